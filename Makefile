@@ -1,0 +1,47 @@
+# make help lists the targets. PYTHON chooses the interpreter that the environment is made with.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-process check lint types format bench parity wheel clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,slurm]'
+	@touch $@
+
+demo: $(READY)  ## Set up, then pretrain on the embedded data set (a few minutes on two cores, no download)
+	$(BIN)/simclr-med stage=pretrain dataset=synthetic stage.epochs=10
+
+test: $(READY)  ## The default tests: under 5 minutes on 2 cores, no network, no GPU
+	$(BIN)/python -m pytest -q -m "not process and not slurm"
+
+test-process: $(READY)  ## Tests that start real training processes
+	$(BIN)/python -m pytest -q -m process
+
+check: lint types test  ## Lint, types and tests
+
+lint: $(READY)  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy on src
+	$(BIN)/mypy src
+
+format: $(READY)  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## Speed against what a user would otherwise run, ratios from one run
+	$(BIN)/python benchmarks/pretrain.py
+
+wheel: $(READY)  ## Build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+clean:  ## Remove what was built; runs/ stays
+	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache

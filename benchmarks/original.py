@@ -1,0 +1,202 @@
+"""What a user would otherwise run: the pipeline of "Evaluating SimCLR for Medical Image Classification" (2023).
+
+    python benchmarks/original.py DATA.npz [--batch-size 256] [--steps 6] [--warmup 1] [--augmentation novel]
+
+Rebuilt from the facts of that work, not copied: PIL images in a DataLoader with 2 workers, torchvision's transforms one
+image at a time, the stock ResNet, AdamW, and NT-Xent by a broadcast cosine similarity. The original trains through
+Lightning, validates and steps a cosine schedule; a plain loop without them is a little faster, which favours the peer.
+DATA.npz has MedMNIST's layout. Prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import models, transforms
+from torchvision.transforms import functional as tv
+
+ENCODERS = ("resnet18", "resnet34", "resnet50")
+TEMPERATURE = 0.07
+
+
+def equalize_luma(image: Image.Image) -> Image.Image:
+    """Equalise the Y channel, with probability 0.5."""
+    if random.random() >= 0.5:
+        return image
+    y, cb, cr = image.convert("YCbCr").split()
+    return Image.merge("YCbCr", (ImageOps.equalize(y), cb, cr)).convert("RGB")
+
+
+def sharpen(image: Image.Image) -> Image.Image:
+    """Sharpness by a factor of U(1, 10)."""
+    return tv.adjust_sharpness(image, random.uniform(1.0, 10.0))
+
+
+def view_transform(augmentation: str, side: int) -> transforms.Compose:
+    """One view: PIL RGB to a normalised float tensor [3, side, side]."""
+    flip = transforms.RandomHorizontalFlip()
+    crop = transforms.RandomResizedCrop(side, scale=(0.08, 1.0))
+    strong = transforms.RandomApply([transforms.ColorJitter(0.5, 0.5, 0.5, 0.1)], p=0.8)
+    weak = transforms.RandomApply([transforms.ColorJitter(0.2, 0.2, 0.2, 0.04)], p=0.8)
+    grey = transforms.RandomGrayscale(0.2)
+    blur = transforms.GaussianBlur(9, (0.1, 2.0))
+    sequences = {
+        "natural": [flip, crop, strong, grey, blur],
+        "simple": [crop, strong, blur],
+        "novel": [flip, crop, weak, grey, blur, equalize_luma, sharpen],
+        "greyscale": [flip, crop, blur, equalize_luma, sharpen],
+    }
+    tensor = [transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)]
+    return transforms.Compose([*sequences[augmentation], *tensor])
+
+
+class PilViews(Dataset):
+    """The training images as PIL RGB, each turned into two views when asked for.
+
+    Args:
+        images: uint8 [N, H, W] or [N, H, W, 3].
+        views: a PIL image to the sequence of its views.
+    """
+
+    def __init__(self, images: np.ndarray, views: Callable[[Image.Image], Sequence[Tensor]]) -> None:
+        self.images, self.views = images, views
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Sequence[Tensor]:
+        return self.views(Image.fromarray(self.images[index]).convert("RGB"))
+
+
+class Twice:
+    """The two views of an image by one transform."""
+
+    def __init__(self, transform: Callable[[Image.Image], Tensor]) -> None:
+        self.transform = transform
+
+    def __call__(self, image: Image.Image) -> tuple[Tensor, Tensor]:
+        return self.transform(image), self.transform(image)
+
+
+def nt_xent_by_broadcast(projections_2BP: Tensor) -> Tensor:
+    """NT-Xent (Chen et al. 2020, equation 1) by a cosine similarity that holds three tensors of (2B)^2 x P."""
+    logits = F.cosine_similarity(projections_2BP[:, None, :], projections_2BP[None, :, :], dim=-1) / TEMPERATURE
+    itself = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+    logits = logits.masked_fill(itself, -torch.inf)
+    positives = itself.roll(len(logits) // 2, dims=0)
+    return (torch.logsumexp(logits, dim=-1) - logits[positives]).mean()
+
+
+def network(encoder: str) -> nn.Module:
+    """The stock ResNet whose last layer is the projection head: Linear, ReLU, Linear to 128."""
+    model = models.get_model(encoder, weights=None)
+    width = model.fc.in_features
+    model.fc = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 128))
+    return model
+
+
+def train(
+    loader: DataLoader,
+    model: nn.Module,
+    loss_of: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    steps: int,
+    warmup: int,
+) -> dict[str, Any]:
+    """Train for so many steps; the rate leaves the warm-up steps out, and the images drawn ahead in them in."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=1e-4)
+    began = time.perf_counter()
+    for step, (one, two) in enumerate(_batches(loader, steps)):
+        if step == warmup:
+            began = _now(device)
+        loss = loss_of(model, one.to(device), two.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    seconds = (_now(device) - began) / (steps - warmup)
+    batch_size = loader.batch_size or 0
+    return {
+        "images_per_s": batch_size / seconds,
+        "seconds_per_step": seconds,
+        "steps": steps,
+        "warmup": warmup,
+        "images_trained": steps * batch_size,
+        "loss": loss.item(),
+    }
+
+
+def _batches(loader: DataLoader, steps: int) -> Iterator[Sequence[Tensor]]:
+    done = 0
+    while done < steps:
+        for batch in loader:
+            yield batch
+            done += 1
+            if done == steps:
+                return
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line that every peer shares."""
+    parser = argparse.ArgumentParser(description="Train some steps of a peer's pretraining and print one line of JSON.")
+    parser.add_argument("data", type=Path, help=".npz in MedMNIST's layout")
+    parser.add_argument("--batch-size", type=int, default=256, help="images a step")
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--warmup", type=int, default=1, help="first steps that the rate leaves out")
+    parser.add_argument("--augmentation", choices=("natural", "simple", "novel", "greyscale"), default="novel")
+    parser.add_argument("--encoder", choices=ENCODERS, default="resnet18")
+    parser.add_argument("--workers", type=int, default=2, help="processes of the DataLoader")
+    given = parser.parse_args(words)
+    if not 0 <= given.warmup < given.steps:
+        parser.error(f"--warmup {given.warmup}: must be at least 0 and below --steps {given.steps}")
+    return given
+
+
+def loader_of(given: argparse.Namespace, views_at: Callable[[int], Callable[[Image.Image], Any]]) -> DataLoader:
+    """The training images as shuffled batches of PIL views; views_at takes the images' side in pixels."""
+    with np.load(given.data, allow_pickle=False) as file:
+        images = file["train_images"]
+    if len(images) < given.batch_size:
+        raise SystemExit(f"--batch-size {given.batch_size}: must be at most the file's {len(images)} training images")
+    dataset = PilViews(images, views_at(images.shape[1]))
+    return DataLoader(
+        dataset,
+        given.batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=given.workers,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def main() -> None:
+    given = arguments()
+    torch.manual_seed(0)
+    loader = loader_of(given, lambda side: Twice(view_transform(given.augmentation, side)))
+
+    def loss_of(model: nn.Module, one: Tensor, two: Tensor) -> Tensor:
+        return nt_xent_by_broadcast(model(torch.cat((one, two))))
+
+    print(json.dumps(train(loader, network(given.encoder), loss_of, given.steps, given.warmup)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""How far the batched augmentations are from PIL's, op by op and sequence by sequence, on real images.
+
+    python benchmarks/parity.py DATA.npz [--images N] [--split train] [--seed 0]
+
+DATA.npz has MedMNIST's layout. Both sides get the same sampled parameters. Deviations are in 1/255 after rounding. An
+op is compared on PIL's own intermediate image; a whole sequence is compared on its result.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from PIL import Image, ImageEnhance, ImageOps
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as tv
+
+from simclr_med.augment.color import BRIGHTNESS, CONTRAST, HUE, SATURATION
+from simclr_med.augment.filters import kernel_width
+from simclr_med.augment.op import Op, Parameters
+from simclr_med.augment.sequence import Sequence, to_float
+from simclr_med.build import built
+
+CONF = Path(__file__).parents[1] / "conf" / "augmentation"
+SEQUENCES = ("natural", "simple", "novel", "greyscale")
+
+
+def pil_horizontal_flip(image: Image.Image, flipped: Tensor) -> Image.Image:
+    return ImageOps.mirror(image) if flipped else image
+
+
+def pil_random_resized_crop(
+    image: Image.Image, top: Tensor, left: Tensor, rows: Tensor, columns: Tensor, size: int | None
+) -> Image.Image:
+    target = [image.height, image.width] if size is None else [size, size]
+    return tv.resized_crop(image, int(top), int(left), int(rows), int(columns), target, InterpolationMode.BILINEAR)
+
+
+def pil_color_jitter(image: Image.Image, active: Tensor, order: Tensor, factors: Tensor) -> Image.Image:
+    if not active:
+        return image
+    for operation in order.tolist():
+        image = PIL_COLOR[operation](image, float(factors[operation]))
+    return image
+
+
+def pil_random_grayscale(image: Image.Image, grey: Tensor) -> Image.Image:
+    return image.convert("L").convert("RGB") if grey else image
+
+
+def pil_gaussian_blur(
+    image: Image.Image,
+    blurred: Tensor,
+    sigma: Tensor,
+    kernel_per_side: float,
+    reference_side: int | None,
+    above_side: int,
+) -> Image.Image:
+    side = min(image.size)
+    if not blurred or side <= above_side:
+        return image
+    scale = 1.0 if reference_side is None else side / reference_side
+    return tv.gaussian_blur(image, [kernel_width(kernel_per_side, side)] * 2, [float(sigma) * scale] * 2)
+
+
+def pil_equalize(image: Image.Image, equalized: Tensor) -> Image.Image:
+    if not equalized:
+        return image
+    luma, blue, red = image.convert("YCbCr").split()
+    return Image.merge("YCbCr", (ImageOps.equalize(luma), blue, red)).convert("RGB")
+
+
+def pil_sharpness(image: Image.Image, factor: Tensor) -> Image.Image:
+    return ImageEnhance.Sharpness(image).enhance(float(factor))
+
+
+PIL_COLOR: dict[int, Callable[[Image.Image, float], Image.Image]] = {
+    BRIGHTNESS: tv.adjust_brightness,
+    CONTRAST: tv.adjust_contrast,
+    SATURATION: tv.adjust_saturation,
+    HUE: tv.adjust_hue,
+}
+PIL_OPS: dict[str, Callable[..., Image.Image]] = {
+    "horizontal_flip": pil_horizontal_flip,
+    "random_resized_crop": pil_random_resized_crop,
+    "color_jitter": pil_color_jitter,
+    "random_grayscale": pil_random_grayscale,
+    "gaussian_blur": pil_gaussian_blur,
+    "equalize": pil_equalize,
+    "sharpness": pil_sharpness,
+}
+
+
+def pil_apply(op: Op, images_BHWC: Tensor, parameters: Parameters) -> Tensor:
+    """The op by PIL, image by image: uint8 [B, H, W, 3] -> uint8 [B, H', W', 3]."""
+    keywords: dict[str, Any] = getattr(op.apply, "keywords", {})
+    return torch.stack(
+        [
+            torch.from_numpy(np.array(PIL_OPS[op.name](Image.fromarray(image), *row, **keywords)))
+            for image, *row in zip(images_BHWC.numpy(), *parameters, strict=True)
+        ]
+    )
+
+
+def deviation(images_BCHW: Tensor, reference_BHWC: Tensor) -> Tensor:
+    """|ours - PIL's| in 1/255 after rounding."""
+    levels = images_BCHW.mul(255.0).round().permute(0, 2, 3, 1)
+    return (levels - reference_BHWC.float()).abs()
+
+
+def load_sequence(name: str) -> Sequence:
+    """A sequence from its YAML."""
+    cfg = OmegaConf.create({"dataset": {"mirror_p": 0.5}, "augmentation": OmegaConf.load(CONF / f"{name}.yaml")})
+    sequence: Sequence = built(cfg.augmentation)
+    return sequence
+
+
+def row(label: str, values: Tensor) -> str:
+    array = values.numpy()
+    return f"{label:<34}{array.max():>9.0f}{array.mean():>9.3f}{np.quantile(array, 0.999):>9.1f}"
+
+
+def compare_colors(name: str, op: Op, images_BHWC: Tensor, parameters: Parameters) -> None:
+    """Prints one line for each of the jitter's four operations, alone on the active images."""
+    active, order, factors = parameters
+    images_BHWC, order, factors = images_BHWC[active], order[active], factors[active]
+    images_BCHW = to_float(images_BHWC)
+    for operation, pil_color in PIL_COLOR.items():
+        alone = torch.tensor([1.0, 1.0, 1.0, 0.0]).repeat(len(factors), 1)  # the identity of every other operation
+        alone[:, operation] = factors[:, operation]
+        ours = op.apply(images_BCHW, active[active], order, alone)
+        theirs = [
+            torch.from_numpy(np.array(pil_color(Image.fromarray(image), float(factor))))
+            for image, factor in zip(images_BHWC.numpy(), factors[:, operation], strict=True)
+        ]
+        print(row(f"{name}: {pil_color.__name__} alone", deviation(ours, torch.stack(theirs))))
+
+
+def compare(name: str, images_BHWC: Tensor, seed: int) -> None:
+    """Prints one line an op and one for the whole sequence."""
+    sequence = load_sequence(name)
+    reference = images_BHWC.expand(-1, -1, -1, 3).contiguous()
+    images_BCHW = to_float(images_BHWC)
+    parameters = sequence.sample(*reference.shape[:3], torch.Generator().manual_seed(seed))
+    whole = sequence(images_BCHW, parameters)
+    for op, values in zip(sequence.ops, parameters, strict=True):
+        if op.name == "color_jitter":
+            compare_colors(name, op, reference, values)
+        ours = op.apply(to_float(reference), *values)
+        reference = pil_apply(op, reference, values)
+        print(row(f"{name}: {op.name}", deviation(ours, reference)))
+    print(row(f"{name}: whole sequence", deviation(whole, reference)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="an .npz in MedMNIST's layout")
+    parser.add_argument("--images", type=int, default=1000, help="how many images, from the first (default 1000)")
+    parser.add_argument("--split", default="train", choices=("train", "val", "test"))
+    parser.add_argument("--seed", type=int, default=0, help="of the sampled parameters (default 0)")
+    arguments = parser.parse_args()
+    with np.load(arguments.data, allow_pickle=False) as data:
+        array = data[f"{arguments.split}_images"][: arguments.images]
+    images_BHWC = torch.from_numpy(array if array.ndim == 4 else array[..., None])
+    print(f"{arguments.data.name}, {len(array)} {arguments.split} images of {array.shape[1]} x {array.shape[2]} px")
+    print(f"{'deviation from PIL in 1/255':<34}{'largest':>9}{'mean':>9}{'99.9 %':>9}")
+    for name in SEQUENCES:
+        compare(name, images_BHWC, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()

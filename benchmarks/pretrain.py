@@ -1,0 +1,242 @@
+"""Pretraining speed of the real command against what a user would otherwise run, in one run on one machine.
+
+    python benchmarks/pretrain.py [--data FILE.npz] [--repeats 3] [--peers original lightly] [--json FILE]
+
+Every system runs as a whole process, one after the other, over and over (A B C, A B C, ...), on the same images and for
+the same number of steps. Two rates each, in images a second (an image is two views):
+    whole   images trained / wall time of the process, its start and its end included
+    step    of the training steps alone: ours the median epoch of its result.json, a peer's without its first step
+Our command also looks at the validation split, saves, exports and draws its figures, which the peers do not; that is in
+its whole-process time, and so few images give start and end their greatest share. The ratios are medians over the rounds of ours / peer within one round. The defaults take about
+seven minutes on 2 CPU cores, nearly all of it the peers'. Without --data the images are drawn at random.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).parent
+OURS = "simclr-med"
+PEERS = {"original": HERE / "original.py", "lightly": HERE / "lightly_peer.py"}
+RATES = ("whole", "step")
+PACKAGES = ("simclr-med", "torch", "torchvision", "lightning", "lightly", "numpy", "pillow", "pillow-simd")
+VAL_SHARE = 7  # one validation image to so many training images, as in MedMNIST's 7 : 1 : 2
+
+
+class Measured(NamedTuple):
+    """One process: its wall time, the images it trained on, and its two rates in images a second."""
+
+    system: str
+    wall_s: float
+    images: int
+    whole: float
+    step: float
+
+
+def write_data(path: Path, source: Path | None, images: int, side: int, seed: int = 0) -> None:
+    """So many training images in MedMNIST's layout: spread over the source, else random blobs of eight classes."""
+    counts = {"train": images, "val": max(1, images // VAL_SHARE), "test": max(1, images // VAL_SHARE)}
+    content = {}
+    if source is None:
+        generator = np.random.default_rng(seed)
+        for split, count in counts.items():
+            coarse = generator.integers(30, 226, (count, 7, 7, 3))
+            blocks = coarse.repeat(-(-side // 7), axis=1).repeat(-(-side // 7), axis=2)[:, :side, :side]
+            noise = generator.integers(-20, 21, blocks.shape)
+            content[f"{split}_images"] = (blocks + noise).astype(np.uint8)
+            content[f"{split}_labels"] = (np.arange(count) % 8).astype(np.uint8)[:, None]
+    else:
+        with np.load(source, allow_pickle=False) as file:
+            for split, count in counts.items():
+                held = len(file[f"{split}_images"])
+                chosen = np.linspace(0, held - 1, min(count, held)).astype(int)
+                for name in (f"{split}_images", f"{split}_labels"):
+                    if name in file:
+                        content[name] = file[name][chosen]
+    np.savez(path, **content)
+
+
+def our_command(given: argparse.Namespace, data: Path, runs: Path) -> list[str]:
+    """The real command, as a user types it."""
+    return [
+        *(sys.executable, "-m", "simclr_med.main", "stage=pretrain", "dataset=npz", f"dataset.path={data}"),
+        *(f"encoder={given.encoder}", f"augmentation={given.augmentation}", f"stage.epochs={given.epochs}"),
+        *(f"stage.batch_size={given.batch_size}", "logger=none", f"paths.runs={runs}"),
+    ]
+
+
+def peer_command(given: argparse.Namespace, script: Path, data: Path) -> list[str]:
+    """A peer, for as many steps as ours does."""
+    return [
+        *(sys.executable, str(script), str(data), f"--batch-size={given.batch_size}", f"--steps={steps(given)}"),
+        *(f"--augmentation={given.augmentation}", f"--encoder={given.encoder}"),
+    ]
+
+
+def steps(given: argparse.Namespace) -> int:
+    """Optimizer steps of one process; a rest of the images smaller than a batch is left out of each epoch."""
+    return given.epochs * (given.images // given.batch_size)
+
+
+def whole_process(command: list[str], folder: Path) -> tuple[float, str]:
+    """Wall time in seconds of a process from before its start to after its end, and what it printed."""
+    began = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    wall_s = time.perf_counter() - began
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\nfailed with {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}")
+    return wall_s, done.stdout
+
+
+def measure_ours(given: argparse.Namespace, data: Path, folder: Path) -> Measured:
+    with tempfile.TemporaryDirectory(dir=folder) as runs:
+        wall_s, _ = whole_process(our_command(given, data, Path(runs)), folder)
+        (result,) = Path(runs).glob("pretrain/*/*/result.json")
+        rate = json.loads(result.read_text(encoding="utf-8"))["timing"]["images_per_s"]
+    images = steps(given) * given.batch_size
+    return Measured(OURS, wall_s, images, images / wall_s, rate)
+
+
+def measure_peer(given: argparse.Namespace, name: str, data: Path, folder: Path) -> Measured:
+    wall_s, printed = whole_process(peer_command(given, PEERS[name], data), folder)
+    told = json.loads(printed.splitlines()[-1])
+    return Measured(name, wall_s, told["images_trained"], told["images_trained"] / wall_s, told["images_per_s"])
+
+
+def measure(given: argparse.Namespace, say: Callable[[str], None]) -> list[list[Measured]]:
+    """The rounds, each with one process of every system, ours first."""
+    rounds = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = folder / "images.npz"
+        write_data(data, given.data, given.images, given.side)
+        for number in range(given.repeats):
+            done = [measure_ours(given, data, folder)]
+            done += [measure_peer(given, peer, data, folder) for peer in given.peers]
+            rounds.append(done)
+            say(f"round {number + 1} of {given.repeats}: " + ", ".join(f"{m.system} {m.wall_s:.1f} s" for m in done))
+    return rounds
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
+
+
+def rates(rounds: list[list[Measured]]) -> dict[str, dict[str, dict[str, float]]]:
+    """system -> rate -> min, median and max over the rounds."""
+    return {
+        each[0].system: {rate: spread([getattr(measured, rate) for measured in each]) for rate in RATES}
+        for each in zip(*rounds, strict=True)
+    }
+
+
+def ratios(rounds: list[list[Measured]]) -> dict[str, dict[str, dict[str, float]]]:
+    """peer -> rate -> min, median and max over the rounds of ours / peer within the same round."""
+    ours, *peers = zip(*rounds, strict=True)
+    return {
+        each[0].system: {
+            rate: spread([getattr(a, rate) / getattr(b, rate) for a, b in zip(ours, each, strict=True)])
+            for rate in RATES
+        }
+        for each in peers
+    }
+
+
+def machine() -> dict[str, str | int]:
+    """What the rates hold for."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
+        "torch_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "system": platform.platform(terse=True),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that bear on speed; "absent" is an answer (pillow-simd)."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def table(report: dict) -> Table:
+    """The rates and the ratios, min / median / max."""
+    made = Table("system", "images trained", "whole images/s", "step images/s", title="min / median / max")
+    for system, found in report["rates"].items():
+        made.add_row(system, str(report["images"]), *(_told(found[rate], 1) for rate in RATES))
+    made.add_section()
+    for peer, found in report["ratios"].items():
+        made.add_row(f"{OURS} / {peer}", "", *(_told(found[rate], 2) for rate in RATES))
+    return made
+
+
+def _told(values: dict[str, float], digits: int) -> str:
+    return " / ".join(f"{values[key]:.{digits}f}" for key in ("min", "median", "max"))
+
+
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Pretraining speed against what a user would otherwise run.")
+    parser.add_argument("--data", type=Path, help=".npz in MedMNIST's layout to take the images from")
+    parser.add_argument("--images", type=int, default=512, help="training images that every system gets")
+    parser.add_argument("--side", type=int, default=28, help="pixels; without --data")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--epochs", type=int, default=3, help="from 3 on, the median epoch is not the first")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--encoder", choices=("resnet18", "resnet34", "resnet50"), default="resnet18")
+    parser.add_argument("--augmentation", choices=("natural", "simple", "novel", "greyscale"), default="novel")
+    parser.add_argument("--json", type=Path, help="also write everything measured here")
+    given = parser.parse_args(words)
+    if given.data is not None:
+        given.data = given.data.absolute()
+        with np.load(given.data, allow_pickle=False) as file:
+            given.images = min(given.images, len(file["train_images"]))
+    if given.peers and steps(given) < 2:
+        parser.error(f"{steps(given)} steps: must be at least 2. Raise --images or --epochs, or lower --batch-size.")
+    return given
+
+
+def main() -> None:
+    given = arguments()
+    console = Console()
+    report: dict = {"machine": machine(), "versions": versions(), "repeats": given.repeats}
+    for part in ("machine", "versions"):
+        console.print("; ".join(f"{key} {value}" for key, value in report[part].items()), highlight=False)
+    rounds = measure(given, console.print)
+    report |= {"images": steps(given) * given.batch_size, "rates": rates(rounds), "ratios": ratios(rounds)}
+    console.print(table(report))
+    if given.json is not None:
+        measured = [[each._asdict() for each in done] for done in rounds]
+        settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(given).items()}
+        given.json.write_text(
+            json.dumps(report | {"settings": settings, "rounds": measured}, indent=2), encoding="utf-8"
+        )
+
+
+if __name__ == "__main__":
+    main()

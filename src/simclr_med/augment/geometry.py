@@ -1,0 +1,128 @@
+"""Mirror and random resized crop; the resize is two batched matrix products with a weight matrix per image."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+from torch import Generator, Tensor
+
+from simclr_med.augment.op import (
+    Op,
+    Parameters,
+    checked_probability,
+    checked_range,
+    coin,
+    from_levels_,
+    to_levels,
+    true_rows,
+)
+
+CROP_ATTEMPTS = 10  # torchvision.transforms.RandomResizedCrop.get_params
+WEIGHT_STEPS = (
+    2**13
+)  # resize weights are multiples of 1 / 2^13: sums of 8-bit pixels stay exact in float32, in any order
+
+
+def horizontal_flip(p: float) -> Op:
+    """Mirrors left and right with probability p, independently per image."""
+    return Op("horizontal_flip", partial(sample_horizontal_flip, p=checked_probability("p", p)), apply_horizontal_flip)
+
+
+def sample_horizontal_flip(count: int, height: int, width: int, generator: Generator, *, p: float) -> Parameters:
+    """Returns (flipped bool [count],)."""
+    return (coin(p, count, generator),)
+
+
+def apply_horizontal_flip(images_BCHW: Tensor, flipped_B: Tensor) -> Tensor:
+    rows = true_rows(flipped_B, images_BCHW.device)
+    return images_BCHW.index_copy(0, rows, images_BCHW.index_select(0, rows).flip(-1))
+
+
+def random_resized_crop(scale: tuple[float, float], ratio: tuple[float, float], size: int | None = None) -> Op:
+    """A box of random area and aspect ratio, resized bilinearly (Szegedy et al. 2015, section 6).
+
+    The distribution is exactly that of torchvision's RandomResizedCrop: up to 10 attempts at
+    area ~ U(scale) H W and ln(ratio) ~ U(ln ratio), then the largest central box whose ratio is allowed.
+
+    Args:
+        scale: the box's share of the image's area, in (0, 1].
+        ratio: its width over its height.
+        size: side of the square result in pixels; None keeps the images' height and width.
+    """
+    scale, ratio = checked_range("scale", scale, 0.0), checked_range("ratio", ratio, 0.0)
+    if scale[0] == 0.0 or scale[1] > 1.0:
+        raise ValueError(f"scale={list(scale)}: must be a share of the area in (0, 1].")
+    if ratio[0] == 0.0:
+        raise ValueError(f"ratio={list(ratio)}: must be above 0.")
+    sample = partial(sample_random_resized_crop, scale=scale, ratio=ratio)
+    return Op("random_resized_crop", sample, partial(apply_crop, size=size), size)
+
+
+def sample_random_resized_crop(
+    count: int,
+    height: int,
+    width: int,
+    generator: Generator,
+    *,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+) -> Parameters:
+    """Returns boxes int64 [count] each: (top, left, rows, columns) in pixels."""
+    draws = torch.rand(count, CROP_ATTEMPTS, 2, generator=generator, dtype=torch.float64)
+    corners = torch.rand(count, 2, generator=generator, dtype=torch.float64)
+    area = draws[..., 0].mul(scale[1] - scale[0]).add(scale[0]).mul(height * width)
+    log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = draws[..., 1].mul(log_high - log_low).add(log_low).exp()
+    columns, rows = area.mul(aspect).sqrt().round().long(), area.div(aspect).sqrt().round().long()
+    valid = (columns > 0) & (columns <= width) & (rows > 0) & (rows <= height)
+    first = valid.int().argmax(1, keepdim=True)  # the first maximum
+    found = valid.any(1)
+    central_rows, central_columns = _central_box(height, width, ratio)
+    rows = torch.where(found, rows.gather(1, first).squeeze(1), central_rows)
+    columns = torch.where(found, columns.gather(1, first).squeeze(1), central_columns)
+    top = torch.where(found, corners[:, 0].mul(height - rows + 1).long(), (height - rows) // 2)
+    left = torch.where(found, corners[:, 1].mul(width - columns + 1).long(), (width - columns) // 2)
+    return top, left, rows, columns
+
+
+def apply_crop(
+    images_BCHW: Tensor, top_B: Tensor, left_B: Tensor, rows_B: Tensor, columns_B: Tensor, *, size: int | None = None
+) -> Tensor:
+    """Resizes each image's box to the output size: out = A_rows X A_columns^T, one pair of matrices an image.
+
+    Bilinear, with antialiasing where the box shrinks; as in PIL, across first, and rounded half up after each product.
+    """
+    batch, channels, height, width = images_BCHW.shape
+    out_height, out_width = (height, width) if size is None else (size, size)
+    device = images_BCHW.device
+    across = _resize_weights(left_B.to(device), columns_B.to(device), width, out_width)
+    down = _resize_weights(top_B.to(device), rows_B.to(device), height, out_height)
+    levels = to_levels(images_BCHW).view(batch, channels * height, width)
+    levels = torch.bmm(levels, across.transpose(1, 2)).add_(0.5).floor_().view(batch, channels, height, out_width)
+    return from_levels_(torch.matmul(down.unsqueeze(1), levels).add_(0.5).floor_())
+
+
+def _central_box(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int]:
+    """Rows and columns of the largest box with an allowed ratio."""
+    if width / height < ratio[0]:
+        return round(width / ratio[0]), width
+    if width / height > ratio[1]:
+        return height, round(height * ratio[1])
+    return height, width
+
+
+def _resize_weights(start_B: Tensor, length_B: Tensor, source: int, target: int) -> Tensor:
+    """Weight of source pixel j in target pixel i, [B, target, source]: the triangle filter of PIL's BILINEAR.
+
+    With s = length / target, the triangle is centred on start + (i + 1/2) s, has half-width max(s, 1), is cut to the
+    box and normalised.
+    """
+    start, length = start_B.to(torch.float32).view(-1, 1, 1), length_B.to(torch.float32).view(-1, 1, 1)
+    step = length / target
+    centres = start + torch.arange(0.5, target, device=start.device).view(1, -1, 1) * step
+    pixels = torch.arange(0.5, source, device=start.device).view(1, 1, -1)
+    weights = (pixels - centres).abs_().div_(step.clamp(min=1.0)).neg_().add_(1.0).clamp_(min=0.0)
+    weights.mul_((pixels > start) & (pixels < start + length))
+    return weights.div_(weights.sum(2, keepdim=True)).mul_(WEIGHT_STEPS).round_().div_(WEIGHT_STEPS)

@@ -1,0 +1,30 @@
+"""From a config's nodes to objects: the only place that instantiates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra.utils import get_method, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+
+def built(node: DictConfig, **arguments: Any) -> Any:
+    """Call the target of a group's node with its keys and the arguments known only at run time.
+
+    ``name`` is the option's own name, not an argument.
+    """
+    content: Any = OmegaConf.to_container(node, resolve=True)
+    content.pop("name", None)
+    return instantiate(content, **arguments)
+
+
+def source(cfg: DictConfig) -> Any:
+    """The data set of a run (`simclr_med.data.source.Source`). Reads nothing and imports no torch."""
+    content: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
+    content.pop("mirror_p", None)  # a fact for augmentations alone
+    return instantiate(content)
+
+
+def stage(cfg: DictConfig) -> Any:
+    """The function that a stage's YAML names."""
+    return get_method(cfg.stage._target_)

@@ -1,0 +1,74 @@
+"""Types and bounds of the groups dataset and data_fraction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from omegaconf import MISSING
+
+from simclr_med.config.bounds import bounded, one_of
+
+# OmegaConf reads these annotations at run time and knows no `int | None` on Python 3.10.
+# ruff: noqa: UP045
+
+
+@dataclass
+class MedMNIST:
+    _target_: str = MISSING
+    name: str = MISSING
+    size: int = one_of(28, 64, 128, 224)
+    root: str = MISSING
+    verify: bool = MISSING
+    mirror_p: float = bounded(0, 1)
+    info: Any = MISSING
+
+
+@dataclass
+class Npz:
+    _target_: str = MISSING
+    name: str = MISSING
+    path: str = MISSING
+    task: Optional[str] = MISSING
+    class_names: Optional[list[str]] = MISSING
+    mirror_p: float = bounded(0, 1)
+
+
+@dataclass
+class Folder:
+    _target_: str = MISSING
+    name: str = MISSING
+    path: str = MISSING
+    size: int = bounded(8, 1024)
+    channels: int = one_of(1, 3)
+    class_folders: Optional[bool] = MISSING
+    split_seed: int = bounded(0)
+    val_fraction: float = bounded(0, 0.9)
+    test_fraction: float = bounded(0, 0.9)
+    groups_csv: Optional[str] = MISSING
+    intensity: str = one_of("full", "minmax")
+    mirror_p: float = bounded(0, 1)
+
+
+@dataclass
+class Synthetic:
+    _target_: str = MISSING
+    name: str = MISSING
+    size: int = bounded(16, 224)
+    seed: int = bounded(0)
+    train: int = bounded(8)
+    val: int = bounded(8)
+    test: int = bounded(8)
+    mirror_p: float = bounded(0, 1)
+
+
+@dataclass
+class DataFraction:
+    name: str = MISSING
+    samples: Optional[int] = bounded(2)
+    percent: Optional[float] = bounded(high=100, open_low=0)
+    per_class: Optional[int] = bounded(1)
+    strategy: str = one_of("random", "stratified")
+    strict: bool = MISSING
+    imbalance_factor: Optional[float] = bounded(1)
+    seed: int = bounded(0)

@@ -1,0 +1,39 @@
+"""The types and resolvers that conf/ relies on, made known to Hydra."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from simclr_med.config import data_nodes, schema
+from simclr_med.config.facts import medmnist_info
+from simclr_med.config.names import stem
+
+# A YAML binds itself to a type by "- /schema/<group>/<name>@_here_".
+NODES = {
+    "dataset": {
+        "medmnist": data_nodes.MedMNIST,
+        "npz": data_nodes.Npz,
+        "folder": data_nodes.Folder,
+        "synthetic": data_nodes.Synthetic,
+    },
+    "encoder": {"resnet": schema.ResNet, "tiny": schema.TinyEncoder},
+    "optimizer": {"adamw": schema.AdamW, "adam": schema.Adam, "sgd": schema.SGD, "lars": schema.LARS},
+    "schedule": {"warmup_cosine": schema.WarmupCosine, "multistep": schema.Multistep, "constant": schema.Constant},
+    "init": {"random": schema.InitRandom, "pretrained": schema.InitPretrained, "checkpoint": schema.InitCheckpoint},
+    "stage": {"pretrain": schema.Pretrain},
+}
+
+
+def register() -> None:
+    """Make the types and the resolvers known to Hydra; called once, before a config is composed."""
+    store = ConfigStore.instance()
+    store.store(name="config_schema", node=schema.Config)
+    for group, nodes in NODES.items():
+        for name, node in nodes.items():
+            store.store(group=f"schema/{group}", name=name, node=node)
+    OmegaConf.register_new_resolver("medmnist", medmnist_info, replace=True)
+    OmegaConf.register_new_resolver("home", lambda name: str(Path.home() / name), replace=True)
+    OmegaConf.register_new_resolver("stem", stem, replace=True)

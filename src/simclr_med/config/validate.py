@@ -1,0 +1,128 @@
+"""Every rule that a composed config must keep, told all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
+
+from simclr_med.errors import ConfigError
+
+
+def problems(cfg: DictConfig) -> list[str]:
+    """One sentence for each broken rule; an empty list for a good config."""
+    found = list(_unresolved(cfg)) or list(_missing(cfg))
+    return found or [*_bounds(cfg), *_cross(cfg)]
+
+
+def checked(cfg: DictConfig) -> DictConfig:
+    """The config, resolved and read-only.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    found = problems(cfg)
+    if found:
+        raise ConfigError(*found)
+    # A plain copy: the types have done their work, and a resolver may give a whole mapping, which they would refuse.
+    resolved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    OmegaConf.set_readonly(resolved, True)
+    return cast(DictConfig, resolved)
+
+
+def _missing(cfg: DictConfig) -> Iterator[str]:
+    for key in sorted(OmegaConf.missing_keys(cfg)):
+        yield f"{key}=???: must be given. Add {key}=... to the command line."
+
+
+def _unresolved(cfg: DictConfig) -> Iterator[str]:
+    """Interpolations that give no value, other than for want of one that must be given."""
+    told = set()
+    for key, node in _nodes(cfg, ""):
+        for child in node:
+            try:
+                node[child]
+            except (MissingMandatoryValue, InterpolationToMissingValueError):
+                continue
+            except OmegaConfBaseException as error:
+                # Ours, raised inside a resolver, says more than OmegaConf's around it.
+                cause = error.__cause__
+                ours = cause.problems if isinstance(cause, ConfigError) else None
+                told.update(ours or (f"{key}.{child}: {str(error).splitlines()[0]}",))
+    yield from sorted(told)
+
+
+def _nodes(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """(full key, container node) of every dict node, depth first."""
+    if isinstance(node, DictConfig) and not node._is_none():
+        yield key, node
+        for child in node:
+            if isinstance(raw := node._get_node(child), DictConfig):
+                yield from _nodes(raw, f"{key}.{child}" if key else str(child))
+
+
+def _bounds(cfg: DictConfig) -> Iterator[str]:
+    for key, node in _nodes(cfg, ""):
+        kind = OmegaConf.get_type(node)
+        if not is_dataclass(kind):
+            continue
+        for item in fields(kind):
+            rule = _rule(node[item.name], item.metadata)
+            if rule:
+                full = f"{key}.{item.name}" if key else item.name
+                yield f"{full}={node[item.name]}: must be {rule}. {_remedy(full)}"
+
+
+def _rule(value: Any, bounds: Mapping[str, Any]) -> str | None:
+    """The rule in words when the value breaks it."""
+    if value is None:
+        return None
+    choices = bounds.get("choices")
+    if choices is not None and value not in choices:
+        return f"one of {', '.join(map(str, choices))}"
+    if not isinstance(value, (int, float)):
+        return None
+    if value != value or value in (float("inf"), float("-inf")):
+        return "a finite number"
+    low, high, open_low = bounds.get("low"), bounds.get("high"), bounds.get("open_low")
+    broken = (
+        (low is not None and value < low)
+        or (high is not None and value > high)
+        or (open_low is not None and value <= open_low)
+    )
+    if not broken:
+        return None
+    words = [f"at least {low}"] * (low is not None) + [f"greater than {open_low}"] * (open_low is not None)
+    return " and ".join(words + [f"at most {high}"] * (high is not None))
+
+
+def _remedy(key: str) -> str:
+    return f"Leave {key} out to use its default."
+
+
+def _cross(cfg: DictConfig) -> Iterator[str]:
+    """Rules that tie several keys together."""
+    fraction = cfg.data_fraction
+    budgets = [name for name in ("samples", "percent", "per_class") if fraction[name] is not None]
+    if len(budgets) > 1:
+        told = " ".join(f"data_fraction.{name}={fraction[name]}" for name in budgets)
+        yield f"{told}: must be one budget alone. Keep one of them (data_fraction=full sets none)."
+    if fraction.per_class is not None and fraction.strategy == "stratified":
+        yield (
+            "data_fraction.strategy=stratified: must be random with per_class, which is balanced by itself. "
+            "Leave data_fraction.strategy out."
+        )
+    stage = cfg.stage
+    if "accumulate" in stage and stage.batch_size % (stage.accumulate * cfg.trainer.devices):
+        yield (
+            f"stage.batch_size={stage.batch_size}: must be a multiple of stage.accumulate x trainer.devices "
+            f"= {stage.accumulate} x {cfg.trainer.devices}. Choose another batch size."
+        )
+    if "accumulate" in stage and stage.batch_size // (stage.accumulate * cfg.trainer.devices) < 2:
+        yield (
+            f"stage.accumulate={stage.accumulate}: must be such that two images are left in each micro-batch of each "
+            "process. Raise stage.batch_size."
+        )

@@ -1,0 +1,132 @@
+"""A data set as Lightning sees it: in-memory batches that are a function of (seed, epoch, step)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from simclr_med.data.loader import Batches
+from simclr_med.data.source import ImageSet, Source
+from simclr_med.data.subsets import choose
+from simclr_med.types import Batch, KnnSets
+
+# Stream of the validation views: the same ones at every look, whatever the epoch.
+VAL_EPOCH = 0
+
+
+class Images(LightningDataModule):
+    """Training batches of a data fraction, and the validation split to look at.
+
+    Each process reads the data itself (in `setup`), so nothing large is pickled when processes are spawned.
+
+    Args:
+        source: the data set.
+        fraction: keyword arguments of `subsets.choose`.
+        batch_size: images of one optimizer step over all processes; more than there are becomes what there are.
+        seed: of the order and of the views.
+        accumulate: micro-batches of one optimizer step; a `Batch` is one micro-batch.
+        processes: that share each micro-batch.
+        bank: at most so many training images in the kNN monitor's bank.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        fraction: Mapping[str, Any],
+        batch_size: int,
+        seed: int,
+        accumulate: int = 1,
+        processes: int = 1,
+        bank: int = 2000,
+    ) -> None:
+        super().__init__()
+        self.source, self.fraction, self.wanted = source, fraction, batch_size
+        self.seed, self.accumulate, self.processes, self.bank = seed, accumulate, processes, bank
+        self.notes: list[str] = []
+        self._train: ImageSet | None = None
+        self._val: ImageSet | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_train": None, "_val": None, "trainer": None}
+
+    def setup(self, stage: str = "fit") -> None:
+        if self._train is not None:
+            return
+        self._train, self._val = self.source.split("train"), self.source.split("val")
+        self.indices, self.notes = choose(self._train.labels, len(self._train), **self.fraction)
+        most = len(self.indices) - len(self.indices) % (self.accumulate * self.processes)
+        self.batch_size = min(self.wanted, most)
+        if self.batch_size < self.wanted:
+            self.notes.append(
+                f"stage.batch_size={self.wanted} is more than the {len(self.indices)} images: using {self.batch_size}."
+            )
+
+    @property
+    def train(self) -> ImageSet:
+        assert self._train is not None, "setup comes first"
+        return self._train
+
+    @property
+    def val(self) -> ImageSet:
+        assert self._val is not None, "setup comes first"
+        return self._val
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch; the images that do not fill a last one wait for another epoch's order."""
+        return len(self.indices) // self.batch_size
+
+    def train_dataloader(self) -> Batches:
+        assert self.trainer is not None
+        return Batches(
+            self.train,
+            self.indices,
+            batch_size=self.batch_size // self.accumulate,
+            seed=self.seed,
+            epoch=self.trainer.current_epoch,
+            rank=self.trainer.global_rank,
+            world=self.trainer.world_size,
+        )
+
+    def val_batches(self) -> Iterator[Batch]:
+        """Whole batches of the validation split, in order, always with the same views."""
+        size = min(self.batch_size // self.accumulate, len(self.val))
+        return iter(
+            Batches(
+                self.val,
+                np.arange(len(self.val)),
+                batch_size=size,
+                seed=self.seed,
+                epoch=VAL_EPOCH,
+                shuffle=False,
+                drop_last=True,
+            )
+        )
+
+    def knn_sets(self) -> KnnSets | None:
+        """Bank and validation images with one-hot targets; None when a split has no labels."""
+        if self.train.labels is None or self.val.labels is None:
+            return None
+        rows = self.indices
+        if len(rows) > self.bank:
+            rows = np.sort(np.random.default_rng(self.seed).choice(rows, self.bank, replace=False))
+        classes = max(len(self.source.classes), 2)
+        return KnnSets(
+            self.train.images[rows],
+            targets(self.train.labels[rows], classes),
+            self.val.images,
+            targets(self.val.labels, classes),
+        )
+
+
+def targets(labels_NL: np.ndarray, classes: int) -> Tensor:
+    """Float targets_NK: one-hot of a single label column, the columns themselves of a multi-label set."""
+    labels = torch.from_numpy(np.asarray(labels_NL, dtype=np.int64))
+    if labels.shape[1] > 1:
+        return labels.float()
+    return torch.nn.functional.one_hot(labels[:, 0], classes).float()

@@ -1,0 +1,61 @@
+"""Weighted k-nearest-neighbour classification on features (Wu et al. 2018, section 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from simclr_med.evaluation.features import extract
+from simclr_med.types import KnnSets
+
+
+def knn_scores(
+    queries_ND: Tensor, bank_MD: Tensor, bank_targets_MK: Tensor, k: int, temperature: float, chunk: int = 4096
+) -> Tensor:
+    """Class scores of each query: the sum over its k nearest of exp(cosine / temperature) x target.
+
+    Args:
+        queries_ND, bank_MD: features, of any length; compared by cosine.
+        bank_targets_MK: one-hot or multi-label targets of the bank, float.
+        k: neighbours; at most M are used.
+        temperature: of the weights, greater than 0.
+        chunk: queries compared at a time; changes nothing but memory.
+
+    Returns:
+        scores_NK, float32, each row summing to 1 for one-hot targets.
+    """
+    bank = F.normalize(bank_MD.float(), dim=1)
+    parts = []
+    for queries in queries_ND.float().split(chunk):
+        cosine, nearest = (F.normalize(queries, dim=1) @ bank.T).topk(min(k, len(bank)), dim=1)
+        # A softmax's weights are those of the paper over their sum, and do not overflow.
+        weights = (cosine / temperature).softmax(dim=1)
+        parts.append(torch.einsum("nk,nkc->nc", weights, bank_targets_MK.float()[nearest]))
+    return torch.cat(parts)
+
+
+def knn_accuracy(scores_NK: Tensor, targets_NK: Tensor) -> float:
+    """Fraction of right answers: of images for one-hot targets, of (image, label) pairs for multi-label ones."""
+    multi_label = bool((targets_NK.sum(dim=1) != 1).any())
+    if multi_label:
+        return float(((scores_NK > 0.5) == (targets_NK > 0.5)).float().mean())
+    return float((scores_NK.argmax(dim=1) == targets_NK.argmax(dim=1)).float().mean())
+
+
+def knn_on_validation(
+    encoder: nn.Module,
+    sets: KnnSets | None,
+    to_float: Callable[[Tensor], Tensor],
+    device: torch.device,
+    k: int,
+    temperature: float,
+) -> float | None:
+    """Accuracy of the queries by their neighbours in the bank, on the encoder's features; None without labels."""
+    if sets is None:
+        return None
+    bank, queries = (extract(encoder, images, to_float, device) for images in (sets.bank_NHWC, sets.queries_MHWC))
+    scores = knn_scores(queries, bank, sets.bank_targets_NK.to(device), k, temperature)
+    return knn_accuracy(scores, sets.targets_MK.to(device))

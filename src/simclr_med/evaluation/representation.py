@@ -1,0 +1,40 @@
+"""Numbers that tell a useful representation from a collapsed one."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def alignment(one_BP: Tensor, two_BP: Tensor) -> Tensor:
+    """Mean squared distance of the two views of an image on the unit sphere, in [0, 4]; 0 is perfectly aligned.
+
+    Wang and Isola 2020, equation 3 with alpha = 2.
+    """
+    return (F.normalize(one_BP.float(), dim=1) - F.normalize(two_BP.float(), dim=1)).square().sum(dim=1).mean()
+
+
+def uniformity(rows_NP: Tensor) -> Tensor:
+    """log of the mean of exp(-2 d^2) over all pairs on the unit sphere, in [-8, 0]; lower is more uniform.
+
+    Wang and Isola 2020, equation 4 with t = 2.
+    """
+    rows = F.normalize(rows_NP.float(), dim=1)
+    cosine = (rows @ rows.T)[torch.triu(torch.ones(len(rows), len(rows), dtype=torch.bool, device=rows.device), 1)]
+    return (4 * cosine - 4).logsumexp(0) - torch.log(torch.tensor(float(len(cosine)), device=rows.device))
+
+
+def effective_rank(rows_ND: Tensor) -> Tensor:
+    """exp of the entropy of the singular values (RankMe: Garrido et al. 2023, equation 1), in [1, min(N, D)]."""
+    # From the smaller Gram matrix: cheaper than a singular value decomposition, and in float64 as exact as needed.
+    rows = rows_ND.double()
+    gram = rows @ rows.T if rows.shape[0] < rows.shape[1] else rows.T @ rows
+    singular = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
+    p = singular / singular.sum().clamp_min(1e-12) + 1e-12
+    return torch.exp(-(p * p.log()).sum())
+
+
+def feature_std(rows_ND: Tensor) -> Tensor:
+    """Mean over the dimensions of the standard deviation of the L2-normalised rows; 1/sqrt(D) when spread evenly."""
+    return F.normalize(rows_ND.float(), dim=1).std(dim=0).mean()

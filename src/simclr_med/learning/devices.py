@@ -1,0 +1,42 @@
+"""What depends on the machine: precision and several processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+
+import simclr_med
+
+
+def precision(requested: str, accelerator: str) -> str:
+    """Lightning's precision flag: ``auto`` is bf16 on a GPU that has it, else float32."""
+    if requested != "auto":
+        return requested
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def environment(device: torch.device, processes: int) -> dict[str, Any]:
+    """What float rounding depends on, and so the bits of a run's weights."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processes": processes,
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "lightning": lightning.__version__,
+        "simclr_med": simclr_med.__version__,
+    }
+
+
+def several_processes() -> DDPStrategy:
+    """Data-parallel training in spawned processes.
+
+    Lightning's default launcher would start the command line again, which inside a sweep starts a second sweep; and
+    in a SLURM job of one task it would wait for tasks that never come.
+    """
+    return DDPStrategy(start_method="spawn", cluster_environment=LightningEnvironment())

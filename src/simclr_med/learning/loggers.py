@@ -1,0 +1,52 @@
+"""Where metrics go besides metrics.csv: each function is one entry of a YAML of the group logger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import wandb
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+
+from simclr_med.learning.reachable import wandb_mode
+
+
+def wandb_logger(
+    folder: Path, name: str, group: str, job_type: str, tags: list[str], project: str, timeout_s: float
+) -> WandbLogger:
+    """One Weights & Biases run for one run folder; the same one again when a killed run goes on.
+
+    Args:
+        folder: of the run; the files go to its ``wandb/``.
+        name: unique in the project; also the run's id there.
+        group, job_type, tags: as the dashboards sort them.
+        project: of Weights & Biases.
+        timeout_s: seconds that the server has to answer before the run is logged offline.
+    """
+    mode = wandb_mode(timeout_s)
+    (folder / "wandb").mkdir(exist_ok=True)
+    return WandbLogger(
+        name=name,
+        id=name,
+        project=project,
+        save_dir=str(folder),
+        group=group,
+        job_type=job_type,
+        tags=tags,
+        mode=mode,
+        resume=None if mode == "offline" else "allow",
+    )
+
+
+def tensorboard_logger(folder: Path, name: str, group: str, job_type: str, tags: list[str]) -> TensorBoardLogger:
+    """Event files in the run's ``tensorboard/``."""
+    del name, group, job_type, tags
+    return TensorBoardLogger(save_dir=str(folder), name="tensorboard", version="")
+
+
+def close(loggers: Iterable[Logger], failed: bool) -> None:
+    """End the logs, so that the next run of this process gets its own."""
+    for logger in loggers:
+        logger.finalize("failed" if failed else "success")
+        if isinstance(logger, WandbLogger):
+            wandb.finish(exit_code=int(failed))

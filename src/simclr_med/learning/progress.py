@@ -1,0 +1,79 @@
+"""What a person sees while a run trains: loss, rate and time left."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+FIRST_SAY = 10  # steps before the time left is said: enough for the slow first ones not to rule it
+
+
+class ProgressLine(Callback):
+    """A bar on a terminal; elsewhere (a file, SLURM's log) a line now and then. Says the time left after ten steps.
+
+    Args:
+        images_per_step: of the global batch.
+        every_s: seconds between two lines where there is no terminal.
+    """
+
+    def __init__(self, images_per_step: int, every_s: float = 30.0) -> None:
+        self.images_per_step, self.every_s = images_per_step, every_s
+        self._seen, self._began, self._said, self._steps = 0, 0.0, 0.0, 0
+        self._bar: Progress | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._steps = int(trainer.num_training_batches) * int(trainer.max_epochs or 1)
+        self._began = self._said = time.monotonic()
+        console = Console()
+        if trainer.is_global_zero and console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=console,
+            )
+            self._bar.start()
+            self._bar.add_task("pretraining", total=self._steps, completed=self._done(trainer, 0))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not trainer.is_global_zero:
+            return
+        self._seen += 1
+        now = time.monotonic()
+        rate = self._seen / (now - self._began)
+        done = self._done(trainer, batch_idx + 1)
+        speed = f"{rate * self.images_per_step:.0f} images/s"
+        if self._seen == FIRST_SAY:
+            left = timedelta(seconds=round((self._steps - done) / rate))
+            self._say(f"{speed}; about {left} left for {self._steps - done} of {self._steps} steps")
+        if self._bar is None and now - self._said < self.every_s:
+            return
+        text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {float(outputs['loss']):.3f}  {speed}"
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done, description=text)
+        else:
+            left = timedelta(seconds=round((self._steps - done) / rate))
+            self._say(f"{text}  {left} left")
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _done(self, trainer: Trainer, batches: int) -> int:
+        return trainer.current_epoch * int(trainer.num_training_batches) + batches
+
+    def _say(self, text: str) -> None:
+        self._said = time.monotonic()
+        if self._bar is not None:
+            self._bar.console.print(text)
+        else:
+            print(text, flush=True)

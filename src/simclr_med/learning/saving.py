@@ -1,0 +1,87 @@
+"""Saved states of a training run: when they are written, how, and which one a resumed run starts from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from simclr_med.errors import CheckpointError
+from simclr_med.files import write_atomically
+from simclr_med.learning.recording import Recorded
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoint files, whole or not at all; the last.ckpt before this one stays as previous.ckpt."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        keep = target.with_name("previous.ckpt") if target.name == "last.ckpt" else None
+        write_atomically(target, lambda file: torch.save(checkpoint, file), keep)
+
+
+class Checkpoints(Callback):
+    """Saves last.ckpt at the end of an epoch, once every_s seconds have passed, and best.ckpt at the lowest val/loss.
+
+    Args:
+        folder: of the checkpoints.
+        every_s: seconds between two saves of last.ckpt; the final epoch is always saved.
+        environment: what bit-identity depends on; a run that goes on under another one says so.
+    """
+
+    def __init__(self, folder: Path, every_s: float, environment: Mapping[str, Any]) -> None:
+        self.folder, self.every_s, self.environment = folder, every_s, dict(environment)
+        self.best = float("inf")
+        self._saved_at = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        loss = cast(Recorded, pl_module).epoch_metrics.get("val/loss")
+        if loss is not None and loss < self.best:
+            self.best = loss
+            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
+        final = trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop
+        due = final or time.monotonic() - self._saved_at >= self.every_s
+        # Saving takes every process: they must decide alike, whatever their clocks say.
+        if trainer.strategy.reduce_boolean_decision(due, all=False):
+            trainer.save_checkpoint(self.folder / "last.ckpt")
+            self._saved_at = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "environment": self.environment}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+        before = state_dict["environment"]
+        changed = [f"{key} {before.get(key)} -> {now}" for key, now in self.environment.items() if before[key] != now]
+        if changed:
+            print(f"Resuming elsewhere ({'; '.join(changed)}): the weights will not be bit-identical.", flush=True)
+
+
+def resumable(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest saved state that can be read, and its content; says so when that is not the last one.
+
+    Raises:
+        CheckpointError: there are states, and none can be read.
+    """
+    damaged = []
+    for name in ("last.ckpt", "previous.ckpt"):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises several kinds for a damaged file
+            damaged.append(f"{path}: must be a whole checkpoint ({type(error).__name__}).")
+            continue
+        if damaged:
+            print(f"{damaged[0]} Going on from {name} instead, of epoch {content['epoch'] + 1}.", flush=True)
+        return path, content
+    if damaged:
+        raise CheckpointError(*(f"{line} overwrite=true starts this run again." for line in damaged))
+    return None

@@ -1,0 +1,63 @@
+"""Checkpoints and state dicts: read without running any code in them."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from simclr_med.errors import CheckpointError
+
+# What Lightning's checkpoints may hold besides tensors and plain containers: inert, and read as plain containers.
+_INERT: list[Any] = [
+    Namespace,
+    (dict, "pytorch_lightning.utilities.parsing.AttributeDict"),
+    (dict, "lightning.pytorch.utilities.parsing.AttributeDict"),
+    (dict, "lightning_fabric.utilities.data.AttributeDict"),
+    (dict, "lightning.fabric.utilities.data.AttributeDict"),
+]
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads what ``torch.save`` wrote, onto the CPU, without running code from it; zip files by their checksums.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, no checkpoint, or holds objects beyond plain containers.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip() is not None:
+                    raise zipfile.BadZipFile
+        with torch.serialization.safe_globals(_INERT):
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint={path}: must be a readable file. {error.strerror or error}.") from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_unsafe(path) if "Unsupported" in str(error) else damaged(path)) from error
+    # What zipfile and torch raise on damaged bytes is of no one kind; all of it means that the file cannot be read.
+    except Exception as error:
+        raise CheckpointError(damaged(path)) from error
+    if not isinstance(loaded, dict):
+        raise CheckpointError(f"checkpoint={path}: must hold a dictionary, not {type(loaded).__name__}. Name another.")
+    return loaded
+
+
+def damaged(path: Path) -> str:
+    """The problem of a file that is not a whole checkpoint, in one line."""
+    return f"checkpoint={path}: must be a whole checkpoint; it is damaged or of another kind. Copy it again."
+
+
+def _unsafe(path: Path) -> str:
+    names = "other objects"
+    if zipfile.is_zipfile(path):
+        with torch.serialization.safe_globals(_INERT):
+            names = ", ".join(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))) or names
+    return (
+        f"checkpoint={path}: must hold tensors and plain containers alone, not {names}. "
+        "Save its state_dict alone where it was made, if you trust it."
+    )

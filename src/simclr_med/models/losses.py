@@ -1,0 +1,97 @@
+"""NT-Xent, the contrastive loss of SimCLR (Chen et al., arXiv 2002.05709, equation 1 and algorithm 1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def similarity_logits(projections_2BP: Tensor, temperature: float, gather: bool = True) -> tuple[Tensor, Tensor]:
+    """Each anchor's logits ``cos(z_i, z_k) / temperature`` over the global batch, and where its other view is.
+
+    In several processes the candidates of all of them are gathered with their gradient. Every process must hold
+    equally many rows. Gradients of a mean over the local anchors, averaged over the processes (as DDP does), are
+    those of one process with the global batch.
+
+    Args:
+        projections_2BP: float [2b, P]; this process's b images, first view, then the same b images, second view.
+        temperature: above 0.
+        gather: False leaves the other processes out, as where every one of them evaluates the same images.
+
+    Returns:
+        logits [2b, 2B] in float32 (float64 stays float64), -inf where the candidate is the anchor itself; column
+        order: the first views of all processes by rank, then the second views. targets int64 [2b], columns.
+
+    Raises:
+        ValueError: an odd number of rows, or a temperature that is not positive.
+    """
+    if projections_2BP.ndim != 2 or len(projections_2BP) % 2 or not len(projections_2BP):
+        raise ValueError(f"projections {tuple(projections_2BP.shape)}: must be [2b, P], two views of each image")
+    if not temperature > 0:
+        raise ValueError(f"temperature={temperature}: must be above 0")
+    images = len(projections_2BP) // 2
+    # Autocast would compute the product in half precision.
+    with torch.autocast(projections_2BP.device.type, enabled=False):
+        exact = projections_2BP if projections_2BP.dtype == torch.float64 else projections_2BP.float()
+        anchors = F.normalize(exact, dim=1)
+        candidates, rank, world = _gathered(anchors) if gather else (anchors, 0, 1)
+        logits = anchors @ candidates.T / temperature
+    first = torch.arange(images, device=logits.device) + rank * images
+    second = first + world * images
+    itself = torch.cat([first, second])
+    rows = torch.arange(2 * images, device=logits.device)
+    logits = logits.index_put((rows, itself), logits.new_tensor(float("-inf")))
+    return logits, torch.cat([second, first])
+
+
+def nt_xent(projections_2BP: Tensor, temperature: float) -> Tensor:
+    """NT-Xent: ``-log(exp(s_ij / t) / sum over k != i of exp(s_ik / t))``, the mean over this process's anchors.
+
+    Natural logarithm; log(2B - 1) where all projections are equal. Arguments and errors as in ``similarity_logits``.
+    """
+    return F.cross_entropy(*similarity_logits(projections_2BP, temperature))
+
+
+def contrastive_ranks(logits: Tensor, targets: Tensor) -> Tensor:
+    """How many candidates each anchor finds at least as similar as its other view: 0 is a hit of top-1.
+
+    Ties count against the anchor, so that a collapsed encoder, for which all are equal, ranks last.
+
+    Args:
+        logits: [2b, 2B], as ``similarity_logits`` returns them.
+        targets: int64 [2b].
+
+    Returns:
+        int64 [2b] in [0, 2B - 2].
+    """
+    return (logits >= logits.gather(1, targets[:, None])).sum(dim=1) - 1
+
+
+def _gathered(anchors: Tensor) -> tuple[Tensor, int, int]:
+    """All processes' anchors in column order, this process's rank, and the number of processes."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return anchors, 0, 1
+    world = dist.get_world_size()
+    gathered = _Gather.apply(anchors)
+    by_view = gathered.view(world, 2, len(anchors) // 2, -1).transpose(0, 1)
+    return by_view.reshape(world * len(anchors), -1), dist.get_rank(), world
+
+
+class _Gather(torch.autograd.Function):
+    """All processes' rows, by rank; its gradient is the sum of all processes' gradients for these rows."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        total = grads[0].clone()
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]

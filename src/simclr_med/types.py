@@ -1,0 +1,54 @@
+"""Names shared by every package. A leaf: it imports nothing of ours and no torch at run time.
+
+Shape letters, used in augment, models and learning (``images_BCHW``, ``projections_2BP``):
+B batch, C channels, H W pixels, D features, P projection, K classes, N data set size.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+# medmnist's own words for its four tasks (medmnist/info.py, key "task").
+Task = Literal["multi-class", "binary-class", "multi-label, binary-class", "ordinal-regression"]
+
+
+class Batch(NamedTuple):
+    """One process's share of one global batch.
+
+    Attributes:
+        images: uint8 [B, H, W, C] in [0, 255], C of 1 or 3.
+        labels: int64 [B, L] in medmnist's layout (L = 1, or one column a label when multi-label),
+            or None for a data set without labels.
+        indices: int64 [B], rows of the split that the images came from.
+        key: (seed, epoch, step): names the random stream that the batch's augmentation is drawn from.
+        rows: (start, stop) of this share inside the global batch.
+        size: images in the global batch.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    indices: Tensor
+    key: tuple[int, int, int]
+    rows: tuple[int, int]
+    size: int
+
+
+class KnnSets(NamedTuple):
+    """Labelled images of a k-nearest-neighbour monitor.
+
+    Attributes:
+        bank_NHWC, queries_MHWC: uint8.
+        bank_targets_NK, targets_MK: one-hot or multi-label, float.
+    """
+
+    bank_NHWC: np.ndarray
+    bank_targets_NK: Tensor
+    queries_MHWC: np.ndarray
+    targets_MK: Tensor

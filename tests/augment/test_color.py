@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import chisquare, ks_2samp
+from torchvision.transforms import ColorJitter
+from torchvision.transforms import functional as tv
+
+from simclr_med.augment.color import HUE, apply_color_jitter, color_jitter, random_grayscale, shift_hue
+from simclr_med.augment.sequence import to_float
+
+NAMES = ("brightness", "contrast", "saturation", "hue")
+IDENTITY = torch.tensor([1.0, 1.0, 1.0, 0.0])
+
+
+def one_operation(images, operation, factor):
+    """The jitter with every other operation at its identity."""
+    count = len(images)
+    factors = IDENTITY.repeat(count, 1)
+    factors[:, operation] = factor
+    order = torch.stack([torch.randperm(4, generator=torch.Generator().manual_seed(i)) for i in range(count)])
+    return apply_color_jitter(to_float(images), torch.ones(count, dtype=torch.bool), order, factors)
+
+
+def by_pil(images, operation, factor):
+    adjust = getattr(tv, f"adjust_{NAMES[operation]}")
+    return torch.stack([torch.from_numpy(np.array(adjust(Image.fromarray(image), factor))) for image in images.numpy()])
+
+
+@pytest.mark.parametrize("operation", range(3), ids=NAMES[:3])
+@pytest.mark.parametrize("factor", [0.0, 0.25, 0.5, 0.83, 1.0, 1.37, 1.5, 2.0])
+def test_blends_are_within_one_level_of_pil(parity, make_pictures, operation, factor):
+    images = make_pictures(36, 28, 31)
+    deviation = parity.deviation(one_operation(images, operation, factor), by_pil(images, operation, factor))
+    assert deviation.max() <= 1
+    assert deviation.mean() < 0.01
+
+
+@pytest.mark.parametrize("turns", [-0.5, -0.1, -0.03, 0.04, 0.1, 0.31, 0.5])
+def test_hue_is_near_pils_eight_bit_hue(parity, make_pictures, turns):
+    images = make_pictures(36)[1::6]  # smooth colour
+    deviation = parity.deviation(one_operation(images, HUE, turns), by_pil(images, HUE, turns))
+    assert deviation.max() <= 6
+    assert deviation.mean() <= 0.8
+    if abs(turns) <= 0.1:
+        assert deviation.mean() <= 0.5
+
+
+@pytest.mark.parametrize("turns", [-0.5, -0.2, 0.0, 0.04, 0.1, 0.49])
+def test_hue_is_torchvisions_in_floating_point(make_pictures, turns):
+    images = to_float(make_pictures(36))
+    expected = tv.adjust_hue(images, turns)
+    torch.testing.assert_close(shift_hue(images, torch.full((36,), turns)), expected, atol=1e-5, rtol=0)
+
+
+def test_every_order_is_pils(parity, make_pictures):
+    """All 24 orders in one batch, without the hue, whose 8 bits differ."""
+    orders = torch.tensor(list(permutations(range(4))))
+    images = make_pictures(24)
+    factors = torch.tensor([0.7, 1.4, 0.6, 0.0]).repeat(24, 1)
+    ours = apply_color_jitter(to_float(images), torch.ones(24, dtype=torch.bool), orders, factors)
+    reference = []
+    for image, order in zip(images, orders.tolist(), strict=True):
+        for operation in order:
+            if operation != HUE:
+                image = by_pil(image[None], operation, float(factors[0, operation]))[0]
+        reference.append(image)
+    assert parity.deviation(ours, torch.stack(reference)).max() <= 1
+    assert ours.unique(dim=0).shape[0] == 24
+
+
+def test_the_hue_keeps_its_place_in_the_order(make_pictures, generator):
+    """Against torchvision's float tensors, one image at a time, with its own clamping after each operation."""
+    images = make_pictures(48)
+    active, order, factors = color_jitter(0.5, 0.5, 0.5, 0.1, 1.0).sample(48, 28, 28, generator)
+    ours = apply_color_jitter(to_float(images), active, order, factors)
+    for i, image in enumerate(to_float(images)):
+        for operation in order[i].tolist():
+            image = getattr(tv, f"adjust_{NAMES[operation]}")(image, float(factors[i, operation]))
+        # three truncations, each followed by factors of at most 1.5
+        assert float((ours[i] - image).abs().max()) < 12 / 255
+
+
+def test_inactive_images_stay(make_pictures):
+    images = to_float(make_pictures(6))
+    op = color_jitter(0.5, 0.5, 0.5, 0.1, 0.0)
+    parameters = op.sample(6, 28, 28, torch.Generator().manual_seed(0))
+    assert torch.equal(op.apply(images, *parameters), images)
+
+
+def test_factors_are_distributed_as_torchvisions(generator):
+    count = 3000
+    active, order, factors = color_jitter(0.5, 1.2, 0.3, 0.1, 0.8).sample(count, 28, 28, generator)
+    assert float(active.float().mean()) == pytest.approx(0.8, abs=0.03)
+    torch.manual_seed(5)
+    jitter = ColorJitter(0.5, 1.2, 0.3, 0.1)
+    bounds = (jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue)
+    theirs = torch.tensor([jitter.get_params(*bounds)[1:] for _ in range(count)])
+    for operation, name in enumerate(NAMES):
+        assert ks_2samp(factors[:, operation].numpy(), theirs[:, operation].numpy()).pvalue > 1e-3, name
+        assert (
+            bounds[operation][0] <= factors[:, operation].min() <= factors[:, operation].max() <= bounds[operation][1]
+        )
+    correlations = torch.corrcoef(torch.cat([factors, active[:, None].float(), order.float()], dim=1).T)[:5, :5]
+    assert float((correlations - torch.eye(5)).abs().max()) < 0.08
+
+
+def test_every_order_is_equally_likely(generator):
+    _, order, _ = color_jitter(0.5, 0.5, 0.5, 0.1, 0.8).sample(4800, 28, 28, generator)
+    codes, counts = (order * torch.tensor([64, 16, 4, 1])).sum(1).unique(return_counts=True)
+    assert len(codes) == 24
+    assert chisquare(counts.numpy()).pvalue > 1e-3
+
+
+def test_grayscale_is_pils(parity, make_pictures, generator):
+    images = make_pictures(48, 33, 28)
+    op = random_grayscale(0.5)
+    parameters = op.sample(48, 33, 28, generator)
+    ours = op.apply(to_float(images), *parameters)
+    assert parity.deviation(ours, parity.pil_apply(op, images, parameters)).max() <= 1
+    assert torch.equal(ours[~parameters[0]], to_float(images)[~parameters[0]])
+
+
+def test_grey_images_stay_grey(make_pictures, generator):
+    grey = to_float(make_pictures(48)[3::6])
+    for op in (color_jitter(0.8, 0.8, 0.8, 0.2, 1.0), random_grayscale(1.0)):
+        result = op.apply(grey, *op.sample(len(grey), 28, 28, generator))
+        assert torch.equal(result[:, 0], result[:, 1]) and torch.equal(result[:, 0], result[:, 2])
+
+
+@pytest.mark.parametrize("values", [(-0.1, 0, 0, 0, 1), (0, 0, 0, 0.6, 1), (0, 0, 0, 0, 1.5)])
+def test_bad_values_are_refused(values):
+    with pytest.raises(ValueError, match="must be"):
+        color_jitter(*values)

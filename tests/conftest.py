@@ -1,0 +1,79 @@
+"""What several tests share: tiny data sets made on the spot, and the command line called in this process or another."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from simclr_med.config.registry import register
+
+Done = subprocess.CompletedProcess[str]
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+
+
+@pytest.fixture
+def composed() -> Callable[..., DictConfig]:
+    """Compose the configuration with some overrides, as the command line does."""
+    register()
+
+    def compose_it(*overrides: str) -> DictConfig:
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("config", list(overrides))
+
+    return compose_it
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Path:
+    """A small file in MedMNIST's layout: 40, 16 and 12 images of 28 px, RGB, three classes told apart by colour."""
+    generator = np.random.default_rng(0)
+    content = {}
+    for split, count in (("train", 40), ("val", 16), ("test", 12)):
+        labels = generator.integers(0, 3, (count, 1))
+        labels[:3, 0] = (0, 1, 2)
+        images = generator.integers(0, 120, (count, 28, 28, 3))
+        images[np.arange(count), :, :, labels[:, 0]] += 100
+        content |= {f"{split}_images": images.astype(np.uint8), f"{split}_labels": labels.astype(np.uint8)}
+    path = tmp_path / "cells.npz"
+    np.savez(path, **content)
+    return path
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the real command line in a new process, in an empty folder, with everything it keeps inside tmp_path."""
+
+    def run(
+        *words: str, cwd: Path | None = None, timeout: float = 300, **more: str
+    ) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **os.environ,
+            "SIMCLR_MED_RUNS": str(tmp_path / "runs"),
+            "SIMCLR_MED_DATA": str(tmp_path / "data"),
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+            "OMP_NUM_THREADS": "1",
+            **more,
+        }
+        place = cwd or tmp_path / "work"
+        place.mkdir(exist_ok=True)
+        return subprocess.run(
+            [sys.executable, "-m", "simclr_med.main", *words],
+            cwd=place,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run

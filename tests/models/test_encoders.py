@@ -1,0 +1,168 @@
+"""Encoders against torchvision's networks with the same weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from simclr_med.models.encoders import ResNetEncoder, resnet, tiny
+from simclr_med.models.small_maps import SmallMapConv2d, with_small_maps
+
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+
+
+def twins(depth: int, dtype: torch.dtype, zero_init_residual: bool = False) -> tuple[ResNetEncoder, nn.Module]:
+    """An encoder and torchvision's network of one seed."""
+    torch.manual_seed(3)
+    network = getattr(torchvision.models, f"resnet{depth}")(zero_init_residual=zero_init_residual).to(dtype)
+    network.fc = nn.Identity()
+    torch.manual_seed(3)
+    return resnet(depth, zero_init_residual=zero_init_residual, mean=MEAN, std=STD).to(dtype), network
+
+
+def images(batch: int, size: int, dtype: torch.dtype) -> torch.Tensor:
+    return torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(1)).to(dtype)
+
+
+def normalised(x: torch.Tensor) -> torch.Tensor:
+    return (x - torch.tensor(MEAN).view(3, 1, 1).to(x)) / torch.tensor(STD).view(3, 1, 1).to(x)
+
+
+@pytest.mark.parametrize(("depth", "width"), [(18, 512), (34, 512), (50, 2048)])
+def test_state_dict_is_torchvisions_without_fc(depth: int, width: int) -> None:
+    encoder, network = twins(depth, torch.float32)
+    ours, theirs = encoder.state_dict(), network.state_dict()
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert encoder.features == width
+
+
+# Maps of a stock stem: 28 pixels give 14 7 4 2 1; 64 give 32 16 8 4 2; 8 give 4 2 1 1 1.
+@pytest.mark.parametrize(
+    ("depth", "size", "batch", "training"),
+    [
+        (18, 28, 32, True),
+        (18, 28, 32, False),
+        (18, 28, 3, False),
+        (18, 64, 32, False),
+        (18, 8, 32, True),
+        (50, 28, 4, False),
+    ],
+)
+def test_features_equal_torchvisions(depth: int, size: int, batch: int, training: bool) -> None:
+    encoder, network = (module.train(training) for module in twins(depth, torch.float32))
+    x = images(batch, size, torch.float32)
+    with torch.no_grad():
+        ours, theirs = encoder(x), network(normalised(x))
+    assert ours.shape == (batch, encoder.features)
+    assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+    for name, buffer in network.named_buffers():
+        torch.testing.assert_close(encoder.get_buffer(name), buffer, rtol=1e-5, atol=1e-6)
+
+
+# In train mode float32's rounding grows through a network's norms, torchvision's own as much as ours; float64's does not.
+@pytest.mark.parametrize(("depth", "size"), [(18, 28), (18, 8), (50, 8)])
+def test_gradients_equal_torchvisions_in_float64(depth: int, size: int) -> None:
+    encoder, network = twins(depth, torch.float64)
+    x = images(32, size, torch.float64)
+    weights = torch.linspace(-1, 1, encoder.features, dtype=torch.float64)
+    ours, theirs = encoder(x), network(normalised(x))
+    assert ours.dtype == torch.float64
+    assert (ours - theirs).abs().max() <= 1e-7 * theirs.abs().max()
+    (ours @ weights).square().mean().backward()
+    (theirs @ weights).square().mean().backward()
+    for (name, one), two in zip(encoder.named_parameters(), network.parameters(), strict=True):
+        assert (one.grad - two.grad).abs().max() <= 1e-6 * two.grad.abs().max(), name
+
+
+@pytest.mark.parametrize("build", [resnet, tiny], ids=["resnet", "tiny"])
+def test_stock_stem_halves_four_times_and_small_stem_never(build) -> None:
+    encoder = build(18) if build is resnet else build()
+    x = images(2, 28, torch.float32)
+    assert encoder.maxpool(encoder.conv1(x)).shape[-2:] == (7, 7)
+    small = resnet(18, stem="small")
+    assert small.maxpool(small.conv1(x)).shape == (2, 64, 28, 28)
+    assert small.conv1.kernel_size == (3, 3)
+    assert small(x).shape == (2, 512)
+
+
+def test_small_stem_keeps_the_keys_and_the_other_weights_shapes() -> None:
+    stock, small = resnet(18).state_dict(), resnet(18, stem="small").state_dict()
+    assert list(stock) == list(small)
+    assert [name for name in stock if stock[name].shape != small[name].shape] == ["conv1.weight"]
+
+
+def test_small_stem_is_initialised_by_its_fan_out() -> None:
+    weight = resnet(18, stem="small").conv1.weight
+    assert float(weight.detach().std()) == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.1)
+
+
+@pytest.mark.parametrize(("depth", "last"), [(18, "bn2"), (50, "bn3")])
+def test_zero_init_residual(depth: int, last: str) -> None:
+    def zeros(encoder: ResNetEncoder) -> set[str]:
+        return {name for name, p in encoder.named_parameters() if name.endswith("weight") and not p.any()}
+
+    expected = {name for name, _ in resnet(depth).named_parameters() if name.endswith(f"{last}.weight") and "." in name}
+    assert zeros(resnet(depth, zero_init_residual=True)) == {name for name in expected if name.startswith("layer")}
+    assert zeros(resnet(depth)) == set()
+
+
+def test_one_seed_gives_one_network() -> None:
+    def state() -> dict[str, torch.Tensor]:
+        torch.manual_seed(11)
+        return tiny().state_dict()
+
+    one, two = state(), state()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_rewriting_leaves_the_random_stream_alone() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1, bias=False))
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    with_small_maps(module)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_normalisation_is_inside_and_outside_of_the_state_dict() -> None:
+    encoder = tiny(mean=MEAN, std=STD).eval()
+    plain = tiny(mean=(0, 0, 0), std=(1, 1, 1)).eval()
+    plain.load_state_dict(encoder.state_dict())
+    x = images(4, 28, torch.float32)
+    torch.testing.assert_close(encoder(x), plain(normalised(x)))
+    assert not {"mean", "std"} & set(encoder.state_dict())
+
+
+def test_weights_and_maps_lie_in_channels_last_order() -> None:
+    encoder = resnet(18)
+    assert encoder.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    seen = []
+    encoder.layer1.register_forward_hook(lambda module, args, output: seen.append(output))
+    encoder(images(2, 28, torch.float32))
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_tiny_is_tiny_and_rewritten() -> None:
+    encoder = tiny()
+    assert encoder.features == encoder(images(2, 28, torch.float32)).shape[1] == 64
+    assert sum(p.numel() for p in encoder.parameters()) < 100_000
+    assert set(encoder.state_dict()) < set(resnet(18).state_dict())
+    assert isinstance(encoder.layer4[0].conv2, SmallMapConv2d)
+
+
+def test_one_channel_stands_for_three() -> None:
+    encoder = tiny().eval()
+    grey = images(4, 28, torch.float32)[:, :1]
+    torch.testing.assert_close(encoder(grey), encoder(grey.expand(-1, 3, -1, -1)))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"depth": 19}, {"depth": 18, "stem": "other"}, {"depth": 18, "mean": [0.5]}, {"depth": 18, "std": [1, 0, 1]}],
+)
+def test_wrong_arguments_are_refused(arguments) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        resnet(**arguments)

@@ -1,0 +1,166 @@
+"""NT-Xent against the paper's algorithm 1 written as loops, and across processes against one process."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from simclr_med.models.losses import contrastive_ranks, nt_xent, similarity_logits
+
+from .processes import in_processes
+
+
+def projections(rows: int, width: int = 5, seed: int = 0) -> Tensor:
+    return torch.randn(rows, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def by_loops(z: Tensor, temperature: float) -> float:
+    """Algorithm 1 of arXiv 2002.05709, with rows k and k + n the two views of image k."""
+    rows = z.tolist()
+    n = len(rows) // 2
+
+    def similarity(i: int, j: int) -> float:
+        dot = sum(a * b for a, b in zip(rows[i], rows[j], strict=True))
+        return dot / (math.hypot(*rows[i]) * math.hypot(*rows[j]))
+
+    def pair(i: int, j: int) -> float:
+        others = sum(math.exp(similarity(i, k) / temperature) for k in range(2 * n) if k != i)
+        return -math.log(math.exp(similarity(i, j) / temperature) / others)
+
+    return sum(pair(k, k + n) + pair(k + n, k) for k in range(n)) / (2 * n)
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.5, 1.0])
+@pytest.mark.parametrize("images", [1, 2, 7])
+def test_loss_is_the_papers(images: int, temperature: float) -> None:
+    z = projections(2 * images)
+    assert float(nt_xent(z, temperature)) == pytest.approx(by_loops(z, temperature), rel=1e-12, abs=1e-14)
+
+
+def test_loss_of_equal_projections() -> None:
+    assert float(nt_xent(torch.ones(16, 4), 0.07)) == pytest.approx(math.log(15), rel=1e-6)
+
+
+def test_gradients() -> None:
+    z = projections(6, 3).requires_grad_()
+    assert torch.autograd.gradcheck(lambda rows: nt_xent(rows, 0.3), (z,))
+
+
+def test_length_of_a_projection_does_not_matter() -> None:
+    z = projections(8)
+    torch.testing.assert_close(nt_xent(z * torch.linspace(1, 9, 8).double()[:, None], 0.1), nt_xent(z, 0.1))
+
+
+def test_logits_and_targets() -> None:
+    z = projections(6)
+    logits, targets = similarity_logits(z, 0.2)
+    assert targets.tolist() == [3, 4, 5, 0, 1, 2]
+    expected = torch.nn.functional.cosine_similarity(z[:, None], z[None], dim=2) / 0.2
+    away = ~torch.eye(6, dtype=torch.bool)
+    torch.testing.assert_close(logits[away], expected[away])
+    assert logits.diagonal().isneginf().all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (torch.bfloat16, torch.float32),
+        (torch.float16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64,) * 2,
+    ],
+)
+def test_loss_is_computed_in_float32_at_least(dtype, expected) -> None:
+    z = projections(8).to(dtype).requires_grad_()
+    loss = nt_xent(z, 0.07)
+    loss.backward()
+    assert loss.dtype == expected
+    assert z.grad.dtype == dtype
+    assert float(loss.detach()) == pytest.approx(by_loops(z.detach().double(), 0.07), rel=1e-5)
+
+
+def test_autocast_does_not_reach_the_loss() -> None:
+    z = projections(8).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = nt_xent(z, 0.07)
+    assert float(loss) == pytest.approx(by_loops(z.double(), 0.07), rel=1e-5)
+
+
+def test_loss_is_finite_at_a_small_temperature_and_for_zeros() -> None:
+    assert nt_xent(projections(8).float(), 1e-3).isfinite()
+    z = torch.zeros(4, 3, requires_grad=True)
+    nt_xent(z, 0.07).backward()
+    assert z.grad.isfinite().all()
+
+
+def test_ranks() -> None:
+    inf = float("inf")
+    logits = torch.tensor([[-inf, 1, 2, 3], [4, -inf, 2, 3], [1, 2, -inf, 3], [5, 5, 5, -inf]])
+    assert contrastive_ranks(logits, torch.tensor([2, 3, 0, 1])).tolist() == [1, 1, 2, 2]
+
+
+def test_ranks_of_a_collapsed_encoder_are_the_last() -> None:
+    assert set(contrastive_ranks(*similarity_logits(torch.ones(8, 3), 0.07)).tolist()) == {6}
+
+
+@pytest.mark.parametrize(
+    ("shape", "temperature"), [((3, 4), 0.1), ((0, 4), 0.1), ((4,), 0.1), ((4, 4), 0), ((4, 4), -1)]
+)
+def test_wrong_arguments_are_refused(shape, temperature: float) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        nt_xent(torch.ones(shape), temperature)
+
+
+def test_a_group_of_one_process_changes_nothing(tmp_path: Path) -> None:
+    z = projections(8)
+    alone = similarity_logits(z, 0.1)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    try:
+        grouped = similarity_logits(z, 0.1)
+    finally:
+        dist.destroy_process_group()
+    assert all(torch.equal(a, b) for a, b in zip(alone, grouped, strict=True))
+
+
+def share(z: Tensor, rank: int, world: int) -> Tensor:
+    """Rows of one process: its images' first views, then their second views."""
+    return torch.cat([view.chunk(world)[rank] for view in z.chunk(2)])
+
+
+def averaged_gradient(rank: int, world: int, z: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    """What DDP leaves: the mean over processes of the gradient of a weight that made the projections."""
+    weight = weight.clone().requires_grad_()
+    local = share(z, rank, world) @ weight
+    logits, targets = similarity_logits(local, 0.2)
+    loss = torch.nn.functional.cross_entropy(logits, targets)
+    loss.backward()
+    dist.all_reduce(weight.grad)
+    alone, _ = similarity_logits(local.detach(), 0.2, gather=False)
+    return {
+        "loss": loss.detach(),
+        "grad": weight.grad / world,
+        "ranks": contrastive_ranks(logits.detach(), targets),
+        "alone": torch.tensor(alone.shape),
+    }
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_together_are_one_process(world: int) -> None:
+    z, weight = projections(24, 5), projections(5, 4, seed=1)
+    results = in_processes(world, averaged_gradient, z, weight)
+    whole = weight.clone().requires_grad_()
+    logits, targets = similarity_logits(z @ whole, 0.2)
+    loss = torch.nn.functional.cross_entropy(logits, targets)
+    loss.backward()
+    ranks = contrastive_ranks(logits.detach(), targets)
+    assert sum(float(result["loss"]) for result in results) / world == pytest.approx(float(loss.detach()), rel=1e-12)
+    for rank, result in enumerate(results):
+        torch.testing.assert_close(result["grad"], whole.grad, rtol=1e-11, atol=1e-13)
+        assert torch.equal(result["ranks"], share(ranks, rank, world))
+        assert result["alone"].tolist() == [24 // world] * 2

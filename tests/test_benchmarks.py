@@ -1,0 +1,157 @@
+"""The benchmarks: the peers do the work that they stand for, and the script's figures are those it says. No timing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+SEQUENCES = ("natural", "simple", "novel", "greyscale")
+
+
+def _imported(name: str) -> Iterator[ModuleType]:
+    """A script of benchmarks/ as a module, gone again afterwards (their plain names belong to nobody)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        before = set(sys.modules)
+        yield __import__(name)
+        for added in {"original", "lightly_peer", "pretrain"} - before:
+            sys.modules.pop(added, None)
+
+
+@pytest.fixture(scope="module")
+def original() -> Iterator[ModuleType]:
+    yield from _imported("original")
+
+
+@pytest.fixture(scope="module")
+def pretrain() -> Iterator[ModuleType]:
+    yield from _imported("pretrain")
+
+
+@pytest.fixture(scope="module")
+def lightly_peer() -> Iterator[ModuleType]:
+    pytest.importorskip("lightly", reason="the extra bench is not installed")
+    yield from _imported("lightly_peer")
+
+
+@pytest.fixture
+def image() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (28, 28, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("augmentation", SEQUENCES)
+def test_original_views_are_normalised_tensors_that_differ(original, image, augmentation):
+    views = original.Twice(original.view_transform(augmentation, 28))
+    torch.manual_seed(0)
+    one, two = views(image)
+    assert one.shape == two.shape == (3, 28, 28)
+    assert one.dtype == torch.float32
+    assert not torch.equal(one, two)
+    black, _ = views(Image.new("RGB", (28, 28)))  # black whatever is drawn
+    assert torch.equal(black, torch.full((3, 28, 28), -1.0))
+
+
+def test_original_loss_is_nt_xent(original):
+    projections = torch.randn(8, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    unit = projections / projections.norm(dim=1, keepdim=True)
+    expected = 0.0
+    for i in range(8):
+        others = [float(unit[i] @ unit[k]) / 0.07 for k in range(8) if k != i]
+        expected += float(np.log(np.sum(np.exp(others)))) - float(unit[i] @ unit[(i + 4) % 8]) / 0.07
+    assert float(original.nt_xent_by_broadcast(projections)) == pytest.approx(expected / 8, rel=1e-9)
+
+
+def test_original_network_has_the_thesis_head(original):
+    head = original.network("resnet18").fc
+    assert [tuple(weights.shape) for weights in head.parameters()] == [(512, 512), (512,), (128, 512), (128,)]
+
+
+def test_training_counts_its_steps_over_epochs(original, cells):
+    given = original.arguments([str(cells), "--batch-size=16", "--steps=3", "--workers=0", "--augmentation=simple"])
+    loader = original.loader_of(given, lambda side: original.Twice(original.view_transform("simple", side)))
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 28 * 28, 4))
+    start = model[1].weight.detach().clone()
+    told = original.train(
+        loader,
+        model,
+        lambda net, a, b: original.nt_xent_by_broadcast(net(torch.cat((a, b)))),
+        given.steps,
+        given.warmup,
+    )
+    assert len(loader) == 2  # 40 images: the third step is of a second epoch
+    assert (told["steps"], told["images_trained"]) == (3, 48)
+    assert told["images_per_s"] == pytest.approx(16 / told["seconds_per_step"])
+    assert not torch.equal(start, model[1].weight)
+
+
+def test_warmup_of_all_steps_is_refused(original, capsys):
+    with pytest.raises(SystemExit):
+        original.arguments(["data.npz", "--steps=2", "--warmup=2"])
+    assert "must be at least 0 and below --steps 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("augmentation", SEQUENCES)
+def test_lightly_makes_views_of_every_sequence(lightly_peer, image, augmentation):
+    one, two = lightly_peer.two_views(augmentation, 28)(image)
+    assert one.shape == two.shape == (3, 28, 28)
+    black, _ = lightly_peer.two_views(augmentation, 28)(Image.new("RGB", (28, 28)))
+    assert torch.equal(black, torch.full((3, 28, 28), -1.0))
+
+
+def test_lightly_trains_the_same_network(lightly_peer, original):
+    theirs, ours = lightly_peer.network("resnet18"), original.network("resnet18")
+    assert [p.shape for p in theirs.parameters()] == [p.shape for p in ours.parameters()]
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_benchmark_data_is_of_the_size_asked_for(pretrain, cells, tmp_path, labelled):
+    if not labelled:
+        with np.load(cells) as file:
+            np.savez(cells, **{name: file[name] for name in file if name.endswith("_images")})
+    pretrain.write_data(tmp_path / "from_file.npz", cells, 14, 28)
+    pretrain.write_data(tmp_path / "drawn.npz", None, 14, 20)
+    with np.load(tmp_path / "from_file.npz") as file, np.load(cells) as source:
+        assert file["train_images"].shape == (14, 28, 28, 3)
+        assert file["val_images"].shape == (2, 28, 28, 3)
+        assert np.array_equal(file["train_images"][-1], source["train_images"][-1])
+        assert ("train_labels" in file) == labelled
+    with np.load(tmp_path / "drawn.npz") as file:
+        assert file["train_images"].shape == (14, 20, 20, 3)
+        assert file["train_labels"].shape == (14, 1)
+        assert file["train_images"].dtype == np.uint8
+
+
+def test_ratios_are_taken_within_a_round(pretrain):
+    measured = pretrain.Measured
+    rounds = [
+        [measured("simclr-med", 1.0, 10, 10.0, 100.0), measured("original", 5.0, 10, 2.0, 50.0)],
+        [measured("simclr-med", 1.0, 10, 20.0, 200.0), measured("original", 5.0, 10, 2.0, 20.0)],
+        [measured("simclr-med", 1.0, 10, 30.0, 90.0), measured("original", 5.0, 10, 10.0, 30.0)],
+    ]
+    assert pretrain.rates(rounds)["simclr-med"]["whole"] == {"min": 10.0, "median": 20.0, "max": 30.0}
+    found = pretrain.ratios(rounds)["original"]
+    assert found["whole"] == {"min": 3.0, "median": 5.0, "max": 10.0}
+    assert found["step"] == {"min": 2.0, "median": 3.0, "max": 10.0}
+
+
+def test_every_system_does_as_many_steps(pretrain, tmp_path):
+    given = pretrain.arguments(["--images=700", "--batch-size=256", "--epochs=3"])
+    ours = pretrain.our_command(given, tmp_path / "images.npz", tmp_path)
+    peer = pretrain.peer_command(given, pretrain.PEERS["original"], tmp_path / "images.npz")
+    assert pretrain.steps(given) == 6
+    assert {"stage.epochs=3", "stage.batch_size=256", "augmentation=novel", "encoder=resnet18"} <= set(ours)
+    assert {"--steps=6", "--batch-size=256", "--augmentation=novel", "--encoder=resnet18"} <= set(peer)
+
+
+def test_our_command_composes(pretrain, composed, cells, tmp_path):
+    given = pretrain.arguments(["--batch-size=16", "--images=40"])
+    cfg = composed(*pretrain.our_command(given, cells, tmp_path)[3:])
+    assert (cfg.stage.batch_size, cfg.dataset.path, cfg.logger.name) == (16, str(cells), "none")

@@ -1,0 +1,73 @@
+"""The command line as a user meets it: what it answers to mistakes, and that it leaves nothing behind then."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+BAD = [
+    ("dataset=bloodmist", "dataset=bloodmist: must be one of ", "Did you mean bloodmnist?"),
+    ("datset=bloodmnist", "datset=bloodmnist: must be a known key", "Did you mean dataset?"),
+    ("stage.epoch=3", "stage.epoch=3: must be a known key", "Did you mean stage.epochs?"),
+    ("epochs=3", "epochs=3: must be a known key", "Did you mean stage.epochs?"),
+    ("stage.epochs=many", "stage.epochs=many: must be a whole number", ""),
+    ("stage.epochs=0", "stage.epochs=0: must be at least 1", ""),
+    ("stage.temperature=-1", "stage.temperature=-1.0: must be greater than 0", ""),
+    ("stage.temperature=nan", "stage.temperature=nan: must be a finite number", ""),
+    ("optimizer.lr=0", "optimizer.lr=0.0: must be greater than 0", ""),
+    ("seed=-1", "seed=-1: must be at least 0", ""),
+    ("overwrite=maybe", "overwrite=maybe: must be true or false", ""),
+    ("dataset=npz", "dataset.path=???: must be given", "dataset.path=..."),
+    ("stage=pretain", "stage=pretain: must be one of ", "Did you mean pretrain?"),
+    ("keep=some", "keep=some: must be one of least, all", ""),
+    ("trainer.precision=8", "trainer.precision=8: must be one of ", ""),
+]
+
+
+@pytest.mark.parametrize(("word", "start", "remedy"), BAD, ids=[word for word, *_ in BAD])
+def test_a_mistake_is_one_line(command: Command, tmp_path: Path, word: str, start: str, remedy: str) -> None:
+    done = command(word)
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 2, done.stderr
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith(start)
+    assert remedy in lines[0]
+    assert done.stdout == ""
+    assert [path for path in tmp_path.rglob("*") if path.name != "work"] == []
+
+
+def test_all_mistakes_are_told_at_once(command: Command) -> None:
+    done = command("dataset=bloodmist", "stage.epochs=0", "stage.temprature=1", "stage.temperature=-1", "seed=x")
+    assert done.returncode == 2
+    keys = [line.split("=")[0] for line in done.stderr.strip().splitlines()]
+    assert sorted(keys) == ["dataset", "seed", "stage.epochs", "stage.temperature", "stage.temprature"]
+
+
+def test_a_mistake_inside_a_sweep(command: Command, tmp_path: Path) -> None:
+    done = command("-m", "dataset=synthetic,bloodmist", "stage.epoch=1")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 2
+    assert [path for path in tmp_path.rglob("*") if path.name != "work"] == []
+
+
+def test_torch_is_not_imported_for_a_bad_command(command: Command, tmp_path: Path) -> None:
+    # A package of that name that cannot be imported stands before the real one.
+    trap = tmp_path / "work" / "torch"
+    trap.mkdir(parents=True)
+    (trap / "__init__.py").write_text("raise SystemExit('torch was imported')")
+    done = command("stage.epochs=0", PYTHONPATH=str(trap.parent))
+    assert done.returncode == 2
+    assert "torch was imported" not in done.stderr
+
+
+def test_help_names_the_groups_and_first_commands(command: Command) -> None:
+    done = command("--help")
+    assert done.returncode == 0
+    assert "simclr-med stage=pretrain dataset=bloodmnist" in done.stdout
+    assert "augmentation " in done.stdout
+    assert "schema" not in done.stdout

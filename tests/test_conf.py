@@ -1,0 +1,111 @@
+"""Every option of every group composes, keeps its types and binds to the signature of what it names."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_object
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from simclr_med.config.facts import medmnist_table
+from simclr_med.config.validate import checked, problems
+
+CONF = Path(__file__).parents[1] / "conf"
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+# What an option cannot know by itself.
+NEEDS = {
+    ("dataset", "npz"): ["dataset.path=cells.npz"],
+    ("dataset", "folder"): ["dataset.path=images"],
+    ("init", "checkpoint"): ["init.path=encoder.safetensors"],
+}
+# Arguments that the code adds to a node's own keys when it builds it.
+GIVEN = {
+    "optimizer": {"named_parameters"},
+    "schedule": {"total_steps", "steps_per_epoch"},
+    "logger": {"folder", "name", "group", "job_type", "tags"},
+}
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=[f"{group}={option}" for group, option in OPTIONS])
+def test_option_composes_and_its_targets_take_its_keys(composed, group: str, option: str) -> None:
+    cfg = checked(composed(f"{group}={option}", *NEEDS.get((group, option), [])))
+    if group not in ("experiment", "grid"):
+        assert cfg[group].name == option or (group, option) in NEEDS
+    top = cfg.get(group)
+    for node in targets(top):
+        target = get_object(node["_target_"])
+        keys = {key for key in node if key not in ("_target_", "mirror_p")}
+        if node is top and group == "stage":
+            continue  # a stage is called with its run
+        if node is top and group != "dataset":
+            keys.discard("name")
+        signature = inspect.signature(target)
+        signature.bind(**dict.fromkeys(keys | (GIVEN.get(group, set()) if node is top or group == "logger" else set())))
+
+
+def targets(node: object) -> list[DictConfig]:
+    """Every node below (and with) this one that names a target."""
+    found: list[DictConfig] = []
+    if isinstance(node, DictConfig):
+        found += [node] if "_target_" in node else []
+        for key in node:
+            found += targets(node[key])
+    elif isinstance(node, ListConfig):
+        for item in node:
+            found += targets(item)
+    return found
+
+
+def test_every_2d_set_of_medmnist_is_an_option() -> None:
+    flags = {flag for flag in medmnist_table() if not flag.endswith("3d")}
+    assert len(flags) == 12
+    assert flags <= {option for group, option in OPTIONS if group == "dataset"}
+
+
+@pytest.mark.parametrize("size", [28, 64, 128, 224])
+def test_each_size_has_its_own_file(composed, size: int) -> None:
+    info = checked(composed("dataset=pathmnist", f"dataset.size={size}")).dataset.info
+    suffix = "" if size == 28 else f"_{size}"
+    assert info.url.split("?")[0].endswith(f"/pathmnist{suffix}.npz")
+    assert info.md5 == medmnist_table()["pathmnist"][f"MD5{suffix}"]
+
+
+def test_the_default_recipe_is_the_thesis(composed) -> None:
+    cfg = checked(composed("stage=pretrain", "dataset=bloodmnist"))
+    assert (cfg.augmentation.name, cfg.encoder.name, cfg.init.name) == ("novel", "resnet18", "random")
+    assert (cfg.optimizer.lr, cfg.optimizer.weight_decay, cfg.stage.temperature) == (5e-4, 1e-4, 0.07)
+    assert (cfg.schedule.name, cfg.schedule.warmup_epochs, cfg.schedule.final_factor) == ("warmup_cosine", 0, 0.02)
+    assert (cfg.stage.batch_size, cfg.stage.epochs) == (256, 200)
+    assert OmegaConf.to_container(cfg.stage.head) == {"hidden": None, "out": 128, "layers": 2, "batch_norm": False}
+
+
+@pytest.mark.parametrize(("flag", "epochs"), [("pathmnist", 201), ("retinamnist", 10000), ("bloodmnist", 2000)])
+def test_thesis_experiments_have_its_epochs(composed, flag: str, epochs: int) -> None:
+    cfg = composed(f"experiment=thesis_{flag}")
+    assert (cfg.dataset.name, cfg.stage.epochs) == (flag, epochs)
+    assert composed(f"experiment=thesis_{flag}", "stage.epochs=3").stage.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["data_fraction.samples=5", "data_fraction.per_class=5"], "must be one budget alone"),
+        (["data_fraction.per_class=5", "data_fraction.strategy=stratified"], "balanced by itself"),
+        (["stage.batch_size=10", "stage.accumulate=4"], "must be a multiple of"),
+        (["stage.batch_size=4", "stage.accumulate=4"], "two images are left"),
+        (["dataset=bloodmnist", "dataset.size=32"], "dataset.size=32: must be one of 28, 64, 128, 224"),
+    ],
+)
+def test_rules_across_keys(composed, words: list[str], told: str) -> None:
+    found = problems(composed(*words))
+    assert len(found) == 1
+    assert told in found[0]
+
+
+def test_a_checked_config_cannot_be_changed(composed) -> None:
+    cfg = checked(composed())
+    with pytest.raises(Exception, match="read-only"):
+        cfg.seed = 3

@@ -1,0 +1,164 @@
+"""A run is its config: what changes its identity, who finds it, and what its folder tells."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from simclr_med import origins, runs
+from simclr_med.config.validate import checked
+from simclr_med.errors import RunError
+
+ORIGIN = runs.Origin("random", "random")
+
+
+def identity(composed, *overrides: str, data: str = "d", origin: str = "random") -> str:
+    return runs.identity(checked(composed(*overrides)), data, origin)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["paths.runs=elsewhere", "logger=none", "trainer=cpu", "trainer.threads=1", "keep=all", "overwrite=true"],
+)
+def test_where_and_how_do_not_change_a_run(composed, word: str) -> None:
+    assert identity(composed, word) == identity(composed)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["seed=1", "stage.epochs=3", "augmentation=simple", "encoder=tiny", "data_fraction=n100", "optimizer.lr=0.1"],
+)
+def test_what_is_computed_changes_a_run(composed, word: str) -> None:
+    assert identity(composed, word) != identity(composed)
+
+
+def test_a_budget_is_the_same_run_by_either_spelling(composed) -> None:
+    assert identity(composed, "data_fraction=n100") == identity(composed, "data_fraction.samples=100")
+
+
+def test_data_and_origin_change_a_run(composed) -> None:
+    assert len({identity(composed), identity(composed, data="e"), identity(composed, origin="o")}) == 3
+
+
+def test_a_run_from_new_to_finished(composed, tmp_path: Path) -> None:
+    cfg = checked(composed(f"paths.runs={tmp_path}/runs"))
+    with runs.opened(cfg, "d", ORIGIN) as run:
+        assert run.state == "new"
+        assert OmegaConf.load(run.folder / "config.yaml") == OmegaConf.create(OmegaConf.to_container(cfg))
+    with runs.opened(cfg, "d", ORIGIN) as run:
+        assert run.state == "unfinished"
+        run.checkpoints.mkdir()
+        (run.checkpoints / "last.ckpt").touch()
+        run.finish({"train/loss": 1.0}, {"wall_s": 2.0}, {"encoder_hash": "e"})
+    with runs.opened(cfg, "d", ORIGIN) as run:
+        assert run.state == "finished"
+        assert run.result()["metrics"] == {"train/loss": 1.0}
+        assert not (run.checkpoints / "last.ckpt").exists()
+    again = checked(composed(f"paths.runs={tmp_path}/runs", "overwrite=true"))
+    with runs.opened(again, "d", ORIGIN) as run:
+        assert run.state == "new"
+        assert not (run.folder / "result.json").exists()
+
+
+def test_a_damaged_result_is_an_unfinished_run(composed, tmp_path: Path) -> None:
+    cfg = checked(composed(f"paths.runs={tmp_path}"))
+    with runs.opened(cfg, "d", ORIGIN) as run:
+        (run.folder / "result.json").write_text('{"config_hash": "')
+    with runs.opened(cfg, "d", ORIGIN) as run:
+        assert run.state == "unfinished"
+
+
+def test_a_failure_is_recorded_and_goes_when_the_run_ends_well(composed, tmp_path: Path) -> None:
+    cfg = checked(composed(f"paths.runs={tmp_path}"))
+    with runs.opened(cfg, "d", ORIGIN) as run:
+        run.fail(ValueError("boom"))
+        recorded = json.loads((run.folder / "failure.json").read_text())
+        assert recorded["message"] == "boom"
+        assert "ValueError" in recorded["traceback"]
+        run.finish({}, {}, {})
+        assert not (run.folder / "failure.json").exists()
+
+
+def _hold(cfg, began, seconds: float) -> None:
+    with runs.opened(cfg, "d", ORIGIN):
+        began.set()
+        time.sleep(seconds)
+
+
+def test_a_second_process_waits_for_the_first(composed, tmp_path: Path, capsys) -> None:
+    cfg = checked(composed(f"paths.runs={tmp_path}"))
+    context = multiprocessing.get_context("fork")
+    began = context.Event()
+    other = context.Process(target=_hold, args=(cfg, began, 0.5))
+    other.start()
+    began.wait(5)
+    start = time.monotonic()
+    with runs.opened(cfg, "d", ORIGIN) as run:
+        assert run.state == "unfinished"
+    assert 0.2 < time.monotonic() - start < 5
+    assert f"Waiting for process {other.pid}" in capsys.readouterr().out
+    other.join()
+
+
+def test_a_killed_owner_holds_no_lock(composed, tmp_path: Path) -> None:
+    cfg = checked(composed(f"paths.runs={tmp_path}"))
+    context = multiprocessing.get_context("fork")
+    began = context.Event()
+    other = context.Process(target=_hold, args=(cfg, began, 60))
+    other.start()
+    began.wait(5)
+    other.kill()
+    other.join()
+    start = time.monotonic()
+    with runs.opened(cfg, "d", ORIGIN):
+        assert time.monotonic() - start < 2
+
+
+def finished(composed, folder: Path, *overrides: str) -> Path:
+    cfg = checked(composed(f"paths.runs={folder}", *overrides))
+    with runs.opened(cfg, "d", ORIGIN) as run:
+        (run.folder / "encoder.safetensors").touch()
+        run.finish({}, {}, {"encoder_hash": f"hash-{run.config_hash}"})
+    return run.folder
+
+
+def find(folder: Path, **changed: object) -> runs.Origin:
+    wanted = {
+        "dataset": "synthetic",
+        "augmentation": "novel",
+        "encoder": "resnet18",
+        "size": 28,
+        "seed": 0,
+        "run": None,
+    }
+    return origins.pretrained(runs=str(folder), **(wanted | changed))  # type: ignore[arg-type]
+
+
+def test_a_finished_run_is_found_by_its_fields(composed, tmp_path: Path) -> None:
+    one = finished(composed, tmp_path)
+    two = finished(composed, tmp_path, "seed=1")
+    assert find(tmp_path).run == one
+    assert find(tmp_path, seed=1).run == two
+    assert find(tmp_path, seed=1).hash != find(tmp_path).hash
+    assert find(tmp_path, run=str(two)).run == two
+
+
+def test_no_fitting_run_names_the_command_that_makes_one(composed, tmp_path: Path) -> None:
+    one = finished(composed, tmp_path)
+    with pytest.raises(RunError) as error:
+        find(tmp_path, seed=7)
+    assert "simclr-med stage=pretrain dataset=synthetic augmentation=novel encoder=resnet18 seed=7" in str(error.value)
+    assert str(one) in str(error.value)
+
+
+def test_several_fitting_runs_are_listed(composed, tmp_path: Path) -> None:
+    several = [finished(composed, tmp_path, f"stage.epochs={epochs}") for epochs in (1, 2)]
+    with pytest.raises(RunError) as error:
+        find(tmp_path)
+    assert all(str(folder) in str(error.value) for folder in several)
+    assert "init.run=" in str(error.value)
