@@ -147,7 +147,8 @@ def compare(name: str, images_BHWC: Tensor, seed: int) -> None:
     sequence = load_sequence(name)
     reference = images_BHWC.expand(-1, -1, -1, 3).contiguous()
     images_BCHW = to_float(images_BHWC)
-    parameters = sequence.sample(*reference.shape[:3], torch.Generator().manual_seed(seed))
+    count, height, width = reference.shape[:3]
+    parameters = sequence.sample(count, height, width, torch.Generator().manual_seed(seed))
     whole = sequence(images_BCHW, parameters)
     for op, values in zip(sequence.ops, parameters, strict=True):
         if op.name == "color_jitter":

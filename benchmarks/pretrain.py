@@ -3,12 +3,14 @@
     python benchmarks/pretrain.py [--data FILE.npz] [--repeats 3] [--peers original lightly] [--json FILE]
 
 Every system runs as a whole process, one after the other, over and over (A B C, A B C, ...), on the same images and for
-the same number of steps. Two rates each, in images a second (an image is two views):
-    whole   images trained / wall time of the process, its start and its end included
-    step    of the training steps alone: ours the median epoch of its result.json, a peer's without its first step
+the same number of steps. Three rates each, in images (an image is two views):
+    whole   a second of the process's wall time, its start and its end included
+    step    a second of the training steps alone: ours the median epoch of result.json, a peer's without its first step
+    cpu     a second of CPU time of the process and its workers: what other programs on the machine disturb least
 Our command also looks at the validation split, saves, exports and draws its figures, which the peers do not; that is in
-its whole-process time, and so few images give start and end their greatest share. The ratios are medians over the rounds of ours / peer within one round. The defaults take about
-seven minutes on 2 CPU cores, nearly all of it the peers'. Without --data the images are drawn at random.
+its whole-process time, and so few images give start and end their greatest share. The ratios are medians over the
+rounds of ours / peer within one round. The defaults take minutes, nearly all of them the peers'.
+Without --data the images are drawn at random.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,25 +37,27 @@ from rich.table import Table
 HERE = Path(__file__).parent
 OURS = "simclr-med"
 PEERS = {"original": HERE / "original.py", "lightly": HERE / "lightly_peer.py"}
-RATES = ("whole", "step")
+RATES = ("whole", "step", "cpu")
 PACKAGES = ("simclr-med", "torch", "torchvision", "lightning", "lightly", "numpy", "pillow", "pillow-simd")
 VAL_SHARE = 7  # one validation image to so many training images, as in MedMNIST's 7 : 1 : 2
 
 
 class Measured(NamedTuple):
-    """One process: its wall time, the images it trained on, and its two rates in images a second."""
+    """One process: its wall and CPU time, the images it trained on, and its three rates."""
 
     system: str
     wall_s: float
+    cpu_s: float
     images: int
     whole: float
     step: float
+    cpu: float
 
 
 def write_data(path: Path, source: Path | None, images: int, side: int, seed: int = 0) -> None:
     """So many training images in MedMNIST's layout: spread over the source, else random blobs of eight classes."""
     counts = {"train": images, "val": max(1, images // VAL_SHARE), "test": max(1, images // VAL_SHARE)}
-    content = {}
+    content: dict[str, Any] = {}
     if source is None:
         generator = np.random.default_rng(seed)
         for split, count in counts.items():
@@ -95,29 +99,31 @@ def steps(given: argparse.Namespace) -> int:
     return given.epochs * (given.images // given.batch_size)
 
 
-def whole_process(command: list[str], folder: Path) -> tuple[float, str]:
-    """Wall time in seconds of a process from before its start to after its end, and what it printed."""
-    began = time.perf_counter()
+def whole_process(command: list[str], folder: Path) -> tuple[float, float, str]:
+    """Wall and CPU time in seconds of a process from before its start to after its end, and what it printed."""
+    began, before = time.perf_counter(), os.times()
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    wall_s = time.perf_counter() - began
+    wall_s, after = time.perf_counter() - began, os.times()
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\nfailed with {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}")
-    return wall_s, done.stdout
+    cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
+    return wall_s, cpu_s, done.stdout
 
 
 def measure_ours(given: argparse.Namespace, data: Path, folder: Path) -> Measured:
     with tempfile.TemporaryDirectory(dir=folder) as runs:
-        wall_s, _ = whole_process(our_command(given, data, Path(runs)), folder)
+        wall_s, cpu_s, _ = whole_process(our_command(given, data, Path(runs)), folder)
         (result,) = Path(runs).glob("pretrain/*/*/result.json")
         rate = json.loads(result.read_text(encoding="utf-8"))["timing"]["images_per_s"]
     images = steps(given) * given.batch_size
-    return Measured(OURS, wall_s, images, images / wall_s, rate)
+    return Measured(OURS, wall_s, cpu_s, images, images / wall_s, rate, images / cpu_s)
 
 
 def measure_peer(given: argparse.Namespace, name: str, data: Path, folder: Path) -> Measured:
-    wall_s, printed = whole_process(peer_command(given, PEERS[name], data), folder)
+    wall_s, cpu_s, printed = whole_process(peer_command(given, PEERS[name], data), folder)
     told = json.loads(printed.splitlines()[-1])
-    return Measured(name, wall_s, told["images_trained"], told["images_trained"] / wall_s, told["images_per_s"])
+    images = told["images_trained"]
+    return Measured(name, wall_s, cpu_s, images, images / wall_s, told["images_per_s"], images / cpu_s)
 
 
 def measure(given: argparse.Namespace, say: Callable[[str], None]) -> list[list[Measured]]:
@@ -159,7 +165,7 @@ def ratios(rounds: list[list[Measured]]) -> dict[str, dict[str, dict[str, float]
     }
 
 
-def machine() -> dict[str, str | int]:
+def machine() -> dict[str, str | float]:
     """What the rates hold for."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
@@ -169,7 +175,7 @@ def machine() -> dict[str, str | int]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
         "torch_threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "system": platform.platform(terse=True),
+        "load_at_start": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else "unknown",
     }
 
 
@@ -184,19 +190,20 @@ def versions() -> dict[str, str]:
     return found
 
 
-def table(report: dict) -> Table:
-    """The rates and the ratios, min / median / max."""
-    made = Table("system", "images trained", "whole images/s", "step images/s", title="min / median / max")
+def table(report: dict[str, Any]) -> Table:
+    """The rates and the ratios: median (min-max)."""
+    title = f"{report['images']} images a process, {report['repeats']} rounds: median (min-max)"
+    made = Table("system", "whole images/s", "step images/s", "images/CPU s", title=title)
     for system, found in report["rates"].items():
-        made.add_row(system, str(report["images"]), *(_told(found[rate], 1) for rate in RATES))
+        made.add_row(system, *(_told(found[rate], 1) for rate in RATES))
     made.add_section()
     for peer, found in report["ratios"].items():
-        made.add_row(f"{OURS} / {peer}", "", *(_told(found[rate], 2) for rate in RATES))
+        made.add_row(f"ours / {peer}", *(_told(found[rate], 2) for rate in RATES))
     return made
 
 
 def _told(values: dict[str, float], digits: int) -> str:
-    return " / ".join(f"{values[key]:.{digits}f}" for key in ("min", "median", "max"))
+    return "{median:.{0}f} ({min:.{0}f}-{max:.{0}f})".format(digits, **values)
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -212,11 +219,13 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--augmentation", choices=("natural", "simple", "novel", "greyscale"), default="novel")
     parser.add_argument("--json", type=Path, help="also write everything measured here")
     given = parser.parse_args(words)
+    if given.repeats < 1:
+        parser.error(f"--repeats {given.repeats}: must be at least 1.")
     if given.data is not None:
         given.data = given.data.absolute()
         with np.load(given.data, allow_pickle=False) as file:
             given.images = min(given.images, len(file["train_images"]))
-    if given.peers and steps(given) < 2:
+    if steps(given) < 2:
         parser.error(f"{steps(given)} steps: must be at least 2. Raise --images or --epochs, or lower --batch-size.")
     return given
 
@@ -224,18 +233,17 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     given = arguments()
     console = Console()
-    report: dict = {"machine": machine(), "versions": versions(), "repeats": given.repeats}
-    for part in ("machine", "versions"):
-        console.print("; ".join(f"{key} {value}" for key, value in report[part].items()), highlight=False)
+    report: dict[str, Any] = {"machine": machine(), "versions": versions(), "repeats": given.repeats}
+    for part in (report["machine"], report["versions"]):
+        console.print("; ".join(f"{key} {value}" for key, value in part.items()), highlight=False, soft_wrap=True)
     rounds = measure(given, console.print)
     report |= {"images": steps(given) * given.batch_size, "rates": rates(rounds), "ratios": ratios(rounds)}
     console.print(table(report))
     if given.json is not None:
         measured = [[each._asdict() for each in done] for done in rounds]
         settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(given).items()}
-        given.json.write_text(
-            json.dumps(report | {"settings": settings, "rounds": measured}, indent=2), encoding="utf-8"
-        )
+        report |= {"settings": settings, "rounds": measured}
+        given.json.write_text(json.dumps(report, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":

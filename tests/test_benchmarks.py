@@ -130,16 +130,31 @@ def test_benchmark_data_is_of_the_size_asked_for(pretrain, cells, tmp_path, labe
 
 
 def test_ratios_are_taken_within_a_round(pretrain):
-    measured = pretrain.Measured
+    def measured(system: str, whole: float, step: float):
+        return pretrain.Measured(system, wall_s=1.0, cpu_s=2.0, images=10, whole=whole, step=step, cpu=5.0)
+
     rounds = [
-        [measured("simclr-med", 1.0, 10, 10.0, 100.0), measured("original", 5.0, 10, 2.0, 50.0)],
-        [measured("simclr-med", 1.0, 10, 20.0, 200.0), measured("original", 5.0, 10, 2.0, 20.0)],
-        [measured("simclr-med", 1.0, 10, 30.0, 90.0), measured("original", 5.0, 10, 10.0, 30.0)],
+        [measured("simclr-med", 10.0, 100.0), measured("original", 2.0, 50.0)],
+        [measured("simclr-med", 20.0, 200.0), measured("original", 2.0, 20.0)],
+        [measured("simclr-med", 30.0, 90.0), measured("original", 10.0, 30.0)],
     ]
     assert pretrain.rates(rounds)["simclr-med"]["whole"] == {"min": 10.0, "median": 20.0, "max": 30.0}
     found = pretrain.ratios(rounds)["original"]
     assert found["whole"] == {"min": 3.0, "median": 5.0, "max": 10.0}
     assert found["step"] == {"min": 2.0, "median": 3.0, "max": 10.0}
+
+
+def test_a_process_that_fails_is_told_with_its_words(pretrain, tmp_path):
+    with pytest.raises(SystemExit, match=r"failed with 3:\nno such thing"):
+        pretrain.whole_process([sys.executable, "-c", "print('no such thing'); raise SystemExit(3)"], tmp_path)
+
+
+def test_cpu_time_is_that_of_the_process(pretrain, tmp_path):
+    busy = "import time\nwhile time.process_time() < 0.2: pass\nprint('done')"
+    wall_s, cpu_s, printed = pretrain.whole_process([sys.executable, "-c", busy], tmp_path)
+    assert cpu_s >= 0.19
+    assert wall_s >= 0.19
+    assert printed == "done\n"
 
 
 def test_every_system_does_as_many_steps(pretrain, tmp_path):

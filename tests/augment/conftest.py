@@ -18,7 +18,8 @@ PARITY = Path(__file__).parents[2] / "benchmarks" / "parity.py"
 def parity() -> ModuleType:
     """The benchmark that holds the reference of each op in PIL."""
     spec = importlib.util.spec_from_file_location("parity", PARITY)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["parity"] = module
     spec.loader.exec_module(module)

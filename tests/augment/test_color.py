@@ -34,20 +34,23 @@ def by_pil(images, operation, factor):
 @pytest.mark.parametrize("operation", range(3), ids=NAMES[:3])
 @pytest.mark.parametrize("factor", [0.0, 0.25, 0.5, 0.83, 1.0, 1.37, 1.5, 2.0])
 def test_blends_are_within_one_level_of_pil(parity, make_pictures, operation, factor):
-    images = make_pictures(36, 28, 31)
+    images = make_pictures(18, 28, 31)
     deviation = parity.deviation(one_operation(images, operation, factor), by_pil(images, operation, factor))
     assert deviation.max() <= 1
     assert deviation.mean() < 0.01
 
 
-@pytest.mark.parametrize("turns", [-0.5, -0.1, -0.03, 0.04, 0.1, 0.31, 0.5])
-def test_hue_is_near_pils_eight_bit_hue(parity, make_pictures, turns):
-    images = make_pictures(36)[1::6]  # smooth colour
-    deviation = parity.deviation(one_operation(images, HUE, turns), by_pil(images, HUE, turns))
-    assert deviation.max() <= 6
-    assert deviation.mean() <= 0.8
-    if abs(turns) <= 0.1:
-        assert deviation.mean() <= 0.5
+def test_hue_is_near_pils_eight_bit_hue(parity, make_pictures):
+    """PIL truncates hue and turn to 1/255 of a circle: 6 levels each in a pure colour; stains are half as pure."""
+    smooth = make_pictures(36)[1::6].float()
+    grey = smooth.mean(3, keepdim=True)
+    images = (grey + 0.45 * (smooth - grey)).round().to(torch.uint8)
+    deviations = [
+        parity.deviation(one_operation(images, HUE, turns), by_pil(images, HUE, turns))
+        for turns in (-0.1, -0.063, -0.037, -0.012, 0.011, 0.04, 0.071, 0.1)
+    ]
+    assert torch.stack(deviations).max() <= 6
+    assert torch.stack(deviations).mean() <= 0.5
 
 
 @pytest.mark.parametrize("turns", [-0.5, -0.2, 0.0, 0.04, 0.1, 0.49])
@@ -129,7 +132,7 @@ def test_grey_images_stay_grey(make_pictures, generator):
     grey = to_float(make_pictures(48)[3::6])
     for op in (color_jitter(0.8, 0.8, 0.8, 0.2, 1.0), random_grayscale(1.0)):
         result = op.apply(grey, *op.sample(len(grey), 28, 28, generator))
-        assert torch.equal(result[:, 0], result[:, 1]) and torch.equal(result[:, 0], result[:, 2])
+        assert torch.equal(result, result[:, :1].expand_as(result))
 
 
 @pytest.mark.parametrize("values", [(-0.1, 0, 0, 0, 1), (0, 0, 0, 0.6, 1), (0, 0, 0, 0, 1.5)])

@@ -14,9 +14,9 @@ SIZES = [(28, 28), (28, 40), (37, 29), (64, 64), (128, 128)]
 @pytest.mark.parametrize(("height", "width"), SIZES)
 @pytest.mark.parametrize("p", [1.0, 0.5])
 def test_blur_is_within_one_level_of_torchvision(parity, make_pictures, generator, height, width, p):
-    images = make_pictures(18, height, width)
+    images = make_pictures(12, height, width)
     op = gaussian_blur(9 / 28, (0.1, 2.0), p=p, reference_side=28)
-    parameters = op.sample(18, height, width, generator)
+    parameters = op.sample(12, height, width, generator)
     ours = op.apply(to_float(images), *parameters)
     deviation = parity.deviation(ours, parity.pil_apply(op, images, parameters))
     assert deviation.max() <= 1
@@ -59,7 +59,7 @@ def test_small_images_are_not_blurred_where_told(make_pictures, generator):
 def test_sigma_is_uniform_and_per_image(generator):
     blurred, sigma = gaussian_blur(9 / 28, (0.1, 2.0), p=0.5).sample(4000, 28, 28, generator)
     assert float(blurred.float().mean()) == pytest.approx(0.5, abs=0.04)
-    assert float(sigma.min()) >= 0.1 and float(sigma.max()) <= 2.0
+    assert 0.1 <= float(sigma.min()) < float(sigma.max()) <= 2.0
     assert float(sigma.mean()) == pytest.approx(1.05, abs=0.04)
     assert len(sigma.unique()) > 3900
 
@@ -79,9 +79,9 @@ def test_equalisation_table_is_pils(make_pictures, side):
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_equalise_is_within_two_levels_of_pil(parity, make_pictures, generator, height, width):
-    images = make_pictures(36, height, width)
+    images = make_pictures(18, height, width)
     op = equalize(0.7)
-    parameters = op.sample(36, height, width, generator)
+    parameters = op.sample(18, height, width, generator)
     deviation = parity.deviation(op.apply(to_float(images), *parameters), parity.pil_apply(op, images, parameters))
     assert deviation.max() <= 2
     assert deviation.mean() < 0.1
@@ -108,10 +108,10 @@ def test_step_can_be_zero_for_pil_and_ours_in_colour(parity):
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_sharpness_is_within_one_level_of_pil(parity, make_pictures, generator, height, width):
-    images = make_pictures(36, height, width)
+    images = make_pictures(18, height, width)
     op = sharpness((0.0, 10.0))
-    parameters = op.sample(36, height, width, generator)
-    assert parameters[0].min() < 1 < parameters[0].max()
+    parameters = op.sample(18, height, width, generator)
+    parameters[0][:6] = torch.tensor([0.0, 0.3, 0.8, 1.0, 1.7, 10.0])
     ours = op.apply(to_float(images), *parameters)
     deviation = parity.deviation(ours, parity.pil_apply(op, images, parameters))
     assert deviation.max() <= 1
@@ -125,7 +125,7 @@ def test_grey_images_stay_grey(make_pictures, generator):
     grey = to_float(make_pictures(48)[3::6])
     for op in (gaussian_blur(9 / 28, (0.1, 2.0)), equalize(1.0), sharpness((1.0, 10.0))):
         result = op.apply(grey, *op.sample(len(grey), 28, 28, generator))
-        torch.testing.assert_close(result, result[:, :1].expand_as(result), atol=0, rtol=0)
+        assert torch.equal(result, result[:, :1].expand_as(result))
 
 
 @pytest.mark.parametrize(

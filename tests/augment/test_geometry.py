@@ -55,8 +55,9 @@ def test_crop_of_the_whole_image_is_the_image(make_pictures):
 def test_boxes_are_distributed_as_torchvisions(generator, height, width):
     count = 3000
     top, left, rows, columns = random_resized_crop(SCALE, RATIO).sample(count, height, width, generator)
-    assert int((top + rows).max()) <= height and int((left + columns).max()) <= width
-    assert int(top.min()) >= 0 and int(left.min()) >= 0 and int(rows.min()) >= 1 and int(columns.min()) >= 1
+    assert 0 <= int(top.min()) <= int((top + rows).max()) <= height
+    assert 0 <= int(left.min()) <= int((left + columns).max()) <= width
+    assert min(int(rows.min()), int(columns.min())) >= 1
     torch.manual_seed(3)
     blank = torch.empty(3, height, width)
     theirs = torch.tensor([RandomResizedCrop.get_params(blank, list(SCALE), list(RATIO)) for _ in range(count)])

@@ -37,8 +37,9 @@ def test_the_options_are_those_of_the_design():
 def test_every_option_gives_views(make_pictures, name, count, height, width, channels):
     images = make_pictures(count, height, width)[..., :channels]
     views = TwoViews(option(name))(images, (0, 0, 0), (0, count), count)
-    assert views.shape == (2 * count, 3, height, width) and views.dtype == torch.float32
-    assert float(views.min()) >= 0 and float(views.max()) <= 1
+    assert views.shape == (2 * count, 3, height, width)
+    assert views.dtype == torch.float32
+    assert 0 <= float(views.min()) <= float(views.max()) <= 1
     assert channels == 3 or torch.equal(views, views[:, :1].expand_as(views))
 
 

@@ -29,7 +29,9 @@ def test_to_float_of_colour_and_grey(make_pictures):
     images = make_pictures(6, 28, 30)
     assert torch.equal(to_float(images).mul(255).round().to(torch.uint8), images.permute(0, 3, 1, 2))
     grey = to_float(images[..., :1])
-    assert grey.shape == (6, 3, 28, 30) and grey.dtype == torch.float32 and grey.is_contiguous()
+    assert grey.shape == (6, 3, 28, 30)
+    assert grey.dtype == torch.float32
+    assert grey.is_contiguous()
     assert all(torch.equal(grey[:, c], to_float(images)[:, 0]) for c in range(3))
 
 
@@ -46,7 +48,7 @@ def test_an_image_does_not_depend_on_its_batch(make_pictures, generator, op):
     parameters = op.sample(24, 28, 28, generator)
     whole = op.apply(images, *parameters)
     assert torch.equal(images, before)
-    assert float(whole.min()) >= 0 and float(whole.max()) <= 1
+    assert 0 <= float(whole.min()) <= float(whole.max()) <= 1
     for rows in (slice(0, 7), slice(7, 24), slice(5, 6), slice(3, 3)):
         part = op.apply(images[rows], *(values[rows] for values in parameters))
         torch.testing.assert_close(part, whole[rows], atol=1e-6, rtol=0)
@@ -127,4 +129,5 @@ def test_views_can_be_sent_to_another_process(make_pictures):
     views = TwoViews(Sequence(every_op()))
     copy = pickle.loads(pickle.dumps(views))
     assert torch.equal(copy(images, KEY, (0, 8), 8), views(images, KEY, (0, 8), 8))
-    assert views.state_dict() == {} and list(views.parameters()) == []
+    assert views.state_dict() == {}
+    assert list(views.parameters()) == []

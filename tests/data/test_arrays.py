@@ -125,7 +125,7 @@ def test_a_damaged_zip_leaves_no_conversion(file: Path) -> None:
     damaged = bytearray(file.read_bytes())
     damaged[3000] ^= 255
     file.write_bytes(damaged)
-    with pytest.raises(DataError, match="must be an intact .npz"):
+    with pytest.raises(DataError, match=r"must be an intact .npz"):
         arrays.read_or_map(file, KEY, mmap_above=1000)
     assert not converted(file.parent)
     assert not list(file.parent.rglob("*.tmp"))

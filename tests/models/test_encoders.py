@@ -62,11 +62,17 @@ def test_features_equal_torchvisions(depth: int, size: int, batch: int, training
         torch.testing.assert_close(encoder.get_buffer(name), buffer, rtol=1e-5, atol=1e-6)
 
 
-# In train mode float32's rounding grows through a network's norms, torchvision's own as much as ours; float64's does not.
-@pytest.mark.parametrize(("depth", "size"), [(18, 28), (18, 8), (50, 8)])
-def test_gradients_equal_torchvisions_in_float64(depth: int, size: int) -> None:
-    encoder, network = twins(depth, torch.float64)
-    x = images(32, size, torch.float64)
+# In train mode float32's rounding grows through the norms, in torchvision's network as much as in ours.
+def test_bottlenecks_equal_torchvisions_in_float64() -> None:
+    encoder, network = twins(50, torch.float64)
+    x = images(32, 8, torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(x), network(normalised(x)), rtol=1e-9, atol=1e-9)
+
+
+def test_gradients_equal_torchvisions_in_float64() -> None:
+    encoder, network = twins(18, torch.float64)
+    x = images(32, 28, torch.float64)
     weights = torch.linspace(-1, 1, encoder.features, dtype=torch.float64)
     ours, theirs = encoder(x), network(normalised(x))
     assert ours.dtype == torch.float64

@@ -53,54 +53,56 @@ def test_one_process_is_plain_batch_norm(training: bool) -> None:
     assert all(torch.equal(a, b) for a, b in zip(ours.buffers(), plain.buffers(), strict=True))
 
 
-# Uneven shares, to see that a process counts by its values.
-SHARES = ([0, 2, 7], [0, 1, 4, 7])
+# kind, shape, arguments
+CASES = [
+    (nn.BatchNorm2d, (7, 3, 4, 2), {}),
+    (nn.BatchNorm2d, (7, 3, 1, 1), {"momentum": None}),
+    (nn.BatchNorm1d, (7, 3), {"affine": False}),
+    (nn.BatchNorm1d, (7, 3, 2), {"track_running_stats": False}),
+]
+# Uneven shares: a process counts by its values.
+BOUNDS = [0, 2, 7]
 
 
-def one_share(
-    rank: int, world: int, module: nn.Module, x: Tensor, cotangent: Tensor, bounds: list[int]
-) -> dict[str, Tensor]:
-    module = synced(module)
-    part = slice(bounds[rank], bounds[rank + 1])
+def cases() -> list[tuple[nn.Module, Tensor, Tensor]]:
+    """A module, its input and the gradient of its output."""
+    return [(norm(kind, **more), values(*shape), values(*shape, seed=1) - 1000) for kind, shape, more in CASES]
+
+
+def shares(rank: int, world: int) -> list[dict[str, Tensor]]:
+    return [one_share(rank, synced(module), x, cotangent) for module, x, cotangent in cases()]
+
+
+def one_share(rank: int, module: nn.Module, x: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
+    part = slice(BOUNDS[rank], BOUNDS[rank + 1])
     local = x[part].clone().requires_grad_()
     output = module(local)
     (output * cotangent[part]).sum().backward()
     for parameter in module.parameters():
         dist.all_reduce(parameter.grad)
     made = {name: parameter.grad for name, parameter in module.named_parameters()} | dict(module.named_buffers())
-    module.eval()(local.detach())
     return {"output": output.detach(), "grad": local.grad, **made}
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("bounds", SHARES, ids=["2 processes", "3 processes"])
-@pytest.mark.parametrize(
-    ("kind", "shape", "arguments"),
-    [
-        (nn.BatchNorm2d, (7, 3, 4, 2), {}),
-        (nn.BatchNorm2d, (7, 3, 1, 1), {"momentum": None}),
-        (nn.BatchNorm1d, (7, 3), {"affine": False}),
-        (nn.BatchNorm1d, (7, 3), {"track_running_stats": False}),
-    ],
-    ids=["2d", "1x1 map, cumulative", "1d, not affine", "1d, no statistics"],
-)
-def test_processes_together_are_one_process(kind, shape, arguments, bounds: list[int]) -> None:
-    module, x, cotangent = norm(kind, **arguments), values(*shape), values(*shape, seed=1) - 1000
-    results = in_processes(len(bounds) - 1, one_share, copy.deepcopy(module), x, cotangent, bounds)
-    whole = x.clone().requires_grad_()
-    output = module(whole)
-    (output * cotangent).sum().backward()
+def test_processes_together_are_one_process() -> None:
+    results = in_processes(2, shares)
+    for index, (module, x, cotangent) in enumerate(cases()):
+        whole = x.clone().requires_grad_()
+        output = module(whole)
+        (output * cotangent).sum().backward()
+        expected = {name: parameter.grad for name, parameter in module.named_parameters()} | dict(
+            module.named_buffers()
+        )
+        close(torch.cat([result[index]["output"] for result in results]), output.detach())
+        close(torch.cat([result[index]["grad"] for result in results]), whole.grad)
+        for result in results:
+            for name, tensor in expected.items():
+                close(result[index][name], tensor)
 
-    def close(got: Tensor, want: Tensor) -> None:
-        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-10)
 
-    close(torch.cat([result["output"] for result in results]), output.detach())
-    close(torch.cat([result["grad"] for result in results]), whole.grad)
-    for result in results:
-        for name, parameter in module.named_parameters():
-            close(result[name], parameter.grad)
-        for name, buffer in module.named_buffers():
-            close(result[name], buffer)
+def close(got: Tensor, want: Tensor) -> None:
+    torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-10)
 
 
 def encoder_gradients(rank: int, world: int, images: Tensor) -> dict[str, Tensor]:

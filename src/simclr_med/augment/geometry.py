@@ -20,9 +20,7 @@ from simclr_med.augment.op import (
 )
 
 CROP_ATTEMPTS = 10  # torchvision.transforms.RandomResizedCrop.get_params
-WEIGHT_STEPS = (
-    2**13
-)  # resize weights are multiples of 1 / 2^13: sums of 8-bit pixels stay exact in float32, in any order
+WEIGHT_STEPS = 2**13  # resize weights are multiples of 1 / 2^13, so that sums over 8-bit pixels are exact in float32
 
 
 def horizontal_flip(p: float) -> Op:

@@ -33,8 +33,8 @@ class Op(NamedTuple):
 
 
 def to_levels(images_BCHW: Tensor) -> Tensor:
-    """[0, 1] -> the nearest of 0, 1, ..., 255, still float32 (a new tensor)."""
-    return images_BCHW.mul(255.0).round_()
+    """[0, 1] -> the nearest of 0, 1, ..., 255, still float32 (a new, contiguous tensor)."""
+    return images_BCHW.contiguous().mul(255.0).round_()
 
 
 def from_levels_(levels_BCHW: Tensor) -> Tensor:

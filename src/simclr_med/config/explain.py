@@ -111,10 +111,10 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 def _keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
     for key in cfg:
-        yield f"{prefix}{key}"
+        yield f"{prefix}{key!s}"
         node = cfg._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none() and not OmegaConf.is_missing(cfg, key):
-            yield from _keys(node, f"{prefix}{key}.")
+            yield from _keys(node, f"{prefix}{key!s}.")
 
 
 def _first_line(error: object) -> str:

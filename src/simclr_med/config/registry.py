@@ -12,7 +12,7 @@ from simclr_med.config.facts import medmnist_info
 from simclr_med.config.names import stem
 
 # A YAML binds itself to a type by "- /schema/<group>/<name>@_here_".
-NODES = {
+NODES: dict[str, dict[str, type]] = {
     "dataset": {
         "medmnist": data_nodes.MedMNIST,
         "npz": data_nodes.Npz,

@@ -40,7 +40,7 @@ def _missing(cfg: DictConfig) -> Iterator[str]:
 
 def _unresolved(cfg: DictConfig) -> Iterator[str]:
     """Interpolations that give no value, other than for want of one that must be given."""
-    told = set()
+    told: set[str] = set()
     for key, node in _nodes(cfg, ""):
         for child in node:
             try:
@@ -61,7 +61,7 @@ def _nodes(node: Any, key: str) -> Iterator[tuple[str, Any]]:
         yield key, node
         for child in node:
             if isinstance(raw := node._get_node(child), DictConfig):
-                yield from _nodes(raw, f"{key}.{child}" if key else str(child))
+                yield from _nodes(raw, f"{key}.{child!s}" if key else str(child))
 
 
 def _bounds(cfg: DictConfig) -> Iterator[str]:

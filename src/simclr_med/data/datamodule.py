@@ -32,6 +32,7 @@ class Images(LightningDataModule):
         accumulate: micro-batches of one optimizer step; a `Batch` is one micro-batch.
         processes: that share each micro-batch.
         bank: at most so many training images in the kNN monitor's bank.
+        limit_steps: of an epoch, for trying things out.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class Images(LightningDataModule):
         accumulate: int = 1,
         processes: int = 1,
         bank: int = 2000,
+        limit_steps: int | None = None,
     ) -> None:
         super().__init__()
         self.source, self.fraction, self.wanted = source, fraction, batch_size
-        self.seed, self.accumulate, self.processes, self.bank = seed, accumulate, processes, bank
+        self.seed, self.accumulate, self.processes = seed, accumulate, processes
+        self.bank, self.limit_steps = bank, limit_steps
         self.notes: list[str] = []
         self._train: ImageSet | None = None
         self._val: ImageSet | None = None
@@ -79,7 +82,8 @@ class Images(LightningDataModule):
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of an epoch; the images that do not fill a last one wait for another epoch's order."""
-        return len(self.indices) // self.batch_size
+        steps = len(self.indices) // self.batch_size
+        return steps if self.limit_steps is None else min(steps, self.limit_steps)
 
     def train_dataloader(self) -> Batches:
         assert self.trainer is not None

@@ -160,7 +160,7 @@ def _opened(url: str, have: int, stall_s: float) -> http.client.HTTPResponse | N
 
 def _received(response: http.client.HTTPResponse) -> bytes:
     try:
-        return response.read(BLOCK)
+        return response.read1(BLOCK)  # what is there: read() would lose what came before a stall
     except (OSError, http.client.HTTPException) as error:
         raise _Broken(_told(error)) from error
 

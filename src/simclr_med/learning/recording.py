@@ -61,8 +61,8 @@ def rows(path: Path) -> list[dict[str, str]]:
     """The whole rows of a metrics.csv, as text; a last row that was cut short by a kill is left out."""
     if not path.exists():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if None not in row and row.get("wall_s") not in (None, "")]
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    return list(csv.DictReader(whole.splitlines()))
 
 
 def _sync(file: Any) -> None:

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from simclr_med.evaluation.knn import knn_on_validation
 from simclr_med.evaluation.representation import alignment, effective_rank, feature_std, uniformity
+from simclr_med.models.encoders import ResNetEncoder
 from simclr_med.models.losses import contrastive_ranks, similarity_logits
 from simclr_med.types import Batch, KnnSets
 
@@ -62,7 +63,7 @@ class SimCLR(LightningModule):
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: ResNetEncoder,
         head: nn.Module,
         views: nn.Module,
         to_float: Callable[[Tensor], Tensor],

@@ -30,6 +30,7 @@ def trainer(
     strategy: Any,
     folder: Path,
     epochs: int,
+    steps: int,
     accumulate: int,
     callbacks: Sequence[Callback],
     loggers: Sequence[Logger],
@@ -41,6 +42,7 @@ def trainer(
         strategy: Lightning's flag or object.
         folder: of the run.
         epochs: of the whole run, those before a resume included.
+        steps: of the optimizer in each epoch.
         accumulate: batches of one optimizer step.
         callbacks, loggers: the stage's own.
     """
@@ -54,7 +56,7 @@ def trainer(
         precision=precision(node["precision"], node["accelerator"]),  # type: ignore[arg-type]
         max_epochs=epochs,
         accumulate_grad_batches=accumulate,
-        limit_train_batches=node["limit_steps"],
+        limit_train_batches=steps * accumulate,
         limit_val_batches=0,
         callbacks=list(callbacks),
         logger=list(loggers),

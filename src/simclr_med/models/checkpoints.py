@@ -35,10 +35,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
                     raise zipfile.BadZipFile
         with torch.serialization.safe_globals(_INERT):
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
-    except OSError as error:
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise CheckpointError(f"checkpoint={path}: must be a readable file. {error.strerror or error}.") from error
     except pickle.UnpicklingError as error:
-        raise CheckpointError(_unsafe(path) if "Unsupported" in str(error) else damaged(path)) from error
+        # A zip file has passed its checksums: only its content can have been refused.
+        unsafe = zipfile.is_zipfile(path) or "GLOBAL" in str(error)
+        raise CheckpointError(_unsafe(path) if unsafe else damaged(path)) from error
     # What zipfile and torch raise on damaged bytes is of no one kind; all of it means that the file cannot be read.
     except Exception as error:
         raise CheckpointError(damaged(path)) from error

@@ -162,7 +162,7 @@ def _load_safetensors(path: Path) -> LoadedEncoder:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             metadata = dict(file.metadata() or {})
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError) as error:
         raise CheckpointError(damaged(path)) from error
     if "conv1.weight" not in state:
         raise CheckpointError(f"checkpoint={path}: must hold an encoder. Name a file with a ResNet's weights.")

@@ -60,8 +60,8 @@ class ResNetEncoder(ResNet):
             self.conv1 = nn.Conv2d(3, self.width, kernel, stride, kernel // 2, bias=False)
             self.bn1 = nn.BatchNorm2d(self.width)
             nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
-        self.register_buffer("mean", torch.tensor(list(mean)).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(list(std)).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(list(map(float, mean))).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(list(map(float, std))).view(1, 3, 1, 1), persistent=False)
         with_small_maps(self)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

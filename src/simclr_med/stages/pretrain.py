@@ -10,29 +10,28 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import OmegaConf
-from torch import nn
 
 from simclr_med import build
 from simclr_med.augment.sequence import TwoViews, to_float
 from simclr_med.data.datamodule import Images
 from simclr_med.data.source import Source
 from simclr_med.evaluation.knn import knn_on_validation
-from simclr_med.learning.devices import environment
 from simclr_med.learning.loggers import close
 from simclr_med.learning.progress import ProgressLine
 from simclr_med.learning.recording import MetricsFile, rows
 from simclr_med.learning.saving import Checkpoints, resumable
 from simclr_med.learning.simclr import METRICS, SimCLR
 from simclr_med.learning.trainers import trainer
-from simclr_med.models.encoder_files import load_encoder_state, load_into, save_encoder, weights_hash
+from simclr_med.models.encoder_files import save_encoder, weights_hash
 from simclr_med.models.heads import projection_head
 from simclr_med.models.normalization import synced
 from simclr_med.provenance import git_commit, versions
 from simclr_med.reporting.figures import training_curves, views_sheet
 from simclr_med.reporting.terminal import summary
 from simclr_med.runs import Run
+from simclr_med.stages.assembly import HEAD, drawn_from, encoder_at_start, images, optimizer, strategy, surroundings
+from simclr_med.stages.assembly import loggers as loggers_of
 
-WEIGHTS = 1  # stream of the run's seed that weights are drawn from
 PANELS = (
     ("NT-Xent loss", ("train/loss", "val/loss")),
     ("accuracy", ("train/top1", "train/top5", "val/knn_accuracy")),
@@ -52,17 +51,17 @@ def pretrain(run: Run, source: Source) -> None:
         told = f"{data.batch_size // cfg.stage.accumulate} of {data.batch_size} images"
         print(f"stage.accumulate={cfg.stage.accumulate}: negatives come from a micro-batch of {told}.", flush=True)
     module = learner(run, data)
-    metrics = MetricsFile(run.folder / "metrics.csv", METRICS)
-    loggers = _loggers(run)
+    loggers = loggers_of(run)
     fitter = trainer(
         cfg.trainer,
-        _strategy(run),
+        strategy(run),
         run.folder,
         cfg.stage.epochs,
+        data.steps_per_epoch,
         cfg.stage.accumulate,
         callbacks=(
-            metrics,
-            Checkpoints(run.checkpoints, cfg.stage.checkpoint_every_s, _environment(run)),
+            MetricsFile(run.folder / "metrics.csv", METRICS),
+            Checkpoints(run.checkpoints, cfg.stage.checkpoint_every_s, surroundings(run)),
             ProgressLine(data.batch_size // cfg.stage.accumulate),
         ),
         loggers=loggers,
@@ -79,54 +78,23 @@ def pretrain(run: Run, source: Source) -> None:
         close(loggers, failed=not done)
 
 
-def images(run: Run, source: Source) -> Images:
-    """The run's data, read and cut to its fraction."""
-    cfg = run.cfg
-    fraction: Any = OmegaConf.to_container(cfg.data_fraction)
-    fraction.pop("name")
-    data = Images(
-        source,
-        fraction,
-        batch_size=cfg.stage.batch_size,
-        seed=cfg.seed,
-        accumulate=cfg.stage.accumulate,
-        processes=cfg.trainer.devices,
-        bank=cfg.stage.knn.bank,
-    )
-    data.setup()
-    return data
-
-
-def encoder_at_start(run: Run) -> tuple[nn.Module, str]:
-    """The encoder as the run's first step finds it, and where it comes from in words."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_stream(run.cfg.seed, WEIGHTS))
-        encoder = build.built(run.cfg.encoder)
-    if run.origin.path is None:
-        return encoder, "random weights"
-    return encoder, load_into(encoder, load_encoder_state(run.origin.path))
-
-
 def learner(run: Run, data: Images) -> SimCLR:
     """SimCLR as the run's config says, at its first step."""
     cfg = run.cfg
     encoder, told = encoder_at_start(run)
     if run.origin.path is not None:
         print(f"Starting from {told}", flush=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_stream(cfg.seed, WEIGHTS + 1))
+    with drawn_from(cfg.seed, HEAD):
         head = projection_head(encoder.features, **_head(cfg.stage.head, encoder.features))
     if cfg.trainer.devices > 1:
-        encoder, head = synced(encoder), synced(head)
+        synced(encoder), synced(head)
     steps = data.steps_per_epoch
-    if cfg.trainer.limit_steps is not None:
-        steps = min(steps, max(1, cfg.trainer.limit_steps // cfg.stage.accumulate))
     return SimCLR(
         encoder,
         head,
         TwoViews(build.built(cfg.augmentation)),
         to_float,
-        optimizer=partial(_optimizer, cfg.optimizer),
+        optimizer=partial(optimizer, cfg.optimizer),
         factor=build.built(cfg.schedule, total_steps=steps * cfg.stage.epochs, steps_per_epoch=steps),
         temperature=cfg.stage.temperature,
         looks=data,
@@ -184,44 +152,6 @@ def _pictures(run: Run, data: Images, module: SimCLR) -> list[Path]:
     return [curves, sheet]
 
 
-def _loggers(run: Run) -> list[Any]:
-    cfg = run.cfg
-    fraction = cfg.data_fraction.name
-    made = [
-        build.built(
-            node,
-            folder=run.folder,
-            name=f"{cfg.stage.name}-{cfg.dataset.name}-{run.config_hash[:10]}",
-            group=f"{cfg.stage.name}-{cfg.dataset.name}",
-            job_type=cfg.stage.name,
-            tags=[cfg.dataset.name, cfg.augmentation.name, cfg.encoder.name, fraction, f"seed{cfg.seed}"],
-        )
-        for node in cfg.logger.loggers
-    ]
-    for logger in made:
-        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
-    return made
-
-
-def _strategy(run: Run) -> Any:
-    node = run.cfg.trainer.strategy
-    return node if isinstance(node, str) else build.built(node)
-
-
-def _environment(run: Run) -> dict[str, Any]:
-    cuda = run.cfg.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return environment(torch.device("cuda" if cuda else "cpu"), run.cfg.trainer.devices)
-
-
-def _optimizer(node: Any, named_parameters: Any) -> torch.optim.Optimizer:
-    made: torch.optim.Optimizer = build.built(node, named_parameters=named_parameters)
-    return made
-
-
 def _head(node: Any, features: int) -> dict[str, Any]:
     content: Any = OmegaConf.to_container(node)
     return content | {"hidden": content["hidden"] or features}
-
-
-def _stream(seed: int, stream: int) -> int:
-    return int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0] >> 1)

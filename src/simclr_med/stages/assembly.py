@@ -1,0 +1,96 @@
+"""The parts of a training run, made from its config; every stage that trains puts them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+
+from simclr_med import build
+from simclr_med.data.datamodule import Images
+from simclr_med.data.source import Source
+from simclr_med.learning.devices import environment
+from simclr_med.models.encoder_files import load_encoder_state, load_into
+from simclr_med.models.encoders import ResNetEncoder
+from simclr_med.runs import Run
+
+# Streams of the run's seed that weights are drawn from.
+ENCODER, HEAD = 1, 2
+
+
+def images(run: Run, source: Source) -> Images:
+    """The run's data, read and cut to its fraction."""
+    cfg = run.cfg
+    fraction: Any = OmegaConf.to_container(cfg.data_fraction)
+    fraction.pop("name")
+    data = Images(
+        source,
+        fraction,
+        batch_size=cfg.stage.batch_size,
+        seed=cfg.seed,
+        accumulate=cfg.stage.accumulate,
+        processes=cfg.trainer.devices,
+        bank=cfg.stage.knn.bank,
+        limit_steps=cfg.trainer.limit_steps,
+    )
+    data.setup()
+    return data
+
+
+def encoder_at_start(run: Run) -> tuple[ResNetEncoder, str]:
+    """The encoder as the run's first step finds it, and where it comes from in words."""
+    with drawn_from(run.cfg.seed, ENCODER):
+        encoder = build.built(run.cfg.encoder)
+    if run.origin.path is None:
+        return encoder, "random weights"
+    return encoder, load_into(encoder, load_encoder_state(run.origin.path))
+
+
+def loggers(run: Run) -> list[Any]:
+    """The run's loggers, told its config; `learning.loggers.close` ends them."""
+    cfg = run.cfg
+    fraction = cfg.data_fraction.name
+    made = [
+        build.built(
+            node,
+            folder=run.folder,
+            name=f"{cfg.stage.name}-{cfg.dataset.name}-{run.config_hash[:10]}",
+            group=f"{cfg.stage.name}-{cfg.dataset.name}",
+            job_type=cfg.stage.name,
+            tags=[cfg.dataset.name, cfg.augmentation.name, cfg.encoder.name, fraction, f"seed{cfg.seed}"],
+        )
+        for node in cfg.logger.loggers
+    ]
+    for logger in made:
+        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
+    return made
+
+
+def strategy(run: Run) -> Any:
+    """Lightning's strategy: a flag as it is, or the object that the config names."""
+    node = run.cfg.trainer.strategy
+    return node if isinstance(node, str) else build.built(node)
+
+
+def surroundings(run: Run) -> dict[str, Any]:
+    """What the bits of the run's weights depend on besides its config."""
+    cuda = run.cfg.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return environment(torch.device("cuda" if cuda else "cpu"), run.cfg.trainer.devices)
+
+
+def optimizer(node: Any, named_parameters: Any) -> torch.optim.Optimizer:
+    """The optimizer of a config's node for these parameters (picklable with functools.partial)."""
+    made: torch.optim.Optimizer = build.built(node, named_parameters=named_parameters)
+    return made
+
+
+@contextmanager
+def drawn_from(seed: int, stream: int) -> Iterator[None]:
+    """Weights made inside are a function of (seed, stream); torch's global generator is as before afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0] >> 1))
+        yield

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from simclr_med.data.subsets import choose
+from simclr_med.errors import DataError
+
+LABELS = np.random.default_rng(0).choice(4, 1000, p=[0.5, 0.3, 0.15, 0.05])[:, None]
+
+
+def rows(**options) -> np.ndarray:
+    return choose(LABELS, 1000, **({"seed": 0} | options))[0]
+
+
+def counts(chosen: np.ndarray) -> list[int]:
+    return np.bincount(LABELS[chosen, 0], minlength=4).tolist()
+
+
+def test_nothing_asked_for_is_everything() -> None:
+    chosen, notes = choose(None, 7, seed=3)
+    assert chosen.dtype == np.int64
+    assert (chosen.tolist(), notes) == (list(range(7)), [])
+
+
+@pytest.mark.parametrize(
+    "budgets",
+    [
+        [{"samples": n} for n in (50, 100, 250, 1000)],
+        [{"samples": n, "strategy": "stratified"} for n in (50, 100, 250, 1000)],
+        [{"percent": p} for p in (1, 10, 100)],
+        [{"per_class": k} for k in (10, 25, 100)],
+        [{"samples": n, "imbalance_factor": 10.0} for n in (50, 100, 250)],
+        [{"per_class": k, "imbalance_factor": 10.0} for k in (10, 25, 100)],
+    ],
+)
+def test_a_larger_budget_holds_the_smaller(budgets) -> None:
+    for seed in (0, 1):
+        chosen = [rows(**budget, seed=seed) for budget in budgets]
+        for small, large in pairwise(chosen):
+            assert set(small.tolist()) < set(large.tolist())
+        for one in chosen:
+            assert (np.diff(one) > 0).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"strategy": "stratified"}])
+def test_the_budget_is_met_and_the_seed_decides(options) -> None:
+    assert len(rows(samples=100, **options)) == 100
+    assert len(rows(percent=1, **options)) == 10
+    assert len(rows(percent=0.01, **options)) == 1
+    np.testing.assert_array_equal(rows(samples=100, **options), rows(samples=100, **options))
+    assert set(rows(samples=100, **options)) != set(rows(samples=100, seed=1, **options))
+
+
+@pytest.mark.parametrize("samples", [4, 10, 57, 100, 999])
+def test_each_beginning_of_a_stratified_order_is_in_proportion(samples) -> None:
+    for seed in range(3):
+        found = np.array(counts(rows(samples=samples, strategy="stratified", seed=seed)))
+        assert np.abs(found - samples * np.bincount(LABELS[:, 0]) / 1000).max() < 2
+
+
+def test_per_class_takes_as_many_of_each() -> None:
+    assert counts(rows(per_class=20)) == [20] * 4
+
+
+def test_a_short_class_gives_what_it_has_and_says_so_or_is_an_error() -> None:
+    has = counts(np.arange(1000))[3]
+    chosen, notes = choose(LABELS, 1000, per_class=100, seed=0)
+    assert counts(chosen) == [100, 100, 100, has]
+    assert notes == [f"class 3 has {has} images of the 100 asked for by data_fraction.per_class=100; all are used"]
+    with pytest.raises(DataError, match=rf"data_fraction.per_class=100: must leave 100 .* class 3, which has {has}"):
+        choose(LABELS, 1000, per_class=100, strict=True, seed=0)
+
+
+def test_a_long_tail_has_the_profile_of_cui() -> None:
+    labels = np.repeat(np.arange(5), 1000)[:, None]
+    chosen, notes = choose(labels, 5000, imbalance_factor=100.0, seed=0)
+    assert np.bincount(labels[chosen, 0]).tolist() == [1000, 316, 100, 32, 10]
+    assert notes == []
+    short = choose(LABELS, 1000, imbalance_factor=1.0, seed=0)
+    assert len(short[0]) == 1000
+    assert len(short[1]) == 3
+
+
+@pytest.mark.parametrize("labels", [None, np.ones((1000, 3), int)])
+@pytest.mark.parametrize("options", [{"per_class": 5}, {"strategy": "stratified"}, {"imbalance_factor": 2.0}])
+def test_classes_are_needed_where_they_are_used(labels, options) -> None:
+    key = next(iter(options))
+    with pytest.raises(DataError, match=f"data_fraction.{key}={options[key]}: must be left out for a data set with"):
+        choose(labels, 1000, **options, seed=0)
+    assert len(choose(labels, 1000, samples=10, seed=0)[0]) == 10
+
+
+@pytest.mark.parametrize("strategy", ["random", "stratified"])
+def test_more_than_there_is_is_told(strategy) -> None:
+    with pytest.raises(DataError, match=r"data_fraction.samples=1001: must be at most 1000"):
+        rows(samples=1001, strategy=strategy)
+
+
+def test_two_budgets_are_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="at most one"):
+        rows(samples=1, percent=1)

@@ -1,0 +1,57 @@
+"""One process and two give the same training: curves in float64, gradients in float32."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from simclr_med.learning.recording import rows
+
+pytestmark = pytest.mark.process
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def curve(command: Command, cells: Path, runs: Path, *more: str) -> list[dict[str, str]]:
+    done = command(
+        *("stage=pretrain", "dataset=npz", f"dataset.path={cells}", f"paths.runs={runs}", "encoder=tiny"),
+        *("stage.epochs=3", "stage.batch_size=16", "logger=none", "stage.monitor_every=1", *more),
+    )
+    assert done.returncode == 0, done.stderr
+    return rows(next(runs.glob("pretrain/*/*/metrics.csv")))
+
+
+def test_float64_curves_agree(command: Command, cells: Path, tmp_path: Path) -> None:
+    one = curve(command, cells, tmp_path / "one", "trainer=cpu", "trainer.precision=64-true")
+    two = curve(command, cells, tmp_path / "two", "trainer=ddp_cpu", "trainer.precision=64-true")
+    assert len(one) == len(two) == 3
+    for a, b in zip(one, two, strict=True):
+        for name in ("train/loss", "train/gradient_norm", "train/mean_rank", "val/loss", "val/knn_accuracy"):
+            assert float(a[name]) == pytest.approx(float(b[name]), abs=1e-4), name
+
+
+def test_float32_first_step_has_the_same_gradients(command: Command, cells: Path, tmp_path: Path) -> None:
+    words = ("stage.epochs=1", "trainer.limit_steps=1", "optimizer=sgd", "optimizer.lr=1.0", "optimizer.momentum=0")
+    plain = ("optimizer.nesterov=false", "keep=all", "schedule=constant")
+    for name, trainer in (("one", "cpu"), ("two", "ddp_cpu")):
+        curve(command, cells, tmp_path / name, *words, *plain, f"trainer={trainer}")
+    import safetensors.torch
+
+    after = [
+        safetensors.torch.load_file(next((tmp_path / name).glob("pretrain/*/*")) / "encoder.safetensors")
+        for name in ("one", "two")
+    ]
+    from simclr_med.models.encoders import tiny
+    from simclr_med.stages.assembly import ENCODER, drawn_from
+
+    with drawn_from(0, ENCODER):
+        start = tiny().state_dict()
+    # One step of plain SGD at rate 1 moves a weight by its gradient.
+    for name, tensor in start.items():
+        if "running" in name or "num_batches" in name:
+            continue
+        gradients = [tensor - weights[name] for weights in after]
+        scale = gradients[0].abs().max().clamp_min(1e-6)
+        assert (gradients[0] - gradients[1]).abs().max() / scale < 1e-4, name

@@ -1,0 +1,76 @@
+"""A killed pretraining, rerun by the same command, ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from simclr_med.learning.recording import rows
+
+pytestmark = pytest.mark.process
+EPOCHS = 12
+
+
+def words(cells: Path, runs: Path) -> list[str]:
+    return [
+        *(sys.executable, "-m", "simclr_med.main", "stage=pretrain", "dataset=npz", f"dataset.path={cells}"),
+        *(f"paths.runs={runs}", "encoder=tiny", f"stage.epochs={EPOCHS}", "stage.batch_size=16", "logger=none"),
+        *("stage.checkpoint_every_s=0", "stage.monitor_every=3", "trainer=cpu", "trainer.threads=1"),
+    ]
+
+
+def folder(runs: Path) -> Path:
+    return next(runs.glob("pretrain/*/*"))
+
+
+def lasting(path: Path) -> list[dict[str, str]]:
+    timed = ("wall_s", "train/images_per_s")
+    return [{key: value for key, value in row.items() if key not in timed} for row in rows(path)]
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bits(cells: Path, tmp_path: Path) -> None:
+    subprocess.run(words(cells, tmp_path / "whole"), check=True, capture_output=True)
+    choose = random.Random(0)
+    killed = 0
+    for _ in range(5):
+        runs = tmp_path / "killed"
+        process = subprocess.Popen(words(cells, runs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # Kill some epochs after the run has begun (or gone on), wherever in the epoch that falls.
+        table = next(iter(runs.glob("pretrain/*/*/metrics.csv")), None)
+        before = len(rows(table)) if table else 0
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            table = next(iter(runs.glob("pretrain/*/*/metrics.csv")), None)
+            if table and len(rows(table)) >= min(before + 1, EPOCHS - 1):
+                break
+            time.sleep(0.01)
+        time.sleep(choose.uniform(0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+    assert killed == 5
+    done = subprocess.run(words(cells, runs), check=True, capture_output=True, text=True)
+    assert "Going on after epoch" in done.stdout
+    one, two = folder(tmp_path / "whole"), folder(runs)
+    assert (one / "encoder.safetensors").read_bytes() == (two / "encoder.safetensors").read_bytes()
+    assert lasting(one / "metrics.csv") == lasting(two / "metrics.csv")
+    assert [int(row["epoch"]) for row in rows(two / "metrics.csv")] == list(range(EPOCHS))
+    again = subprocess.run(words(cells, runs), check=True, capture_output=True, text=True)
+    assert again.stdout.startswith("Finished already")
+
+
+def test_eight_processes_starting_one_run_do_it_once(cells: Path, tmp_path: Path) -> None:
+    line = [*words(cells, tmp_path / "runs")]
+    line[line.index(f"stage.epochs={EPOCHS}")] = "stage.epochs=2"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    several = [subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(8)]
+    told = [process.communicate(timeout=300)[0] for process in several]
+    assert [process.returncode for process in several] == [0] * 8
+    assert sum("Pretrained on cells" in text for text in told) == 1
+    assert sum("Finished already" in text for text in told) == 7
