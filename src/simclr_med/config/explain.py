@@ -96,9 +96,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _kind(message: str) -> str:
     """The type that OmegaConf wanted, in words."""
-    wanted = re.search(r"to (Integer|Float|Boolean|String)", message)
-    words = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "a text"}
-    return words[wanted[1]] if wanted else f"of the right type ({_first_line(message)})"
+    wanted = re.search(r"to (Integer|Float|String)|not a valid (bool)", message)
+    words = {"Integer": "a whole number", "Float": "a number", "bool": "true or false", "String": "a text"}
+    return words[wanted[1] or wanted[2]] if wanted else f"of the right type ({_first_line(message)})"
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

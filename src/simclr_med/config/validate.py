@@ -7,15 +7,14 @@ from dataclasses import fields, is_dataclass
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from simclr_med.errors import ConfigError
 
 
 def problems(cfg: DictConfig) -> list[str]:
     """One sentence for each broken rule; an empty list for a good config."""
-    found = list(_unresolved(cfg)) or list(_missing(cfg))
-    return found or [*_bounds(cfg), *_cross(cfg)]
+    return list(_without_value(cfg)) or [*_bounds(cfg), *_cross(cfg)]
 
 
 def checked(cfg: DictConfig) -> DictConfig:
@@ -33,25 +32,24 @@ def checked(cfg: DictConfig) -> DictConfig:
     return cast(DictConfig, resolved)
 
 
-def _missing(cfg: DictConfig) -> Iterator[str]:
-    for key in sorted(OmegaConf.missing_keys(cfg)):
-        yield f"{key}=???: must be given. Add {key}=... to the command line."
-
-
-def _unresolved(cfg: DictConfig) -> Iterator[str]:
-    """Interpolations that give no value, other than for want of one that must be given."""
+def _without_value(cfg: DictConfig) -> Iterator[str]:
+    """Keys that must be given and are not, and interpolations that lead nowhere."""
     told: set[str] = set()
     for key, node in _nodes(cfg, ""):
         for child in node:
+            full = f"{key}.{child!s}" if key else str(child)
+            if OmegaConf.is_missing(node, child):
+                told.add(f"{full}=???: must be given. Add {full}=... to the command line.")
+                continue
             try:
                 node[child]
-            except (MissingMandatoryValue, InterpolationToMissingValueError):
-                continue
+            except InterpolationToMissingValueError:
+                continue  # told for the key that it waits for
             except OmegaConfBaseException as error:
                 # Ours, raised inside a resolver, says more than OmegaConf's around it.
                 cause = error.__cause__
                 ours = cause.problems if isinstance(cause, ConfigError) else None
-                told.update(ours or (f"{key}.{child}: {str(error).splitlines()[0]}",))
+                told.update(ours or (f"{full}: {str(error).splitlines()[0]}",))
     yield from sorted(told)
 
 
@@ -70,6 +68,8 @@ def _bounds(cfg: DictConfig) -> Iterator[str]:
         if not is_dataclass(kind):
             continue
         for item in fields(kind):
+            if OmegaConf.is_interpolation(node, item.name):
+                continue  # told for the key that it takes its value from
             rule = _rule(node[item.name], item.metadata)
             if rule:
                 full = f"{key}.{item.name}" if key else item.name
@@ -114,6 +114,11 @@ def _cross(cfg: DictConfig) -> Iterator[str]:
         yield (
             "data_fraction.strategy=stratified: must be random with per_class, which is balanced by itself. "
             "Leave data_fraction.strategy out."
+        )
+    if 0 < cfg.schedule.get("warmup_epochs", 0) >= cfg.stage.get("epochs", float("inf")):
+        yield (
+            f"schedule.warmup_epochs={cfg.schedule.warmup_epochs}: must be less than stage.epochs={cfg.stage.epochs}. "
+            "Lower it."
         )
     stage = cfg.stage
     if "accumulate" in stage and stage.batch_size % (stage.accumulate * cfg.trainer.devices):

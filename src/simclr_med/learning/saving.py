@@ -14,6 +14,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from simclr_med.errors import CheckpointError
 from simclr_med.files import write_atomically
 from simclr_med.learning.recording import Recorded
+from simclr_med.models.checkpoints import load_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -69,19 +70,19 @@ def resumable(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     Raises:
         CheckpointError: there are states, and none can be read.
     """
-    damaged = []
+    damaged: list[str] = []
     for name in ("last.ckpt", "previous.ckpt"):
         path = folder / name
         if not path.exists():
             continue
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises several kinds for a damaged file
-            damaged.append(f"{path}: must be a whole checkpoint ({type(error).__name__}).")
+            content = load_checkpoint(path)
+        except CheckpointError as error:
+            damaged += error.problems
             continue
         if damaged:
             print(f"{damaged[0]} Going on from {name} instead, of epoch {content['epoch'] + 1}.", flush=True)
         return path, content
     if damaged:
-        raise CheckpointError(*(f"{line} overwrite=true starts this run again." for line in damaged))
+        raise CheckpointError(*damaged, "No saved state of this run can be read. overwrite=true starts it again.")
     return None

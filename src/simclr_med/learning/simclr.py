@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from simclr_med.evaluation.knn import knn_on_validation
 from simclr_med.evaluation.representation import alignment, effective_rank, feature_std, uniformity
+from simclr_med.models.encoder_files import encoder_metadata
 from simclr_med.models.encoders import ResNetEncoder
 from simclr_med.models.losses import contrastive_ranks, similarity_logits
 from simclr_med.types import Batch, KnnSets
@@ -75,8 +76,7 @@ class SimCLR(LightningModule):
         knn: tuple[int, float],
     ) -> None:
         super().__init__()
-        self.encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.head, self.views, self.to_float = head, views, to_float
+        self.encoder, self.head, self.views, self.to_float = encoder, head, views, to_float
         self.optimizer, self.factor, self.temperature = optimizer, factor, temperature
         self.looks, self.look_every, self.knn = looks, look_every, knn
         self.epoch_metrics: dict[str, float] = {}
@@ -89,11 +89,13 @@ class SimCLR(LightningModule):
         scheduler = LambdaLR(optimizer, self.factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["encoder_metadata"] = encoder_metadata(self.encoder)
+
     def project(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """features_2BD and projections_2BP of a batch's views: one forward, so batch norm sees both views together."""
         views_2BCHW = self.views(batch.images, batch.key, batch.rows, batch.size)
-        views_2BCHW = views_2BCHW.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        features_2BD = self.encoder(views_2BCHW)
+        features_2BD = self.encoder(views_2BCHW.to(self.dtype))
         return features_2BD, self.head(features_2BD)
 
     def on_train_epoch_start(self) -> None:
