@@ -131,3 +131,16 @@ def test_views_can_be_sent_to_another_process(make_pictures):
     assert torch.equal(copy(images, KEY, (0, 8), 8), views(images, KEY, (0, 8), 8))
     assert views.state_dict() == {}
     assert list(views.parameters()) == []
+
+
+def test_the_views_are_the_same_whatever_the_precision_of_training(make_pictures):
+    views, images = TwoViews(Sequence(every_op())), make_pictures(8, 28, 28)
+    plain = views(images, KEY, (0, 8), 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(views(images, KEY, (0, 8), 8), plain)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(views(images, KEY, (0, 8), 8), plain)
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)

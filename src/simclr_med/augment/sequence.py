@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence as Items
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -90,9 +92,22 @@ def _views(
     start, stop = rows
     if not 0 <= start <= stop <= size or len(images_BHWC) != stop - start:
         raise ValueError(f"rows={rows}: must name the {len(images_BHWC)} images inside a global batch of {size}.")
-    images_BCHW = to_float(images_BHWC)
-    height, width = images_BCHW.shape[2:]
-    parameters = sequence.sample(count * size, height, width, augmentation_generator(key))
-    shares = [slice(view * size + start, view * size + stop) for view in range(count)]
-    local = [tuple(torch.cat([values[share] for share in shares]) for values in drawn) for drawn in parameters]
-    return sequence(images_BCHW.repeat(count, 1, 1, 1), local)
+    with _float32(images_BHWC.device.type):
+        images_BCHW = to_float(images_BHWC)
+        height, width = images_BCHW.shape[2:]
+        parameters = sequence.sample(count * size, height, width, augmentation_generator(key))
+        shares = [slice(view * size + start, view * size + stop) for view in range(count)]
+        local = [tuple(torch.cat([values[share] for share in shares]) for values in drawn) for drawn in parameters]
+        return sequence(images_BCHW.repeat(count, 1, 1, 1), local)
+
+
+@contextmanager
+def _float32(device: str) -> Iterator[None]:
+    """The same views whatever the training's precision: no half-precision products, no float64 random numbers."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.autocast(device, enabled=False):
+            yield
+    finally:
+        torch.set_default_dtype(before)

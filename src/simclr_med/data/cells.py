@@ -83,7 +83,7 @@ def _laid(image_BHWC: np.ndarray, colour_BC: np.ndarray, alpha_BHW: np.ndarray) 
 
 def _colours(take: _Draws, colours: list[Colour]) -> np.ndarray:
     base = np.array(colours, np.float32)
-    return np.asarray(base + np.stack([take.between(-0.05, 0.05) for _ in range(3)], 1))
+    return np.asarray(base + np.stack([take.between(-0.02, 0.02) for _ in range(3)], 1))
 
 
 def _outline(take: _Draws, x: np.ndarray, y: np.ndarray, radius_B: np.ndarray) -> np.ndarray:
@@ -146,7 +146,7 @@ def _background(take: _Draws, x: np.ndarray, y: np.ndarray, radius_B: np.ndarray
         angle = start + 2 * np.pi * number / RED_CELLS + take.between(-0.6, 0.6)
         size = take.between(0.30, 0.48)
         away = radius_B + size * take.between(0.7, 1.6)
-        there = take.between(0, 1) < 0.75
+        there = take.between(0, 1) < 0.5
         distance = np.hypot(
             x - (away * np.cos(angle))[:, None, None], (y - (away * np.sin(angle))[:, None, None]) * 1.05
         )
@@ -158,8 +158,8 @@ def _background(take: _Draws, x: np.ndarray, y: np.ndarray, radius_B: np.ndarray
 
 def _photographed(take: _Draws, image: np.ndarray, x: np.ndarray, y: np.ndarray, noise_BHWC: np.ndarray) -> np.ndarray:
     """Stain (a power of the transmitted light, by colour), uneven light, and the sensor's noise."""
-    strength = take.between(0.8, 1.3)
-    power = np.stack([strength * take.between(0.88, 1.14) for _ in range(3)], 1)
+    strength = take.between(0.6, 1.5)
+    power = np.stack([strength * take.between(0.95, 1.05) for _ in range(3)], 1)
     image = np.clip(image, 0.01, 1) ** power[:, None, None]
     direction, slope, light = take.between(0, 2 * np.pi), take.between(0, 0.18), take.between(0.82, 1.08)
     along = np.cos(direction)[:, None, None] * x + np.sin(direction)[:, None, None] * y

@@ -55,7 +55,7 @@ class SimCLR(LightningModule):
         views: a `Batch`'s images to the two views, views_2BCHW in [0, 1] (first all of view one, then all of view two).
         to_float: uint8 NHWC to float32 BCHW, for images seen without augmentation.
         optimizer: named parameters to an optimizer.
-        factor: optimizer step to the factor on the learning rate.
+        schedule: makes the function from an optimizer step to the factor on the learning rate.
         temperature: of NT-Xent.
         looks: the validation data, or None without any.
         look_every: epochs between two looks.
@@ -69,7 +69,7 @@ class SimCLR(LightningModule):
         views: nn.Module,
         to_float: Callable[[Tensor], Tensor],
         optimizer: Callable[[Any], torch.optim.Optimizer],
-        factor: Callable[[int], float],
+        schedule: Callable[[], Callable[[int], float]],
         temperature: float,
         looks: Looks | None,
         look_every: int,
@@ -77,7 +77,7 @@ class SimCLR(LightningModule):
     ) -> None:
         super().__init__()
         self.encoder, self.head, self.views, self.to_float = encoder, head, views, to_float
-        self.optimizer, self.factor, self.temperature = optimizer, factor, temperature
+        self.optimizer, self.schedule, self.temperature = optimizer, schedule, temperature
         self.looks, self.look_every, self.knn = looks, look_every, knn
         self.epoch_metrics: dict[str, float] = {}
         self._sums = torch.zeros(5)
@@ -86,7 +86,7 @@ class SimCLR(LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer([*self.encoder.named_parameters(), *self.head.named_parameters(prefix="head")])
-        scheduler = LambdaLR(optimizer, self.factor)
+        scheduler = LambdaLR(optimizer, self.schedule())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

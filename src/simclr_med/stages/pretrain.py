@@ -95,7 +95,7 @@ def learner(run: Run, data: Images) -> SimCLR:
         TwoViews(build.built(cfg.augmentation)),
         to_float,
         optimizer=partial(optimizer, cfg.optimizer),
-        factor=build.built(cfg.schedule, total_steps=steps * cfg.stage.epochs, steps_per_epoch=steps),
+        schedule=partial(build.built, cfg.schedule, total_steps=steps * cfg.stage.epochs, steps_per_epoch=steps),
         temperature=cfg.stage.temperature,
         looks=data,
         look_every=cfg.stage.monitor_every,
