@@ -16,7 +16,7 @@ from simclr_med.config.explain import explained
 from simclr_med.config.guide import guide
 from simclr_med.config.registry import register
 from simclr_med.config.validate import checked
-from simclr_med.errors import UserError
+from simclr_med.errors import RunError, UserError
 
 # In a wheel conf/ travels inside the package; in a checkout it stands at the top.
 _INSIDE = Path(__file__).parent / "conf"
@@ -47,7 +47,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except (HydraException, OmegaConfBaseException, UserError) as error:
-        words = [word for word in sys.argv[1:] if "=" in word and not word.startswith("--")]
+        words = [word for word in sys.argv[1:] if not word.startswith("-") and word != extra]
         told = explained(words, CONF, extra) or str(error).splitlines()[:1]
         print("\n".join(told), file=sys.stderr)
         sys.exit(2)
@@ -60,10 +60,6 @@ def _status(cfg: DictConfig) -> int:
     except UserError as error:
         print("\n".join(error.problems), file=sys.stderr, flush=True)
         return error.exit_code
-    except Exception as error:
-        # Not a mistake that we know: its traceback is in the run's failure.json.
-        print(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", file=sys.stderr, flush=True)
-        return 1
     return 0
 
 
@@ -80,12 +76,15 @@ def _run(cfg: DictConfig) -> None:
         if run.state == "finished":
             print(f"Finished already (overwrite=true does it again): {run.folder}")
             return
-        stage = build.stage(cfg)
         try:
-            stage(run, source)
-        except Exception as error:
+            build.stage(cfg)(run, source)
+        except UserError as error:
             run.fail(error)
             raise
+        except Exception as error:
+            run.fail(error)
+            first = (str(error) or "no message").splitlines()[0]
+            raise RunError(f"{type(error).__name__}: {first} (traceback in {run.folder / 'failure.json'})") from error
 
 
 def _config_dir(argv: list[str]) -> str | None:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -106,7 +107,10 @@ class Run:
             "traceback": "".join(traceback.format_exception(error)),
             "config": OmegaConf.to_container(self.cfg, resolve=True),
         }
-        write_json(self.folder / "failure.json", content)
+        try:
+            write_json(self.folder / "failure.json", content)
+        except OSError as full:  # the disk that made the run fail may take no report of it either
+            print(f"{self.folder / 'failure.json'}: could not be written ({full.strerror}).", file=sys.stderr)
 
 
 def identity(cfg: DictConfig, data_hash: str, origin_hash: str) -> str:

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, UnsupportedValueType, ValidationError
 
@@ -37,7 +37,7 @@ def explained(overrides: list[str], conf: Path, extra: str | None) -> list[str]:
         for word in sorted(overrides, key=lambda word: "." in word.split("=")[0]):
             try:
                 cases = list(_cases(word))
-            except OverrideParseException:
+            except HydraException:
                 found.append(f"{word}: must be <key>=<value>. Put a value with special letters into quotes.")
                 continue
             told = [message for case in cases if (message := _problem(case, kept))]

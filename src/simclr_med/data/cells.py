@@ -146,7 +146,7 @@ def _background(take: _Draws, x: np.ndarray, y: np.ndarray, radius_B: np.ndarray
         angle = start + 2 * np.pi * number / RED_CELLS + take.between(-0.6, 0.6)
         size = take.between(0.30, 0.48)
         away = radius_B + size * take.between(0.7, 1.6)
-        there = take.between(0, 1) < 0.5
+        there = take.between(0, 1) < 0.4
         distance = np.hypot(
             x - (away * np.cos(angle))[:, None, None], (y - (away * np.sin(angle))[:, None, None]) * 1.05
         )
@@ -158,10 +158,10 @@ def _background(take: _Draws, x: np.ndarray, y: np.ndarray, radius_B: np.ndarray
 
 def _photographed(take: _Draws, image: np.ndarray, x: np.ndarray, y: np.ndarray, noise_BHWC: np.ndarray) -> np.ndarray:
     """Stain (a power of the transmitted light, by colour), uneven light, and the sensor's noise."""
-    strength = take.between(0.6, 1.5)
+    strength = take.between(0.55, 1.8)
     power = np.stack([strength * take.between(0.95, 1.05) for _ in range(3)], 1)
     image = np.clip(image, 0.01, 1) ** power[:, None, None]
-    direction, slope, light = take.between(0, 2 * np.pi), take.between(0, 0.18), take.between(0.82, 1.08)
+    direction, slope, light = take.between(0, 2 * np.pi), take.between(0, 0.18), take.between(0.70, 1.10)
     along = np.cos(direction)[:, None, None] * x + np.sin(direction)[:, None, None] * y
     image = image * (light[:, None, None] * (1 + slope[:, None, None] * along))[..., None]
     image = image + take.between(0.01, 0.05)[:, None, None, None] * noise_BHWC
