@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)  ## Set up, then pretrain on the embedded data set (a few minutes on two cores, no download)
-	$(BIN)/simclr-med stage=pretrain dataset=synthetic stage.epochs=10
+	$(BIN)/simclr-med stage=pretrain dataset=synthetic stage.epochs=20
 
 test: $(READY)  ## The default tests: under 5 minutes on 2 cores, no network, no GPU
 	$(BIN)/python -m pytest -q -m "not process and not slurm"
@@ -38,6 +38,7 @@ format: $(READY)  ## Format the code
 	$(BIN)/ruff format .
 
 bench: $(READY)  ## Speed against what a user would otherwise run, ratios from one run
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/pretrain.py
 
 wheel: $(READY)  ## Build the wheel into dist/

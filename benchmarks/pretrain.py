@@ -2,8 +2,8 @@
 
     python benchmarks/pretrain.py [--data FILE.npz] [--repeats 3] [--peers original lightly] [--json FILE]
 
-Every system runs as a whole process, one after the other, over and over (A B C, A B C, ...), on the same images and for
-the same number of steps. Three rates each, in images (an image is two views):
+Every system runs as a whole process, one after the other, over and over (A B C, A B C, ...), on the same images; ours for
+--epochs, as long as a short real run, a peer for --peer-epochs. Three rates each, in images (an image is two views):
     whole   a second of the process's wall time, its start and its end included
     step    a second of the training steps alone: ours the median epoch of result.json, a peer's without its first step
     cpu     a second of CPU time of the process and its workers: what other programs on the machine disturb least
@@ -87,16 +87,17 @@ def our_command(given: argparse.Namespace, data: Path, runs: Path) -> list[str]:
 
 
 def peer_command(given: argparse.Namespace, script: Path, data: Path) -> list[str]:
-    """A peer, for as many steps as ours does."""
+    """A peer, for its own number of epochs."""
     return [
-        *(sys.executable, str(script), str(data), f"--batch-size={given.batch_size}", f"--steps={steps(given)}"),
+        *(sys.executable, str(script), str(data), f"--batch-size={given.batch_size}"),
+        *(f"--steps={steps(given, given.peer_epochs)}",),
         *(f"--augmentation={given.augmentation}", f"--encoder={given.encoder}"),
     ]
 
 
-def steps(given: argparse.Namespace) -> int:
+def steps(given: argparse.Namespace, epochs: int) -> int:
     """Optimizer steps of one process; a rest of the images smaller than a batch is left out of each epoch."""
-    return given.epochs * (given.images // given.batch_size)
+    return epochs * (given.images // given.batch_size)
 
 
 def whole_process(command: list[str], folder: Path) -> tuple[float, float, str]:
@@ -115,7 +116,7 @@ def measure_ours(given: argparse.Namespace, data: Path, folder: Path) -> Measure
         wall_s, cpu_s, _ = whole_process(our_command(given, data, Path(runs)), folder)
         (result,) = Path(runs).glob("pretrain/*/*/result.json")
         rate = json.loads(result.read_text(encoding="utf-8"))["timing"]["images_per_s"]
-    images = steps(given) * given.batch_size
+    images = steps(given, given.epochs) * given.batch_size
     return Measured(OURS, wall_s, cpu_s, images, images / wall_s, rate, images / cpu_s)
 
 
@@ -192,7 +193,7 @@ def versions() -> dict[str, str]:
 
 def table(report: dict[str, Any]) -> Table:
     """The rates and the ratios: median (min-max)."""
-    title = f"{report['images']} images a process, {report['repeats']} rounds: median (min-max)"
+    title = f"{report['images']} images an epoch, {report['repeats']} rounds: median (min-max)"
     made = Table("system", "whole images/s", "step images/s", "images/CPU s", title=title)
     for system, found in report["rates"].items():
         made.add_row(system, *(_told(found[rate], 1) for rate in RATES))
@@ -209,11 +210,12 @@ def _told(values: dict[str, float], digits: int) -> str:
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Pretraining speed against what a user would otherwise run.")
     parser.add_argument("--data", type=Path, help=".npz in MedMNIST's layout to take the images from")
-    parser.add_argument("--images", type=int, default=512, help="training images that every system gets")
+    parser.add_argument("--images", type=int, default=2560, help="training images that every system gets")
     parser.add_argument("--side", type=int, default=28, help="pixels; without --data")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--epochs", type=int, default=3, help="from 3 on, the median epoch is not the first")
+    parser.add_argument("--epochs", type=int, default=30, help="ours; from 3 on, the median epoch is not the first")
+    parser.add_argument("--peer-epochs", type=int, default=3, help="a peer's, whose steps take several times as long")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--encoder", choices=("resnet18", "resnet34", "resnet50"), default="resnet18")
     parser.add_argument("--augmentation", choices=("natural", "simple", "novel", "greyscale"), default="novel")
@@ -225,8 +227,9 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
         given.data = given.data.absolute()
         with np.load(given.data, allow_pickle=False) as file:
             given.images = min(given.images, len(file["train_images"]))
-    if steps(given) < 2:
-        parser.error(f"{steps(given)} steps: must be at least 2. Raise --images or --epochs, or lower --batch-size.")
+    fewest = min(steps(given, epochs) for epochs in (given.epochs, given.peer_epochs))
+    if fewest < 2:
+        parser.error(f"{fewest} steps: must be at least 2. Raise --images or the epochs, or lower --batch-size.")
     return given
 
 
@@ -237,7 +240,7 @@ def main() -> None:
     for part in (report["machine"], report["versions"]):
         console.print("; ".join(f"{key} {value}" for key, value in part.items()), highlight=False, soft_wrap=True)
     rounds = measure(given, console.print)
-    report |= {"images": steps(given) * given.batch_size, "rates": rates(rounds), "ratios": ratios(rounds)}
+    report |= {"images": given.images, "rates": rates(rounds), "ratios": ratios(rounds)}
     console.print(table(report))
     if given.json is not None:
         measured = [[each._asdict() for each in done] for done in rounds]

@@ -157,13 +157,13 @@ def test_cpu_time_is_that_of_the_process(pretrain, tmp_path):
     assert printed == "done\n"
 
 
-def test_every_system_does_as_many_steps(pretrain, tmp_path):
-    given = pretrain.arguments(["--images=700", "--batch-size=256", "--epochs=3"])
+def test_every_system_does_the_steps_asked_for(pretrain, tmp_path):
+    given = pretrain.arguments(["--images=700", "--batch-size=256", "--epochs=3", "--peer-epochs=2"])
     ours = pretrain.our_command(given, tmp_path / "images.npz", tmp_path)
     peer = pretrain.peer_command(given, pretrain.PEERS["original"], tmp_path / "images.npz")
-    assert pretrain.steps(given) == 6
+    assert pretrain.steps(given, given.epochs) == 6
     assert {"stage.epochs=3", "stage.batch_size=256", "augmentation=novel", "encoder=resnet18"} <= set(ours)
-    assert {"--steps=6", "--batch-size=256", "--augmentation=novel", "--encoder=resnet18"} <= set(peer)
+    assert {"--steps=4", "--batch-size=256", "--augmentation=novel", "--encoder=resnet18"} <= set(peer)
 
 
 def test_our_command_composes(pretrain, composed, cells, tmp_path):

@@ -14,7 +14,7 @@ from simclr_med.errors import ConfigError
 
 def problems(cfg: DictConfig) -> list[str]:
     """One sentence for each broken rule; an empty list for a good config."""
-    return list(_without_value(cfg)) or [*_bounds(cfg), *_cross(cfg)]
+    return [*_unknown(cfg), *_without_value(cfg)] or [*_bounds(cfg), *_cross(cfg)]
 
 
 def checked(cfg: DictConfig) -> DictConfig:
@@ -30,6 +30,16 @@ def checked(cfg: DictConfig) -> DictConfig:
     resolved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     OmegaConf.set_readonly(resolved, True)
     return cast(DictConfig, resolved)
+
+
+def _unknown(cfg: DictConfig) -> Iterator[str]:
+    """Keys that were added with + where a type says which ones there are."""
+    for key, node in _nodes(cfg, ""):
+        kind = OmegaConf.get_type(node)
+        if is_dataclass(kind):
+            for extra in sorted(set(map(str, node)) - {item.name for item in fields(kind)}):
+                full = f"{key}.{extra}" if key else extra
+                yield f"+{full}={node[extra]}: must be a known key. Leave it out."
 
 
 def _without_value(cfg: DictConfig) -> Iterator[str]:

@@ -35,6 +35,7 @@ def wandb_logger(
         tags=tags,
         mode=mode,
         resume=None if mode == "offline" else "allow",
+        settings=wandb.Settings(silent=True),
     )
 
 
@@ -45,8 +46,12 @@ def tensorboard_logger(folder: Path, name: str, group: str, job_type: str, tags:
 
 
 def close(loggers: Iterable[Logger], failed: bool) -> None:
-    """End the logs, so that the next run of this process gets its own."""
+    """End the logs, so that the next run of this process gets its own; say how an offline one is uploaded."""
     for logger in loggers:
         logger.finalize("failed" if failed else "success")
         if isinstance(logger, WandbLogger):
+            offline = logger.experiment.offline
+            folder = Path(logger.experiment.dir).parent
             wandb.finish(exit_code=int(failed))
+            if offline:
+                print(f"W&B:      offline; upload it with: wandb sync {folder}", flush=True)

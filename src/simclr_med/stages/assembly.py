@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +15,7 @@ from omegaconf import OmegaConf
 from simclr_med import build
 from simclr_med.data.datamodule import Images
 from simclr_med.data.source import Source
+from simclr_med.files import write_text
 from simclr_med.learning.devices import environment
 from simclr_med.models.encoder_files import load_encoder_state, load_into
 from simclr_med.models.encoders import ResNetEncoder
@@ -23,7 +26,7 @@ ENCODER, HEAD = 1, 2
 
 
 def images(run: Run, source: Source) -> Images:
-    """The run's data, read and cut to its fraction."""
+    """The run's data, read and cut to its fraction; split.csv records which file of a folder went into which split."""
     cfg = run.cfg
     fraction: Any = OmegaConf.to_container(cfg.data_fraction)
     fraction.pop("name")
@@ -38,6 +41,12 @@ def images(run: Run, source: Source) -> Images:
         limit_steps=cfg.trainer.limit_steps,
     )
     data.setup()
+    parts = {"train": data.train.names, "val": data.val.names}
+    if all(names is not None for names in parts.values()):
+        text = io.StringIO()
+        rows = ((name, part) for part, names in parts.items() for name in names or ())
+        csv.writer(text, lineterminator="\n").writerows([("file", "split"), *rows])
+        write_text(run.folder / "split.csv", text.getvalue())
     return data
 
 

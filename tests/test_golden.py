@@ -1,0 +1,35 @@
+"""The losses of a short float64 training, recorded: a refactor leaves them as they are.
+
+A change that is meant to alter results raises `runs.PROTOCOL_VERSION` and records the new ones.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from simclr_med import build, runs
+from simclr_med.config.validate import checked
+from simclr_med.learning.recording import rows
+from simclr_med.stages.pretrain import pretrain
+
+# augmentation -> train/loss of each epoch
+GOLDEN = {
+    "novel": [4.889598563, 5.202141596, 4.850290268],
+    "simclr": [5.142288535, 4.494838591, 4.634795125],
+}
+
+
+@pytest.mark.parametrize("augmentation", sorted(GOLDEN))
+def test_losses_are_the_recorded_ones(composed, tmp_path, augmentation: str) -> None:
+    cfg = checked(
+        composed(
+            *("dataset=synthetic", "dataset.train=96", "dataset.val=16", "dataset.test=8", "encoder=tiny"),
+            *(f"augmentation={augmentation}", "stage.epochs=3", "stage.batch_size=32", "logger=none", "trainer=cpu"),
+            *("trainer.precision=64-true", "trainer.threads=1", f"paths.runs={tmp_path}"),
+        )
+    )
+    source = build.source(cfg)
+    with runs.opened(cfg, source.content_hash(), build.built(cfg.init)) as run:
+        pretrain(run, source)
+    losses = [float(row["train/loss"]) for row in rows(run.folder / "metrics.csv")]
+    assert losses == pytest.approx(GOLDEN[augmentation], rel=1e-4)
