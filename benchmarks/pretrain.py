@@ -2,8 +2,8 @@
 
     python benchmarks/pretrain.py [--data FILE.npz] [--repeats 3] [--peers original lightly] [--json FILE]
 
-Every system runs as a whole process, one after the other, over and over (A B C, A B C, ...), on the same images; ours for
---epochs, as long as a short real run, a peer for --peer-epochs. Three rates each, in images (an image is two views):
+Every system runs as a whole process, one after the other, over and over (A B C, A B C, ...), on the same images; ours
+for --epochs, as long as a short real run, a peer for --peer-epochs. Three rates each, in images (one is two views):
     whole   a second of the process's wall time, its start and its end included
     step    a second of the training steps alone: ours the median epoch of result.json, a peer's without its first step
     cpu     a second of CPU time of the process and its workers: what other programs on the machine disturb least

@@ -28,7 +28,7 @@ PROTOCOL_VERSION = 1
 # What a config says about where and how a run is done, not about what it computes.
 OPERATIONAL = {
     "": ("paths", "logger", "init", "overwrite", "dry_run", "keep", "experiment", "grid"),
-    "dataset": ("root", "path", "verify", "info"),
+    "dataset": ("root", "path", "groups_csv", "verify", "info"),
     "stage": ("checkpoint_every_s",),
     "trainer": ("accelerator", "devices", "strategy", "threads"),
 }
