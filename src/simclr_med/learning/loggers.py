@@ -25,11 +25,11 @@ def wandb_logger(
     """
     mode = wandb_mode(timeout_s)
     (folder / "wandb").mkdir(exist_ok=True)
-    return WandbLogger(
+    run = wandb.init(
         name=name,
         id=name,
         project=project,
-        save_dir=str(folder),
+        dir=str(folder),
         group=group,
         job_type=job_type,
         tags=tags,
@@ -37,6 +37,9 @@ def wandb_logger(
         resume=None if mode == "offline" else "allow",
         settings=wandb.Settings(silent=True),
     )
+    run.define_metric("trainer/global_step")
+    run.define_metric("*", step_metric="trainer/global_step")
+    return WandbLogger(experiment=run)
 
 
 def tensorboard_logger(folder: Path, name: str, group: str, job_type: str, tags: list[str]) -> TensorBoardLogger:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import netrc
 import os
 import socket
+from typing import Literal, cast
 from urllib.parse import urlsplit
 
+Mode = Literal["online", "offline", "disabled", "shared"]
 
-def wandb_mode(timeout_s: float) -> str:
+
+def wandb_mode(timeout_s: float) -> Mode:
     """``online`` when there are credentials and the server answers in time, else ``offline``.
 
     WANDB_MODE, when it is set, decides alone. Says in one line why a run with credentials is logged offline.
     """
     chosen = os.environ.get("WANDB_MODE")
     if chosen:
-        return chosen
+        return "offline" if chosen == "dryrun" else cast(Mode, chosen)  # wandb's older word
     address = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
     host = address.hostname or "api.wandb.ai"
     if not (os.environ.get("WANDB_API_KEY") or _in_netrc(host)):
