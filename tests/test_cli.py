@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,35 @@ def test_torch_is_not_imported_for_a_bad_command(command: Command, tmp_path: Pat
     done = command("stage.epochs=0", PYTHONPATH=str(trap.parent))
     assert done.returncode == 2
     assert "torch was imported" not in done.stderr
+
+
+def test_paths_with_spaces_and_other_letters_need_no_second_quotes(command: Command, cells: Path) -> None:
+    place = cells.parent / "Mäuse (2) 'neu'"
+    place.mkdir()
+    path = cells.rename(place / "zellen.npz")
+    done = command("dataset=npz", f"dataset.path={path}", "dry_run=true")
+    assert done.returncode == 0, done.stderr
+    assert "/pretrain/zellen/" in done.stdout
+
+
+def test_an_encoder_that_is_not_there_is_told_with_the_command_that_makes_it(command: Command) -> None:
+    done = command("dataset=synthetic", "init=pretrained", "seed=3")
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("init=pretrained: must find a finished run under ")
+    assert line.endswith(
+        "Make one: simclr-med stage=pretrain dataset=synthetic augmentation=novel encoder=resnet18 seed=0"
+    )
+
+
+def test_a_damaged_file_is_one_line_and_a_recorded_failure(command: Command, cells: Path, tmp_path: Path) -> None:
+    cells.write_bytes(cells.read_bytes()[:3000])
+    done = command("dataset=npz", f"dataset.path={cells}", "logger=none", "encoder=tiny")
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert str(cells) in line
+    (failure,) = tmp_path.glob("runs/pretrain/cells/*/failure.json")
+    assert json.loads(failure.read_text())["message"] == line
 
 
 def test_help_names_the_groups_and_first_commands(command: Command) -> None:

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
+
+from simclr_med.errors import UserError
 
 
 def built(node: DictConfig, **arguments: Any) -> Any:
     """Call the target of a group's node with its keys and the arguments known only at run time.
 
     ``name`` is the option's own name, not an argument.
+
+    Raises:
+        UserError: what the target itself raises of that kind.
     """
     content: Any = OmegaConf.to_container(node, resolve=True)
     content.pop("name", None)
-    return instantiate(content, **arguments)
+    try:
+        return instantiate(content, **arguments)
+    except InstantiationException as error:
+        # What a target says to the user is worth more than Hydra's word that it said something.
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise
 
 
 def source(cfg: DictConfig) -> Any:

@@ -16,6 +16,7 @@ from simclr_med.config.explain import explained
 from simclr_med.config.guide import guide
 from simclr_med.config.registry import register
 from simclr_med.config.validate import checked
+from simclr_med.config.words import readable
 from simclr_med.errors import RunError, UserError
 
 # In a wheel conf/ travels inside the package; in a checkout it stands at the top.
@@ -41,6 +42,7 @@ def main() -> None:
     if {"--help", "-h"} & set(sys.argv):
         print(guide([CONF, *([Path(extra)] if extra else [])]))
         return
+    sys.argv[1:] = [readable(word) for word in sys.argv[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its exceptions to us instead of printing them
     try:
         job()

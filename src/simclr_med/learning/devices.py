@@ -27,7 +27,7 @@ def environment(device: torch.device, processes: int) -> dict[str, Any]:
         "processes": processes,
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a class of its own, which a safe load refuses
         "lightning": lightning.__version__,
         "simclr_med": simclr_med.__version__,
     }
