@@ -41,6 +41,9 @@ bench: $(READY)  ## Speed against what a user would otherwise run, ratios from o
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/pretrain.py
 
+parity: $(READY)  ## Each augmentation against PIL, on images of yours: make parity DATA=cells.npz
+	$(BIN)/python benchmarks/parity.py $(DATA)
+
 wheel: $(READY)  ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel
 

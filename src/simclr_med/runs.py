@@ -29,7 +29,7 @@ PROTOCOL_VERSION = 1
 OPERATIONAL = {
     "": ("paths", "logger", "init", "overwrite", "dry_run", "keep", "experiment", "grid"),
     "dataset": ("root", "path", "groups_csv", "verify", "info"),
-    "stage": ("checkpoint_every_s",),
+    "stage": ("checkpoint_every_s", "collapse"),
     "trainer": ("accelerator", "devices", "strategy", "threads"),
 }
 

@@ -163,6 +163,14 @@ class KNN:
 
 
 @dataclass
+class Collapse:
+    effective_rank: float = bounded(0)
+    feature_std: float = bounded(0)
+    uniformity: float = bounded(high=0)
+    gradient_norm: float = bounded(0)
+
+
+@dataclass
 class Pretrain:
     name: str = MISSING
     _target_: str = MISSING
@@ -174,6 +182,7 @@ class Pretrain:
     checkpoint_every_s: float = bounded(0)
     head: Head = field(default_factory=Head)
     knn: KNN = field(default_factory=KNN)
+    collapse: Collapse = field(default_factory=Collapse)
 
 
 @dataclass

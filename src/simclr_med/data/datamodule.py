@@ -85,6 +85,11 @@ class Images(LightningDataModule):
         steps = len(self.indices) // self.batch_size
         return steps if self.limit_steps is None else min(steps, self.limit_steps)
 
+    def all_alike(self) -> bool:
+        """Whether every training image is the same one; stops at the first that differs."""
+        first = self.train.images[self.indices[0]]
+        return all(np.array_equal(first, self.train.images[row]) for row in self.indices[1:])
+
     def train_dataloader(self) -> Batches:
         assert self.trainer is not None
         return Batches(

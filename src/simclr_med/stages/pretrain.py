@@ -15,7 +15,9 @@ from simclr_med import build
 from simclr_med.augment.sequence import TwoViews, to_float
 from simclr_med.data.datamodule import Images
 from simclr_med.data.source import Source
+from simclr_med.errors import DataError
 from simclr_med.evaluation.knn import knn_on_validation
+from simclr_med.learning.collapse import CollapseGuard
 from simclr_med.learning.loggers import close
 from simclr_med.learning.progress import ProgressLine
 from simclr_med.learning.recording import MetricsFile, rows
@@ -45,6 +47,8 @@ def pretrain(run: Run, source: Source) -> None:
     if cfg.trainer.threads is not None:
         torch.set_num_threads(cfg.trainer.threads)
     data = images(run, source)
+    if data.all_alike():
+        raise DataError(f"dataset={cfg.dataset.name}: must hold images that differ; all training images are the same.")
     for note in data.notes:
         print(note, flush=True)
     if cfg.stage.accumulate > 1:
@@ -61,6 +65,7 @@ def pretrain(run: Run, source: Source) -> None:
         cfg.stage.accumulate,
         callbacks=(
             MetricsFile(run.folder / "metrics.csv", METRICS),
+            CollapseGuard(**cfg.stage.collapse, width=module.encoder.features),
             Checkpoints(run.checkpoints, cfg.stage.checkpoint_every_s, surroundings(run)),
             ProgressLine(data.batch_size // cfg.stage.accumulate),
         ),
