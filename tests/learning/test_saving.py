@@ -47,6 +47,20 @@ def test_all_damaged_is_an_error(tmp_path: Path) -> None:
         resumable(tmp_path)
 
 
+def test_a_full_disk_is_one_line_and_keeps_the_last_one(tmp_path: Path, monkeypatch) -> None:
+    save(tmp_path, 1)
+
+    def full(content: object, file: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 1 vs 2")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(CheckpointError, match=r"last.ckpt: could not be written, with \d+ MiB free on its disk"):
+        save(tmp_path, 2)
+    monkeypatch.undo()
+    assert resumable(tmp_path)[1]["epoch"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
 def test_a_failed_save_keeps_the_last_one(tmp_path: Path) -> None:
     save(tmp_path, 1)
     with pytest.raises((TypeError, AttributeError, RuntimeError)):

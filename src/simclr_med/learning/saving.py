@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +25,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         keep = target.with_name("previous.ckpt") if target.name == "last.ckpt" else None
-        write_atomically(target, lambda file: torch.save(checkpoint, file), keep)
+        try:
+            write_atomically(target, lambda file: torch.save(checkpoint, file), keep)
+        except (OSError, RuntimeError) as error:  # torch tells a full disk as a RuntimeError of its zip writer
+            free = shutil.disk_usage(target.parent).free / 2**20
+            raise CheckpointError(
+                f"{target}: could not be written, with {free:.0f} MiB free on its disk. What was saved before stays; "
+                "make room and give the same command again."
+            ) from error
 
 
 class Checkpoints(Callback):
