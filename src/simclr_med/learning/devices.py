@@ -16,14 +16,23 @@ def precision(requested: str, accelerator: str) -> str:
     """Lightning's precision flag: ``auto`` is bf16 on a GPU that has it, else float32."""
     if requested != "auto":
         return requested
-    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+    has_bf16 = device(accelerator).type == "cuda" and torch.cuda.is_bf16_supported()
+    return "bf16-mixed" if has_bf16 else "32-true"
 
 
-def environment(device: torch.device, processes: int) -> dict[str, Any]:
+def device(accelerator: str) -> torch.device:
+    """The device that Lightning's flag leads to on this machine; of several GPUs, the first."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda")
+    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def environment(where: torch.device, processes: int) -> dict[str, Any]:
     """What float rounding depends on, and so the bits of a run's weights."""
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else where.type,
         "processes": processes,
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),

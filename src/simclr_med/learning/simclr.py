@@ -80,8 +80,10 @@ class SimCLR(LightningModule):
         self.optimizer, self.schedule, self.temperature = optimizer, schedule, temperature
         self.looks, self.look_every, self.knn = looks, look_every, knn
         self.epoch_metrics: dict[str, float] = {}
-        self._sums = torch.zeros(5)
-        self._steps, self._images, self._began = 0, 0, 0.0
+        # Of the epoch under way: loss, top-1, top-5 and mean rank of each step, left on the device until it ends.
+        self._told: list[Tensor] = []
+        self._gradient_norm = torch.zeros(())
+        self._images, self._began = 0, 0.0
         self._last: tuple[Tensor, Tensor] | None = None
 
     def configure_optimizers(self) -> Any:
@@ -99,25 +101,24 @@ class SimCLR(LightningModule):
         return features_2BD, self.head(features_2BD)
 
     def on_train_epoch_start(self) -> None:
-        self._sums = torch.zeros(5, device=self.device, dtype=torch.float64)
-        self._steps, self._images, self._began = 0, 0, time.monotonic()
+        self._told = []
+        self._images, self._began = 0, time.monotonic()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         features_2BD, projections_2BP = self.project(batch)
         logits, targets = similarity_logits(projections_2BP, self.temperature)
         loss = F.cross_entropy(logits, targets)
         with torch.no_grad():
-            ranks = contrastive_ranks(logits, targets).double()
-            told = (loss.double(), (ranks < 1).double().mean(), (ranks < 5).double().mean(), ranks.mean())
-            self._sums[:4] += torch.stack(told)
-        self._steps += 1
+            ranks = contrastive_ranks(logits, targets).to(loss.dtype)
+            hits = [(ranks < k).to(loss.dtype).mean() for k in (1, 5)]
+            self._told.append(torch.stack((loss, *hits, ranks.mean())))
         self._images += batch.size
         self._last = (features_2BD.detach(), projections_2BP.detach())
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        self._sums[4] = nn.utils.get_total_norm(gradients).double()
+        self._gradient_norm = nn.utils.get_total_norm(gradients)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if not self.trainer.is_last_batch:
@@ -132,22 +133,21 @@ class SimCLR(LightningModule):
 
     def _train_metrics(self) -> dict[str, float]:
         assert self._last is not None
-        means = self._sums / torch.tensor([self._steps] * 4 + [1], device=self.device)
-        features, projections = self._last
-        one, two = projections.chunk(2)
+        # On the CPU: some devices know no float64.
+        features, projections = (rows.cpu() for rows in self._last)
         told = torch.stack(
             (
-                *means[:4],
-                alignment(one, two).double(),
+                *torch.stack(self._told).cpu().double().mean(dim=0),
+                alignment(*projections.chunk(2)).double(),
                 uniformity(projections).double(),
                 effective_rank(features).double(),
                 feature_std(features).double(),
-                means[4],
+                self._gradient_norm.cpu().double(),
             )
         )
-        told = self.trainer.strategy.reduce(told, reduce_op="mean")
+        told = self.trainer.strategy.reduce(told.to(self._gradient_norm.dtype).to(self.device), reduce_op="mean")
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        return {**dict(zip(METRICS, told.tolist(), strict=False)), "train/learning_rate": rate}
+        return {**dict(zip(METRICS[: len(told)], told.tolist(), strict=True)), "train/learning_rate": rate}
 
     @torch.no_grad()
     def look(self) -> dict[str, float]:

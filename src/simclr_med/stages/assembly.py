@@ -16,7 +16,7 @@ from simclr_med import build
 from simclr_med.data.datamodule import Images
 from simclr_med.data.source import Source
 from simclr_med.files import write_text
-from simclr_med.learning.devices import environment
+from simclr_med.learning.devices import device, environment
 from simclr_med.models.encoder_files import load_encoder_state, load_into
 from simclr_med.models.encoders import ResNetEncoder
 from simclr_med.runs import Run
@@ -87,8 +87,7 @@ def strategy(run: Run) -> Any:
 
 def surroundings(run: Run) -> dict[str, Any]:
     """What the bits of the run's weights depend on besides its config."""
-    cuda = run.cfg.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return environment(torch.device("cuda" if cuda else "cpu"), run.cfg.trainer.devices)
+    return environment(device(run.cfg.trainer.accelerator), run.cfg.trainer.devices)
 
 
 def optimizer(node: Any, named_parameters: Any) -> torch.optim.Optimizer:

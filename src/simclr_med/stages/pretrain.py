@@ -18,6 +18,7 @@ from simclr_med.data.source import Source
 from simclr_med.errors import DataError
 from simclr_med.evaluation.knn import knn_on_validation
 from simclr_med.learning.collapse import CollapseGuard
+from simclr_med.learning.devices import device
 from simclr_med.learning.loggers import close
 from simclr_med.learning.progress import ProgressLine
 from simclr_med.learning.recording import MetricsFile, rows
@@ -113,7 +114,8 @@ def _conclude(run: Run, data: Images, module: SimCLR) -> None:
     table = rows(run.folder / "metrics.csv")
     final = {name: float(table[-1][name]) for name in METRICS if table[-1][name]}
     start, _ = encoder_at_start(run)
-    before = knn_on_validation(start, data.knn_sets(), to_float, torch.device("cpu"), *module.knn)
+    where = device(run.cfg.trainer.accelerator)
+    before = knn_on_validation(start.to(where), data.knn_sets(), to_float, where, *module.knn)
     if before is not None:
         final["val/knn_accuracy_before"] = before
     state = module.encoder.state_dict()
