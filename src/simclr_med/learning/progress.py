@@ -37,6 +37,8 @@ class ProgressLine(Callback):
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
                 console=console,
+                redirect_stdout=False,  # it would break the long paths of other messages over two lines
+                redirect_stderr=False,
             )
             self._bar.start()
             self._bar.add_task("pretraining", total=self._steps, completed=self._done(trainer, 0))
@@ -62,6 +64,9 @@ class ProgressLine(Callback):
         else:
             left = timedelta(seconds=round((self._steps - done) / rate))
             self._say(f"{text}  {left} left")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, pl_module, "fit")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._bar is not None:
