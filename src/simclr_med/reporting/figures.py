@@ -32,7 +32,7 @@ def training_curves(metrics_csv: Path, target: Path, panels: Sequence[tuple[str,
     drawn = [(label, names) for label, names in drawn if names]
     figure = Figure(figsize=(4.2 * len(drawn), 3.2), layout="constrained", dpi=150)
     for axis, (label, names) in zip(np.atleast_1d(figure.subplots(1, len(drawn))), drawn, strict=True):
-        for colour, name in zip(itertools.cycle(COLOURS), names):  # noqa: B905 - the colours have no end
+        for colour, name in zip(itertools.cycle(COLOURS), names):
             known = table[["epoch", name]].dropna()
             marker = "o" if len(known) < 40 else None
             axis.plot(known["epoch"] + 1, known[name], color=colour, label=name, marker=marker, markersize=3)
