@@ -38,7 +38,14 @@ def test_what_is_computed_changes_a_run(composed, word: str) -> None:
 
 
 def test_a_budget_is_the_same_run_by_either_spelling(composed) -> None:
-    assert identity(composed, "data_fraction=n100") == identity(composed, "data_fraction.samples=100")
+    cfgs = [checked(composed(word)) for word in ("data_fraction=n100", "data_fraction.samples=100")]
+    (folder,) = {runs.folder_of(cfg, runs.identity(cfg, "d", "random")) for cfg in cfgs}
+    assert "-n100-" in folder.name
+
+
+@pytest.mark.parametrize("option", ["full", "n5000", "pct1", "pct10", "per_class25"])
+def test_a_budget_is_called_by_its_option(composed, option: str) -> None:
+    assert runs.budget(checked(composed(f"data_fraction={option}")).data_fraction) == option
 
 
 def test_data_and_origin_change_a_run(composed) -> None:

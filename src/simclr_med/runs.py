@@ -33,6 +33,9 @@ OPERATIONAL = {
     "trainer": ("accelerator", "devices", "strategy", "threads"),
 }
 
+# Groups whose option's name is recorded and looked up, and so part of the run; of the others the values alone count.
+NAMED = ("dataset", "stage", "augmentation", "encoder")
+
 State = Literal["new", "unfinished", "finished"]
 
 
@@ -127,16 +130,24 @@ def identity(cfg: DictConfig, data_hash: str, origin_hash: str) -> str:
         for key in keys:
             node.pop(key, None)
     for group, node in content.items():
-        if isinstance(node, dict) and group not in ("dataset", "stage"):
+        if isinstance(node, dict) and group not in NAMED:
             node.pop("name", None)
     content |= {"data_hash": data_hash, "origin_hash": origin_hash, "protocol_version": PROTOCOL_VERSION}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:40]
 
 
+def budget(fraction: DictConfig) -> str:
+    """The label budget in a word, whichever way it was typed: full, n100, pct1 or per_class10."""
+    for prefix, value in (("n", fraction.samples), ("pct", fraction.percent), ("per_class", fraction.per_class)):
+        if value is not None:
+            return f"{prefix}{value:g}"
+    return "full"
+
+
 def folder_of(cfg: DictConfig, config_hash: str) -> Path:
     """``<runs>/<stage>/<dataset>/<readable>-<hash>``."""
     readable = "-".join(
-        (cfg.augmentation.name, cfg.encoder.name, cfg.data_fraction.name, cfg.init.name, f"seed{cfg.seed}")
+        (cfg.augmentation.name, cfg.encoder.name, budget(cfg.data_fraction), cfg.init.name, f"seed{cfg.seed}")
     )
     return Path(cfg.paths.runs).absolute() / cfg.stage.name / cfg.dataset.name / f"{readable}-{config_hash[:10]}"
 

@@ -19,7 +19,7 @@ from simclr_med.files import write_text
 from simclr_med.learning.devices import device, environment
 from simclr_med.models.encoder_files import load_encoder_state, load_into
 from simclr_med.models.encoders import ResNetEncoder
-from simclr_med.runs import Run
+from simclr_med.runs import Run, budget
 
 # Streams of the run's seed that weights are drawn from.
 ENCODER, HEAD = 1, 2
@@ -62,7 +62,7 @@ def encoder_at_start(run: Run) -> tuple[ResNetEncoder, str]:
 def loggers(run: Run) -> list[Any]:
     """The run's loggers, told its config; `learning.loggers.close` ends them."""
     cfg = run.cfg
-    fraction = cfg.data_fraction.name
+    fraction = budget(cfg.data_fraction)
     made = [
         build.built(
             node,
