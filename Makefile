@@ -37,9 +37,9 @@ format: $(READY)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)  ## Speed against what a user would otherwise run, ratios from one run
+bench: $(READY)  ## Every speed figure in one run, against peers and in parts (about 12 minutes on two cores)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/python benchmarks/pretrain.py
+	$(BIN)/python benchmarks/bench.py
 
 parity: $(READY)  ## Each augmentation against PIL, on images of yours: make parity DATA=cells.npz
 	$(BIN)/python benchmarks/parity.py $(DATA)

@@ -17,29 +17,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
+from images import write_data
+from machine import header
+from processes import whole_process
 from rich.console import Console
 from rich.table import Table
+from spread import spread, told
 
 HERE = Path(__file__).parent
 OURS = "simclr-med"
 PEERS = {"original": HERE / "original.py", "lightly": HERE / "lightly_peer.py"}
 RATES = ("whole", "step", "cpu")
-PACKAGES = ("simclr-med", "torch", "torchvision", "lightning", "lightly", "numpy", "pillow", "pillow-simd")
-VAL_SHARE = 7  # one validation image to so many training images, as in MedMNIST's 7 : 1 : 2
 
 
 class Measured(NamedTuple):
@@ -52,29 +47,6 @@ class Measured(NamedTuple):
     whole: float
     step: float
     cpu: float
-
-
-def write_data(path: Path, source: Path | None, images: int, side: int, seed: int = 0) -> None:
-    """So many training images in MedMNIST's layout: spread over the source, else random blobs of eight classes."""
-    counts = {"train": images, "val": max(1, images // VAL_SHARE), "test": max(1, images // VAL_SHARE)}
-    content: dict[str, Any] = {}
-    if source is None:
-        generator = np.random.default_rng(seed)
-        for split, count in counts.items():
-            coarse = generator.integers(30, 226, (count, 7, 7, 3))
-            blocks = coarse.repeat(-(-side // 7), axis=1).repeat(-(-side // 7), axis=2)[:, :side, :side]
-            noise = generator.integers(-20, 21, blocks.shape)
-            content[f"{split}_images"] = (blocks + noise).astype(np.uint8)
-            content[f"{split}_labels"] = (np.arange(count) % 8).astype(np.uint8)[:, None]
-    else:
-        with np.load(source, allow_pickle=False) as file:
-            for split, count in counts.items():
-                held = len(file[f"{split}_images"])
-                chosen = np.linspace(0, held - 1, min(count, held)).astype(int)
-                for name in (f"{split}_images", f"{split}_labels"):
-                    if name in file:
-                        content[name] = file[name][chosen]
-    np.savez(path, **content)
 
 
 def our_command(given: argparse.Namespace, data: Path, runs: Path) -> list[str]:
@@ -100,17 +72,6 @@ def steps(given: argparse.Namespace, epochs: int) -> int:
     return epochs * (given.images // given.batch_size)
 
 
-def whole_process(command: list[str], folder: Path) -> tuple[float, float, str]:
-    """Wall and CPU time in seconds of a process from before its start to after its end, and what it printed."""
-    began, before = time.perf_counter(), os.times()
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    wall_s, after = time.perf_counter() - began, os.times()
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\nfailed with {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}")
-    cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
-    return wall_s, cpu_s, done.stdout
-
-
 def measure_ours(given: argparse.Namespace, data: Path, folder: Path) -> Measured:
     with tempfile.TemporaryDirectory(dir=folder) as runs:
         wall_s, cpu_s, _ = whole_process(our_command(given, data, Path(runs)), folder)
@@ -122,9 +83,9 @@ def measure_ours(given: argparse.Namespace, data: Path, folder: Path) -> Measure
 
 def measure_peer(given: argparse.Namespace, name: str, data: Path, folder: Path) -> Measured:
     wall_s, cpu_s, printed = whole_process(peer_command(given, PEERS[name], data), folder)
-    told = json.loads(printed.splitlines()[-1])
-    images = told["images_trained"]
-    return Measured(name, wall_s, cpu_s, images, images / wall_s, told["images_per_s"], images / cpu_s)
+    noted = json.loads(printed.splitlines()[-1])
+    images = noted["images_trained"]
+    return Measured(name, wall_s, cpu_s, images, images / wall_s, noted["images_per_s"], images / cpu_s)
 
 
 def measure(given: argparse.Namespace, say: Callable[[str], None]) -> list[list[Measured]]:
@@ -140,10 +101,6 @@ def measure(given: argparse.Namespace, say: Callable[[str], None]) -> list[list[
             rounds.append(done)
             say(f"round {number + 1} of {given.repeats}: " + ", ".join(f"{m.system} {m.wall_s:.1f} s" for m in done))
     return rounds
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
 
 
 def rates(rounds: list[list[Measured]]) -> dict[str, dict[str, dict[str, float]]]:
@@ -166,45 +123,16 @@ def ratios(rounds: list[list[Measured]]) -> dict[str, dict[str, dict[str, float]
     }
 
 
-def machine() -> dict[str, str | float]:
-    """What the rates hold for."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
-        "torch_threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "load_at_start": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else "unknown",
-    }
-
-
-def versions() -> dict[str, str]:
-    """Python and the packages that bear on speed; "absent" is an answer (pillow-simd)."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "absent"
-    return found
-
-
 def table(report: dict[str, Any]) -> Table:
     """The rates and the ratios: median (min-max)."""
     title = f"{report['images']} images an epoch, {report['repeats']} rounds: median (min-max)"
     made = Table("system", "whole images/s", "step images/s", "images/CPU s", title=title)
     for system, found in report["rates"].items():
-        made.add_row(system, *(_told(found[rate], 1) for rate in RATES))
+        made.add_row(system, *(told(found[rate], 1) for rate in RATES))
     made.add_section()
     for peer, found in report["ratios"].items():
-        made.add_row(f"ours / {peer}", *(_told(found[rate], 2) for rate in RATES))
+        made.add_row(f"ours / {peer}", *(told(found[rate], 2) for rate in RATES))
     return made
-
-
-def _told(values: dict[str, float], digits: int) -> str:
-    return "{median:.{0}f} ({min:.{0}f}-{max:.{0}f})".format(digits, **values)
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -236,9 +164,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     given = arguments()
     console = Console()
-    report: dict[str, Any] = {"machine": machine(), "versions": versions(), "repeats": given.repeats}
-    for part in (report["machine"], report["versions"]):
-        console.print("; ".join(f"{key} {value}" for key, value in part.items()), highlight=False, soft_wrap=True)
+    report: dict[str, Any] = header(console) | {"repeats": given.repeats}
     rounds = measure(given, console.print)
     report |= {"images": given.images, "rates": rates(rounds), "ratios": ratios(rounds)}
     console.print(table(report))

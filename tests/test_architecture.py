@@ -20,9 +20,12 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "files": (set(), set()),
     "provenance": (set(), set()),
     "metrics": ({"errors", "types"}, {"numpy", "sklearn", "scipy"}),
-    "config": (LEAVES | {"config"}, {"omegaconf", "hydra"}),
-    "runs": (LEAVES, {"omegaconf", "hydra", "filelock"}),
-    "origins": (LEAVES | {"runs"}, {"omegaconf"}),
+    "intervals": ({"metrics", "types"}, {"numpy", "scipy"}),
+    "config": (LEAVES | {"config"}, {"omegaconf", "hydra", "yaml"}),
+    "locks": (set(), {"filelock"}),
+    "naming": (set(), {"omegaconf"}),
+    "runs": (LEAVES | {"locks", "naming"}, {"omegaconf", "hydra", "yaml"}),
+    "origins": (LEAVES | {"naming", "runs"}, {"omegaconf"}),
     "build": (LEAVES | {"config"}, {"hydra", "omegaconf"}),
     "data": (
         LEAVES | {"data"},
@@ -30,19 +33,22 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "augment": (LEAVES | {"augment"}, {"numpy", "torch", "torchvision"}),
     "models": (LEAVES | {"models"}, {"numpy", "torch", "torchvision", "safetensors"}),
-    "evaluation": (LEAVES | {"evaluation", "models", "metrics"}, {"numpy", "torch", "torchvision", "sklearn"}),
+    "evaluation": (
+        LEAVES | {"evaluation", "models", "metrics"},
+        {"numpy", "torch", "torchvision", "sklearn", "filelock", "safetensors"},
+    ),
     "learning": (
         LEAVES | {"learning", "metrics", "models", "evaluation"},
         {"numpy", "torch", "lightning", "torchmetrics", "rich", "wandb"},
     ),
     "stages": (
         LEAVES
-        | {"stages", "build", "config", "runs", "metrics", "provenance", "reporting"}
+        | {"stages", "build", "config", "naming", "runs", "metrics", "intervals", "provenance", "reporting"}
         | {"data", "augment", "models", "learning", "evaluation"},
         {"numpy", "torch", "lightning", "sklearn", "omegaconf"},
     ),
     "reporting": (LEAVES | {"reporting", "metrics"}, {"numpy", "pandas", "matplotlib", "jinja2", "wandb", "rich"}),
-    "main": (LEAVES | {"config", "runs", "build"}, {"hydra", "omegaconf"}),
+    "main": (LEAVES | {"config", "naming", "runs", "build"}, {"hydra", "omegaconf"}),
 }
 # One module of a package that needs more than its neighbours, and the package itself for its version.
 EXTRA = {"data/datamodule.py": {"lightning"}, "learning/devices.py": {"simclr_med"}}

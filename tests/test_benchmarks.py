@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +25,7 @@ def _imported(name: str) -> Iterator[ModuleType]:
         patch.syspath_prepend(str(ROOT / "benchmarks"))
         before = set(sys.modules)
         yield __import__(name)
-        for added in {"original", "lightly_peer", "pretrain"} - before:
+        for added in {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - before:
             sys.modules.pop(added, None)
 
 
@@ -34,6 +37,11 @@ def original() -> Iterator[ModuleType]:
 @pytest.fixture(scope="module")
 def pretrain() -> Iterator[ModuleType]:
     yield from _imported("pretrain")
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[ModuleType]:
+    yield from _imported("bench")
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +178,119 @@ def test_our_command_composes(pretrain, composed, cells, tmp_path):
     given = pretrain.arguments(["--batch-size=16", "--images=40"])
     cfg = composed(*pretrain.our_command(given, cells, tmp_path)[3:])
     assert (cfg.stage.batch_size, cfg.dataset.path, cfg.logger.name) == (16, str(cells), "none")
+
+
+class Ticks:
+    """A clock that goes on by what the test says."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def test_stopwatch_charges_nested_parts_once(bench):
+    now = Ticks()
+    watch = bench.parts.Stopwatch(now, "rest", frozenset({"look"}))
+    now.time += 1  # rest
+    with watch.timed("outer"):
+        now.time += 2
+        with watch.timed("inner"):
+            now.time += 4
+        now.time += 8  # outer again
+    with watch.timed("look"):
+        now.time += 16
+        watch.timing("inner", lambda: setattr(now, "time", now.time + 32))()
+    assert watch.lap() == {"rest": 1, "outer": 10, "inner": 4, "look": 48}
+    now.time += 3
+    assert watch.lap() == {"rest": 3}
+
+
+def test_shares_leave_out_the_first_and_the_last_epoch(bench):
+    parts = bench.parts
+    one = {parts.LOAD: 1.0, parts.AUGMENT: 3.0, parts.BACKWARD: 6.0, parts.SAVING: 50.0}
+    other = {parts.LOAD: 2.0, parts.BACKWARD: 8.0}
+    found = parts.shares({"epochs": [{parts.LOAD: 99.0}, one, other, {parts.LOAD: 99.0}], "steps": 2})
+    assert found[parts.LOAD]["ms"] == {"min": 500.0, "median": 750.0, "max": 1000.0}
+    assert found["load and augment"]["share"] == {"min": 20.0, "median": 30.0, "max": 40.0}
+    assert found["the whole step"]["ms"]["median"] == 5000.0
+
+
+def test_overheads_are_of_epochs_and_of_all(bench):
+    found = bench.overhead.overheads({"stage": [1.1, 1.02, 3.0], "bare": [1.0, 1.0, 2.0]})
+    assert found["epoch"] == pytest.approx({"min": 2.0, "median": 6.0, "max": 10.0})
+    assert found["all"]["median"] == pytest.approx(28.0)
+
+
+def test_import_times_are_summed_by_package(bench):
+    printed = """import time: self [us] | cumulative | imported package
+import time:    500000 |     500000 |   torch._dynamo.utils
+import time:    250000 |     750000 |   torch._dynamo
+import time:     62500 |     812500 | torchvision.ops
+import time:      1000 |       1000 | zipimport
+a line of the command's own"""
+    assert bench.imports.by_package(printed) == {"torch._dynamo": 0.75, "torchvision": 0.0625, "zipimport": 0.001}
+
+
+def test_memory_that_is_not_told_is_not_measured(bench):
+    run = {"rates": [1.0, 2.0], "anonymous": None, "seconds": {"Python itself": 1.0, bench.data_sizes.FIRST_STEP: 2.0}}
+    made = bench.data_sizes.table({"1,000": [run]})
+    cells = list(made.columns[1].cells)
+    assert cells[:3] == ["2.0", "not measured", "2"]
+    assert cells[3:] == ["1.00", "2.00", "3.00"]
+    assert bench.data_sizes.to_first_step(run["seconds"] | {"after": 9.0}) == 3.0
+
+
+def test_bounds_are_judged_as_measured(bench):
+    report = {
+        "peers": {"ratios": {"original": {"step": {"median": 4.4}}}},
+        "parts": {"shares": {"load and augment": {"share": {"median": 8.0}}}},
+        "overhead": {"percent": {"all": {"median": 5.1}}},
+    }
+    assert [kept for _, _, _, kept in bench.verdicts(report)] == [False, True, False]
+    assert bench.verdicts({}) == []
+
+
+def test_sweeps_compose(bench, composed, tmp_path):
+    for sweep in bench.scaling.sweeps(tmp_path, 16, "tiny", (28, 32), (16, 32), ("tiny", "resnet18")):
+        for value in sweep.values:
+            cfg = composed("dataset=npz", f"{sweep.key}={value}", *sweep.words)
+            assert Path(cfg.dataset.path).exists()
+
+
+def test_more_images_than_a_block_are_drawn(pretrain, tmp_path):
+    pretrain.write_data(tmp_path / "images.npz", None, 4100, 8, held_out=5)
+    with np.load(tmp_path / "images.npz") as file:
+        assert file["train_images"].shape == (4100, 8, 8, 3)
+        assert file["test_labels"].shape == (5, 1)
+        assert file["train_images"][4096:].std() > 10
+
+
+@pytest.mark.process
+def test_bench_measures_every_part_of_its_own(tmp_path):
+    words = ["--only", "parts", "overhead", "sizes", "imports", "scaling", "--encoder=tiny", "--batch-size=16"]
+    small = ["--images=48", "--sizes", "40", "--sides", "28", "--batches", "16", "32", "--encoders", "tiny"]
+    out = tmp_path / "report.json"
+    script = ROOT / "benchmarks" / "bench.py"
+    done = subprocess.run(
+        [sys.executable, str(script), *words, *small, f"--json={out}"],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(out.read_text(encoding="utf-8"))
+    step = report["parts"]["shares"]
+    assert all(found["ms"]["min"] > 0 for found in step.values())
+    assert "a look at the validation split" in report["parts"]["epochs"][-1]
+    assert len(report["overhead"]["stage"]) == len(report["overhead"]["bare"]) == 10
+    assert report["overhead"]["apart"] == 0  # the bare loop did the very same training
+    (run,) = report["sizes"]["40"]
+    assert next(iter(run["seconds"])) == "Python itself"
+    assert all(seconds >= 0 for seconds in run["seconds"].values())
+    assert report["imports"]["torch"] > 0
+    assert list(report["scaling"]["batch"]) == ["16", "32"]
+    assert all(len(rates) == 2 for cells in report["scaling"].values() for rates in cells.values())

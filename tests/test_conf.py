@@ -20,12 +20,15 @@ NEEDS = {
     ("dataset", "npz"): ["dataset.path=cells.npz"],
     ("dataset", "folder"): ["dataset.path=images"],
     ("init", "checkpoint"): ["init.path=encoder.safetensors"],
+    ("stage", "test"): ["stage.run=runs/probe/cells/a"],
+    ("stage", "predict"): ["stage.run=runs/probe/cells/a"],
 }
 # Arguments that the code adds to a node's own keys when it builds it.
 GIVEN = {
     "optimizer": {"named_parameters"},
     "schedule": {"total_steps", "steps_per_epoch"},
     "logger": {"folder", "name", "group", "job_type", "tags"},
+    "stage": {"train", "val", "task", "classes", "seed"},  # of a probe's solver
 }
 
 
@@ -43,7 +46,9 @@ def test_option_composes_and_its_targets_take_its_keys(composed, group: str, opt
         if node is top and group != "dataset":
             keys.discard("name")
         signature = inspect.signature(target)
-        signature.bind(**dict.fromkeys(keys | (GIVEN.get(group, set()) if node is top or group == "logger" else set())))
+        signature.bind(
+            **dict.fromkeys(keys | (GIVEN.get(group, set()) if node is top or group in ("logger", "stage") else set()))
+        )
 
 
 def targets(node: object) -> list[DictConfig]:

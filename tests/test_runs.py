@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
+import os
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
-from simclr_med import origins, runs
+from simclr_med import naming, origins, runs
 from simclr_med.config.validate import checked
 from simclr_med.errors import RunError
 
@@ -18,7 +21,7 @@ ORIGIN = runs.Origin("random", "random")
 
 
 def identity(composed, *overrides: str, data: str = "d", origin: str = "random") -> str:
-    return runs.identity(checked(composed(*overrides)), data, origin)
+    return naming.identity(checked(composed(*overrides)), data, origin)
 
 
 @pytest.mark.parametrize(
@@ -39,13 +42,13 @@ def test_what_is_computed_changes_a_run(composed, word: str) -> None:
 
 def test_a_budget_is_the_same_run_by_either_spelling(composed) -> None:
     cfgs = [checked(composed(word)) for word in ("data_fraction=n100", "data_fraction.samples=100")]
-    (folder,) = {runs.folder_of(cfg, runs.identity(cfg, "d", "random")) for cfg in cfgs}
+    (folder,) = {naming.folder_of(cfg, naming.identity(cfg, "d", "random"), origins.random()) for cfg in cfgs}
     assert "-n100-" in folder.name
 
 
 @pytest.mark.parametrize("option", ["full", "n5000", "pct1", "pct10", "per_class25"])
 def test_a_budget_is_called_by_its_option(composed, option: str) -> None:
-    assert runs.budget(checked(composed(f"data_fraction={option}")).data_fraction) == option
+    assert naming.budget(checked(composed(f"data_fraction={option}")).data_fraction) == option
 
 
 def test_data_and_origin_change_a_run(composed) -> None:
@@ -72,12 +75,110 @@ def test_a_run_from_new_to_finished(composed, tmp_path: Path) -> None:
         assert not (run.folder / "result.json").exists()
 
 
-def test_a_damaged_result_is_an_unfinished_run(composed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ['{"config_hash": "', "", "[]", "null"])
+def test_a_damaged_result_is_an_unfinished_run(composed, tmp_path: Path, capsys, content: str) -> None:
     cfg = checked(composed(f"paths.runs={tmp_path}"))
     with runs.opened(cfg, "d", ORIGIN) as run:
-        (run.folder / "result.json").write_text('{"config_hash": "')
+        (run.folder / "result.json").write_text(content)
+    assert capsys.readouterr().out == ""
     with runs.opened(cfg, "d", ORIGIN) as run:
         assert run.state == "unfinished"
+    assert "result.json: cannot be read, so this run is done again." in capsys.readouterr().out
+
+
+def test_a_removal_that_is_cut_short_leaves_no_finished_run(composed, tmp_path: Path, monkeypatch) -> None:
+    folder = finished(composed, tmp_path)
+
+    def killed(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    cfg = checked(composed(f"paths.runs={tmp_path}", "overwrite=true"))
+    with pytest.raises(KeyboardInterrupt), runs.opened(cfg, "d", ORIGIN):
+        pass
+    assert runs.state_of(folder, naming.identity(cfg, "d", "random")) == "unfinished"
+
+
+def test_what_a_kill_left_half_written_goes(composed, tmp_path: Path) -> None:
+    cfg = checked(composed(f"paths.runs={tmp_path}"))
+    with runs.opened(cfg, "d", ORIGIN) as run:
+        run.checkpoints.mkdir()
+        left = [run.folder / ".result.json.123.tmp", run.checkpoints / ".last.ckpt.123.tmp"]
+        for path in left:
+            path.touch()
+    with runs.opened(cfg, "d", ORIGIN) as run:
+        assert not any(path.exists() for path in left)
+
+
+def test_a_full_disk_is_told_in_one_line_for_the_file(composed, tmp_path: Path, capsys, monkeypatch) -> None:
+    cfg = checked(composed(f"paths.runs={tmp_path}"))
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with runs.opened(cfg, "d", ORIGIN) as run:
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space") as hit:
+            run.finish({}, {}, {})
+        with pytest.raises(RunError, match=r"result.json: could not be written \(No space left on device\)"):
+            run.fail(hit.value)
+        run.fail(RunError("told already"))
+        monkeypatch.undo()
+        assert capsys.readouterr().err == ""
+        assert sorted(path.name for path in run.folder.iterdir()) == ["config.yaml"]
+
+
+def test_what_fails_after_the_result_leaves_a_finished_run(composed, tmp_path: Path) -> None:
+    with runs.opened(checked(composed(f"paths.runs={tmp_path}")), "d", ORIGIN) as run:
+        run.finish({}, {}, {})
+        with pytest.raises(RunError, match=r"is finished, but what came after failed \(boom\)"):
+            run.fail(ValueError("boom"))
+        assert not (run.folder / "failure.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        ("simclr_med.errors.CheckpointError: last.ckpt: full.", r"^last.ckpt: full\.$"),
+        ("KeyError: 'a'", "KeyError: 'a' .tr"),
+    ],
+)
+def test_an_error_of_another_process_is_told_by_its_last_line(composed, tmp_path: Path, last: str, told: str) -> None:
+    hidden = (
+        f"\n\n-- Process 0 terminated with the following error:\nTraceback (most recent call last):\n  File x\n{last}\n"
+    )
+    with runs.opened(checked(composed(f"paths.runs={tmp_path}")), "d", ORIGIN) as run:
+        with pytest.raises(RunError, match=told):
+            run.fail(RuntimeError(hidden))
+        assert "-- Process 0" in json.loads((run.folder / "failure.json").read_text())["traceback"]
+
+
+def test_a_folder_removed_under_a_run_is_told(composed, tmp_path: Path) -> None:
+    with runs.opened(checked(composed(f"paths.runs={tmp_path}")), "d", ORIGIN) as run:
+        shutil.rmtree(run.folder)
+        with pytest.raises(RunError, match="it was removed"):
+            run.fail(FileNotFoundError("metrics.csv"))
+
+
+def test_a_lock_file_without_room_is_one_line(composed, tmp_path: Path, monkeypatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    cfg = checked(composed(f"paths.runs={tmp_path}"))
+    with pytest.raises(RunError, match=r"paths.runs=.*\(No space left on device\)"), runs.opened(cfg, "d", ORIGIN):
+        pass
+
+
+@pytest.mark.parametrize("owner", ["process 999999 on here", "process 1 on elsewhere", ""])
+def test_what_a_dead_process_wrote_holds_no_lock(composed, tmp_path: Path, capsys, owner: str) -> None:
+    cfg = checked(composed(f"paths.runs={tmp_path}"))
+    with runs.opened(cfg, "d", ORIGIN) as run:
+        lock = tmp_path / ".locks" / f"{run.config_hash}.owner"
+    lock.write_text(owner)
+    with runs.opened(cfg, "d", ORIGIN):
+        assert lock.read_text().startswith(f"process {os.getpid()} on ")
+    assert "Waiting" not in capsys.readouterr().out
 
 
 def test_a_failure_is_recorded_and_goes_when_the_run_ends_well(composed, tmp_path: Path) -> None:
@@ -169,3 +270,12 @@ def test_several_fitting_runs_are_listed(composed, tmp_path: Path) -> None:
         find(tmp_path)
     assert all(str(folder) in str(error.value) for folder in several)
     assert "init.run=" in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["a: [b: {", "", "seed: 0\n", "- 1\n"])
+def test_a_finished_run_of_an_unreadable_config_is_passed_over(composed, tmp_path: Path, capsys, content: str) -> None:
+    one = finished(composed, tmp_path, "stage.epochs=1")
+    two = finished(composed, tmp_path, "stage.epochs=2")
+    (two / "config.yaml").write_text(content)
+    assert find(tmp_path).run == one
+    assert f"{two}: its result.json or config.yaml cannot be read; passed over." in capsys.readouterr().err

@@ -19,7 +19,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None], keep: Path |
         keep: where the file that path held goes; None lets it go.
 
     Raises:
-        OSError: of the disk (full, read-only); path is untouched then and nothing is left beside it.
+        OSError: of the disk (full, read-only), with path as its file; path is untouched then and nothing is left
+            beside it.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -30,8 +31,10 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None], keep: Path |
         if keep is not None and path.exists():
             os.replace(path, keep)
         os.replace(beside, path)
-    except BaseException:
+    except BaseException as error:
         beside.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a failed write names no file, a failed open the one beside
         raise
     sync_folder(path.parent)
 
@@ -44,6 +47,12 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """`write_atomically` for one JSON object."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def clear_half_written(folder: Path) -> None:
+    """Remove what killed writes left anywhere under a folder that nobody writes to now."""
+    for path in folder.rglob(".*.[0-9]*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

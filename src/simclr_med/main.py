@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from pathlib import Path
 
 import hydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from simclr_med import build, runs
-from simclr_med.config.explain import explained
+from simclr_med import build, naming, runs
+from simclr_med.config.curve import cells
+from simclr_med.config.explain import explained, first_line
 from simclr_med.config.guide import guide
 from simclr_med.config.registry import register
 from simclr_med.config.validate import checked
-from simclr_med.config.words import readable
-from simclr_med.errors import RunError, UserError
+from simclr_med.config.words import taken_apart
+from simclr_med.errors import ConfigError, RunError, UserError
 
 # In a wheel conf/ travels inside the package; in a checkout it stands at the top.
 _INSIDE = Path(__file__).parent / "conf"
@@ -26,6 +28,7 @@ CONF = _INSIDE if _INSIDE.is_dir() else Path(__file__).parents[2] / "conf"
 register()
 # Exit status of every job of this process: Hydra's basic launcher runs them here, one after another.
 _statuses: list[int] = []
+_said: set[str] = set()
 
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
@@ -38,31 +41,70 @@ def job(cfg: DictConfig) -> int:
 
 def main() -> None:
     """The command ``simclr-med``."""
-    extra = _config_dir(sys.argv)
-    if {"--help", "-h"} & set(sys.argv):
-        print(guide([CONF, *([Path(extra)] if extra else [])]))
+    try:
+        typed = taken_apart(sys.argv[1:])
+        Path.cwd()
+    except ConfigError as error:
+        sys.exit(_told(error))
+    except FileNotFoundError:
+        sys.exit(_told(RunError("The working directory must exist; it has been removed. Change to another one.")))
+    if {"--help", "-h"} & set(typed.flags):
+        print(guide([CONF, *([Path(typed.extra)] if typed.extra else [])]))
         return
-    sys.argv[1:] = [readable(word) for word in sys.argv[1:]]
+    sys.argv[1:] = [*typed.flags, *typed.overrides]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its exceptions to us instead of printing them
     try:
         job()
     except KeyboardInterrupt:
         sys.exit(130)
-    except (HydraException, OmegaConfBaseException, UserError) as error:
-        words = [word for word in sys.argv[1:] if not word.startswith("-") and word != extra]
-        told = explained(words, CONF, extra) or str(error).splitlines()[:1]
-        print("\n".join(told), file=sys.stderr)
+    except Exception as error:  # a job tells its own: this is Hydra, which fails on odd words with errors of many kinds
+        print("\n".join(explained(typed, CONF) or [first_line(error)]), file=sys.stderr)
         sys.exit(2)
     sys.exit(max(_statuses, default=0))
 
 
 def _status(cfg: DictConfig) -> int:
+    """All runs of one job: one, or one for each budget and seed of the stage; checked before the first starts."""
     try:
-        _run(checked(cfg))
-    except UserError as error:
-        print("\n".join(error.problems), file=sys.stderr, flush=True)
-        return error.exit_code
+        checked_cells = [checked(cell) for cell in cells(cfg)]
+    except Exception as error:
+        return _told(error)
+    return max(_outcome(cell) for cell in checked_cells)
+
+
+def _outcome(cfg: DictConfig) -> int:
+    try:
+        _run(cfg)
+    except Exception as error:
+        return _told(error)
     return 0
+
+
+def _told(error: Exception) -> int:
+    """Print an error, one line a problem, and give its exit code."""
+    if isinstance(error, UserError):
+        problems, status = error.problems, error.exit_code
+    elif isinstance(error, (HydraException, OmegaConfBaseException)):
+        problems, status = (_unforeseen(error),), ConfigError.exit_code
+    else:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}, line {place.lineno}"
+        problems, status = (f"{_unforeseen(error)} ({where}). Please report this fault with the command.",), 1
+    for line in (" ".join(problem.splitlines()) for problem in problems):
+        if status != ConfigError.exit_code or line not in _said:  # the cells of a sweep share their mistakes
+            print(line, file=sys.stderr, flush=True)
+        _said.add(line)
+    return status
+
+
+def _unforeseen(error: Exception) -> str:
+    """What a library, or a fault of ours, raised."""
+    if isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # what a target said is worth more than Hydra's word that it said something
+    first = first_line(error)
+    if isinstance(error, MemoryError) or "out of memory" in first or "can't allocate memory" in first:
+        return f"Out of memory ({first}). Lower stage.batch_size or dataset.size, or raise stage.accumulate."
+    return f"{type(error).__name__}: {first}"
 
 
 def _run(cfg: DictConfig) -> None:
@@ -70,8 +112,8 @@ def _run(cfg: DictConfig) -> None:
     origin = build.built(cfg.init)
     data_hash = source.content_hash()
     if cfg.dry_run:
-        config_hash = runs.identity(cfg, data_hash, origin.hash)
-        folder = runs.folder_of(cfg, config_hash)
+        config_hash = naming.identity(cfg, data_hash, origin.hash)
+        folder = naming.folder_of(cfg, config_hash, origin)
         print(f"{runs.state_of(folder, config_hash):<11} {folder}")
         return
     with runs.opened(cfg, data_hash, origin) as run:
@@ -89,19 +131,7 @@ def _run(cfg: DictConfig) -> None:
             raise
         except Exception as error:
             run.fail(error)
-            first = (str(error) or "no message").splitlines()[0]
-            raise RunError(f"{type(error).__name__}: {first} (traceback in {run.folder / 'failure.json'})") from error
-
-
-def _config_dir(argv: list[str]) -> str | None:
-    """The value of --config-dir or -cd on the command line."""
-    for position, word in enumerate(argv):
-        for flag in ("--config-dir", "-cd"):
-            if word.startswith(f"{flag}="):
-                return word.split("=", 1)[1]
-            if word == flag and position + 1 < len(argv):
-                return argv[position + 1]
-    return None
+            raise RunError(f"{_unforeseen(error)} (traceback in {run.folder / 'failure.json'})") from error
 
 
 if __name__ == "__main__":

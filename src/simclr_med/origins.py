@@ -7,7 +7,8 @@ from pathlib import Path
 
 from simclr_med.errors import RunError
 from simclr_med.files import sha256
-from simclr_med.runs import Origin, finished_runs
+from simclr_med.naming import Origin
+from simclr_med.runs import finished_runs
 
 
 def random() -> Origin:
@@ -78,3 +79,43 @@ def _of(folder: Path) -> Origin:
     if not path.is_file():
         raise RunError(f"init.run={folder}: must hold encoder.safetensors. Make the run again with overwrite=true.")
     return Origin(kind="pretrained", hash=digest, path=path, run=folder)
+
+
+def model(run: str | None) -> Origin:
+    """A finished run's classifier with its encoder.
+
+    Raises:
+        RunError: no finished run with a classifier lies there.
+    """
+    if run is None:
+        raise RunError("init=model: must be used with stage=test or stage=predict, and stage.run=<folder of a run>.")
+    folder = Path(run).expanduser().absolute()
+    head = folder / "head.safetensors"
+    try:
+        digest = json.loads((folder / "result.json").read_text(encoding="utf-8"))["config_hash"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"stage.run={run}: must be the folder of a finished probe, finetune or baseline run.") from error
+    if not head.is_file():
+        raise RunError(f"stage.run={run}: must be a probe, finetune or baseline run; it has no head.safetensors.")
+    return Origin(kind="model", hash=f"{digest}:{sha256(head)}", path=head, run=folder)
+
+
+def imagenet(encoder: str, folder: str, files: dict[str, str], url: str) -> Origin:
+    """torchvision's ImageNet weights: from torch's own cache, or downloaded into it by the stage.
+
+    Args:
+        encoder: name of the encoder's option.
+        folder: torch.hub's cache.
+        files: name of the weights of each encoder that has some; it ends with the beginning of the file's SHA-256.
+        url: where the files are.
+
+    Raises:
+        RunError: there are no such weights of this encoder.
+    """
+    if encoder not in files:
+        raise RunError(
+            f"init=imagenet: must be used with an encoder that has ImageNet weights ({', '.join(files)}); encoder="
+            f"{encoder} has none. Choose one of them, or init=random."
+        )
+    path = Path(folder).expanduser() / files[encoder]
+    return Origin(kind="imagenet", hash=f"imagenet:{files[encoder]}", path=path, url=f"{url}/{files[encoder]}")

@@ -2,58 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import json
-import os
 import shutil
-import socket
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
-from simclr_med.errors import RunError
-from simclr_med.files import write_json, write_text
+from simclr_med.errors import RunError, UserError
+from simclr_med.files import clear_half_written, write_json, write_text
+from simclr_med.locks import locked
+from simclr_med.naming import NAMED, Origin, folder_of, identity
+from simclr_med.naming import PROTOCOL_VERSION as PROTOCOL_VERSION
 
 SCHEMA_VERSION = 1
-# Raised when a change of the code changes the results of an unchanged config.
-PROTOCOL_VERSION = 1
 
-# What a config says about where and how a run is done, not about what it computes.
-OPERATIONAL = {
-    "": ("paths", "logger", "init", "overwrite", "dry_run", "keep", "experiment", "grid"),
-    "dataset": ("root", "path", "groups_csv", "verify", "info"),
-    "stage": ("checkpoint_every_s", "collapse"),
-    "trainer": ("accelerator", "devices", "strategy", "threads"),
-}
-
-# Groups whose option's name is recorded and looked up, and so part of the run; of the others the values alone count.
-NAMED = ("dataset", "stage", "augmentation", "encoder")
+# What a disk says when it takes no more: full, over quota, read-only.
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 State = Literal["new", "unfinished", "finished"]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a run's encoder starts from.
-
-    Attributes:
-        kind: random, pretrained, checkpoint or imagenet.
-        hash: of the weights' content; of the kind alone when there is no file.
-        path: the weights, or None.
-        run: the folder of the run that made them, or None.
-    """
-
-    kind: str
-    hash: str
-    path: Path | None = None
-    run: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -75,8 +49,23 @@ class Run:
         """What a finished run recorded."""
         return dict(json.loads((self.folder / "result.json").read_text(encoding="utf-8")))
 
-    def finish(self, metrics: Mapping[str, float], timing: Mapping[str, float], provenance: Mapping[str, Any]) -> None:
-        """Record the result, which is what makes the run a finished one, then drop what only a resume needs."""
+    def finish(
+        self,
+        metrics: Mapping[str, float],
+        timing: Mapping[str, float],
+        provenance: Mapping[str, Any],
+        intervals: Mapping[str, tuple[float, float]] | None = None,
+        tables: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record the result, which is what makes the run a finished one, then drop what only a resume needs.
+
+        Args:
+            metrics: by ``split/metric``.
+            timing: seconds, and images a second.
+            provenance: what the result was made with.
+            intervals: (low, high) of some metrics, 95 %.
+            tables: what is no single number: a confusion matrix, notes.
+        """
         content = {
             "schema_version": SCHEMA_VERSION,
             "protocol_version": PROTOCOL_VERSION,
@@ -85,7 +74,7 @@ class Run:
             "config_hash": self.config_hash,
             "seed": self.cfg.seed,
             "metrics": dict(metrics),
-            "intervals": {},
+            "intervals": {name: list(interval) for name, interval in (intervals or {}).items()},
             "timing": dict(timing),
             "provenance": {
                 **provenance,
@@ -97,14 +86,26 @@ class Run:
                 },
             },
         }
-        write_json(self.folder / "result.json", content)
+        if tables:
+            content["tables"] = dict(tables)
         (self.folder / "failure.json").unlink(missing_ok=True)
+        write_json(self.folder / "result.json", content)
         if self.cfg.keep == "least":
             for name in ("last.ckpt", "previous.ckpt"):
                 (self.checkpoints / name).unlink(missing_ok=True)
 
     def fail(self, error: BaseException) -> None:
-        """Record why the run ended early; what it had saved stays and is gone on with by the same command."""
+        """Record why the run ended early; what it had saved stays and is gone on with by the same command.
+
+        Raises:
+            RunError: in place of an error of the disk, which can take no traceback either; of one that came after the
+                result, which stands; and of one of another training process, which hides what happened.
+        """
+        if not self.folder.is_dir():
+            gone = "must stay while its run goes on; it was removed"
+            raise RunError(f"{self.folder}: {gone}. The same command starts it again.") from error
+        if state_of(self.folder, self.config_hash) == "finished":
+            raise RunError(f"{self.folder}: is finished, but what came after failed ({error}).") from error
         content = {
             "message": str(error) or type(error).__name__,
             "traceback": "".join(traceback.format_exception(error)),
@@ -112,55 +113,35 @@ class Run:
         }
         try:
             write_json(self.folder / "failure.json", content)
-        except OSError as full:  # the disk that made the run fail may take no report of it either
-            print(f"{self.folder / 'failure.json'}: could not be written ({full.strerror}).", file=sys.stderr)
-
-
-def identity(cfg: DictConfig, data_hash: str, origin_hash: str) -> str:
-    """The hash (40 hex digits of SHA-256) of all that decides a run's result.
-
-    Args:
-        cfg: resolved config.
-        data_hash: content hash of the data.
-        origin_hash: content hash of the weights that the encoder starts from.
-    """
-    content: Any = OmegaConf.to_container(cfg, resolve=True)
-    for group, keys in OPERATIONAL.items():
-        node = content.get(group) if group else content
-        for key in keys:
-            node.pop(key, None)
-    for group, node in content.items():
-        if isinstance(node, dict) and group not in NAMED:
-            node.pop("name", None)
-    content |= {"data_hash": data_hash, "origin_hash": origin_hash, "protocol_version": PROTOCOL_VERSION}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:40]
-
-
-def budget(fraction: DictConfig) -> str:
-    """The label budget in a word, whichever way it was typed: full, n100, pct1 or per_class10."""
-    for prefix, value in (("n", fraction.samples), ("pct", fraction.percent), ("per_class", fraction.per_class)):
-        if value is not None:
-            return f"{prefix}{value:g}"
-    return "full"
-
-
-def folder_of(cfg: DictConfig, config_hash: str) -> Path:
-    """``<runs>/<stage>/<dataset>/<readable>-<hash>``."""
-    readable = "-".join(
-        (cfg.augmentation.name, cfg.encoder.name, budget(cfg.data_fraction), cfg.init.name, f"seed{cfg.seed}")
-    )
-    return Path(cfg.paths.runs).absolute() / cfg.stage.name / cfg.dataset.name / f"{readable}-{config_hash[:10]}"
+        except OSError as refused:  # the disk that made the run fail may take no report of it either
+            if not isinstance(error, (UserError, OSError)):
+                print(f"{refused.filename}: could not be written ({refused.strerror}).", file=sys.stderr)
+        if isinstance(error, OSError) and error.errno in REFUSALS:
+            raise RunError(
+                f"{error.filename or self.folder}: could not be written ({error.strerror}). What was saved before "
+                "stays; mend that and give the same command again."
+            ) from error
+        if "Traceback (most recent call last)" in str(error):
+            kind, _, told = str(error).strip().splitlines()[-1].partition(": ")
+            ours = kind.startswith("simclr_med.errors.")
+            raise RunError(told if ours else f"{kind}: {told} (traceback in {self.folder / 'failure.json'})") from error
 
 
 def state_of(folder: Path, config_hash: str) -> State:
     """How far the run in that folder has come. A result.json that cannot be read counts as unfinished."""
+    if not folder.is_dir():
+        return "new"
+    recorded = _recorded(folder)
+    return "finished" if recorded is not None and recorded.get("config_hash") == config_hash else "unfinished"
+
+
+def _recorded(folder: Path) -> dict[str, Any] | None:
+    """A run's result.json; None when there is none, or none that can be read."""
     try:
-        recorded = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return "unfinished" if folder.is_dir() else "new"
+        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return "unfinished"
-    return "finished" if recorded.get("config_hash") == config_hash else "unfinished"
+        return None
+    return content if isinstance(content, dict) else None
 
 
 @contextmanager
@@ -171,46 +152,29 @@ def opened(cfg: DictConfig, data_hash: str, origin: Origin) -> Iterator[Run]:
         RunError: the runs folder cannot be written.
     """
     config_hash = identity(cfg, data_hash, origin.hash)
-    folder = folder_of(cfg, config_hash)
+    folder = folder_of(cfg, config_hash, origin)
     # A finished run needs no lock: its files do not change any more.
     if state_of(folder, config_hash) == "finished" and not cfg.overwrite:
         yield Run(folder, config_hash, "finished", cfg, data_hash, origin)
         return
-    with _locked(Path(cfg.paths.runs).absolute() / ".locks" / f"{config_hash}.lock", folder):
-        state = state_of(folder, config_hash)
+    with ExitStack() as held:
         try:
+            held.enter_context(locked(Path(cfg.paths.runs).absolute() / ".locks" / f"{config_hash}.lock", folder))
+            state = state_of(folder, config_hash)
             if cfg.overwrite and state != "new":
+                # First: of a removal that is cut short no finished run must remain.
+                (folder / "result.json").unlink(missing_ok=True)
                 shutil.rmtree(folder)
                 state = "new"
             if state != "finished":
+                if (folder / "result.json").exists():
+                    print(f"{folder / 'result.json'}: cannot be read, so this run is done again.", flush=True)
                 folder.mkdir(parents=True, exist_ok=True)
+                clear_half_written(folder)
                 write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         except OSError as error:
             raise _unwritable(cfg.paths.runs, error) from error
         yield Run(folder, config_hash, state, cfg, data_hash, origin)
-
-
-@contextmanager
-def _locked(path: Path, folder: Path) -> Iterator[None]:
-    """Hold the lock at path (the system's own, gone with its process); wait, and say so, while another holds it."""
-    owner = path.with_suffix(".owner")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            who = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
-            print(f"Waiting for {who}, which is doing this run: {folder}", flush=True)
-            lock.acquire()
-    except OSError as error:
-        raise _unwritable(str(path.parent.parent), error) from error
-    try:
-        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
 
 
 def _unwritable(runs: str, error: OSError) -> RunError:
@@ -220,10 +184,18 @@ def _unwritable(runs: str, error: OSError) -> RunError:
 def finished_runs(runs: Path, stage: str, dataset: str) -> Iterator[tuple[Path, DictConfig, dict[str, Any]]]:
     """(folder, config, result) of every finished run of a stage on a data set, in the order of their names."""
     for path in sorted((runs / stage / dataset).glob("*/result.json")):
+        result = _recorded(path.parent)
         try:
-            result = json.loads(path.read_text(encoding="utf-8"))
             cfg = OmegaConf.load(path.parent / "config.yaml")
-        except (OSError, ValueError):
+        except (OSError, ValueError, YAMLError):
+            cfg = None
+        if result is None or not _has_named(cfg):
+            print(f"{path.parent}: its result.json or config.yaml cannot be read; passed over.", file=sys.stderr)
             continue
-        if isinstance(cfg, DictConfig):
-            yield path.parent, cfg, result
+        yield path.parent, cfg, result
+
+
+def _has_named(cfg: Any) -> TypeGuard[DictConfig]:
+    """Whether a config.yaml was read far enough to tell which run it is of."""
+    wanted = ("seed", *(f"{group}.name" for group in NAMED))
+    return isinstance(cfg, DictConfig) and all(OmegaConf.select(cfg, key) is not None for key in wanted)

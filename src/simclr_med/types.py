@@ -17,6 +17,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 # medmnist's own words for its four tasks (medmnist/info.py, key "task").
 Task = Literal["multi-class", "binary-class", "multi-label, binary-class", "ordinal-regression"]
+MULTI_LABEL: Task = "multi-label, binary-class"
 
 
 class Batch(NamedTuple):

@@ -114,6 +114,14 @@ def test_the_content_hash_follows_the_content(saved) -> None:
         ({"train_labels": np.full((12, 2), 2)}, "train_labels", "must lie in 0..1"),
         ({"train_labels": np.zeros((12, 1, 1), np.uint8)}, "train_labels", "must be [N] or [N, L]"),
         ({"train_labels": np.array([None] * 12)}, "train_labels", "contains a pickle"),
+        ({"train_images": np.zeros((12, 8, 8), np.float32)}, "train_images", "np.rint(images * 255)"),
+        ({"train_images": np.zeros((12, 8, 8), np.uint16)}, "train_images", "(images // 257)"),
+        ({"train_images": np.zeros((12, 8, 8, 4), np.uint8)}, "train_images", "images[..., :3]"),
+        ({"train_images": np.zeros((12, 3, 8, 8), np.uint8)}, "train_images", "np.moveaxis(images, 1, 3)"),
+        ({"train_images": np.zeros((12, 1, 1, 3), np.uint8)}, "train_images", "at least 4 x 4 pixels"),
+        ({"train_labels": np.arange(12) * 1000}, "train_labels", "=11000: must number the classes 0, 1, 2, ..."),
+        ({"train_labels": np.array(["a", "b"] * 6)}, "train_labels", "=text: must be whole numbers"),
+        ({"train_labels": np.full(12, np.nan)}, "train_labels", "=float64: must be whole numbers"),
     ],
 )
 def test_tells_what_is_wrong_in_one_line(saved, change, key, rule) -> None:
@@ -122,6 +130,36 @@ def test_tells_what_is_wrong_in_one_line(saved, change, key, rule) -> None:
         source(file).split("train")
     assert one_line(error).startswith(f"{file}[{key}]")
     assert rule in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "it is empty"),
+        (b"<!DOCTYPE html><html>", "it is a web page"),
+        ("a;b\nMäuse;血液\n".encode(), "it is text"),
+        (b"\x93NUMPY\x01\x00", "it is a single array, an .npy"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer, not the file itself"),
+        (b"PK\x03\x04abc", "it is cut short or damaged"),
+        (bytes(range(256)), "it is of no known kind"),
+    ],
+)
+def test_tells_what_a_file_is_instead(tmp_path: Path, content, kind) -> None:
+    (tmp_path / "mine.npz").write_bytes(content)
+    with pytest.raises(DataError) as error:
+        source(tmp_path / "mine.npz").split("train")
+    assert f"must be an intact .npz ({kind})." in one_line(error)
+
+
+def test_class_names_must_differ(saved) -> None:
+    with pytest.raises(DataError, match=r"dataset.class_names=\[a,a,b\]: must be different names"):
+        source(saved(), None, ["a", "a", "b"]).split("train")
+
+
+def test_a_folder_named_npz_is_told(tmp_path: Path) -> None:
+    for read in (lambda mine: mine.split("train"), lambda mine: mine.content_hash()):
+        with pytest.raises(DataError, match="must be a file, not a folder"):
+            read(source(tmp_path))
 
 
 def test_a_class_that_training_has_not_is_told(saved) -> None:

@@ -41,6 +41,21 @@ def test_a_truncated_one_falls_back_to_the_one_before(tmp_path: Path, capsys, le
     assert "Going on from previous.ckpt" in capsys.readouterr().out
 
 
+def test_after_a_fallback_the_good_one_stays_until_there_are_two(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    (tmp_path / "last.ckpt").write_bytes(b"x")
+    assert resumable(tmp_path)[1]["epoch"] == 1
+    save(tmp_path, 2)
+    (tmp_path / "last.ckpt").write_bytes(b"x")
+    assert resumable(tmp_path)[1]["epoch"] == 1
+
+
+def test_a_folder_that_vanished_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"could not be written, with \d+ MiB free .* \(No such file"):
+        save(tmp_path / "run" / "checkpoints", 1)
+
+
 def test_all_damaged_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "last.ckpt").write_bytes(b"x")
     with pytest.raises(CheckpointError, match="overwrite=true"):

@@ -40,7 +40,7 @@ def medmnist_info(flag: str, size: int) -> dict[str, Any]:
     if flag not in table or flag.endswith("3d"):
         raise ConfigError(f"dataset.name={flag}: must be a 2D MedMNIST flag. Use dataset=npz for a file of your own.")
     if size not in SIZES:
-        raise ConfigError(f"dataset.size={size}: must be one of {', '.join(map(str, SIZES))}.")
+        raise ConfigError(f"dataset.size={size}: must be one of {', '.join(map(str, SIZES))}. Choose one.")
     entry = table[flag]
     suffix = "" if size == 28 else f"_{size}"
     return {

@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from simclr_med.config import data_nodes, schema
+from simclr_med.config import data_nodes, schema, stage_nodes
 from simclr_med.config.facts import medmnist_info
 from simclr_med.config.names import stem
 
@@ -22,8 +22,20 @@ NODES: dict[str, dict[str, type]] = {
     "encoder": {"resnet": schema.ResNet, "tiny": schema.TinyEncoder},
     "optimizer": {"adamw": schema.AdamW, "adam": schema.Adam, "sgd": schema.SGD, "lars": schema.LARS},
     "schedule": {"warmup_cosine": schema.WarmupCosine, "multistep": schema.Multistep, "constant": schema.Constant},
-    "init": {"random": schema.InitRandom, "pretrained": schema.InitPretrained, "checkpoint": schema.InitCheckpoint},
-    "stage": {"pretrain": schema.Pretrain},
+    "init": {
+        "random": schema.InitRandom,
+        "pretrained": schema.InitPretrained,
+        "checkpoint": schema.InitCheckpoint,
+        "imagenet": schema.InitImageNet,
+        "model": schema.InitModel,
+    },
+    "stage": {
+        "pretrain": stage_nodes.Pretrain,
+        "probe": stage_nodes.Probe,
+        "supervised": stage_nodes.Supervised,
+        "test": stage_nodes.Test,
+        "predict": stage_nodes.Predict,
+    },
 }
 
 

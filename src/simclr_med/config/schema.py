@@ -51,14 +51,6 @@ class TinyEncoder:
 
 
 @dataclass
-class Head:
-    hidden: Optional[int] = bounded(1)
-    out: int = bounded(2)
-    layers: int = bounded(1, 4)
-    batch_norm: bool = MISSING
-
-
-@dataclass
 class AdamW:
     name: str = MISSING
     _target_: str = MISSING
@@ -139,6 +131,23 @@ class InitCheckpoint:
 
 
 @dataclass
+class InitModel:
+    name: str = MISSING
+    _target_: str = MISSING
+    run: Optional[str] = MISSING
+
+
+@dataclass
+class InitImageNet:
+    name: str = MISSING
+    _target_: str = MISSING
+    encoder: str = MISSING
+    folder: str = MISSING
+    files: dict[str, str] = MISSING
+    url: str = MISSING
+
+
+@dataclass
 class Trainer:
     name: str = MISSING
     accelerator: str = one_of("auto", "cpu", "gpu", "cuda", "mps")
@@ -153,36 +162,6 @@ class Trainer:
 class Logger:
     name: str = MISSING
     loggers: list[Any] = MISSING
-
-
-@dataclass
-class KNN:
-    k: int = bounded(1)
-    temperature: float = bounded(open_low=0)
-    bank: int = bounded(2)
-
-
-@dataclass
-class Collapse:
-    effective_rank: float = bounded(0)
-    feature_std: float = bounded(0)
-    uniformity: float = bounded(high=0)
-    gradient_norm: float = bounded(0)
-
-
-@dataclass
-class Pretrain:
-    name: str = MISSING
-    _target_: str = MISSING
-    epochs: int = bounded(1)
-    batch_size: int = bounded(2)
-    accumulate: int = bounded(1)
-    temperature: float = bounded(open_low=0)
-    monitor_every: int = bounded(1)
-    checkpoint_every_s: float = bounded(0)
-    head: Head = field(default_factory=Head)
-    knn: KNN = field(default_factory=KNN)
-    collapse: Collapse = field(default_factory=Collapse)
 
 
 @dataclass

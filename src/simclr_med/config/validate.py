@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, InterpolationToMissingValueError, OmegaConfBaseException
 
+from simclr_med.config.names import slug
 from simclr_med.errors import ConfigError
+
+NAMED = ("dataset", "augmentation", "encoder", "init")
 
 
 def problems(cfg: DictConfig) -> list[str]:
     """One sentence for each broken rule; an empty list for a good config."""
-    return [*_unknown(cfg), *_without_value(cfg)] or [*_bounds(cfg), *_cross(cfg)]
+    return [*_unknown(cfg), *_without_target(cfg), *_without_value(cfg)] or [*_bounds(cfg), *_cross(cfg)]
 
 
 def checked(cfg: DictConfig) -> DictConfig:
@@ -32,6 +36,13 @@ def checked(cfg: DictConfig) -> DictConfig:
     return cast(DictConfig, resolved)
 
 
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it was raised from, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 def _unknown(cfg: DictConfig) -> Iterator[str]:
     """Keys that were added with + where a type says which ones there are."""
     for key, node in _nodes(cfg, ""):
@@ -40,6 +51,14 @@ def _unknown(cfg: DictConfig) -> Iterator[str]:
             for extra in sorted(set(map(str, node)) - {item.name for item in fields(kind)}):
                 full = f"{key}.{extra}" if key else extra
                 yield f"+{full}={node[extra]}: must be a known key. Leave it out."
+
+
+def _without_target(cfg: DictConfig) -> Iterator[str]:
+    """Options, of YAML of the user's own, that lack what every option has."""
+    for group in NAMED:
+        node = cfg[group]
+        if not isinstance(node, DictConfig) or not {"name", "_target_"} <= set(node):
+            yield f"{group}: must be a mapping with name and _target_. Begin its YAML with the defaults of an option."
 
 
 def _without_value(cfg: DictConfig) -> Iterator[str]:
@@ -55,11 +74,15 @@ def _without_value(cfg: DictConfig) -> Iterator[str]:
                 node[child]
             except InterpolationToMissingValueError:
                 continue  # told for the key that it waits for
+            except InterpolationKeyError as error:
+                lost = re.search(r"'(.*)' not found", str(error))
+                raw = str(node._get_node(child)._value())
+                if lost is None or f"${{{lost[1]}}}" in raw:  # else told for the key that it takes its value from
+                    told.add(f"{full}={raw}: must have a key of the config inside ${{...}}. Correct or rename it.")
             except OmegaConfBaseException as error:
                 # Ours, raised inside a resolver, says more than OmegaConf's around it.
-                cause = error.__cause__
-                ours = cause.problems if isinstance(cause, ConfigError) else None
-                told.update(ours or (f"{full}: {str(error).splitlines()[0]}",))
+                ours = [cause for cause in chain(error) if isinstance(cause, ConfigError)]
+                told.update(ours[0].problems if ours else (f"{full}: {str(error).splitlines()[0]}",))
     yield from sorted(told)
 
 
@@ -83,16 +106,19 @@ def _bounds(cfg: DictConfig) -> Iterator[str]:
             rule = _rule(node[item.name], item.metadata)
             if rule:
                 full = f"{key}.{item.name}" if key else item.name
-                yield f"{full}={node[item.name]}: must be {rule}. {_remedy(full)}"
+                remedy = "Write a value." if node[item.name] == "" else _remedy(full)
+                yield f"{full}={node[item.name]}: must be {rule}. {remedy}"
 
 
 def _rule(value: Any, bounds: Mapping[str, Any]) -> str | None:
     """The rule in words when the value breaks it."""
     if value is None:
         return None
+    if value == "":
+        return "given, not empty"
     choices = bounds.get("choices")
     if choices is not None and value not in choices:
-        return f"one of {', '.join(map(str, choices))}"
+        return f"one of {', '.join(map(_quoted, choices))}"
     if not isinstance(value, (int, float)):
         return None
     if value != value or value in (float("inf"), float("-inf")):
@@ -107,6 +133,10 @@ def _rule(value: Any, bounds: Mapping[str, Any]) -> str | None:
         return None
     words = [f"at least {low}"] * (low is not None) + [f"greater than {open_low}"] * (open_low is not None)
     return " and ".join(words + [f"at most {high}"] * (high is not None))
+
+
+def _quoted(choice: object) -> str:
+    return f'"{choice}"' if "," in str(choice) else str(choice)
 
 
 def _remedy(key: str) -> str:
@@ -130,14 +160,30 @@ def _cross(cfg: DictConfig) -> Iterator[str]:
             f"schedule.warmup_epochs={cfg.schedule.warmup_epochs}: must be less than stage.epochs={cfg.stage.epochs}. "
             "Lower it."
         )
-    stage = cfg.stage
-    if "accumulate" in stage and stage.batch_size % (stage.accumulate * cfg.trainer.devices):
+    for group in NAMED:
+        name = cfg[group].name
+        if name and name != slug(name):  # it becomes a part of paths
+            yield f"{group}.name={name}: must be letters, digits, dots and dashes. Choose another, as {slug(name)}."
+    val, test = (cfg.dataset.get(f"{split}_fraction", 0) for split in ("val", "test"))
+    if val + test >= 1:
         yield (
-            f"stage.batch_size={stage.batch_size}: must be a multiple of stage.accumulate x trainer.devices "
-            f"= {stage.accumulate} x {cfg.trainer.devices}. Choose another batch size."
+            f"dataset.val_fraction={val} dataset.test_fraction={test}: must be less than 1 together. Leave some images "
+            "to train on."
         )
-    if "accumulate" in stage and stage.batch_size // (stage.accumulate * cfg.trainer.devices) < 2:
-        yield (
-            f"stage.accumulate={stage.accumulate}: must be such that two images are left in each micro-batch of each "
-            "process. Raise stage.batch_size."
-        )
+    stage, devices = cfg.stage, cfg.trainer.devices
+    if "accumulate" in stage and min(stage.batch_size - 1, stage.accumulate, devices) >= 1:  # else told by its bound
+        if stage.batch_size % (stage.accumulate * devices):
+            yield (
+                f"stage.batch_size={stage.batch_size}: must be a multiple of stage.accumulate x trainer.devices "
+                f"= {stage.accumulate} x {devices}. Choose another batch size."
+            )
+        elif stage.batch_size // (stage.accumulate * devices) < 2:
+            yield (
+                f"stage.batch_size={stage.batch_size}: must be such that two images are left for each micro-batch "
+                f"of each process (stage.accumulate x trainer.devices = {stage.accumulate} x {devices}). Raise it."
+            )
+    for key in ("mean", "std"):
+        values = cfg.encoder.get(key)
+        if values is not None and (len(values) != 3 or (key == "std" and min(values) <= 0)):
+            rule = "three numbers above 0" if key == "std" else "three numbers"
+            yield f"encoder.{key}={list(values)}: must be {rule}, one for each of R, G, B. {_remedy(f'encoder.{key}')}"

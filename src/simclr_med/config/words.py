@@ -2,26 +2,112 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import NamedTuple
+
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+
+from simclr_med.errors import ConfigError
+
+# Hydra's flags (hydra.cc, "Hydra's command line flags"); a set holds the values that one takes, None any value.
+_ALONE = {"--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--shell-completion", "-sc"}
+_SWEEPS = {"--multirun", "-m"}
+_JOBS = {"job", "hydra", "all"}
+_VALUED: dict[str, set[str] | None] = {
+    **dict.fromkeys(("--cfg", "-c"), _JOBS),
+    **dict.fromkeys(("--package", "-p", "--config-path", "-cp", "--config-name", "-cn"), None),
+    **dict.fromkeys(("--config-dir", "-cd", "--experimental-rerun"), None),
+}
+
+
+class Words(NamedTuple):
+    """A command line taken apart.
+
+    Attributes:
+        flags: Hydra's own, each value beside its flag.
+        overrides: the ``key=value`` words, readable by Hydra.
+        extra: the value of --config-dir, or None.
+    """
+
+    flags: list[str]
+    overrides: list[str]
+    extra: str | None
+
+    @property
+    def sweep(self) -> bool:
+        return not _SWEEPS.isdisjoint(self.flags)
+
+
+def taken_apart(argv: list[str]) -> Words:
+    """Take a command line apart. Flags may stand anywhere; Hydra itself reads no key behind one that follows a key.
+
+    Raises:
+        ConfigError: an unknown flag, one without its value, or bytes that are no text.
+    """
+    flags: list[str] = []
+    overrides: list[str] = []
+    extra = None
+    rest = iter(argv)
+    for word in rest:
+        shown = word.encode("utf-8", "backslashreplace").decode()
+        if shown != word:
+            raise ConfigError(f"{shown}: must be text in UTF-8. Set LANG=C.UTF-8, or rename the file.")
+        flag, equals, value = word.partition("=")
+        if not word.startswith("-"):
+            overrides.append(readable(word))
+        elif word in _ALONE | _SWEEPS:
+            flags.append(word)
+        elif flag in ("--info", "-i"):
+            flags.append(word if equals else f"{flag}=all")
+        elif flag in _VALUED:
+            value = value if equals else next(rest, "")
+            _check(flag, value)
+            flags += [flag, value]
+            extra = value if flag in ("--config-dir", "-cd") else extra
+        else:
+            raise ConfigError(
+                f"{word}: must be a flag that simclr-med has. Keys go without dashes, as stage.epochs=10; "
+                "simclr-med --help says more."
+            )
+    return Words(flags, overrides, extra)
+
+
+def _check(flag: str, value: str) -> None:
+    choices = _VALUED[flag]
+    if not value:
+        raise ConfigError(f"{flag}: must have a value. Add it behind the flag.")
+    if choices is not None and value not in choices:
+        raise ConfigError(f"{flag} {value}: must be one of {', '.join(sorted(choices))}. Change the value.")
+    if flag in ("--config-dir", "-cd") and not Path(value).is_dir():
+        raise ConfigError(f"{flag} {value}: must be a folder with YAML of yours. Check the path.")
 
 
 def readable(word: str) -> str:
-    """The word itself, or with its value in quotes where Hydra's grammar could not read it otherwise.
+    """The word itself, or with its value in quotes where Hydra's grammar would not read it as it is meant.
 
-    So ``dataset.path=/data/Mäuse (2)`` needs no second pair of quotes inside the shell's.
+    So ``dataset.path=/data/Mäuse (2)`` needs no second pair of quotes inside the shell's, and a path with a comma is
+    that path when it exists.
     """
     key, equals, value = word.partition("=")
-    if word.startswith("-") or not equals or _parses(word):
+    parsed = _parsed(word)
+    if not equals or (parsed is not None and not (parsed.is_sweep_override() and _exists(value))):
         return word
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     quoted = f"{key}='{escaped}'"
-    return quoted if _parses(quoted) else word
+    return word if _parsed(quoted) is None else quoted
 
 
-def _parses(word: str) -> bool:
+def _exists(value: str) -> bool:
     try:
-        OverridesParser.create().parse_override(word)
-    except HydraException:
+        return Path(value).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # no name that this system could have
         return False
-    return True
+
+
+def _parsed(word: str) -> Override | None:
+    try:
+        return OverridesParser.create().parse_override(word)
+    except HydraException:
+        return None

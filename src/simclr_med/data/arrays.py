@@ -14,13 +14,14 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
 
 from simclr_med.data import npy
+from simclr_med.data.appearance import appearance
 from simclr_med.data.progress import progress
 from simclr_med.errors import DataError
 
@@ -160,12 +161,15 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtim
 def _damaged(file: Path, key: str | None, error: Exception | str) -> DataError:
     where = f"{file}[{key}]" if key else str(file)
     told = " ".join(str(error).split()) or type(error).__name__
-    return DataError(f"{where}: must be an intact .npz ({told}). Get the file again; it is damaged or cut short.")
+    return DataError(f"{where}: must be an intact .npz ({told}). Get it again, or save it anew with numpy.savez.")
 
 
 def _pickled(file: Path, key: str | None = None) -> DataError:
     where = f"{file}[{key}]" if key else str(file)
-    return DataError(f"{where}: must hold plain numbers; it contains a pickle, which can run code; not opened.")
+    return DataError(
+        f"{where}: must hold plain numbers; it contains a pickle, which can run code, and was not opened. "
+        "Save arrays of numbers with numpy.savez."
+    )
 
 
 @contextmanager
@@ -175,12 +179,12 @@ def _zip(file: Path) -> Iterator[zipfile.ZipFile]:
     except FileNotFoundError as error:
         raise DataError(f"{file}: must exist. Check the path.") from error
     except zipfile.BadZipFile as error:
-        with open(file, "rb") as handle:
-            if handle.read(1) == b"\x80":  # how a pickle of protocol 2 or later starts
-                raise _pickled(file) from error
-        raise _damaged(file, None, error) from error
+        seen = appearance(file)
+        raise (_pickled(file) if seen == "a pickle" else _damaged(file, None, f"it is {seen}")) from error
+    except IsADirectoryError as error:
+        raise DataError(f"{file}: must be a file, not a folder. Check the path, or use dataset=folder.") from error
     except OSError as error:
-        raise DataError(f"{file}: must be a readable file ({error.strerror}). Check its rights.") from error
+        raise DataError(f"{file}: must be a readable file ({error.strerror}). Check path and rights.") from error
     with archive:
         yield archive
 
@@ -193,23 +197,23 @@ def _member(archive: zipfile.ZipFile, file: Path, key: str) -> Iterator[tuple[IO
     if name not in names:
         held = ", ".join(sorted(n.removesuffix(".npy") for n in names)) or "nothing"
         raise DataError(f"{file}[{key}]: must be there; the file holds {held}. Save the array under this name.")
-    try:
-        member = archive.open(name)
-        version = np.lib.format.read_magic(member)
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"npy version {version} is of structured arrays")
-        parse = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran_order, dtype = parse(member)
-    except _DAMAGE as error:
-        raise _damaged(file, key, error) from error
-    except OSError as error:
-        raise _damaged(file, key, error.strerror or error) from error
-    head = Header(shape, dtype, fortran_order and len(shape) > 1)
-    if dtype.hasobject:
-        raise _pickled(file, key)
-    if archive.getinfo(name).file_size - member.tell() != head.nbytes:
-        raise _damaged(file, key, f"{head.nbytes} bytes announced, {archive.getinfo(name).file_size} there")
-    with member:
+    with ExitStack() as stack:
+        try:
+            member = stack.enter_context(archive.open(name))
+            version = np.lib.format.read_magic(member)
+            if version not in ((1, 0), (2, 0)):
+                raise ValueError(f"npy version {version} is of structured arrays")
+            parse = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran_order, dtype = parse(member)
+        except _DAMAGE as error:
+            raise _damaged(file, key, error) from error
+        except OSError as error:
+            raise _damaged(file, key, error.strerror or error) from error
+        head = Header(shape, dtype, fortran_order and len(shape) > 1)
+        if dtype.hasobject:
+            raise _pickled(file, key)
+        if archive.getinfo(name).file_size - member.tell() != head.nbytes:
+            raise _damaged(file, key, f"{head.nbytes} bytes announced, {archive.getinfo(name).file_size} there")
         yield member, head
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from simclr_med.data.loader import Batches
 from simclr_med.data.source import ImageSet, Source
 from simclr_med.data.subsets import choose
+from simclr_med.errors import DataError
 from simclr_med.types import Batch, KnnSets
 
 # Stream of the validation views: the same ones at every look, whatever the epoch.
@@ -62,11 +63,25 @@ class Images(LightningDataModule):
             return
         self._train, self._val = self.source.split("train"), self.source.split("val")
         self.indices, self.notes = choose(self._train.labels, len(self._train), **self.fraction)
+        self._check_enough()
+        if len(self._val) < 2:
+            self.notes.append("The validation split has one image: what is measured on it says little.")
         most = len(self.indices) - len(self.indices) % (self.accumulate * self.processes)
         self.batch_size = min(self.wanted, most)
         if self.batch_size < self.wanted:
             self.notes.append(
                 f"stage.batch_size={self.wanted} is more than the {len(self.indices)} images: using {self.batch_size}."
+            )
+
+    def _check_enough(self) -> None:
+        """SimCLR tells images from one another, and batch normalisation needs two as well."""
+        least, found = 2 * self.accumulate * self.processes, len(self.indices)
+        if found < least:
+            each = "" if least == 2 else " (2 in each micro-batch of each process)"
+            lower = "" if least == 2 else ", or lower stage.accumulate or trainer.devices"
+            raise DataError(
+                f"dataset={self.source.name}: must give at least {least} training images{each}; data_fraction leaves "
+                f"{found} of {len(self.train)}. Take more{lower}."
             )
 
     @property

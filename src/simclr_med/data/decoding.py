@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from simclr_med.data.appearance import appearance
 from simclr_med.errors import DataError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def image(file: Path, size: int, channels: int, intensity: Intensity) -> np.ndar
         DataError: unreadable, several pages, or other than 8 or 16 bits.
     """
     from PIL import Image as pil
+    from PIL import UnidentifiedImageError
 
     try:
         picture = _opened(file, intensity)
@@ -66,6 +68,8 @@ def image(file: Path, size: int, channels: int, intensity: Intensity) -> np.ndar
         raise DataError(f"{file}: must be {error}. Convert or remove it.") from error
     except Exception as error:  # PIL and tifffile raise a dozen kinds for damaged files, SyntaxError among them
         told = " ".join(str(error).replace(repr(str(file)), "the file").split()) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            told = f"it is {appearance(file)}"
         raise DataError(f"{file}: must be a readable image ({told}). Replace or remove it.") from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -166,6 +167,8 @@ def _received(response: http.client.HTTPResponse) -> bytes:
 
 
 def _told(reason: object) -> str:
+    if isinstance(reason, socket.gaierror):
+        return f"no network, or the server is unknown: {reason.strerror}"
     if isinstance(reason, TimeoutError):
         return "the server sent nothing for too long"
     return (isinstance(reason, OSError) and reason.strerror) or str(reason) or type(reason).__name__

@@ -75,11 +75,23 @@ class Folder:
                 f"dataset.path={self.root}: must have at least two class folders, there is only {found[0]}. "
                 "Set dataset.class_folders=false for images without classes."
             )
+        seen: dict[str, str] = {}
+        for two in found:
+            one = seen.setdefault(two.casefold(), two)
+            if one != two:
+                raise DataError(
+                    f"dataset.path={self.root}: must have class folders that differ by more than capitals, not {one} "
+                    f"and {two}. Merge or rename them."
+                )
         return tuple(found)
 
     def content_hash(self) -> str:
         """SHA-256 of the relative names, the files' bytes and the patients' CSV; remembered while no file changes."""
         return f"sha256:{self._digest}"
+
+    def present(self) -> tuple[Split, ...]:
+        """Those that the folder has, or that its seeded split left something for."""
+        return tuple(split for split in SPLITS if self._parts.get(split))
 
     def split(self, split: Split) -> ImageSet:
         """Decode one split, or take the arrays of an earlier time from the user's cache folder.
@@ -88,7 +100,8 @@ class Folder:
             DataError: an unreadable file, or a split without images.
         """
         names = tuple(entry.name for entry in self.entries(split))
-        return ImageSet(self._images(split, names), self.labels(split), names)
+        labels = self.labels(split)  # first, because a wrong class needs no decoding to be seen
+        return ImageSet(self._images(split, names), labels, names)
 
     def labels(self, split: Split) -> np.ndarray | None:
         """int64 [N, 1], by class folder.
@@ -115,9 +128,12 @@ class Folder:
         """
         found = self._parts.get(split, ())
         if not found:
+            share = f"a larger dataset.{split}_fraction"
+            if split == "train":
+                share = "smaller dataset.val_fraction and dataset.test_fraction"
             raise DataError(
                 f"dataset.path={self.root}: must have images for the split {split}; it has none. "
-                f"Add {split}/, or give a larger dataset.{split}_fraction."
+                f"Add {split}/, or give {share}."
             )
         return found
 
@@ -170,7 +186,11 @@ class Folder:
         names = [entry.name for entry in self._entries] + ["groups_csv"] * (self._groups_csv is not None)
         with progress(f"Hashing {self.root.name}", "files") as show:
             for done, (name, file) in enumerate(zip(names, files, strict=True)):
-                digest.update(json.dumps([name, hashlib.sha256(file.read_bytes()).hexdigest()]).encode())
+                try:
+                    content = file.read_bytes()
+                except OSError as error:
+                    raise DataError(f"{file}: must be a readable file ({error.strerror}). Check it.") from error
+                digest.update(json.dumps([name, hashlib.sha256(content).hexdigest()]).encode())
                 show(done + 1, len(files))
         return digest.hexdigest()
 

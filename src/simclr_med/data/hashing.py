@@ -27,8 +27,10 @@ def file_digest(algorithm: Literal["sha256", "md5"], file: Path) -> str:
         return remembered(f"{algorithm}:{file.absolute()}", stamp, lambda: _digest(algorithm, file))
     except FileNotFoundError as error:
         raise DataError(f"{file}: must exist. Check the path.") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{file}: must be a file, not a folder. Check the path.") from error
     except OSError as error:
-        raise DataError(f"{file}: must be a readable file ({error.strerror}). Check its rights.") from error
+        raise DataError(f"{file}: must be a readable file ({error.strerror}). Check path and rights.") from error
 
 
 def remembered(key: str, stamp: str, compute: Callable[[], str]) -> str:

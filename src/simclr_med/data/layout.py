@@ -9,6 +9,7 @@ import numpy as np
 from simclr_med.errors import DataError
 from simclr_med.types import Task
 
+SMALLEST = 4  # pixels: the side below which crops, blurs and pictures of views have nothing to work on
 MULTI_LABEL: Task = "multi-label, binary-class"
 
 
@@ -24,12 +25,32 @@ def image_shape(file: Path, key: str, shape: tuple[int, ...], dtype: np.dtype) -
         DataError: the array is not one of images.
     """
     if dtype != np.uint8:
-        raise DataError(f"{file}[{key}]={dtype}: must be uint8 in 0..255. Convert the images and save the file again.")
-    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)) or 0 in shape[1:]:
-        raise DataError(f"{file}[{key}]={list(shape)}: must be [N, H, W] or [N, H, W, 3]. Reshape the array.")
+        raise DataError(f"{file}[{key}]={dtype}: must be uint8 in 0..255. {_conversion(dtype)}")
+    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
+        raise DataError(f"{file}[{key}]={list(shape)}: must be [N, H, W] or [N, H, W, 3]. {_reshaping(shape)}")
     if shape[0] == 0:
         raise DataError(f"{file}[{key}]={list(shape)}: must hold at least one image. Give the split some images.")
+    if min(shape[1:3]) < SMALLEST:
+        raise DataError(
+            f"{file}[{key}]={list(shape)}: must be images of at least {SMALLEST} x {SMALLEST} pixels. Take larger ones."
+        )
     return shape[0], shape[1], shape[2], shape[3] if len(shape) == 4 else 1
+
+
+def _conversion(dtype: np.dtype) -> str:
+    if dtype.kind == "f":
+        return "Convert them: np.rint(images * 255).astype(np.uint8) if they lie in 0..1."
+    if dtype == np.uint16:
+        return "Convert them: (images // 257).astype(np.uint8) if they use all 16 bits."
+    return "Convert them and save the file again."
+
+
+def _reshaping(shape: tuple[int, ...]) -> str:
+    if len(shape) == 4 and shape[3] == 4:
+        return "Leave out the fourth channel, as images[..., :3]."
+    if len(shape) == 4 and shape[1] in (1, 3):
+        return "Put the channels last, as np.moveaxis(images, 1, 3)."
+    return "Reshape the array, or take slices of volumes."
 
 
 def square(file: Path, key: str, shape: tuple[int, int, int, int], size: int, channels: int) -> None:
@@ -87,7 +108,8 @@ def as_matrix(file: Path, key: str, labels: np.ndarray) -> np.ndarray:
         DataError: not whole numbers, or of another shape.
     """
     if labels.dtype.kind not in "iub":
-        raise DataError(f"{file}[{key}]={labels.dtype}: must be whole numbers. Save the labels as integers.")
+        kind = "text" if labels.dtype.kind in "US" else labels.dtype
+        raise DataError(f"{file}[{key}]={kind}: must be whole numbers. Save the labels as integers from 0 on.")
     if labels.ndim not in (1, 2) or (labels.ndim == 2 and labels.shape[1] == 0):
         raise DataError(f"{file}[{key}]={list(labels.shape)}: must be [N] or [N, L]. Reshape the labels.")
     return labels.astype(np.int64).reshape(len(labels), labels.shape[1] if labels.ndim == 2 else 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -52,9 +53,18 @@ def listing(root: Path, class_folders: bool | None) -> tuple[Entry, ...]:
         raise DataError(f"dataset.path={root}: must be a folder. Check the path.")
     names = sorted(_images(root))
     if not names:
-        raise DataError(f"dataset.path={root}: must hold images ({' '.join(ENDINGS)}). There are none; check the path.")
+        raise DataError(
+            f"dataset.path={root}: must hold images ({' '.join(ENDINGS)}). There are none{_others(root)}; convert "
+            "them or check the path."
+        )
+    _check_names(root, names)
     splits = {folder.name: SPLIT_FOLDERS[folder.name.lower()] for folder in _split_folders(root)}
     if "train" not in splits.values():
+        if splits and splits.keys() >= {PurePosixPath(name).parts[0] for name in names}:
+            raise DataError(
+                f"dataset.path={root}: must hold train/ beside {' and '.join(sorted(splits))}. Add it, or give these "
+                "folders other names if they are classes."
+            )
         splits = {}
     if len(set(splits.values())) < len(splits):
         raise DataError(
@@ -78,6 +88,20 @@ def listing(root: Path, class_folders: bool | None) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
+def _check_names(root: Path, names: list[str]) -> None:
+    """Names that are no text cannot be recorded."""
+    for name in names:
+        shown = str(root / name).encode("utf-8", "backslashreplace").decode()
+        if shown != str(root / name):
+            raise DataError(f"{shown}: must have a name in UTF-8. Rename it.")
+
+
+def _others(root: Path) -> str:
+    """The commonest ending of the files that are there instead, in brackets."""
+    endings = Counter(path.suffix.lower() for path in root.rglob("*") if path.suffix and path.is_file())
+    return "".join(f" ({count} files end in {ending})" for ending, count in endings.most_common(1))
+
+
 def _labelled(root: Path, names: list[str], nested: list[bool], class_folders: bool | None) -> bool:
     if class_folders is False or not any(nested):
         if class_folders:
@@ -96,12 +120,16 @@ def _labelled(root: Path, names: list[str], nested: list[bool], class_folders: b
 def _no_empty_class(folders: list[Path], filled: set[Path]) -> None:
     for folder in folders:
         for child in sorted(folder.iterdir()):
-            if child.is_dir() and not child.name.startswith(".") and child not in filled:
+            if child.is_dir() and not _hidden(child.name) and child not in filled:
                 raise DataError(f"{child}: must hold images, as each class folder does. Fill or remove it.")
 
 
 def _split_folders(root: Path) -> Iterator[Path]:
     return (child for child in root.iterdir() if child.is_dir() and child.name.lower() in SPLIT_FOLDERS)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"  # what macOS packs beside the files of a zip
 
 
 def _images(root: Path) -> Iterator[str]:
@@ -113,7 +141,7 @@ def _images(root: Path) -> Iterator[str]:
             children.clear()
             continue
         entered.add((stat.st_dev, stat.st_ino))
-        children[:] = sorted(child for child in children if not child.startswith("."))
+        children[:] = sorted(child for child in children if not _hidden(child))
         for file in files:
-            if not file.startswith(".") and file.lower().endswith(ENDINGS):
+            if not _hidden(file) and file.lower().endswith(ENDINGS):
                 yield Path(folder, file).relative_to(root).as_posix()

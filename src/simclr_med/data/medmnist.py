@@ -15,7 +15,7 @@ from simclr_med.data.download import download
 from simclr_med.data.hashing import file_digest
 from simclr_med.data.source import ImageSet
 from simclr_med.errors import DataError
-from simclr_med.types import Split, Task
+from simclr_med.types import SPLITS, Split, Task
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,10 @@ class MedMNIST:
             return f"md5:{self.info['md5']}"
         return f"sha256:{file_digest('sha256', self._present)}"
 
+    def present(self) -> tuple[Split, ...]:
+        """All three."""
+        return SPLITS
+
     def split(self, split: Split) -> ImageSet:
         """Read one split; downloads and verifies the file first when that has not been done.
 
@@ -91,6 +95,8 @@ class MedMNIST:
     @cached_property
     def _present(self) -> Path:
         if not self.file.exists():
+            if self.file.parent.exists() and not self.file.parent.is_dir():
+                raise DataError(f"paths.data={self.root}: must be a folder, not a file. Choose another one.")
             download(self.info["url"], self.info["md5"], self.file)
         return self.file
 

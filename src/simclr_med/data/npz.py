@@ -13,18 +13,20 @@ from simclr_med.data import arrays, layout
 from simclr_med.data.hashing import file_digest
 from simclr_med.data.source import ImageSet
 from simclr_med.errors import DataError
-from simclr_med.types import Split, Task
+from simclr_med.types import SPLITS, Split, Task
 
 
 def image_shape(path: str) -> tuple[int, int, int]:
-    """(H, W, C) of the training images, from the first bytes of their array.
+    """(H, W, C) of the training images, from the first bytes of their array; without any, of the first split there is.
 
     Raises:
         DataError: no such file or array, or not one of images.
     """
     file = Path(path).expanduser()
-    head = arrays.header(file, "train_images")
-    return layout.image_shape(file, "train_images", head.shape, head.dtype)[1:]
+    held = arrays.keys(file)
+    key = next((f"{split}_images" for split in SPLITS if f"{split}_images" in held), "train_images")
+    head = arrays.header(file, key)
+    return layout.image_shape(file, key, head.shape, head.dtype)[1:]
 
 
 class Npz:
@@ -57,7 +59,7 @@ class Npz:
         if self._training_labels is None:
             return None
         if self._task is not None and self._task not in get_args(Task):
-            raise DataError(f"dataset.task={self._task}: must be one of {', '.join(get_args(Task))}. Correct it.")
+            raise DataError(f"dataset.task={self._task}: must be one of {'; '.join(get_args(Task))}. Correct it.")
         return self._task or layout.inferred_task(self._training_labels.shape[1], len(self.classes))
 
     @cached_property
@@ -65,13 +67,20 @@ class Npz:
         if self._training_labels is None:
             return ()
         if self._class_names is not None:
-            return tuple(str(name) for name in self._class_names)
+            names = tuple(str(name) for name in self._class_names)
+            if len(set(names)) < len(names):
+                raise DataError(f"dataset.class_names=[{','.join(names)}]: must be different names. Correct them.")
+            return names
         columns = self._training_labels.shape[1]
         return tuple(str(k) for k in range(columns if columns > 1 else int(self._training_labels.max()) + 1))
 
     def content_hash(self) -> str:
         """The SHA-256 of the file."""
         return f"sha256:{self._file_hash}"
+
+    def present(self) -> tuple[Split, ...]:
+        """Those whose images the file holds."""
+        return tuple(split for split in SPLITS if f"{split}_images" in self._keys)
 
     def split(self, split: Split) -> ImageSet:
         """Read one split.
@@ -118,6 +127,11 @@ class Npz:
         matrix = layout.as_matrix(self.file, key, arrays.read(self.file, key))
         if matrix.size == 0 or matrix.min() < 0:
             raise DataError(f"{self.file}[{key}]: must be classes from 0 on. Correct the labels.")
+        if matrix.shape[1] == 1 and self._class_names is None and matrix.max() > max(len(matrix), 2):
+            raise DataError(
+                f"{self.file}[{key}]={matrix.max()}: must number the classes 0, 1, 2, ...; {len(matrix)} images cannot "
+                "have so many. Renumber them, as np.unique(labels, return_inverse=True)[1]."
+            )
         return matrix
 
     def _image_shape(self, split: Split) -> tuple[int, int, int, int]:

@@ -72,7 +72,11 @@ def patients(file: Path, names: Sequence[str]) -> list[str]:
         told = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"dataset.groups_csv={file}: must be a readable CSV ({told}). Check the path.") from error
     if not rows or not {"file", "patient"} <= set(rows[0]):
-        raise DataError(f"dataset.groups_csv={file}: must have rows with the columns file and patient. Add them.")
+        has = f"the columns {' | '.join(map(str, rows[0]))}" if rows else "no rows"
+        raise DataError(
+            f"dataset.groups_csv={file}: must have rows with the columns file and patient, separated by commas; it has "
+            f"{has}. Correct the CSV."
+        )
     known: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         if row["file"] and row["patient"]:

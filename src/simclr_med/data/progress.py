@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 LINE_EVERY_S = 10.0
+QUIET_S = 2.0  # what is done sooner needs no line
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def say(line: str) -> None:
 
 
 def _lines(title: str, unit: str) -> Callable[[int, int | None], None]:
-    last = -LINE_EVERY_S + time.monotonic()
+    last = time.monotonic() - LINE_EVERY_S + QUIET_S
 
     def show(done: int, total: int | None) -> None:
         nonlocal last

@@ -58,6 +58,13 @@ class Source(Protocol):
             DataError: the data are not there.
         """
 
+    def present(self) -> tuple[Split, ...]:
+        """The splits that have images, in the order train, val, test; reads none of them.
+
+        Raises:
+            DataError: the data are not there.
+        """
+
     def split(self, split: Split) -> ImageSet:
         """Read one split, and no other.
 

@@ -40,6 +40,10 @@ class Synthetic:
         recipe = ["synthetic", DRAWING_VERSION, self.size, self.seed, self._counts]
         return f"sha256:{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()}"
 
+    def present(self) -> tuple[Split, ...]:
+        """All three."""
+        return SPLITS
+
     def split(self, split: Split) -> ImageSet:
         """Draw one split."""
         labels = self.labels(split)

@@ -2,59 +2,114 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import wandb
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger
 
+from simclr_med.errors import RunError
+from simclr_med.files import write_text
+from simclr_med.learning.history import TensorBoardHistory, WandbHistory
 from simclr_med.learning.reachable import wandb_mode
 
 
 def wandb_logger(
     folder: Path, name: str, group: str, job_type: str, tags: list[str], project: str, timeout_s: float
-) -> WandbLogger:
+) -> WandbHistory:
     """One Weights & Biases run for one run folder; the same one again when a killed run goes on.
 
     Args:
         folder: of the run; the files go to its ``wandb/``.
-        name: unique in the project; also the run's id there.
+        name: as the dashboards show it.
         group, job_type, tags: as the dashboards sort them.
         project: of Weights & Biases.
         timeout_s: seconds that the server has to answer before the run is logged offline.
+
+    Raises:
+        ConfigError: WANDB_MODE is no mode.
     """
+    if wandb.run is not None:  # of an earlier job of this process, which failed before anything could close it
+        wandb.finish(exit_code=1)
+    place = folder / "wandb"
+    place.mkdir(exist_ok=True)
+    # Its own log would go to the home directory; and a training process of several is told no settings.
+    os.environ.setdefault("WANDB_CACHE_DIR", str(place / "cache"))
+    os.environ.setdefault("WANDB_SILENT", "true")
     mode = wandb_mode(timeout_s)
-    (folder / "wandb").mkdir(exist_ok=True)
-    run = wandb.init(
-        name=name,
-        id=name,
-        project=project,
-        dir=str(folder),
-        group=group,
-        job_type=job_type,
-        tags=tags,
-        mode=mode,
-        resume=None if mode == "offline" else "allow",
-        settings=wandb.Settings(silent=True),
-    )
-    run.define_metric("trainer/global_step")
-    run.define_metric("*", step_metric="trainer/global_step")
-    return WandbLogger(experiment=run)
+    identity, known = _run_id(place / "run_id", name)
+    options: dict[str, Any] = {
+        "name": name,
+        "id": identity,
+        "project": project,
+        "dir": str(folder),
+        "group": group,
+        "job_type": job_type,
+        "tags": tags,
+    }
+    try:
+        run = wandb.init(mode=mode, resume="allow" if known and mode == "online" else None, **options)
+    except (wandb.errors.Error, OSError) as error:
+        if mode != "online":
+            raise
+        print(f"W&B:      logging offline: {str(error).splitlines()[0]}", flush=True)
+        run = wandb.init(mode="offline", **options)
+    run.define_metric("epoch")
+    run.define_metric("*", step_metric="epoch")
+    if not run.offline and not run.disabled:
+        print(f"W&B:      {run.url}", flush=True)
+    return WandbHistory(run, folder / "metrics.csv")
 
 
-def tensorboard_logger(folder: Path, name: str, group: str, job_type: str, tags: list[str]) -> TensorBoardLogger:
-    """Event files in the run's ``tensorboard/``."""
+def tensorboard_logger(folder: Path, name: str, group: str, job_type: str, tags: list[str]) -> TensorBoardHistory:
+    """Event files in the run's ``tensorboard/``.
+
+    Raises:
+        RunError: tensorboard is not installed.
+    """
     del name, group, job_type, tags
-    return TensorBoardLogger(save_dir=str(folder), name="tensorboard", version="")
+    try:
+        return TensorBoardHistory(folder)
+    except ModuleNotFoundError as error:
+        raise RunError(
+            "logger=tensorboard: must find the package tensorboard. Run pip install tensorboard, or take logger=wandb "
+            "or logger=none."
+        ) from error
 
 
 def close(loggers: Iterable[Logger], failed: bool) -> None:
     """End the logs, so that the next run of this process gets its own; say how an offline one is uploaded."""
     for logger in loggers:
+        if isinstance(logger, WandbHistory):
+            _close_wandb(logger, failed)
         logger.finalize("failed" if failed else "success")
-        if isinstance(logger, WandbLogger):
-            offline = logger.experiment.offline
-            folder = Path(logger.experiment.dir).parent
-            wandb.finish(exit_code=int(failed))
-            if offline:
-                print(f"W&B:      offline; upload it with: wandb sync {folder}", flush=True)
+
+
+def _close_wandb(logger: WandbHistory, failed: bool) -> None:
+    run = logger.experiment
+    logger.catch_up()
+    offline, folder = run.offline, Path(run.dir).parent
+    wandb.finish(exit_code=int(failed))
+    if not offline:
+        return
+    # What earlier attempts left, each under the same id, is in this one's history.
+    for other in folder.parent.glob(f"offline-run-*-{run.id}"):
+        if other != folder:
+            shutil.rmtree(other)
+    print(f"W&B:      offline; upload it with: wandb sync {folder}", flush=True)
+
+
+def _run_id(path: Path, name: str) -> tuple[str, bool]:
+    """The id of the run at Weights & Biases, and whether an earlier attempt had it already.
+
+    Random at first, since an id is never given twice there, not even after its run was deleted.
+    """
+    if path.exists():
+        return path.read_text(encoding="utf-8").strip(), True
+    identity = f"{name}-{secrets.token_hex(4)}"
+    write_text(path, identity + "\n")
+    return identity, False

@@ -99,7 +99,10 @@ def load_encoder_state(path: Path) -> LoadedEncoder:
     checkpoint = load_checkpoint(path)
     state = checkpoint.get("state_dict", checkpoint)
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise CheckpointError(f"checkpoint={path}: must hold a state dict of tensors. Name a file with an encoder.")
+        held = ", ".join(map(str, list(state)[:3])) if isinstance(state, dict) else type(state).__name__
+        raise CheckpointError(
+            f"checkpoint={path}: must hold a state dict of tensors; it holds {held}. Save the encoder's state_dict()."
+        )
     if original.is_probe(state):
         raise CheckpointError(
             f"checkpoint={path}: must hold an encoder; this is the original system's probe, a linear layer alone. "
@@ -116,8 +119,7 @@ def load_encoder_state(path: Path) -> LoadedEncoder:
         return LoadedEncoder(_under(state, "encoder."), head, "the checkpoint", *moments, metadata, path)
     if "conv1.weight" in state:
         return _split(path, state, "", "the torchvision state dict", (_IMAGENET_MEAN, _IMAGENET_STD))
-    first = ", ".join(sorted(state)[:3]) or "no tensors"
-    raise CheckpointError(f"checkpoint={path}: must hold an encoder, not {first}. Name a file with a ResNet's weights.")
+    raise CheckpointError(_no_encoder(path, state))
 
 
 def load_into(encoder: ResNetEncoder, loaded: LoadedEncoder) -> str:
@@ -138,6 +140,11 @@ def load_into(encoder: ResNetEncoder, loaded: LoadedEncoder) -> str:
             f"checkpoint={loaded.path}: must fit the encoder, {described(wanted)}; it seems to be "
             f"{described(loaded.state)}. Choose the encoder that it was trained with."
         )
+    unfit = next((name for name, tensor in loaded.state.items() if not _usable(name, tensor)), None)
+    if unfit is not None:
+        raise CheckpointError(
+            f"checkpoint={loaded.path}: must hold finite floating-point weights; {unfit} does not. Take an earlier one."
+        )
     encoder.load_state_dict(loaded.state, strict=True)
     for buffer, values in ((encoder.mean, loaded.mean), (encoder.std, loaded.std)):
         if values is not None:
@@ -153,6 +160,15 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}:{tensor.dtype}:{list(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _usable(name: str, tensor: Tensor) -> bool:
+    return name.endswith("num_batches_tracked") or (tensor.is_floating_point() and bool(tensor.isfinite().all()))
+
+
+def _no_encoder(path: Path, state: Mapping[str, Tensor]) -> str:
+    first = ", ".join(sorted(map(str, state))[:3]) or "empty"
+    return f"checkpoint={path}: must hold an encoder, not {first}. Name a file with a ResNet's weights."
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -173,7 +189,7 @@ def _load_safetensors(path: Path) -> LoadedEncoder:
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(damaged(path)) from error
     if "conv1.weight" not in state:
-        raise CheckpointError(f"checkpoint={path}: must hold an encoder. Name a file with a ResNet's weights.")
+        raise CheckpointError(_no_encoder(path, state))
     state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
     if "weights_hash" in metadata and metadata["weights_hash"] != weights_hash(state):
         raise CheckpointError(damaged(path))

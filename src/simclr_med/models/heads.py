@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def projection_head(
@@ -48,3 +49,56 @@ def projection_head(
 def linear_head(features: int, classes: int) -> nn.Linear:
     """The classifier D -> K: one linear layer with a bias, which gives logits."""
     return nn.Linear(features, classes)
+
+
+def classifier_on(projection: Mapping[str, Tensor], features: int, classes: int) -> nn.Sequential:
+    """A classifier behind the first layer of a projection head: SimCLRv2's finetuning (arXiv 2006.10029, section 3.2).
+
+    Args:
+        projection: state dict of a `projection_head` of 2 layers or more: its first linear layer, and batch norm where
+            there is one, become the first of the classifier.
+        features: D.
+        classes: K.
+
+    Raises:
+        ValueError: the head has no hidden layer, or is of another encoder.
+    """
+    first = projection.get("0.weight")
+    hidden = "2.weight" in projection or "3.weight" in projection
+    if first is None or not hidden or first.shape[1] != features:
+        raise ValueError(f"projection={sorted(projection)}: must be a head of 2 layers or more on {features} features")
+    head = _hidden_and_linear(first, "0.bias" in projection, "1.running_mean" in projection, classes)
+    count = len(head) - 2  # the layers that come from the projection head, before the ReLU
+    kept = {name: value for name, value in projection.items() if int(name.split(".")[0]) < count}
+    for index in range(count):
+        head[index].load_state_dict({n.split(".", 1)[1]: v for n, v in kept.items() if n.startswith(f"{index}.")})
+    return head
+
+
+def classifier_from(state: Mapping[str, Tensor]) -> nn.Module:
+    """The classifier that a state dict is of, with its weights: one linear layer, or that of `classifier_on`.
+
+    Raises:
+        ValueError: it is of neither.
+    """
+    if set(state) == {"weight", "bias"}:
+        classes, features = state["weight"].shape
+        module: nn.Module = nn.Linear(features, classes, dtype=state["weight"].dtype)
+    elif "0.weight" in state:
+        last = max(int(name.split(".")[0]) for name in state)
+        bias, norm = "0.bias" in state, "1.running_mean" in state
+        module = _hidden_and_linear(state["0.weight"], bias, norm, len(state[f"{last}.bias"]))
+    else:
+        raise ValueError(f"state={sorted(state)[:3]}: must be a classifier's")
+    try:
+        module.load_state_dict(dict(state), strict=True)
+    except RuntimeError as error:
+        raise ValueError(f"state={sorted(state)[:3]}: must be a classifier's") from error
+    return module
+
+
+def _hidden_and_linear(first: Tensor, bias: bool, norm: bool, classes: int) -> nn.Sequential:
+    hidden, features = first.shape
+    layers: list[nn.Module] = [nn.Linear(features, hidden, bias=bias)]
+    layers += [nn.BatchNorm1d(hidden)] if norm else []
+    return nn.Sequential(*layers, nn.ReLU(inplace=True), nn.Linear(hidden, classes))

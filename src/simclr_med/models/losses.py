@@ -1,4 +1,4 @@
-"""NT-Xent, the contrastive loss of SimCLR (Chen et al., arXiv 2002.05709, equation 1 and algorithm 1)."""
+"""Losses: NT-Xent, SimCLR's (Chen et al., arXiv 2002.05709, equation 1 and algorithm 1), and a classifier's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
+
+from simclr_med.types import MULTI_LABEL, Task
 
 
 def similarity_logits(projections_2BP: Tensor, temperature: float, gather: bool = True) -> tuple[Tensor, Tensor]:
@@ -95,3 +97,20 @@ class _Gather(torch.autograd.Function):
         total = grads[0].clone()
         dist.all_reduce(total)
         return total.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def classification_loss(
+    task: Task, logits_BK: Tensor, labels_BL: Tensor, class_weight_K: Tensor | None = None
+) -> Tensor:
+    """Mean cross-entropy of the right class; of a multi-label set, of every label by itself.
+
+    Args:
+        task: what the labels mean.
+        logits_BK: of any float dtype.
+        labels_BL: int64, medmnist's layout.
+        class_weight_K: of each class's images; of the positive answers for a multi-label set.
+    """
+    if task == MULTI_LABEL:
+        targets_BK = labels_BL.to(logits_BK.dtype)
+        return F.binary_cross_entropy_with_logits(logits_BK, targets_BK, pos_weight=class_weight_K)
+    return F.cross_entropy(logits_BK, labels_BL[:, 0], weight=class_weight_K)

@@ -100,6 +100,36 @@ def lars(
     return Lars([group for group in groups if group["params"]], lr=scaled, momentum=momentum, eta=eta)
 
 
+def layerwise(
+    make: Callable[[NamedParameters], Optimizer], named_parameters: NamedParameters, decay: float
+) -> Optimizer:
+    """An optimizer whose learning rate falls from the head to the first layers (Bao et al., arXiv 2106.08254, 3.2).
+
+    Args:
+        make: the optimizer of some named parameters.
+        named_parameters: of a ResNet, and of a head under the prefix ``head``.
+        decay: factor from one depth to the one before: head, layer4, ..., layer1, stem. 1 changes nothing.
+    """
+    if decay == 1:
+        return make(named_parameters)
+    depths: dict[int, list[tuple[str, nn.Parameter]]] = {}
+    for name, parameter in named_parameters:
+        depths.setdefault(_depth(name), []).append((name, parameter))
+    deepest, *others = sorted(depths, reverse=True)
+    optimizer = make(depths[deepest])
+    for depth in others:
+        for group in make(depths[depth]).param_groups:
+            optimizer.add_param_group({**group, "lr": group["lr"] * decay ** (deepest - depth)})
+    return optimizer
+
+
+def _depth(name: str) -> int:
+    """0 of the stem, 1 to 4 of the four stages, 5 of the head."""
+    if name.startswith("head"):
+        return 5
+    return int(name[len("layer")]) if name.startswith("layer") else 0
+
+
 class Lars(Optimizer):
     """LARS (You et al., arXiv 1708.03888, algorithm 1) as in SimCLR's released ``lars_optimizer.py``.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -12,35 +13,59 @@ import pandas as pd
 
 matplotlib.use("Agg")
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# And in print without colours.
+STROKES = ("-", "--", "-.", ":")
 
 
 def training_curves(metrics_csv: Path, target: Path, panels: Sequence[tuple[str, Sequence[str]]]) -> None:
-    """One panel for each group of metrics over the epochs; a metric that was never recorded is left out.
+    """A panel for each group of metrics over the epochs, at most four beside each other.
+
+    A metric that was never recorded is left out; one that no panel names gets a panel of its own after them.
 
     Args:
         metrics_csv: of a run.
         target: PNG to write.
-        panels: (label of the y axis, metrics' names).
+        panels: (title, metrics' names).
     """
-    table = pd.read_csv(metrics_csv)
-    drawn = [
-        (label, [name for name in names if name in table and table[name].notna().any()]) for label, names in panels
-    ]
-    drawn = [(label, names) for label, names in drawn if names]
-    figure = Figure(figsize=(4.2 * len(drawn), 3.2), layout="constrained", dpi=150)
-    for axis, (label, names) in zip(np.atleast_1d(figure.subplots(1, len(drawn))), drawn, strict=True):
-        for colour, name in zip(itertools.cycle(COLOURS), names):
-            known = table[["epoch", name]].dropna()
-            marker = "o" if len(known) < 40 else None
-            axis.plot(known["epoch"] + 1, known[name], color=colour, label=name, marker=marker, markersize=3)
-        axis.set(xlabel="epoch", ylabel=label)
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False, fontsize=8)
+    table = pd.read_csv(metrics_csv).replace([np.inf, -np.inf], np.nan)
+    measured = [name for name in table if "/" in name and table[name].notna().any()]
+    named = {name for _, names in panels for name in names}
+    groups = [(label, [name for name in names if name in measured]) for label, names in panels]
+    groups += [(name.replace("_", " "), [name]) for name in measured if name not in named]
+    drawn = [(label, names) for label, names in groups if names]
+    across = min(4, max(1, len(drawn)))
+    down = -(-max(1, len(drawn)) // across)
+    figure = Figure(figsize=(3.4 * across, 2.6 * down), layout="constrained", dpi=150)
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for axis, (label, names) in zip(axes, drawn, strict=False):
+        _curves(axis, table, names)
+        axis.set_xlabel("epoch")
+        axis.set_title(label, fontsize=10)
+    for axis in axes[len(drawn) :]:
+        axis.axis("off")
     figure.savefig(target)
+
+
+def _curves(axis: Any, table: pd.DataFrame, names: Sequence[str]) -> None:
+    """Each metric as a line of its own colour and stroke; a legend where there are several."""
+    for colour, stroke, name in zip(itertools.cycle(COLOURS), itertools.cycle(STROKES), names):
+        known = table[["epoch", name]].dropna()
+        marker = "o" if len(known) < 40 else None
+        axis.plot(known["epoch"] + 1, known[name], stroke, color=colour, label=name, marker=marker, markersize=3)
+    # All panels alike, those of metrics that were looked at now and then too.
+    last = int(table["epoch"].max()) + 1
+    pad = max(0.5, 0.02 * last)
+    axis.set_xlim(1 - pad, last + pad)
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    axis.ticklabel_format(axis="y", useOffset=False, scilimits=(-3, 5))
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+    if len(names) > 1:
+        axis.legend(frameon=False, fontsize=8)
 
 
 def views_sheet(originals_NHWC: np.ndarray, views_NVHWC: np.ndarray, target: Path, title: str) -> None:

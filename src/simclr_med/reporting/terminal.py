@@ -11,12 +11,13 @@ from rich.table import Table
 
 def summary(title: str, rows: Mapping[str, str], folder: Path, pictures: list[Path]) -> None:
     """A short table, then the run's folder and its pictures as whole paths that can be copied."""
-    table = Table(title=title, show_header=False, title_justify="left")
+    table = Table(show_header=False)
     for name, value in rows.items():
         table.add_row(name, value)
-    console = Console()
+    console = Console(markup=False, emoji=False)  # a data set may be called [red] or :cat:
+    # Plain prints: rich would break a title over the table's width, a long path over the terminal's.
+    print(title)
     console.print(table)
-    # Plain prints: rich would break a long path over two lines.
     print(f"Run:      {folder}")
     for picture in pictures:
         print(f"Picture:  {picture}")

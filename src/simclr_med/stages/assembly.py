@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from simclr_med import build
 from simclr_med.data.datamodule import Images
@@ -19,7 +19,10 @@ from simclr_med.files import write_text
 from simclr_med.learning.devices import device, environment
 from simclr_med.models.encoder_files import load_encoder_state, load_into
 from simclr_med.models.encoders import ResNetEncoder
-from simclr_med.runs import Run, budget
+from simclr_med.models.imagenet import fetched
+from simclr_med.naming import budget
+from simclr_med.provenance import git_commit, versions
+from simclr_med.runs import Run
 
 # Streams of the run's seed that weights are drawn from.
 ENCODER, HEAD = 1, 2
@@ -28,16 +31,14 @@ ENCODER, HEAD = 1, 2
 def images(run: Run, source: Source) -> Images:
     """The run's data, read and cut to its fraction; split.csv records which file of a folder went into which split."""
     cfg = run.cfg
-    fraction: Any = OmegaConf.to_container(cfg.data_fraction)
-    fraction.pop("name")
     data = Images(
         source,
-        fraction,
+        fraction_of(cfg),
         batch_size=cfg.stage.batch_size,
         seed=cfg.seed,
-        accumulate=cfg.stage.accumulate,
+        accumulate=cfg.stage.get("accumulate", 1),
         processes=cfg.trainer.devices,
-        bank=cfg.stage.knn.bank,
+        bank=cfg.stage.knn.bank if "knn" in cfg.stage else 0,
         limit_steps=cfg.trainer.limit_steps,
     )
     data.setup()
@@ -50,17 +51,31 @@ def images(run: Run, source: Source) -> Images:
     return data
 
 
+def fraction_of(cfg: DictConfig) -> dict[str, Any]:
+    """The data fraction as keyword arguments of `subsets.choose`."""
+    content: Any = OmegaConf.to_container(cfg.data_fraction, resolve=True)
+    content.pop("name")
+    return dict(content)
+
+
+def provenance(run: Run) -> dict[str, Any]:
+    """What every result says of how it was made."""
+    return {"git": git_commit(), "versions": versions(), "threads": torch.get_num_threads()}
+
+
 def encoder_at_start(run: Run) -> tuple[ResNetEncoder, str]:
     """The encoder as the run's first step finds it, and where it comes from in words."""
     with drawn_from(run.cfg.seed, ENCODER):
         encoder = build.built(run.cfg.encoder)
     if run.origin.path is None:
         return encoder, "random weights"
+    if run.origin.url is not None:
+        fetched(run.origin.url, run.origin.path)
     return encoder, load_into(encoder, load_encoder_state(run.origin.path))
 
 
 def loggers(run: Run) -> list[Any]:
-    """The run's loggers, told its config; `learning.loggers.close` ends them."""
+    """The run's loggers, told its config and what it is made with; `learning.loggers.close` ends them."""
     cfg = run.cfg
     fraction = budget(cfg.data_fraction)
     made = [
@@ -74,8 +89,14 @@ def loggers(run: Run) -> list[Any]:
         )
         for node in cfg.logger.loggers
     ]
+    told: Any = OmegaConf.to_container(cfg, resolve=True)
+    told |= {
+        "config_hash": run.config_hash,
+        "data_hash": run.data_hash,
+        "environment": surroundings(run) | provenance(run),
+    }
     for logger in made:
-        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
+        logger.log_hyperparams(told)
     return made
 
 

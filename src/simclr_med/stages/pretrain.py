@@ -26,19 +26,36 @@ from simclr_med.learning.saving import Checkpoints, resumable
 from simclr_med.learning.simclr import METRICS, SimCLR
 from simclr_med.learning.trainers import trainer
 from simclr_med.models.encoder_files import save_encoder, weights_hash
+from simclr_med.models.head_files import save_projection
 from simclr_med.models.heads import projection_head
 from simclr_med.models.normalization import synced
-from simclr_med.provenance import git_commit, versions
 from simclr_med.reporting.figures import training_curves, views_sheet
 from simclr_med.reporting.terminal import summary
 from simclr_med.runs import Run
-from simclr_med.stages.assembly import HEAD, drawn_from, encoder_at_start, images, optimizer, strategy, surroundings
+from simclr_med.stages.assembly import (
+    HEAD,
+    drawn_from,
+    encoder_at_start,
+    images,
+    optimizer,
+    provenance,
+    strategy,
+    surroundings,
+)
 from simclr_med.stages.assembly import loggers as loggers_of
 
 PANELS = (
     ("NT-Xent loss", ("train/loss", "val/loss")),
-    ("accuracy", ("train/top1", "train/top5", "val/knn_accuracy")),
-    ("effective rank", ("train/effective_rank",)),
+    ("contrastive accuracy", ("train/top1", "train/top5")),
+    ("mean rank of the other view", ("train/mean_rank",)),
+    ("kNN accuracy on validation", ("val/knn_accuracy",)),
+    ("alignment of the views", ("train/alignment",)),
+    ("uniformity", ("train/uniformity",)),
+    ("effective rank of the features", ("train/effective_rank",)),
+    ("feature std", ("train/feature_std",)),
+    ("gradient norm", ("train/gradient_norm",)),
+    ("learning rate", ("train/learning_rate",)),
+    ("images/s", ("train/images_per_s",)),
 )
 
 
@@ -120,17 +137,12 @@ def _conclude(run: Run, data: Images, module: SimCLR) -> None:
         final["val/knn_accuracy_before"] = before
     state = module.encoder.state_dict()
     digest = weights_hash(state)
-    provenance = {
-        "git": git_commit(),
-        "versions": versions(),
-        "threads": torch.get_num_threads(),
-        "encoder_hash": digest,
-    }
     save_encoder(run.folder / "encoder.safetensors", module.encoder, {"config_hash": run.config_hash})
+    save_projection(run.folder / "projection_head.safetensors", module.head)
     pictures = _pictures(run, data, module)
     rates = [float(row["train/images_per_s"]) for row in table]
     timing = {"wall_s": float(table[-1]["wall_s"]), "images_per_s": round(statistics.median(rates), 1)}
-    run.finish(final, timing, provenance)
+    run.finish(final, timing, {**provenance(run), "encoder_hash": digest})
     summary(f"Pretrained on {run.cfg.dataset.name}", _told(final, timing, data), run.folder, pictures)
 
 

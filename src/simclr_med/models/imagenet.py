@@ -1,0 +1,31 @@
+"""torchvision's ImageNet weights, fetched by torch.hub."""
+
+from __future__ import annotations
+
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+
+from simclr_med.errors import CheckpointError
+
+
+def fetched(url: str, path: Path) -> None:
+    """Puts the file at url to path, unless it is there; checked by the beginning of SHA-256 that its name ends with.
+
+    Raises:
+        CheckpointError: no network, a wrong file, or a folder that takes none.
+    """
+    if path.exists():
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        print(f"Downloading {url}", flush=True)
+        checked = path.stem.rpartition("-")[2]
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=checked, progress=False)
+    except (OSError, RuntimeError, HTTPException) as error:
+        told = " ".join(str(getattr(error, "reason", None) or error).split())
+        raise CheckpointError(
+            f"init=imagenet: must find {path}, and it could not be downloaded ({told}). Get it on a machine with a "
+            f"network, from {url}, and put it there."
+        ) from error

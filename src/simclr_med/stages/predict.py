@@ -1,0 +1,79 @@
+"""Stage predict: a saved classifier's answers for images that nobody has labelled, as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from simclr_med import metrics
+from simclr_med.augment.sequence import to_float
+from simclr_med.data.progress import progress
+from simclr_med.data.source import Source
+from simclr_med.evaluation.answers import scored
+from simclr_med.files import write_atomically
+from simclr_med.learning.devices import device
+from simclr_med.reporting.terminal import summary
+from simclr_med.runs import Run
+from simclr_med.stages.assembly import provenance
+from simclr_med.stages.saved_model import SavedModel, saved_model
+
+
+def predict(run: Run, source: Source) -> None:
+    """Write predictions.csv: one row an image, split after split.
+
+    The columns are file (of arrays: the split and the row), one probability a class, and predicted: the class, or of a
+    multi-label set those with a probability above 0.5, separated by a vertical bar.
+    """
+    cfg, began = run.cfg, time.monotonic()
+    if cfg.trainer.threads is not None:
+        torch.set_num_threads(cfg.trainer.threads)
+    folder: Any = run.origin.run
+    model = saved_model(Path(folder))
+    target = run.folder / "predictions.csv"
+    counts = dict.fromkeys(model.head.classes, 0)
+
+    def write(file: Any) -> None:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["file", *(f"probability/{name}" for name in model.head.classes), "predicted"])
+        for name, probabilities_K, answer in _answers(model, source, cfg.stage.chunk, device(cfg.trainer.accelerator)):
+            writer.writerow([name, *(f"{p:.6g}" for p in probabilities_K), "|".join(answer)])
+            for one in answer:
+                counts[one] += 1
+        text.detach()
+
+    write_atomically(target, write)
+    wall_s = round(time.monotonic() - began, 3)
+    facts = {**provenance(run), "model": {"stage": model.stage, "dataset": model.dataset}}
+    run.finish({f"predicted/{name}": count for name, count in counts.items()}, {"wall_s": wall_s}, facts)
+    told = {name: str(count) for name, count in counts.items()}
+    summary(f"{model.stage.capitalize()} of {model.dataset}: answers for {source.name}", told, run.folder, [])
+    print(f"Table:    {target}")
+
+
+def _answers(
+    model: SavedModel, source: Source, chunk: int, where: torch.device
+) -> Iterator[tuple[str, np.ndarray, list[str]]]:
+    """(name, probabilities, answers) of every image of every split that is there."""
+    task, classes = model.head.task, model.head.classes
+    encoder, head = model.encoder.to(where), model.head.module.to(where)
+    for split in source.present():
+        found = source.split(split)
+        with progress(f"Predicting {source.name} {split}", "images") as show:
+            for start in range(0, len(found), chunk):
+                images_BHWC = found.images[start : start + chunk]
+                probabilities_BK = scored(encoder, head, task, images_BHWC, to_float, where)
+                predicted = metrics.predicted(task, probabilities_BK)
+                for row in range(len(images_BHWC)):
+                    place = start + row
+                    name = found.names[place] if found.names is not None else f"{split}/{place}"
+                    chosen = np.flatnonzero(predicted[row]) if predicted.ndim == 2 else [predicted[row]]
+                    yield name, probabilities_BK[row], [classes[int(k)] for k in chosen]
+                show(start + len(images_BHWC), len(found))

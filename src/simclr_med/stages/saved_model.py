@@ -1,0 +1,86 @@
+"""A finished run's classifier, put together again from its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from simclr_med import build
+from simclr_med.errors import CheckpointError, DataError
+from simclr_med.models.encoder_files import load_encoder_state, load_into
+from simclr_med.models.encoders import ResNetEncoder
+from simclr_med.models.head_files import LoadedHead, load_head
+from simclr_med.stages.assembly import ENCODER, drawn_from
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """An encoder and its classifier, and the data set that they learned.
+
+    Attributes:
+        encoder, head: as they were scored.
+        stage, dataset: of the run.
+    """
+
+    encoder: ResNetEncoder
+    head: LoadedHead
+    stage: str
+    dataset: str
+
+
+def saved_model(folder: Path) -> SavedModel:
+    """Reads a run of probe, finetune or baseline.
+
+    A finetuned encoder lies in the run's folder; a probe's is the one it started from, and must not have changed.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or changed.
+    """
+    cfg: Any = OmegaConf.load(folder / "config.yaml")
+    with drawn_from(cfg.seed, ENCODER):
+        encoder = build.built(cfg.encoder)
+    own = folder / "encoder.safetensors"
+    if own.exists():
+        load_into(encoder, load_encoder_state(own))
+    else:
+        _start(folder, cfg, encoder)
+    return SavedModel(encoder, load_head(folder / "head.safetensors"), cfg.stage.name, cfg.dataset.name)
+
+
+def _start(folder: Path, cfg: Any, encoder: ResNetEncoder) -> None:
+    """The frozen encoder of a probe, from where its run took it."""
+    recorded = json.loads((folder / "result.json").read_text(encoding="utf-8"))["provenance"]["init"]
+    if recorded["run"] is not None:
+        # Beside this run, wherever the whole folder of runs has been moved to.
+        cfg.init.run = str(folder.parents[2] / "pretrain" / cfg.init.dataset / recorded["run"])
+    origin = build.built(cfg.init)
+    if origin.hash != recorded["hash"]:
+        raise CheckpointError(
+            f"{folder}: must find the encoder that it was fitted on; the weights of init={cfg.init.name} have changed "
+            "since. Do the run again with overwrite=true."
+        )
+    if origin.path is not None:
+        load_into(encoder, load_encoder_state(origin.path))
+
+
+def check_classes(model: SavedModel, classes: Sequence[str], dataset: str) -> list[str]:
+    """Notes on how a data set's classes fit the model's.
+
+    Raises:
+        DataError: they differ. Classes that are only numbered fit any of their count.
+    """
+    known = model.head.classes
+    numbers = tuple(map(str, range(len(known))))
+    if len(classes) == len(known) and (tuple(classes) == known or numbers in (tuple(classes), known)):
+        if tuple(classes) != known:
+            return [f"classes are matched by number: {', '.join(known)} and {', '.join(classes)}."]
+        return []
+    raise DataError(
+        f"dataset={dataset}: must have the model's classes, {', '.join(known)}; it has {', '.join(classes) or 'none'}. "
+        "Choose another data set or model."
+    )

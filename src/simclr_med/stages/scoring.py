@@ -1,0 +1,159 @@
+"""The final scoring of a finished model: the only place that opens the test split."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simclr_med import intervals, metrics
+from simclr_med.data.source import Source
+from simclr_med.errors import DataError
+from simclr_med.files import write_atomically
+from simclr_med.types import Split, Task
+
+BOOTSTRAP_SEED = 0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one model does on one split.
+
+    Attributes:
+        metrics, intervals: by ``split/metric``; a metric that is not defined is left out.
+        tables: confusion matrix, reliability bins, recall by class name.
+        notes: sentences that the reader of the numbers should know.
+    """
+
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    tables: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+    def with_metrics(self, more: Mapping[str, float]) -> Scored:
+        """The same with further metrics, those that are numbers."""
+        return replace(self, metrics={**self.metrics, **{k: v for k, v in more.items() if not math.isnan(v)}})
+
+
+def task_of(source: Source, stage: str) -> Task:
+    """What the labels mean.
+
+    Raises:
+        DataError: there are none.
+    """
+    if source.task is None:
+        raise DataError(f"dataset={source.name}: must have labels for stage={stage}. Add them to the data.")
+    return source.task
+
+
+def labels_of(source: Source, split: Split, stage: str) -> np.ndarray:
+    """The labels of a split, int64 [N, L].
+
+    Raises:
+        DataError: there are none.
+    """
+    labels = source.labels(split)
+    if labels is None:
+        raise DataError(f"dataset={source.name}: must have {split} labels for stage={stage}. Add them to the data.")
+    return labels
+
+
+def on_test(
+    source: Source,
+    trained_NL: np.ndarray | None,
+    answer: Callable[[], np.ndarray],
+    folder: Path,
+    resamples: int,
+    notes: Sequence[str] = (),
+) -> Scored:
+    """Score a finished model on the test split, and keep its probabilities in folder/predictions.npz.
+
+    Args:
+        source: the data set; its test split is opened here and nowhere else.
+        trained_NL: labels that the model was trained on, to name the classes it has not seen; None when not known.
+        answer: opens the test images and gives their probabilities, float32 [N, K].
+        folder: of the run.
+        resamples: of the test images, for the intervals; 0 gives none.
+        notes: sentences about the run that belong to its numbers.
+    """
+    labels_NL = labels_of(source, "test", "test")
+    probabilities_NK = answer()
+    keep_predictions(folder / "predictions.npz", probabilities_NK, labels_NL, source.classes)
+    scored = score(task_of(source, "test"), labels_NL, probabilities_NK, source.classes, trained_NL, resamples)
+    for note in scored.notes:
+        print(note, flush=True)
+    return replace(scored, tables=scored.tables | {"notes": [*notes, *scored.notes]})
+
+
+def score(
+    task: Task,
+    labels_NL: np.ndarray,
+    probabilities_NK: np.ndarray,
+    classes: Sequence[str],
+    trained_NL: np.ndarray | None,
+    resamples: int,
+) -> Scored:
+    """All scores of the test split's probabilities, named as they are recorded."""
+    values = metrics.scores(task, labels_NL, probabilities_NK)
+    each = metrics.aurocs(task, labels_NL, probabilities_NK)
+    notes = []
+    missing = [classes[int(m)] for m in np.flatnonzero(np.isnan(each))] if len(each) == len(classes) else []
+    if missing:
+        told = ", ".join(missing)
+        notes.append(f"AUROC of {told} is not defined by the test labels; test/auroc is the mean over the others.")
+    unseen = _unseen(task, trained_NL, len(classes)) if trained_NL is not None else []
+    if unseen:
+        told = ", ".join(classes[k] for k in unseen)
+        notes.append(
+            f"no training image of {told} in this subset: never predicted, and 0.5 in test/auroc; "
+            "test/auroc_trained_classes is the mean over the others."
+        )
+        if len(each) == len(classes):
+            rest = np.delete(each, unseen)
+            values["auroc_trained_classes"] = float(np.nanmean(rest)) if not np.isnan(rest).all() else math.nan
+    found = intervals.bootstrap(task, labels_NL, probabilities_NK, resamples, BOOTSTRAP_SEED) if resamples else {}
+    bins = metrics.reliability(task, labels_NL, probabilities_NK)
+    tables = {
+        "classes": list(classes),
+        "confusion_matrix": metrics.confusion_matrix(task, labels_NL, probabilities_NK),
+        "reliability": {name: [None if math.isnan(x) else x for x in column] for name, column in bins.items()},
+    }
+    return Scored(
+        {f"test/{name}": value for name, value in values.items() if not math.isnan(value)},
+        {f"test/{name}": interval for name, interval in found.items()},
+        tables,
+        notes,
+    )
+
+
+def keep_predictions(path: Path, probabilities_NK: np.ndarray, labels_NL: np.ndarray, classes: Sequence[str]) -> None:
+    """probabilities float32 [N, K], labels int64 [N, L], classes; the same bytes for the same values."""
+    content = io.BytesIO()
+    np.savez(content, probabilities=probabilities_NK, labels=labels_NL, classes=np.array(list(classes)))
+    write_atomically(path, lambda file: _put(file, content.getvalue()))
+
+
+def told(scored: Scored) -> dict[str, str]:
+    """The rows of the summary: each main score with its interval."""
+    rows = {}
+    for name in ("accuracy", "auroc", "balanced_accuracy", "macro_f1", "calibration_error"):
+        value, interval = scored.metrics.get(f"test/{name}"), scored.intervals.get(f"test/{name}")
+        if value is not None:
+            range_told = f"  [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+            rows[f"test {name.replace('_', ' ').replace('auroc', 'AUROC')}"] = f"{value:.3f}{range_told}"
+    return rows
+
+
+def _unseen(task: Task, trained_NL: np.ndarray, classes: int) -> list[int]:
+    if trained_NL.shape[1] > 1:
+        return [int(k) for k in np.flatnonzero(trained_NL.sum(axis=0) == 0)]
+    return sorted(set(range(classes)) - set(trained_NL[:, 0].tolist()))
+
+
+def _put(file: Any, content: bytes) -> None:
+    file.write(content)

@@ -1,0 +1,192 @@
+"""Stages finetune and baseline: encoder and classifier trained on the labels of a budget. One code path."""
+
+from __future__ import annotations
+
+import statistics
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from torch import nn
+
+from simclr_med import build
+from simclr_med.augment.sequence import OneView, to_float
+from simclr_med.data.datamodule import Images
+from simclr_med.data.source import Source
+from simclr_med.errors import RunError
+from simclr_med.evaluation.answers import scored
+from simclr_med.learning.classifier import METRICS, Classifier, balanced_weights
+from simclr_med.learning.devices import device
+from simclr_med.learning.loggers import close
+from simclr_med.learning.progress import ProgressLine
+from simclr_med.learning.recording import MetricsFile, rows
+from simclr_med.learning.saving import Checkpoints, resumable
+from simclr_med.learning.trainers import trainer
+from simclr_med.models.checkpoints import load_checkpoint
+from simclr_med.models.encoder_files import save_encoder, weights_hash
+from simclr_med.models.head_files import load_projection, save_head
+from simclr_med.models.heads import classifier_on, linear_head
+from simclr_med.models.normalization import synced
+from simclr_med.models.optimizers import layerwise
+from simclr_med.reporting.figures import training_curves
+from simclr_med.reporting.terminal import summary
+from simclr_med.runs import Run
+from simclr_med.stages import assembly
+from simclr_med.stages.scoring import on_test, task_of, told
+
+PANELS = (
+    ("cross-entropy", ("train/loss", "val/loss")),
+    ("on validation", ("val/auroc", "val/accuracy", "val/balanced_accuracy")),
+    ("gradient norm", ("train/gradient_norm",)),
+)
+PROTOCOL = "encoder and classifier trained together; the epoch that validation likes best is kept"
+
+
+def supervised(run: Run, source: Source) -> None:
+    """Train, keep the best epoch on validation, score it once on test. Goes on from what an earlier attempt saved."""
+    cfg = run.cfg
+    if cfg.trainer.threads is not None:
+        torch.set_num_threads(cfg.trainer.threads)
+    task_of(source, cfg.stage.name)
+    data = assembly.images(run, source)
+    for note in data.notes:
+        print(note, flush=True)
+    module = learner(run, data)
+    loggers = assembly.loggers(run)
+    watched, higher = f"val/{cfg.stage.select_by}", cfg.stage.select_by != "loss"
+    patience = cfg.stage.epochs if cfg.stage.patience is None else cfg.stage.patience
+    stopper = EarlyStopping(
+        watched, patience=patience, mode="max" if higher else "min", check_on_train_epoch_end=True, check_finite=False
+    )
+    saved = resumable(run.checkpoints)
+    stopped = saved is not None and _has_stopped(saved[1])
+    fitter = trainer(
+        cfg.trainer,
+        assembly.strategy(run),
+        run.folder,
+        saved[1]["epoch"] + 1 if saved is not None and stopped else cfg.stage.epochs,
+        data.steps_per_epoch,
+        1,
+        callbacks=(
+            MetricsFile(run.folder / "metrics.csv", METRICS),
+            stopper,
+            Checkpoints(run.checkpoints, cfg.stage.checkpoint_every_s, assembly.surroundings(run), watched, higher),
+            ProgressLine(data.batch_size),
+        ),
+        loggers=loggers,
+    )
+    if saved is not None:
+        print(f"Going on after epoch {saved[1]['epoch'] + 1} of {cfg.stage.epochs}: {run.folder}", flush=True)
+    done = False
+    try:
+        fitter.fit(module, datamodule=data, ckpt_path=saved and saved[0], weights_only=True)
+        final = _conclude(run, source, data, module)
+        for logger in loggers:
+            logger.log_metrics({name: value for name, value in final.items() if name.startswith("test/")})
+        done = True
+    finally:
+        close(loggers, failed=not done)
+
+
+def learner(run: Run, data: Images) -> Classifier:
+    """The classifier as the run's config says, at its first step."""
+    cfg, classes = run.cfg, len(data.source.classes)
+    encoder, origin = assembly.encoder_at_start(run)
+    print(f"Starting from {origin}", flush=True)
+    with assembly.drawn_from(cfg.seed, assembly.HEAD):
+        head = _head(run, encoder.features, classes)
+    if cfg.trainer.devices > 1:
+        synced(encoder), synced(head)
+    task = task_of(data.source, cfg.stage.name)
+    labels_NL = data.train.labels[data.indices] if data.train.labels is not None else None
+    if labels_NL is None or data.val.labels is None:
+        raise RunError(f"dataset={data.source.name}: must have labels in train and val for stage={cfg.stage.name}.")
+    steps = data.steps_per_epoch
+    return Classifier(
+        encoder,
+        head,
+        OneView(build.built(cfg.augmentation)),
+        to_float,
+        task,
+        optimizer=partial(layerwise, partial(assembly.optimizer, cfg.optimizer), decay=cfg.stage.layer_decay),
+        schedule=partial(build.built, cfg.schedule, total_steps=steps * cfg.stage.epochs, steps_per_epoch=steps),
+        class_weight_K=balanced_weights(task, labels_NL, classes) if cfg.stage.class_weights == "balanced" else None,
+        validation=data,
+    )
+
+
+def _head(run: Run, features: int, classes: int) -> nn.Module:
+    if run.cfg.stage.projection_layers == 0:
+        return linear_head(features, classes)
+    if run.origin.run is None:
+        raise RunError(
+            f"stage.projection_layers=1: must start from a pretraining run (init=pretrained), whose projection head it "
+            f"takes; init={run.cfg.init.name} has none. Set stage.projection_layers=0."
+        )
+    try:
+        return classifier_on(load_projection(run.origin.run / "projection_head.safetensors"), features, classes)
+    except ValueError as error:
+        raise RunError(f"stage.projection_layers=1: {error}. Set stage.projection_layers=0.") from error
+
+
+def _has_stopped(checkpoint: dict[str, Any]) -> bool:
+    """Whether patience had ended the run when this state was saved."""
+    states = checkpoint.get("callbacks", {})
+    return any(name.startswith("EarlyStopping") and state["stopped_epoch"] > 0 for name, state in states.items())
+
+
+def _conclude(run: Run, source: Source, data: Images, module: Classifier) -> dict[str, float]:
+    """From trained weights to a finished run; everything here can be done again after a kill."""
+    cfg, task = run.cfg, task_of(source, run.cfg.stage.name)
+    table = rows(run.folder / "metrics.csv")
+    best, epoch = _best_weights(run, module, table)
+    state = module.encoder.state_dict()
+    save_encoder(run.folder / "encoder.safetensors", module.encoder, {"config_hash": run.config_hash})
+    save_head(run.folder / "head.safetensors", module.head, source.classes, task)
+    where = device(cfg.trainer.accelerator)
+    module.to(where)
+    labels: Any = data.train.labels
+    result = on_test(
+        source,
+        labels[data.indices],
+        lambda: scored(module.encoder, module.head, task, source.split("test").images, to_float, where),
+        run.folder,
+        cfg.stage.resamples,
+        data.notes,
+    ).with_metrics({**best, "train/images": len(data.indices), "train/best_epoch": epoch, "train/epochs": len(table)})
+    picture = _picture(run.folder)
+    rates = [float(row["train/images_per_s"]) for row in table]
+    timing = {"wall_s": float(table[-1]["wall_s"]), "images_per_s": round(statistics.median(rates), 1)}
+    facts = {**assembly.provenance(run), "protocol": PROTOCOL, "encoder_hash": weights_hash(state)}
+    run.finish(result.metrics, timing, facts, result.intervals, result.tables)
+    rows_told = told(result) | {
+        "best epoch": f"{epoch} of {len(table)}",
+        "time": f"{timing['wall_s']:.0f} s, {timing['images_per_s']:.0f} images/s",
+    }
+    summary(f"{cfg.stage.name.capitalize()} on {cfg.dataset.name}", rows_told, run.folder, [picture])
+    return result.metrics
+
+
+def _best_weights(run: Run, module: Classifier, table: list[dict[str, str]]) -> tuple[dict[str, float], int]:
+    """Put the best epoch's weights into the module; its validation scores and its number, from 1."""
+    path = run.checkpoints / "best.ckpt"
+    epoch = len(table)
+    if path.exists():
+        content = load_checkpoint(path)
+        module.load_state_dict(content["state_dict"], strict=True)
+        epoch = int(content["epoch"]) + 1
+    else:
+        print(f"val/{run.cfg.stage.select_by} is not defined on this validation split: the last epoch is kept.")
+    row = table[epoch - 1]
+    names = ("val/loss", "val/accuracy", "val/auroc")
+    return {name: float(row[name]) for name in names if row[name] and not np.isnan(float(row[name]))}, epoch
+
+
+def _picture(folder: Path) -> Path:
+    (folder / "figures").mkdir(exist_ok=True)
+    target = folder / "figures" / "training.png"
+    training_curves(folder / "metrics.csv", target, PANELS)
+    return target

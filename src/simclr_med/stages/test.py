@@ -1,0 +1,53 @@
+"""Stage test: a saved classifier on a test split, its own or that of another data set with the same classes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from simclr_med.augment.sequence import to_float
+from simclr_med.data.source import Source
+from simclr_med.evaluation.answers import scored
+from simclr_med.learning.devices import device
+from simclr_med.learning.loggers import close
+from simclr_med.reporting.terminal import summary
+from simclr_med.runs import Run
+from simclr_med.stages.assembly import loggers, provenance
+from simclr_med.stages.saved_model import check_classes, saved_model
+from simclr_med.stages.scoring import on_test, task_of, told
+
+
+def test(run: Run, source: Source) -> None:
+    """Score the model on the test split and record what `stages.scoring` does."""
+    cfg, began = run.cfg, time.monotonic()
+    if cfg.trainer.threads is not None:
+        torch.set_num_threads(cfg.trainer.threads)
+    folder: Any = run.origin.run
+    model = saved_model(Path(folder))
+    task = task_of(source, "test")
+    notes = check_classes(model, source.classes, source.name)
+    where = device(cfg.trainer.accelerator)
+    encoder, head = model.encoder.to(where), model.head.module.to(where)
+    logs = loggers(run)
+    done = False
+    try:
+        result = on_test(
+            source,
+            None,
+            lambda: scored(encoder, head, task, source.split("test").images, to_float, where),
+            run.folder,
+            cfg.stage.resamples,
+            notes,
+        )
+        for log in logs:
+            log.log_metrics(result.metrics)
+        wall_s = round(time.monotonic() - began, 3)
+        facts = {**provenance(run), "model": {"stage": model.stage, "dataset": model.dataset}}
+        run.finish(result.metrics, {"wall_s": wall_s}, facts, result.intervals, result.tables)
+        done = True
+    finally:
+        close(logs, failed=not done)
+    summary(f"{model.stage.capitalize()} of {model.dataset} on {source.name}", told(result), run.folder, [])

@@ -1,0 +1,172 @@
+"""The Weights & Biases run that a real command leaves reads back whole: config, names, history, how it ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import wandb_log
+import yaml
+
+from simclr_med.learning.recording import rows
+
+pytestmark = pytest.mark.process
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+SMALL = ("stage=pretrain", "encoder=tiny", "stage.batch_size=16", "trainer=cpu", "trainer.threads=1")
+OURS = ("Pretrained on", "Run: ", "Picture: ", "W&B: ", "Going on ", "┌", "│", "└")
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A home, a folder for temporary files and no credentials: what the command leaves outside its run is seen."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name, place in (("HOME", "home"), ("TMPDIR", "tmp")):
+        (tmp_path / place).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / place))
+
+
+def only_log(folder: Path) -> wandb_log.Logged:
+    (path,) = folder.glob("wandb/*run-*/*.wandb")
+    return wandb_log.read(path)
+
+
+def recorded(folder: Path) -> dict[str, list[float]]:
+    """The columns of metrics.csv that are metrics, without the empty cells."""
+    table = rows(folder / "metrics.csv")
+    names = [name for name in table[0] if name not in ("epoch", "step", "wall_s")]
+    return {name: [float(row[name]) for row in table if row[name]] for name in names}
+
+
+def same_history(folder: Path, log: wandb_log.Logged) -> None:
+    for name, values in recorded(folder).items():
+        assert log.column(name) == pytest.approx(values, rel=1e-6), name  # Lightning hands float32 on
+    assert log.column("_step") == log.column("epoch") == list(range(len(rows(folder / "metrics.csv"))))
+
+
+def test_two_jobs_of_a_multirun_are_two_runs_that_hold_everything(
+    command: Command, cells: Path, tmp_path: Path
+) -> None:
+    more = ("dataset=npz", f"dataset.path={cells}", "seed=0,1", "stage.epochs=3", "stage.monitor_every=2")
+    done = command("-m", *SMALL, *more)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert [line for line in done.stdout.splitlines() if not line.startswith(OURS)] == []
+    folders = sorted(tmp_path.glob("runs/pretrain/cells/*"))
+    logs = [only_log(folder) for folder in folders]
+    assert len({log.run.run_id for log in logs}) == 2
+    for seed, (folder, log) in enumerate(zip(folders, logs, strict=True)):
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        assert {name: log.config[name] for name in config} == config
+        around = log.config["environment"]
+        assert (around["device"], around["threads"], around["processes"]) == ("cpu", 1, 1)
+        assert {"python", "torch", "lightning", "simclr-med"} <= set(around["versions"])
+        assert log.config["config_hash"].startswith(folder.name[-10:])
+        assert log.run.display_name == f"pretrain-cells-{folder.name[-10:]}"
+        assert (log.run.project, log.run.run_group, log.run.job_type) == ("simclr-med", "pretrain-cells", "pretrain")
+        assert list(log.run.tags) == ["cells", "novel", "tiny", "full", f"seed{seed}"]
+        assert log.exit_code == 0
+        same_history(folder, log)
+        assert [row["_step"] for row in log.history if "val/knn_accuracy" in row] == [1, 2]
+        place = next(folder.glob("wandb/offline-run-*"))
+        assert f"W&B:      offline; upload it with: wandb sync {place}" in done.stdout.splitlines()
+    # All of it inside the runs (and the data set's own hash in the cache that the tests name).
+    outside = [path for name in ("home", "tmp", "work") for path in (tmp_path / name).rglob("*") if path.is_file()]
+    assert [path for path in outside if "wandb" in str(path)] == []
+
+
+def test_a_run_killed_twice_is_one_run(cells: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    line = [
+        *(sys.executable, "-m", "simclr_med.main", *SMALL, "dataset=npz", f"dataset.path={cells}"),
+        *(f"paths.runs={runs}", "stage.epochs=40", "stage.checkpoint_every_s=0", "stage.monitor_every=20"),
+    ]
+    for epochs in (3, 6):
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            table = next(iter(runs.glob("pretrain/*/*/metrics.csv")), None)
+            if table and len(rows(table)) >= epochs:
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    (folder,) = runs.glob("pretrain/*/*")
+    assert len(list(folder.glob("wandb/offline-run-*"))) == 2
+    identity = (folder / "wandb" / "run_id").read_text().strip()
+    done = subprocess.run(line, check=True, capture_output=True, text=True)
+    assert "Going on after epoch" in done.stdout
+    log = only_log(folder)
+    assert (log.run.run_id, log.exit_code) == (identity, 0)
+    same_history(folder, log)
+    assert len(log.history) == 40
+    (place,) = folder.glob("wandb/offline-run-*")
+    assert done.stdout.splitlines()[-1] == f"W&B:      offline; upload it with: wandb sync {place}"
+
+
+def test_a_failed_job_is_a_failed_run_and_the_next_one_has_its_own(
+    command: Command, cells: Path, tmp_path: Path
+) -> None:
+    more = ("dataset=npz", f"dataset.path={cells}", "stage.epochs=2", "stage.collapse.gradient_norm=1e9", "seed=0,1")
+    done = command("-m", *SMALL, *more)
+    assert done.returncode == 1
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == 2 * ["Collapse in epoch 1"]
+    logs = [only_log(folder) for folder in tmp_path.glob("runs/pretrain/cells/*")]
+    assert [log.exit_code for log in logs] == [1, 1]
+    assert [log.column("_step") for log in logs] == [[0], [0]]  # the epoch that shows why
+    assert len({log.run.run_id for log in logs}) == 2
+
+
+def test_a_stopped_run_is_a_failed_run_and_a_silent_server_is_left_alone(cells: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        environment = {**os.environ, "WANDB_API_KEY": 40 * "a", "WANDB_BASE_URL": address}
+        runs = tmp_path / "runs"
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "simclr_med.main", *SMALL, "dataset=npz", f"dataset.path={cells}"),
+                *(f"paths.runs={runs}", "stage.epochs=5000", "stage.monitor_every=5000"),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            table = next(iter(runs.glob("pretrain/*/*/metrics.csv")), None)
+            if table and len(rows(table)) >= 2:
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        told, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert told.splitlines()[0] == f"W&B:      logging offline: {address} did not answer within 5 s."
+    (folder,) = runs.glob("pretrain/*/*")
+    log = only_log(folder)
+    assert log.exit_code == 1
+    same_history(folder, log)
+
+
+def test_tensorboard_has_the_names_and_the_values_of_the_table(command: Command, cells: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    more = ("dataset=npz", f"dataset.path={cells}", "stage.epochs=3", "stage.monitor_every=2", "logger=tensorboard")
+    done = command(*SMALL, *more)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    (folder,) = tmp_path.glob("runs/pretrain/cells/*")
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    expected = recorded(folder)
+    assert set(events.Tags()["scalars"]) == {"epoch", *expected}
+    for name, values in expected.items():
+        assert [event.value for event in events.Scalars(name)] == pytest.approx(values, rel=1e-6), name
+    assert not (folder / "wandb").exists()
