@@ -29,12 +29,13 @@ import parts
 import pretrain
 import scaling
 from images import write_data
-from machine import header
+from machine import Others, header
 from processes import watched
 from rich.console import Console
 from rich.table import Table
 
 Given = argparse.Namespace
+QUIET_CORES = 0.1  # that other programs may keep busy before the figures are in doubt
 BOUNDS = "ResNet-18, stock stem, 28 px, batch 256, augmentation=novel, 2 cores"
 
 
@@ -127,6 +128,9 @@ def summary(report: dict[str, Any]) -> Table:
     made = Table("figure", "found", "bound", "kept", title=f"Bounds, which are for {BOUNDS}")
     for name, value, bound, kept in verdicts(report):
         made.add_row(name, f"{value:.1f}", bound, "yes" if kept else "NO")
+    most = max((cores for cores in report.get("others", {}).values() if cores is not None), default=0.0)
+    if most > QUIET_CORES:
+        made.caption = f"Other programs kept up to {most:.2f} cores busy meanwhile: measure again on a quiet machine."
     return made
 
 
@@ -156,15 +160,17 @@ def arguments(words: Sequence[str] | None = None) -> Given:
 def main() -> None:
     given, console, began = arguments(), Console(), time.monotonic()
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(given).items()}
-    report: dict[str, Any] = header(console) | {"settings": settings, "seconds": {}}
+    report: dict[str, Any] = header(console) | {"settings": settings, "seconds": {}, "others": {}}
     told = f"{given.encoder}, batch {given.batch_size}, {given.repeats} rounds against peers, {given.rounds} elsewhere"
     console.print(told, highlight=False)
     for name in given.only:
-        started = time.monotonic()
+        started, others = time.monotonic(), Others()
         with tempfile.TemporaryDirectory() as folder:
             report[name] = PARTS[name](given, Path(folder), console)
         report["seconds"][name] = round(time.monotonic() - started, 1)
-        console.print(f"{name}: {report['seconds'][name]:.0f} s\n", highlight=False)
+        cores = report["others"][name] = others.cores()
+        told = "" if cores is None else f", {cores:.2f} cores busy with other programs"
+        console.print(f"{name}: {report['seconds'][name]:.0f} s{told}\n", highlight=False)
         if given.json is not None:
             given.json.write_text(json.dumps(report, indent=2), encoding="utf-8")
     if verdicts(report):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from rich.console import Console
 
 PACKAGES = ("simclr-med", "torch", "torchvision", "lightning", "lightly", "wandb", "numpy", "pillow", "pillow-simd")
+STAT = Path("/proc/stat")
 
 
 def machine() -> dict[str, str | float]:
@@ -37,6 +39,33 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "absent"
     return found
+
+
+class Others:
+    """How many cores other programs keep busy, on average since this was made."""
+
+    def __init__(self) -> None:
+        self._began, self._busy, self._own = time.monotonic(), _busy_s(), _own_s()
+
+    def cores(self) -> float | None:
+        """Below about 0.1 the machine is quiet; None where the system does not tell (no /proc/stat)."""
+        busy, elapsed = _busy_s(), time.monotonic() - self._began
+        if busy is None or self._busy is None:
+            return None
+        return max(0.0, (busy - self._busy - (_own_s() - self._own)) / elapsed)
+
+
+def _busy_s() -> float | None:
+    """CPU seconds that the whole machine has worked."""
+    if not STAT.exists():
+        return None
+    user, nice, system, _, _, irq, soft_irq = map(int, STAT.read_text(encoding="utf-8").split(maxsplit=8)[1:8])
+    return (user + nice + system + irq + soft_irq) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_s() -> float:
+    """CPU seconds of this process and of all that it has started and seen the end of."""
+    return sum(os.times()[:4])
 
 
 def header(console: Console) -> dict[str, dict[str, str | float]]:

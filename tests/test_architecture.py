@@ -23,8 +23,9 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "intervals": ({"metrics", "types"}, {"numpy", "scipy"}),
     "config": (LEAVES | {"config"}, {"omegaconf", "hydra", "yaml"}),
     "locks": (set(), {"filelock"}),
+    "stopping": (set(), set()),
     "naming": (set(), {"omegaconf"}),
-    "runs": (LEAVES | {"locks", "naming"}, {"omegaconf", "hydra", "yaml"}),
+    "runs": (LEAVES | {"locks", "naming", "stopping"}, {"omegaconf", "hydra", "yaml"}),
     "origins": (LEAVES | {"naming", "runs"}, {"omegaconf"}),
     "build": (LEAVES | {"config"}, {"hydra", "omegaconf"}),
     "data": (

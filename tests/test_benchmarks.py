@@ -218,9 +218,9 @@ def test_shares_leave_out_the_first_and_the_last_epoch(bench):
 
 
 def test_overheads_are_of_epochs_and_of_all(bench):
-    found = bench.overhead.overheads({"stage": [1.1, 1.02, 3.0], "bare": [1.0, 1.0, 2.0]})
-    assert found["epoch"] == pytest.approx({"min": 2.0, "median": 6.0, "max": 10.0})
-    assert found["all"]["median"] == pytest.approx(28.0)
+    found = bench.overhead.overheads({"stage": [1.1, 1.02, 9.0, 1.05, 3.0], "bare": [1.0, 1.0, 10.0, 1.0, 1.0]})
+    assert found["epoch"] == pytest.approx({"min": -10.0, "median": 3.5, "max": 10.0})
+    assert found["all"]["median"] == pytest.approx(100 * ((4 * 1.075 + 3.0) / 5 - 1))  # the slow moment does not count
 
 
 def test_import_times_are_summed_by_package(bench):
@@ -250,6 +250,21 @@ def test_bounds_are_judged_as_measured(bench):
     }
     assert [kept for _, _, _, kept in bench.verdicts(report)] == [False, True, False]
     assert bench.verdicts({}) == []
+
+
+def test_figures_of_a_busy_machine_are_in_doubt(bench, monkeypatch, tmp_path):
+    stat = tmp_path / "stat"
+    monkeypatch.setattr(sys.modules["machine"], "STAT", stat)
+    monkeypatch.setattr(sys.modules["machine"], "_own_s", lambda: 5.0)
+    tick = os.sysconf("SC_CLK_TCK")
+    assert bench.Others().cores() is None
+    stat.write_text("cpu  0 0 0 900 900 0 0 0 0 0\ncpu0 0\n")
+    others = bench.Others()
+    stat.write_text(f"cpu  {10**6 * tick} 0 0 900 900 0 0 0 0 0\ncpu0 0\n")
+    assert others.cores() > 1
+    report = {"overhead": {"percent": {"all": {"median": 1.0}}}, "others": {"overhead": 0.3, "sizes": None}}
+    assert "0.30 cores busy" in bench.summary(report).caption
+    assert bench.summary(report | {"others": {"overhead": 0.05}}).caption is None
 
 
 def test_sweeps_compose(bench, composed, tmp_path):

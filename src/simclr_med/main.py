@@ -125,7 +125,7 @@ def _run(cfg: DictConfig) -> None:
         except (KeyboardInterrupt, SystemExit) as stop:
             # Lightning makes a SystemExit(1) of SIGINT and one without a code of SIGTERM. Either ends a sweep as well.
             print(f"Stopped by a signal. The same command goes on from what is saved: {run.folder}", file=sys.stderr)
-            sys.exit(143 if isinstance(stop, SystemExit) and stop.code is None else 130)
+            sys.exit(143 if isinstance(stop, SystemExit) and stop.code in (None, 143) else 130)
         except UserError as error:
             run.fail(error)
             raise

@@ -21,6 +21,7 @@ from simclr_med.files import clear_half_written, write_json, write_text
 from simclr_med.locks import locked
 from simclr_med.naming import NAMED, Origin, folder_of, identity
 from simclr_med.naming import PROTOCOL_VERSION as PROTOCOL_VERSION
+from simclr_med.stopping import stoppable
 
 SCHEMA_VERSION = 1
 
@@ -158,6 +159,7 @@ def opened(cfg: DictConfig, data_hash: str, origin: Origin) -> Iterator[Run]:
         yield Run(folder, config_hash, "finished", cfg, data_hash, origin)
         return
     with ExitStack() as held:
+        held.enter_context(stoppable())
         try:
             held.enter_context(locked(Path(cfg.paths.runs).absolute() / ".locks" / f"{config_hash}.lock", folder))
             state = state_of(folder, config_hash)

@@ -32,6 +32,8 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "settings"))
     monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "5")
+    monkeypatch.setenv("WANDB_FINISH_TIMEOUT_RAISES", "true")
     wandb.teardown()
     yield
     wandb.teardown()
@@ -143,7 +145,7 @@ def only_log(folder: Path) -> wandb_log.Logged:
 
 
 def attempt(folder: Path) -> WandbHistory:
-    return wandb_logger(folder, "pretrain-x-0123", "pretrain-x", "pretrain", ["x", "seed0"], "p", 5)
+    return wandb_logger(folder, "pretrain-x-0123", "pretrain-x", "pretrain", ["x", "seed0"], "p", 5, 5)
 
 
 def test_an_offline_run_that_goes_on_is_one_run_with_each_epoch_once(
@@ -201,6 +203,22 @@ def test_a_job_that_nothing_closed_has_failed(tmp_path: Path) -> None:
     logs = [only_log(place) for place in places]
     assert [log.exit_code for log in logs] == [1, 0]
     assert logs[0].run.run_id != logs[1].run.run_id
+
+
+def test_what_a_lost_server_did_not_take_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger, finish = attempt(tmp_path), wandb.finish
+
+    def cut_short(exit_code: int) -> None:
+        finish(exit_code=exit_code)
+        raise TimeoutError
+
+    monkeypatch.setattr(wandb, "finish", cut_short)
+    close([logger], failed=False)
+    (place,) = tmp_path.glob("wandb/*run-*")
+    told = capsys.readouterr().out
+    assert f"W&B:      not all could be uploaded; upload the rest with: wandb sync --include-online {place}\n" in told
 
 
 class Online:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Optional, get_args
 
 from omegaconf import MISSING
 
 from simclr_med.config.bounds import bounded, one_of
+from simclr_med.types import Task
 
 # OmegaConf reads these annotations at run time and knows no `int | None` on Python 3.10.
 # ruff: noqa: UP045
@@ -29,7 +30,7 @@ class Npz:
     _target_: str = MISSING
     name: str = MISSING
     path: str = MISSING
-    task: Optional[str] = MISSING
+    task: Optional[str] = one_of(*get_args(Task))
     class_names: Optional[list[str]] = MISSING
     mirror_p: float = bounded(0, 1)
 

@@ -37,6 +37,8 @@ class CollapseGuard(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = cast(Recorded, pl_module).epoch_metrics
+        if not math.isfinite(metrics.get("val/loss", 0.0)):
+            raise collapsed(trainer.current_epoch, f"the loss on validation is {metrics['val/loss']}")
         rank = metrics["train/effective_rank"]
         spread = metrics["train/feature_std"] * math.sqrt(self.width)
         if not rank > self.effective_rank:

@@ -10,6 +10,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 import simclr_med
+from simclr_med.errors import RunError
 
 
 def precision(requested: str, accelerator: str) -> str:
@@ -21,11 +22,17 @@ def precision(requested: str, accelerator: str) -> str:
 
 
 def device(accelerator: str) -> torch.device:
-    """The device that Lightning's flag leads to on this machine; of several GPUs, the first."""
+    """The device that Lightning's flag leads to on this machine; of several GPUs, the first.
+
+    Raises:
+        RunError: it is not there.
+    """
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return torch.device("cuda")
     if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
         return torch.device("mps")
+    if accelerator not in ("auto", "cpu"):
+        raise RunError(f"trainer.accelerator={accelerator}: must be there; torch finds none. Use trainer=auto or cpu.")
     return torch.device("cpu")
 
 

@@ -19,7 +19,14 @@ from simclr_med.learning.reachable import wandb_mode
 
 
 def wandb_logger(
-    folder: Path, name: str, group: str, job_type: str, tags: list[str], project: str, timeout_s: float
+    folder: Path,
+    name: str,
+    group: str,
+    job_type: str,
+    tags: list[str],
+    project: str,
+    timeout_s: float,
+    upload_s: float,
 ) -> WandbHistory:
     """One Weights & Biases run for one run folder; the same one again when a killed run goes on.
 
@@ -29,6 +36,7 @@ def wandb_logger(
         group, job_type, tags: as the dashboards sort them.
         project: of Weights & Biases.
         timeout_s: seconds that the server has to answer before the run is logged offline.
+        upload_s: seconds that the end of an online run waits for what is not uploaded yet.
 
     Raises:
         ConfigError: WANDB_MODE is no mode.
@@ -37,9 +45,14 @@ def wandb_logger(
         wandb.finish(exit_code=1)
     place = folder / "wandb"
     place.mkdir(exist_ok=True)
-    # Its own log would go to the home directory; and a training process of several is told no settings.
-    os.environ.setdefault("WANDB_CACHE_DIR", str(place / "cache"))
-    os.environ.setdefault("WANDB_SILENT", "true")
+    # The environment, since training processes started from this one are told no settings.
+    for setting, value in (
+        ("CACHE_DIR", str(place / "cache")),  # its own log would go to the home directory
+        ("SILENT", "true"),
+        ("FINISH_TIMEOUT", str(upload_s)),  # for ever, by itself
+        ("FINISH_TIMEOUT_RAISES", "true"),
+    ):
+        os.environ.setdefault(f"WANDB_{setting}", value)
     mode = wandb_mode(timeout_s)
     identity, known = _run_id(place / "run_id", name)
     options: dict[str, Any] = {
@@ -93,7 +106,16 @@ def _close_wandb(logger: WandbHistory, failed: bool) -> None:
     run = logger.experiment
     logger.catch_up()
     offline, folder = run.offline, Path(run.dir).parent
-    wandb.finish(exit_code=int(failed))
+    try:
+        wandb.finish(exit_code=int(failed))
+    except TimeoutError:
+        print(
+            f"W&B:      not all could be uploaded; upload the rest with: wandb sync --include-online {folder}",
+            flush=True,
+        )
+    except OSError as error:  # the run itself is recorded; its log must not take it down
+        print(f"W&B:      its log could not be written ({error.strerror}): {folder}", flush=True)
+        return
     if not offline:
         return
     # What earlier attempts left, each under the same id, is in this one's history.

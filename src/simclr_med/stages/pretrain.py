@@ -66,7 +66,10 @@ def pretrain(run: Run, source: Source) -> None:
         torch.set_num_threads(cfg.trainer.threads)
     data = images(run, source)
     if data.all_alike():
-        raise DataError(f"dataset={cfg.dataset.name}: must hold images that differ; all training images are the same.")
+        raise DataError(
+            f"dataset={cfg.dataset.name}: must hold images that differ; all training images are the same. "
+            "Look at the data, or use another set."
+        )
     for note in data.notes:
         print(note, flush=True)
     if cfg.stage.accumulate > 1:
