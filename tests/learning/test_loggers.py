@@ -179,6 +179,14 @@ def test_an_offline_run_that_goes_on_is_one_run_with_each_epoch_once(
     assert [row["_step"] for row in logged.history if "val/loss" in row] == [1, 3]
 
 
+def test_a_folder_with_spaces_is_quoted_for_the_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "my runs"
+    folder.mkdir()
+    close([attempt(folder)], failed=False)
+    (place,) = folder.glob("wandb/*run-*")
+    assert capsys.readouterr().out.endswith(f" wandb sync '{place}'\n")
+
+
 def test_a_run_whose_epochs_were_all_done_is_logged_all_the_same(tmp_path: Path) -> None:
     table(tmp_path, 4)
     close([attempt(tmp_path)], failed=False)
@@ -218,7 +226,7 @@ def test_what_a_lost_server_did_not_take_is_told(
     close([logger], failed=False)
     (place,) = tmp_path.glob("wandb/*run-*")
     told = capsys.readouterr().out
-    assert f"W&B:      not all could be uploaded; upload the rest with: wandb sync --include-online {place}\n" in told
+    assert f"W&B:      not all is uploaded; the rest is by: wandb sync --include-online {place}\n" in told
 
 
 class Online:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -106,13 +107,11 @@ def _close_wandb(logger: WandbHistory, failed: bool) -> None:
     run = logger.experiment
     logger.catch_up()
     offline, folder = run.offline, Path(run.dir).parent
+    path = shlex.quote(str(folder))
     try:
         wandb.finish(exit_code=int(failed))
     except TimeoutError:
-        print(
-            f"W&B:      not all could be uploaded; upload the rest with: wandb sync --include-online {folder}",
-            flush=True,
-        )
+        print(f"W&B:      not all is uploaded; the rest is by: wandb sync --include-online {path}", flush=True)
     except OSError as error:  # the run itself is recorded; its log must not take it down
         print(f"W&B:      its log could not be written ({error.strerror}): {folder}", flush=True)
         return
@@ -122,7 +121,7 @@ def _close_wandb(logger: WandbHistory, failed: bool) -> None:
     for other in folder.parent.glob(f"offline-run-*-{run.id}"):
         if other != folder:
             shutil.rmtree(other)
-    print(f"W&B:      offline; upload it with: wandb sync {folder}", flush=True)
+    print(f"W&B:      offline; upload it with: wandb sync {path}", flush=True)
 
 
 def _run_id(path: Path, name: str) -> tuple[str, bool]:
