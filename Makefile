@@ -37,7 +37,7 @@ format: $(READY)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)  ## Every speed figure in one run, against peers and in parts (about 12 minutes on two cores)
+bench: $(READY)  ## Every speed figure in one run, against peers and in parts (about 13 minutes on two cores)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/bench.py
 

@@ -1,4 +1,4 @@
-"""Every speed figure that we give, measured in one run on this machine (make bench; some 12 minutes on two cores).
+"""Every speed figure that we give, measured in one run on this machine (make bench; some 13 minutes on two cores).
 
     python benchmarks/bench.py [--only peers parts ...] [--json FILE]
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -44,7 +45,7 @@ def peers(given: Given, folder: Path, console: Console) -> dict[str, Any]:
     if len(here) < len(pretrain.PEERS):
         console.print("lightly is not installed (the extra bench): measured without it.")
     words = [f"--images={given.peer_images}", f"--batch-size={given.batch_size}", f"--repeats={given.repeats}"]
-    words += [f"--encoder={given.encoder}", "--epochs=3", "--peer-epochs=2", "--peers", *here]
+    words += [f"--encoder={given.encoder}", "--epochs=3", "--peer-epochs=3", "--peers", *here]
     settings = pretrain.arguments(words)
     rounds = pretrain.measure(settings, console.print)
     report = {"images": settings.images, "repeats": settings.repeats}
@@ -158,7 +159,8 @@ def arguments(words: Sequence[str] | None = None) -> Given:
 
 
 def main() -> None:
-    given, console, began = arguments(), Console(), time.monotonic()
+    given, began = arguments(), time.monotonic()
+    console = Console(width=None if sys.stdout.isatty() else 110)  # in a file the tables keep their lines whole
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(given).items()}
     report: dict[str, Any] = header(console) | {"settings": settings, "seconds": {}, "others": {}}
     told = f"{given.encoder}, batch {given.batch_size}, {given.repeats} rounds against peers, {given.rounds} elsewhere"

@@ -31,7 +31,9 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("line", commands())
 def test_command_composes(composed, line: str) -> None:
     words = [word for word in shlex.split(line)[1:] if word != "-m"]
-    choices = [[f"{word.split('=')[0]}={value}" for value in word.split("=", 1)[1].split(",")] for word in words]
+    # A comma outside brackets separates the values of a sweep.
+    parts = [(word.split("=", 1)[0], re.split(r",(?![^\[]*\])", word.split("=", 1)[1])) for word in words]
+    choices = [[f"{key}={value}" for value in values] for key, values in parts]
     for overrides in itertools.product(*choices):
         assert problems(composed(*overrides)) == []
 

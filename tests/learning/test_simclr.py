@@ -51,7 +51,7 @@ def test_a_run_leaves_every_file_and_repeats_exactly(composed, tmp_path, cells, 
     left = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file()}
     assert left == {
         *("config.yaml", "result.json", "metrics.csv", "encoder.safetensors", "checkpoints/best.ckpt"),
-        *("figures/training.png", "figures/views.png"),
+        *("figures/training.png", "figures/views.png", "projection_head.safetensors"),
     }
     table = rows(run.folder / "metrics.csv")
     assert [row["epoch"] for row in table] == ["0", "1"]

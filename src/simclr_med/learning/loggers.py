@@ -70,7 +70,7 @@ def wandb_logger(
     except (wandb.errors.Error, OSError) as error:
         if mode != "online":
             raise
-        print(f"W&B:      logging offline: {str(error).splitlines()[0]}", flush=True)
+        print(f"W&B:      logging offline: {(str(error) or type(error).__name__).splitlines()[0]}", flush=True)
         run = wandb.init(mode="offline", **options)
     run.define_metric("epoch")
     run.define_metric("*", step_metric="epoch")
