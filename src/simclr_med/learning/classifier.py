@@ -119,7 +119,7 @@ class Classifier(LightningModule):
         told = torch.stack((torch.stack(self._losses).mean().to(self._gradient_norm.dtype), self._gradient_norm))
         told = self.trainer.strategy.reduce(told, reduce_op="mean")
         self.epoch_metrics = {
-            **dict(zip(METRICS, told.tolist(), strict=False)),
+            **dict(zip(METRICS[:2], told.tolist(), strict=True)),
             "train/learning_rate": max(group["lr"] for group in self.trainer.optimizers[0].param_groups),
             "train/images_per_s": self._images / (time.monotonic() - self._began),
             **self.look(),
