@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from simclr_med.models.heads import linear_head, projection_head
+from simclr_med.models.heads import classifier_from, classifier_on, linear_head, projection_head
 
 
 def kinds(head: nn.Sequential) -> list[str]:
@@ -45,3 +45,51 @@ def test_linear_head() -> None:
     head = linear_head(64, 9)
     assert head(torch.zeros(2, 64)).shape == (2, 9)
     assert head.bias is not None
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_a_classifier_on_the_projection_heads_first_layer(layers: int, batch_norm: bool) -> None:
+    """SimCLRv2: the head's first layer, with its norm, a ReLU, and a new linear layer."""
+    torch.manual_seed(0)
+    projection = projection_head(8, 6, 4, layers=layers, batch_norm=batch_norm)
+    projection(torch.randn(16, 8))  # running statistics unlike a new one's
+    head = classifier_on(projection.state_dict(), 8, 3)
+    assert kinds(head) == ["Linear", *["BatchNorm1d"] * batch_norm, "ReLU", "Linear"]
+    features, count = torch.randn(5, 8), 2 + batch_norm
+    hidden = projection.eval()[:count](features)
+    torch.testing.assert_close(head.eval()[:count](features), hidden, atol=0, rtol=0)
+    assert head(features).shape == (5, 3)
+    before = projection[0].weight.detach().clone()
+    with torch.no_grad():
+        head[0].weight.zero_()
+    assert torch.equal(projection[0].weight, before), "a copy, not the same tensor"
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_no_classifier_without_a_hidden_layer_or_on_another_width(batch_norm: bool) -> None:
+    with pytest.raises(ValueError, match="2 layers or more on 8 features"):
+        classifier_on(projection_head(8, 6, 4, layers=1, batch_norm=batch_norm).state_dict(), 8, 3)
+    with pytest.raises(ValueError, match="2 layers or more on 9 features"):
+        classifier_on(projection_head(8, 6, 4, batch_norm=batch_norm).state_dict(), 9, 3)
+    with pytest.raises(ValueError, match="2 layers or more"):
+        classifier_on({}, 8, 3)
+
+
+def test_a_classifier_from_its_weights() -> None:
+    torch.manual_seed(0)
+    for head in (
+        linear_head(8, 3),
+        linear_head(8, 3).double(),
+        classifier_on(projection_head(8, 6, 4).state_dict(), 8, 3),
+        classifier_on(projection_head(8, 6, 4, batch_norm=True).state_dict(), 8, 3),
+    ):
+        again = classifier_from(head.state_dict())
+        features = torch.randn(5, 8, dtype=next(head.parameters()).dtype)
+        assert torch.equal(again.eval()(features), head.eval()(features))
+
+
+def test_no_classifier_from_other_weights() -> None:
+    for state in ({}, {"conv1.weight": torch.ones(1)}, projection_head(8, 6, 4, layers=3).state_dict()):
+        with pytest.raises(ValueError, match="must be a classifier's"):
+            classifier_from(state)

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from simclr_med.models.losses import contrastive_ranks, nt_xent, similarity_logits
+from simclr_med.models.losses import classification_loss, contrastive_ranks, nt_xent, similarity_logits
 
 from .processes import in_processes
 
@@ -164,3 +164,34 @@ def test_processes_together_are_one_process() -> None:
         torch.testing.assert_close(result["grad"], whole.grad, rtol=1e-11, atol=1e-13)
         assert torch.equal(result["ranks"], share(ranks, rank, world))
         assert result["alone"].tolist() == [24 // world] * 2
+
+
+@pytest.mark.parametrize("weights", [None, (0.5, 2.0, 0.0)])
+def test_cross_entropy_of_single_labels(weights: tuple[float, ...] | None) -> None:
+    """The mean of -log p of the right class, weighted by the right class's weight."""
+    logits, labels = projections(6, 3), torch.tensor([[0], [1], [1], [0], [1], [2]])
+    each = [-math.log(p[k]) for p, (k,) in zip(logits.softmax(dim=1).tolist(), labels.tolist(), strict=True)]
+    weight = [1.0 if weights is None else weights[k] for (k,) in labels.tolist()]
+    expected = sum(w * x for w, x in zip(weight, each, strict=True)) / sum(weight)
+    given = None if weights is None else torch.tensor(weights).double()
+    for task in ("multi-class", "ordinal-regression"):
+        assert float(classification_loss(task, logits, labels, given)) == pytest.approx(expected, rel=1e-12)
+    two = classification_loss("binary-class", logits[:, :2], labels.clamp(max=1), None)
+    assert float(two) == pytest.approx(float(nn_cross_entropy(logits[:, :2], labels.clamp(max=1))), rel=1e-12)
+
+
+def nn_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return -logits.log_softmax(dim=1).gather(1, labels).mean()
+
+
+@pytest.mark.parametrize("weights", [None, (0.5, 2.0, 1.0)])
+def test_cross_entropy_of_every_label_by_itself(weights: tuple[float, ...] | None) -> None:
+    """The mean over images and labels of -log of the right answer's probability, the positive ones weighted."""
+    logits, labels = projections(4, 3), torch.tensor([[0, 1, 1], [1, 1, 0], [0, 0, 0], [1, 0, 1]])
+    total = 0.0
+    for row, answers in zip(logits.sigmoid().tolist(), labels.tolist(), strict=True):
+        for k, (p, positive) in enumerate(zip(row, answers, strict=True)):
+            total -= (1.0 if weights is None else weights[k]) * math.log(p) if positive else math.log(1 - p)
+    given = None if weights is None else torch.tensor(weights).double()
+    found = classification_loss("multi-label, binary-class", logits, labels, given)
+    assert float(found) == pytest.approx(total / 12, rel=1e-12)

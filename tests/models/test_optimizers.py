@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from simclr_med.models.encoders import tiny
-from simclr_med.models.optimizers import Lars, adam, adamw, lars, sgd
+from simclr_med.models.encoders import resnet, tiny
+from simclr_med.models.heads import linear_head
+from simclr_med.models.optimizers import Lars, adam, adamw, lars, layerwise, sgd
 
 
 def network() -> nn.Sequential:
@@ -139,3 +141,63 @@ def test_frozen_parameters_are_left_out() -> None:
 def test_wrong_scaling_is_refused(rule, batch_size: int) -> None:
     with pytest.raises(ValueError, match="must be"):
         lars(network().named_parameters(), 0.3, 1e-6, 0.9, 0.001, rule, batch_size)
+
+
+MAKERS = {
+    "adamw": partial(adamw, lr=0.1, weight_decay=0.2, decay_norm_and_bias=False),
+    "adam": partial(adam, lr=0.1, weight_decay=0.2, decay_norm_and_bias=True),
+    "sgd": partial(sgd, lr=0.1, momentum=0.9, weight_decay=0.2, decay_norm_and_bias=False, nesterov=True),
+    "lars": partial(lars, lr=0.1, weight_decay=0.2, momentum=0.9, eta=0.001, lr_scaling="none", batch_size=1),
+}
+
+
+def classifier(encoder: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [*encoder.named_parameters(), *linear_head(64, 3).named_parameters(prefix="head")]
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=list(MAKERS))
+@pytest.mark.parametrize("encoder", [tiny, partial(resnet, 18), partial(resnet, 50)], ids=["tiny", "resnet18", "50"])
+def test_layerwise_rates_fall_from_the_head_to_the_stem(make, encoder) -> None:
+    named = classifier(encoder())
+    optimizer = layerwise(make, named, decay=0.5)
+    names = {parameter: name for name, parameter in named}
+    rates = {names[p]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert set(rates) == {name for name, _ in named}
+    steps = {"head": 0, "layer4": 1, "layer3": 2, "layer2": 3, "layer1": 4, "conv1": 5, "bn1": 5}
+    assert rates == {name: pytest.approx(0.1 * 0.5 ** steps[name.split(".")[0]]) for name, _ in named}
+    plain = make(named)
+    kept = {names[p]: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert kept == {names[p]: group["weight_decay"] for group in plain.param_groups for p in group["params"]}
+    others = {"params", "lr", "weight_decay", "adapt"}
+    for group in optimizer.param_groups:
+        assert {k: v for k, v in group.items() if k not in others} == {
+            k: v for k, v in plain.param_groups[0].items() if k not in others
+        }
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=list(MAKERS))
+def test_layerwise_without_decay_is_the_plain_optimizer(make) -> None:
+    torch.manual_seed(0)
+    one = tiny()
+    two = copy.deepcopy(one)
+    optimizers = layerwise(make, one.named_parameters(), decay=1), make(two.named_parameters())
+    assert len(optimizers[0].param_groups) == len(optimizers[1].param_groups)
+    for module, steps in zip((one, two), optimizers, strict=True):
+        with_gradients(module)
+        steps.step()
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_layerwise_steps_are_those_of_an_optimizer_for_each_depth() -> None:
+    torch.manual_seed(0)
+    one = tiny()
+    two = copy.deepcopy(one)
+    whole = layerwise(MAKERS["adamw"], one.named_parameters(), decay=0.5)
+    with_gradients(one), with_gradients(two)
+    whole.step()
+    for prefix, rate in (("layer4", 0.1), ("layer3", 0.05), ("layer2", 0.025), ("layer1", 0.0125)):
+        part = [(name, p) for name, p in two.named_parameters() if name.startswith(prefix)]
+        adamw(part, lr=rate, weight_decay=0.2, decay_norm_and_bias=False).step()
+    stem = [(name, p) for name, p in two.named_parameters() if not name.startswith("layer")]
+    adamw(stem, lr=0.00625, weight_decay=0.2, decay_norm_and_bias=False).step()
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))

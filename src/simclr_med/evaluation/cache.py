@@ -43,20 +43,24 @@ def cached(folder: Path, key: str, compute: Callable[[], Tensor]) -> Tensor:
     found = _read(path)
     if found is not None:
         return found
+    lock = FileLock(path.with_suffix(".lock"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            found = _read(path)  # by another process meanwhile
-            if found is not None:
-                return found
-            if path.exists():
-                print(f"{path}: damaged; these features are computed again.", flush=True)
-            features = compute().cpu().contiguous()
-            _keep(path, features)
-            return features
+        lock.acquire()
     except OSError as error:
         print(f"{folder}: features could not be kept ({error.strerror}); computed for this run alone.", flush=True)
         return compute().cpu().contiguous()
+    try:
+        found = _read(path)  # by another process meanwhile
+        if found is not None:
+            return found
+        if path.exists():
+            print(f"{path}: damaged; these features are computed again.", flush=True)
+        features = compute().cpu().contiguous()
+        _keep(path, features)
+        return features
+    finally:
+        lock.release()
 
 
 def _keep(path: Path, features: Tensor) -> None:

@@ -67,11 +67,11 @@ def save_encoder(path: Path, encoder: ResNetEncoder, metadata: Mapping[str, str]
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     own = {"network": described(state), "weights_hash": weights_hash(state), **encoder_metadata(encoder)}
-    content = _ordered(safetensors.torch.save(state, {**metadata, **own}))
+    content = ordered(safetensors.torch.save(state, {**metadata, **own}))
     write_atomically(path, lambda file: _put(file, content))
 
 
-def _ordered(content: bytes) -> bytes:
+def ordered(content: bytes) -> bytes:
     """The same safetensors file with its header's keys in order: the library's order of metadata is random."""
     length = int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()

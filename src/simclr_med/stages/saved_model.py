@@ -16,6 +16,7 @@ from simclr_med.models.encoder_files import load_encoder_state, load_into
 from simclr_med.models.encoders import ResNetEncoder
 from simclr_med.models.head_files import LoadedHead, load_head
 from simclr_med.stages.assembly import ENCODER, drawn_from
+from simclr_med.types import MULTI_LABEL, Task
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,9 @@ def _start(folder: Path, cfg: Any, encoder: ResNetEncoder) -> None:
     """The frozen encoder of a probe, from where its run took it."""
     recorded = json.loads((folder / "result.json").read_text(encoding="utf-8"))["provenance"]["init"]
     if recorded["run"] is not None:
-        # Beside this run, wherever the whole folder of runs has been moved to.
-        cfg.init.run = str(folder.parents[2] / "pretrain" / cfg.init.dataset / recorded["run"])
+        # Beside this run, wherever the whole folder of runs has been moved to; else where it was named.
+        beside = sorted((folder.parents[2] / "pretrain").glob(f"*/{recorded['run']}"))
+        cfg.init.run = str(beside[0]) if beside else cfg.init.run
     origin = build.built(cfg.init)
     if origin.hash != recorded["hash"]:
         raise CheckpointError(
@@ -68,12 +70,18 @@ def _start(folder: Path, cfg: Any, encoder: ResNetEncoder) -> None:
         load_into(encoder, load_encoder_state(origin.path))
 
 
-def check_classes(model: SavedModel, classes: Sequence[str], dataset: str) -> list[str]:
+def check_classes(model: SavedModel, classes: Sequence[str], task: Task, dataset: str) -> list[str]:
     """Notes on how a data set's classes fit the model's.
 
     Raises:
-        DataError: they differ. Classes that are only numbered fit any of their count.
+        DataError: they differ, or only one of the two is multi-label. Classes that are only numbered fit any of their
+            count.
     """
+    if (task == MULTI_LABEL) != (model.head.task == MULTI_LABEL):
+        raise DataError(
+            f"dataset={dataset}: must be of the model's task, {model.head.task}; it is {task}. Choose another data set "
+            "or model."
+        )
     known = model.head.classes
     numbers = tuple(map(str, range(len(known))))
     if len(classes) == len(known) and (tuple(classes) == known or numbers in (tuple(classes), known)):

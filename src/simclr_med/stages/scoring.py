@@ -110,7 +110,7 @@ def score(
     if unseen:
         told = ", ".join(classes[k] for k in unseen)
         notes.append(
-            f"no training image of {told} in this subset: never predicted, and 0.5 in test/auroc; "
+            f"no training image of {told} in this subset: its scores say nothing and pull test/auroc towards 0.5; "
             "test/auroc_trained_classes is the mean over the others."
         )
         if len(each) == len(classes):

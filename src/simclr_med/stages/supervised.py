@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 
 from simclr_med import build
@@ -21,6 +20,7 @@ from simclr_med.evaluation.answers import scored
 from simclr_med.learning.classifier import METRICS, Classifier, balanced_weights
 from simclr_med.learning.devices import device
 from simclr_med.learning.loggers import close
+from simclr_med.learning.patience import Patience
 from simclr_med.learning.progress import ProgressLine
 from simclr_med.learning.recording import MetricsFile, rows
 from simclr_med.learning.saving import Checkpoints, resumable
@@ -58,9 +58,6 @@ def supervised(run: Run, source: Source) -> None:
     loggers = assembly.loggers(run)
     watched, higher = f"val/{cfg.stage.select_by}", cfg.stage.select_by != "loss"
     patience = cfg.stage.epochs if cfg.stage.patience is None else cfg.stage.patience
-    stopper = EarlyStopping(
-        watched, patience=patience, mode="max" if higher else "min", check_on_train_epoch_end=True, check_finite=False
-    )
     saved = resumable(run.checkpoints)
     stopped = saved is not None and _has_stopped(saved[1])
     fitter = trainer(
@@ -72,7 +69,7 @@ def supervised(run: Run, source: Source) -> None:
         1,
         callbacks=(
             MetricsFile(run.folder / "metrics.csv", METRICS),
-            stopper,
+            Patience(watched, higher, patience),
             Checkpoints(run.checkpoints, cfg.stage.checkpoint_every_s, assembly.surroundings(run), watched, higher),
             ProgressLine(data.batch_size),
         ),
@@ -103,7 +100,10 @@ def learner(run: Run, data: Images) -> Classifier:
     task = task_of(data.source, cfg.stage.name)
     labels_NL = data.train.labels[data.indices] if data.train.labels is not None else None
     if labels_NL is None or data.val.labels is None:
-        raise RunError(f"dataset={data.source.name}: must have labels in train and val for stage={cfg.stage.name}.")
+        raise RunError(
+            f"dataset={data.source.name}: must have labels in train and val for stage={cfg.stage.name}. Add them to "
+            "the data."
+        )
     steps = data.steps_per_epoch
     return Classifier(
         encoder,
@@ -135,7 +135,7 @@ def _head(run: Run, features: int, classes: int) -> nn.Module:
 def _has_stopped(checkpoint: dict[str, Any]) -> bool:
     """Whether patience had ended the run when this state was saved."""
     states = checkpoint.get("callbacks", {})
-    return any(name.startswith("EarlyStopping") and state["stopped_epoch"] > 0 for name, state in states.items())
+    return bool(states.get(Patience.__name__, {}).get("ended", False))
 
 
 def _conclude(run: Run, source: Source, data: Images, module: Classifier) -> dict[str, float]:

@@ -28,7 +28,7 @@ def test(run: Run, source: Source) -> None:
     folder: Any = run.origin.run
     model = saved_model(Path(folder))
     task = task_of(source, "test")
-    notes = check_classes(model, source.classes, source.name)
+    notes = check_classes(model, source.classes, task, source.name)
     where = device(cfg.trainer.accelerator)
     encoder, head = model.encoder.to(where), model.head.module.to(where)
     logs = loggers(run)

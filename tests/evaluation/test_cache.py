@@ -1,0 +1,164 @@
+"""Features on the disk: computed once, shared, and never trusted when they are damaged."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from simclr_med.evaluation.cache import cache_key, cached
+
+FEATURES = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+
+
+class Counted:
+    """Computes the same features each time, and counts the times."""
+
+    def __init__(self, features: Tensor = FEATURES) -> None:
+        self.features, self.times = features, 0
+
+    def __call__(self) -> Tensor:
+        self.times += 1
+        return self.features.clone()
+
+
+def file_of(folder: Path) -> Path:
+    (path,) = folder.glob("*.safetensors")
+    return path
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_features_are_computed_once_and_come_back_bit_by_bit(tmp_path: Path, dtype) -> None:
+    compute = Counted(FEATURES.to(dtype) / 3)
+    for _ in range(3):
+        found = cached(tmp_path / "new" / "folder", "key", compute)
+        assert found.dtype == dtype
+        assert torch.equal(found, compute.features)
+    assert compute.times == 1
+    cached(tmp_path / "new" / "folder", "other key", compute)
+    assert compute.times == 2
+
+
+def test_features_in_another_order_in_memory_are_kept_too(tmp_path: Path) -> None:
+    compute = Counted(FEATURES.T)
+    assert not compute.features.is_contiguous()
+    for _ in range(2):
+        assert torch.equal(cached(tmp_path, "key", compute), FEATURES.T)
+    assert compute.times == 1
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def header(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[12] ^= 255
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def foreign(path: Path) -> None:
+    safetensors.torch.save_file({"features_ND": FEATURES + 1}, path)  # no digest: not ours
+
+
+def misnamed(path: Path) -> None:
+    safetensors.torch.save_file({"other": FEATURES}, path)
+
+
+@pytest.mark.parametrize("damage", [flip, header, truncate, empty, foreign, misnamed])
+def test_a_damaged_file_is_computed_again_and_this_is_said(
+    tmp_path: Path, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cached(tmp_path, "key", Counted())
+    whole = file_of(tmp_path).read_bytes()
+    damage(file_of(tmp_path))
+    compute = Counted()
+    assert torch.equal(cached(tmp_path, "key", compute), FEATURES)
+    assert compute.times == 1
+    assert capsys.readouterr().out == f"{file_of(tmp_path)}: damaged; these features are computed again.\n"
+    assert len(file_of(tmp_path).read_bytes()) == len(whole)
+    assert torch.equal(cached(tmp_path, "key", compute), FEATURES)
+    assert compute.times == 1, "the file was mended"
+
+
+def test_a_folder_that_cannot_be_written_costs_the_time_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert torch.equal(cached(tmp_path / "file", "key", Counted()), FEATURES)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{tmp_path / 'file'}: features could not be kept (")
+
+
+def test_a_full_disk_costs_the_file_alone(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(path: Path, write: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("simclr_med.evaluation.cache.write_atomically", refuse)
+    compute = Counted()
+    assert torch.equal(cached(tmp_path, "key", compute), FEATURES)
+    assert compute.times == 1
+    assert "could not be kept (No space left on device)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", [ValueError, OSError])
+def test_an_error_of_computing_is_no_error_of_the_cache(
+    tmp_path: Path, kind: type[Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = []
+
+    def fail() -> Tensor:
+        times.append(1)
+        raise kind("of the images")
+
+    with pytest.raises(kind, match="of the images"):
+        cached(tmp_path, "key", fail)
+    assert len(times) == 1
+    assert capsys.readouterr().out == ""
+    assert not list(tmp_path.glob("*.safetensors"))
+    assert torch.equal(cached(tmp_path, "key", Counted()), FEATURES)
+
+
+def test_of_several_that_ask_at_once_one_computes(tmp_path: Path) -> None:
+    compute, together = Counted(), threading.Barrier(6)
+    found: list[Tensor] = []
+
+    def ask() -> None:
+        together.wait()
+        found.append(cached(tmp_path, "key", compute))
+
+    askers = [threading.Thread(target=ask) for _ in range(6)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join(30)
+    assert len(found) == 6
+    assert all(torch.equal(one, FEATURES) for one in found)
+    assert compute.times == 1
+
+
+def test_a_key_is_all_its_facts_in_any_order() -> None:
+    key = cache_key(encoder="a", data=["b", {"size": 28}], split="train")
+    assert key == cache_key(split="train", data=["b", {"size": 28}], encoder="a")
+    assert len(key) == 32
+    others = [
+        cache_key(encoder="x", data=["b", {"size": 28}], split="train"),
+        cache_key(encoder="a", data=["b", {"size": 64}], split="train"),
+        cache_key(encoder="a", data=["b", {"size": 28}], split="val"),
+    ]
+    assert len({key, *others}) == 4

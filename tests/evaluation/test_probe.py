@@ -1,0 +1,177 @@
+"""The linear probe's solvers against scikit-learn and plain torch, and what its penalty is chosen by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from simclr_med import metrics
+from simclr_med.evaluation.answers import from_logits
+from simclr_med.evaluation.probe import FittedProbe, Labelled, lbfgs, sgd
+
+EXACT: dict[str, Any] = {
+    **{"seed": 0, "lowest": 1e-3, "highest": 1e1, "points": 5, "select_by": "nll"},
+    **{"max_iterations": 10_000, "tolerance": 1e-9},
+}
+GRID = np.geomspace(1e1, 1e-3, 5)
+ORIGINAL: dict[str, Any] = {
+    **{"seed": 3, "lr": 0.05, "weight_decay": 0.01, "epochs": 10, "batch_size": 4},
+    **{"milestones": [0.6, 0.8], "gamma": 0.1},
+}
+
+
+def drawn(images: int, width: int, classes: int, seed: int, noise: float = 2.0) -> Labelled:
+    """Features far from centred and of very different scales, whose classes overlap."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(images) % classes
+    centres = np.random.default_rng(99).normal(size=(classes, width))
+    plain = centres[labels] + noise * generator.normal(size=(images, width))
+    features = plain * np.geomspace(0.01, 30, width) + np.linspace(-5, 50, width)
+    return Labelled(features.astype(np.float32), labels[:, None].astype(np.int64))
+
+
+def logits(fitted: FittedProbe, features_ND: np.ndarray) -> np.ndarray:
+    return features_ND.astype(np.float64) @ fitted.weight_KD.T + fitted.bias_K
+
+
+def directly(train: Labelled, strength: float, column: int = 0) -> tuple[StandardScaler, LogisticRegression]:
+    """scikit-learn's own way, which minimises C x sum of losses + |w|^2 / 2."""
+    scaler = StandardScaler().fit(train.features_ND.astype(np.float64))
+    model = LogisticRegression(C=1 / (strength * len(train.features_ND)), max_iter=10_000, tol=1e-9)
+    model.fit(scaler.transform(train.features_ND.astype(np.float64)), train.labels_NL[:, column])
+    return scaler, model
+
+
+def by_sklearn(train: Labelled, strength: float, features_ND: np.ndarray, column: int = 0) -> np.ndarray:
+    scaler, model = directly(train, strength, column)
+    return np.asarray(model.predict_proba(scaler.transform(features_ND.astype(np.float64))))
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("images", [90, 20], ids=["more images than features", "fewer"])
+def test_lbfgs_is_scikit_learns_regression_at_the_penalty_that_validation_likes_best(classes: int, images: int) -> None:
+    train, val = drawn(images, 32, classes, seed=1), drawn(60, 32, classes, seed=2)
+    task = "multi-class" if classes > 2 else "binary-class"
+    fitted = lbfgs(train, val, task, classes, **EXACT)
+    losses = [metrics.nll(task, val.labels_NL, by_sklearn(train, strength, val.features_ND)) for strength in GRID]
+    assert fitted.told["probe/lambda"] == GRID[int(np.argmin(losses))]
+    assert 0 < int(np.argmin(losses)) < len(GRID) - 1, "the grid should hold the best penalty inside"
+    expected = by_sklearn(train, fitted.told["probe/lambda"], val.features_ND)
+    np.testing.assert_allclose(from_logits(task, logits(fitted, val.features_ND)), expected, atol=1e-5)
+
+
+def test_fewer_images_than_features_give_the_weights_of_the_direct_way() -> None:
+    train = drawn(20, 32, 3, seed=1)
+    fitted = lbfgs(train, drawn(60, 32, 3, seed=2), "multi-class", 3, **EXACT)
+    scaler, model = directly(train, fitted.told["probe/lambda"])
+    np.testing.assert_allclose(fitted.weight_KD * scaler.scale_, model.coef_, atol=1e-5)
+
+
+def test_the_penalty_follows_validation_alone() -> None:
+    train = drawn(60, 8, 3, seed=1)
+    shuffled = Labelled(train.features_ND, np.roll(train.labels_NL, 1, axis=0))
+    assert lbfgs(train, train, "multi-class", 3, **EXACT).told["probe/lambda"] == GRID[-1]
+    assert lbfgs(train, shuffled, "multi-class", 3, **EXACT).told["probe/lambda"] == GRID[0]
+
+
+@pytest.mark.parametrize("select_by", ["accuracy", "auroc"])
+def test_of_equally_good_penalties_the_strongest_is_taken(select_by: str) -> None:
+    apart = drawn(60, 8, 3, seed=1, noise=0.01)
+    assert lbfgs(apart, apart, "multi-class", 3, **{**EXACT, "select_by": select_by}).told["probe/lambda"] == GRID[0]
+
+
+def test_a_score_that_validation_leaves_undefined_chooses_nothing() -> None:
+    train = drawn(30, 8, 3, seed=1)
+    one_class = Labelled(train.features_ND[::3], train.labels_NL[::3])
+    fitted = lbfgs(train, one_class, "multi-class", 3, **{**EXACT, "select_by": "auroc"})
+    assert fitted.told["probe/lambda"] == GRID[0]
+
+
+def test_multi_label_is_a_regression_for_each_label() -> None:
+    generator = np.random.default_rng(0)
+    one = drawn(60, 8, 2, seed=1)
+    labels = np.concatenate([one.labels_NL, generator.integers(0, 2, (60, 1)), np.zeros((60, 1)), np.ones((60, 1))], 1)
+    train = Labelled(one.features_ND, labels.astype(np.int64))
+    fitted = lbfgs(train, train, "multi-label, binary-class", 4, **EXACT)
+    found = from_logits("multi-label, binary-class", logits(fitted, train.features_ND))
+    for column in (0, 1):
+        expected = by_sklearn(train, fitted.told["probe/lambda"], train.features_ND, column)[:, 1]
+        np.testing.assert_allclose(found[:, column], expected, atol=1e-5)
+    assert np.all(found[:, 2] == 0)
+    assert np.all(found[:, 3] == 1)
+
+
+@pytest.mark.parametrize("present", [(0, 2, 3), (1, 3), (2,)], ids=["three of four", "two", "one"])
+def test_a_class_without_training_images_gets_no_probability(present: tuple[int, ...]) -> None:
+    everything, val = drawn(80, 8, 4, seed=1), drawn(40, 8, 4, seed=2)
+    kept = np.isin(everything.labels_NL[:, 0], present)
+    train = Labelled(everything.features_ND[kept], everything.labels_NL[kept])
+    fitted = lbfgs(train, val, "multi-class", 4, **EXACT)
+    found = from_logits("multi-class", logits(fitted, val.features_ND))
+    assert set(np.flatnonzero(found.sum(axis=0))) == set(present)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+    if len(present) > 1:
+        expected = by_sklearn(train, fitted.told["probe/lambda"], val.features_ND)
+        np.testing.assert_allclose(found[:, present], expected, atol=1e-5)
+
+
+def test_a_feature_that_never_changes_is_left_alone() -> None:
+    plain = drawn(60, 8, 3, seed=1)
+    features = np.concatenate([plain.features_ND, np.full((60, 1), 7, np.float32)], axis=1)
+    with_constant = lbfgs(
+        Labelled(features, plain.labels_NL), Labelled(features, plain.labels_NL), "multi-class", 3, **EXACT
+    )
+    without = lbfgs(plain, plain, "multi-class", 3, **EXACT)
+    assert np.isfinite(with_constant.weight_KD).all()
+    np.testing.assert_allclose(logits(with_constant, features), logits(without, plain.features_ND), atol=1e-4)
+
+
+def test_lbfgs_does_not_depend_on_the_seed() -> None:
+    train, val = drawn(40, 8, 3, seed=1), drawn(40, 8, 3, seed=2)
+    one, two = (lbfgs(train, val, "multi-class", 3, **{**EXACT, "seed": seed}) for seed in (0, 1))
+    assert one.weight_KD.tobytes() == two.weight_KD.tobytes()
+
+
+def test_sgd_is_the_originals_loop() -> None:
+    """AdamW on batches of at most 4, its rate a tenth after 6 and a hundredth after 8 of 10 epochs."""
+    train = drawn(10, 8, 3, seed=1)
+    fitted = sgd(train, None, "multi-class", 3, **ORIGINAL)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(ORIGINAL["seed"])
+    layer = torch.nn.Linear(8, 3)
+    for parameter in layer.parameters():
+        torch.nn.init.uniform_(parameter, -(8**-0.5), 8**-0.5, generator=generator)
+    optimizer = torch.optim.AdamW(layer.parameters(), weight_decay=0.01)
+    batches = []
+    for factor in [1.0] * 6 + [0.1] * 2 + [0.01] * 2:
+        optimizer.param_groups[0]["lr"] = 0.05 * factor
+        for rows in torch.randperm(10, generator=generator).split(4):
+            batches.append(len(rows))
+            optimizer.zero_grad()
+            features, labels = torch.from_numpy(train.features_ND)[rows], torch.from_numpy(train.labels_NL)[rows, 0]
+            torch.nn.functional.cross_entropy(layer(features), labels).backward()
+            optimizer.step()
+    assert batches[:3] == [4, 4, 2]
+    np.testing.assert_allclose(fitted.weight_KD, layer.weight.detach().numpy(), atol=1e-6)
+    np.testing.assert_allclose(fitted.bias_K, layer.bias.detach().numpy(), atol=1e-6)
+
+
+def test_sgd_is_a_function_of_its_seed() -> None:
+    train, found = drawn(10, 8, 3, seed=1), []
+    for seed in (0, 0, 1):
+        torch.rand(7)  # the global generator has no say
+        found.append(sgd(train, train, "multi-class", 3, **{**ORIGINAL, "seed": seed}).weight_KD.tobytes())
+    assert found[0] == found[1] != found[2]
+
+
+def test_sgd_of_a_multi_label_set() -> None:
+    one = drawn(60, 8, 2, seed=1, noise=0.5)
+    scaled = (one.features_ND - one.features_ND.mean(axis=0)) / one.features_ND.std(axis=0)
+    train = Labelled(scaled, np.concatenate([one.labels_NL, 1 - one.labels_NL], axis=1))
+    fitted = sgd(train, train, "multi-label, binary-class", 2, **{**ORIGINAL, "epochs": 40})
+    found = from_logits("multi-label, binary-class", logits(fitted, train.features_ND))
+    assert ((found > 0.5) == train.labels_NL).mean() > 0.9

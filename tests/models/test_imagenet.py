@@ -1,0 +1,105 @@
+"""torchvision's ImageNet weights: from the cache with their own mean and deviation, or one line without a network."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from torchvision.models import ResNet18_Weights, ResNet34_Weights, ResNet50_Weights
+
+from simclr_med import build
+from simclr_med.config.validate import checked
+from simclr_med.errors import CheckpointError, RunError
+from simclr_med.models.encoder_files import load_encoder_state, load_into
+from simclr_med.models.encoders import resnet
+from simclr_med.models.imagenet import fetched
+
+PUBLISHED = {
+    "resnet18": ResNet18_Weights.IMAGENET1K_V1,
+    "resnet34": ResNet34_Weights.IMAGENET1K_V1,
+    "resnet50": ResNet50_Weights.IMAGENET1K_V1,
+}
+
+
+def weights_file(folder: Path, name: str = "weights-{}.pth") -> Path:
+    """A state dict whose name ends with the beginning of its SHA-256, as torchvision's do."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    torch.save({"a": torch.randn(3)}, folder / "new.pth")
+    digest = hashlib.sha256((folder / "new.pth").read_bytes()).hexdigest()
+    return (folder / "new.pth").rename(folder / name.format(digest[:8]))
+
+
+@pytest.mark.parametrize("encoder", sorted(PUBLISHED))
+def test_the_files_are_those_that_torchvision_names(composed, encoder: str, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    origin = build.built(checked(composed("stage=finetune", f"encoder={encoder}", "init=imagenet")).init)
+    assert origin.url == PUBLISHED[encoder].url
+    assert origin.path == tmp_path / "hub" / "checkpoints" / Path(PUBLISHED[encoder].url).name
+    assert Path(torch.hub.get_dir()) / "checkpoints" == origin.path.parent
+
+
+def test_features_are_torchvisions_own(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = torchvision.models.resnet18()
+    network(torch.rand(8, 3, 32, 32))  # running statistics unlike a new network's
+    network.eval()
+    torch.save(network.state_dict(), tmp_path / "resnet18-f37072fd.pth")
+    encoder = resnet(18).eval()
+    told = load_into(encoder, load_encoder_state(tmp_path / "resnet18-f37072fd.pth"))
+    assert "resnet18" in told
+    network.fc = torch.nn.Identity()
+    images = torch.rand(4, 3, 64, 64)
+    preset = PUBLISHED["resnet18"].transforms()
+    with torch.no_grad():
+        normalised = torchvision.transforms.functional.normalize(images, preset.mean, preset.std)
+        torch.testing.assert_close(encoder(images), network(normalised), atol=1e-5, rtol=1e-5)
+
+
+def test_an_encoder_without_such_weights_is_one_line(composed) -> None:
+    with pytest.raises(RunError, match="encoder=tiny has none") as caught:
+        build.built(checked(composed("stage=finetune", "encoder=tiny", "init=imagenet")).init)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_there_is_not_asked_for_again(tmp_path: Path) -> None:
+    there = weights_file(tmp_path)
+    before = there.read_bytes()
+    fetched("http://127.0.0.1:9/nowhere.pth", there)
+    assert there.read_bytes() == before
+
+
+def test_a_file_is_fetched_and_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    origin = weights_file(tmp_path / "server")
+    target = tmp_path / "new" / "cache" / origin.name
+    fetched(origin.as_uri(), target)
+    assert target.read_bytes() == origin.read_bytes()
+    assert capsys.readouterr().out == f"Downloading {origin.as_uri()}\n"
+
+
+def refused(url: str, target: Path) -> str:
+    with pytest.raises(CheckpointError, match="init=imagenet: must find") as caught:
+        fetched(url, target)
+    (line,) = str(caught.value).splitlines()
+    assert str(target) in line
+    assert url in line
+    assert not target.exists()
+    return line
+
+
+def test_a_wrong_file_is_refused(tmp_path: Path) -> None:
+    origin = weights_file(tmp_path / "server", "weights-00000000.pth")
+    assert "hash" in refused(origin.as_uri(), tmp_path / "cache" / origin.name)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_without_a_network_it_is_one_line(tmp_path: Path) -> None:
+    refused("http://127.0.0.1:9/resnet18-f37072fd.pth", tmp_path / "resnet18-f37072fd.pth")
+
+
+def test_a_folder_that_takes_no_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    refused(weights_file(tmp_path / "server").as_uri(), tmp_path / "file" / "weights.pth")

@@ -1,0 +1,90 @@
+"""The test split is opened by the final scoring alone, once, when everything that is chosen is on the disk."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simclr_med.data.npz import Npz
+
+ROOT = Path(__file__).parents[2]
+EPOCHS = 2
+TRAIN = (f"stage.epochs={EPOCHS}", "schedule.warmup_epochs=0", "stage.batch_size=16", "stage.resamples=20")
+WORDS = {
+    "probe": ("init=random", "stage.resamples=20"),
+    "finetune": ("init=random", *TRAIN),
+    "baseline": TRAIN,
+}
+CHOSEN = ("head.safetensors", "encoder.safetensors", "metrics.csv", "checkpoints/best.ckpt")
+
+
+class Watched(Npz):
+    """A data set that counts how often its test images are read, and keeps what the run's folder held before."""
+
+    def __init__(self, path: Path, runs: Path) -> None:
+        super().__init__("noisy", str(path), None, None)
+        self.runs = runs
+        self.read = 0
+        self.there: dict[str, bytes] | None = None
+
+    def split(self, split: Any) -> Any:
+        self._look(split)
+        self.read += split == "test"
+        return super().split(split)
+
+    def labels(self, split: Any) -> Any:
+        self._look(split)
+        return super().labels(split)
+
+    def _look(self, split: str) -> None:
+        if split == "test" and self.there is None:
+            self.there = content(next(self.runs.glob("*/noisy/*")))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_these_are_all_the_stages_that_learn_from_labels(composed) -> None:
+    """One more must be added above; pretraining never opens the test split at all."""
+    stages = [path.stem for path in (ROOT / "conf" / "stage").glob("*.yaml")]
+    assert {stage for stage in stages if "budgets" in composed(f"stage={stage}").stage} == set(WORDS)
+
+
+@pytest.mark.parametrize("stage", WORDS)
+def test_everything_chosen_is_on_the_disk_before_the_test_split_is_opened_and_does_not_change(
+    staged, noisy: Path, tmp_path: Path, stage: str
+) -> None:
+    source = Watched(noisy, tmp_path / "runs")
+    folder = staged(stage, *WORDS[stage], source=source)
+    before, after = source.there, content(folder)
+    assert before is not None
+    expected = {name for name in CHOSEN if name in after}
+    assert expected == set(CHOSEN[:1] if stage == "probe" else CHOSEN)
+    assert {name: before.get(name) for name in expected} == {name: after[name] for name in expected}
+    assert not {"result.json", "predictions.npz"} & set(before)
+    if stage != "probe":
+        assert len(list(csv.DictReader(before["metrics.csv"].decode().splitlines()))) == EPOCHS
+    assert source.read == 1, "the images are read once"
+
+
+@pytest.mark.parametrize("stage", ["probe", "baseline"])
+def test_another_test_split_gives_the_same_model(staged, arrays, result, tmp_path: Path, stage: str) -> None:
+    """Same training and validation images; the test split's are others, with labels in another order."""
+    one, other = arrays(), arrays(seed=9)
+    changed = {**one, "test_images": other["test_images"], "test_labels": other["test_labels"][::-1]}
+    folders = []
+    for name, data in (("one", one), ("two", changed)):
+        (tmp_path / name).mkdir()
+        np.savez(tmp_path / name / "cells.npz", **data)
+        words = (*WORDS[stage], f"paths.runs={tmp_path / name / 'runs'}")
+        folders.append(staged(stage, *words, path=tmp_path / name / "cells.npz"))
+    assert (folders[0] / "head.safetensors").read_bytes() == (folders[1] / "head.safetensors").read_bytes()
+    found = [result(folder)["metrics"] for folder in folders]
+    chosen = [{name: value for name, value in metrics.items() if not name.startswith("test/")} for metrics in found]
+    assert chosen[0] == chosen[1]
+    assert found[0]["test/nll"] != found[1]["test/nll"]

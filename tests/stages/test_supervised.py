@@ -1,0 +1,174 @@
+"""Finetuning: the epoch that is kept, the end of training, and a run that is cut short anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from simclr_med.errors import CheckpointError, RunError
+from simclr_med.learning import saving
+from simclr_med.learning.recording import rows
+from simclr_med.models.checkpoints import load_checkpoint
+
+QUICK = ("schedule.warmup_epochs=0", "stage.batch_size=16", "stage.resamples=0")
+LONG = (*QUICK, "stage.epochs=30", "stage.patience=2", "stage.checkpoint_every_s=0")
+
+
+class Killed(Exception):
+    """Stands for a signal: whatever comes after the file that was just written does not happen."""
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch, staged: Callable[..., Path]) -> Callable[..., None]:
+    """Run a stage that ends right after the state of an epoch has been saved under a name."""
+    write = saving.AtomicCheckpointIO.save_checkpoint
+
+    def run(name: str, epoch: int, *words: str, **more: Any) -> None:
+        def write_and_die(self: Any, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+            write(self, checkpoint, path, storage_options)
+            if Path(path).name == name and checkpoint["epoch"] == epoch:
+                raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(saving.AtomicCheckpointIO, "save_checkpoint", write_and_die)
+            with pytest.raises(Killed):
+                staged(*words, **more)
+
+    return run
+
+
+def lasting(folder: Path) -> list[dict[str, str]]:
+    timed = ("wall_s", "train/images_per_s")
+    return [{key: value for key, value in row.items() if key not in timed} for row in rows(folder / "metrics.csv")]
+
+
+def waited(values: list[float], patience: int) -> int:
+    """How many epochs there are until no better one has come for so many."""
+    best, since = -np.inf, 0
+    for count, value in enumerate(values, start=1):
+        best, since = (value, 0) if value > best else (best, since + 1)
+        if since == patience:
+            return count
+    return len(values)
+
+
+def test_cut_short_after_any_epoch_it_ends_as_if_nothing_had_happened(staged, killed, tmp_path: Path, capsys) -> None:
+    """Also when patience had ended it, and nothing but the scoring was left."""
+    words = ("baseline", *LONG, "seed=1")
+    whole = staged(*words)
+    epochs = len(rows(whole / "metrics.csv"))
+    assert 3 <= epochs < 30, "patience should end this run"
+    for epoch in range(epochs):
+        runs = f"paths.runs={tmp_path / str(epoch)}"
+        killed("last.ckpt", epoch, *words, runs)
+        capsys.readouterr()
+        again = staged(*words, runs)
+        assert f"Going on after epoch {epoch + 1} of 30" in capsys.readouterr().out
+        assert lasting(again) == lasting(whole), epoch
+        for name in ("predictions.npz", "encoder.safetensors", "head.safetensors"):
+            assert (again / name).read_bytes() == (whole / name).read_bytes(), (epoch, name)
+
+
+def test_cut_short_between_the_best_and_the_last_state(staged, killed, tmp_path: Path) -> None:
+    words = ("baseline", *LONG, "seed=0", "stage.patience=null", "stage.epochs=4")
+    whole = staged(*words)
+    values = [float(row["val/auroc"]) for row in rows(whole / "metrics.csv")]
+    # The first epoch is always the best so far, whatever the machine; with this seed a later one is too.
+    better = [0, *(epoch for epoch in range(1, 4) if values[epoch] > max(values[:epoch]))]
+    for epoch in better:
+        runs = f"paths.runs={tmp_path / str(epoch)}"
+        killed("best.ckpt", epoch, *words, runs)
+        again = staged(*words, runs)
+        assert lasting(again) == lasting(whole)
+        assert (again / "predictions.npz").read_bytes() == (whole / "predictions.npz").read_bytes()
+
+
+@pytest.mark.parametrize(("select_by", "sign"), [("auroc", 1), ("accuracy", 1), ("loss", -1)])
+def test_the_epoch_that_validation_likes_best_is_kept(staged, result, select_by: str, sign: int) -> None:
+    """By the recorded table: where training ends, which epoch is best, and that its weights are the exported ones."""
+    folder = staged("baseline", *LONG, f"stage.select_by={select_by}", "optimizer.lr=0.01")
+    table = rows(folder / "metrics.csv")
+    values = [sign * float(row[f"val/{select_by}"]) for row in table]
+    assert waited(values, 2) == len(values)
+    best = int(np.argmax(values))
+    assert 1 <= len(values) - 1 - best <= 2
+    found = result(folder)["metrics"]
+    assert found["train/best_epoch"] == best + 1
+    assert found["train/epochs"] == len(values)
+    for name in ("val/loss", "val/accuracy", "val/auroc"):
+        assert found[name] == float(table[best][name])
+    saved = load_checkpoint(folder / "checkpoints" / "best.ckpt")
+    assert saved["epoch"] == best
+    for file in ("encoder", "head"):
+        for name, tensor in safetensors.torch.load_file(folder / f"{file}.safetensors").items():
+            assert torch.equal(tensor, saved["state_dict"][f"{file}.{name}"]), name
+
+
+def test_without_patience_every_epoch_is_trained(staged, result) -> None:
+    folder = staged("baseline", *LONG, "stage.epochs=5", "stage.patience=null", "optimizer.lr=1e-9")
+    assert len(rows(folder / "metrics.csv")) == 5
+    assert not (folder / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_score_that_validation_leaves_undefined_keeps_the_last_epoch_and_says_so(
+    staged, arrays, result, tmp_path: Path, capsys
+) -> None:
+    data = arrays()
+    data["val_labels"][:] = 0
+    np.savez(tmp_path / "one.npz", **data)
+    folder = staged("baseline", *QUICK, "stage.epochs=2", path=tmp_path / "one.npz")
+    assert "val/auroc is not defined on this validation split: the last epoch is kept." in capsys.readouterr().out
+    found = result(folder)["metrics"]
+    assert found["train/best_epoch"] == 2
+    assert "val/auroc" not in found
+    assert "test/auroc" in found
+
+
+@pytest.mark.parametrize("word", ["stage.class_weights=balanced", "stage.layer_decay=0.5"])
+def test_options_that_change_the_training(staged, arrays, tmp_path: Path, word: str) -> None:
+    data = arrays()
+    data["train_labels"][:30] = 0
+    np.savez(tmp_path / "uneven.npz", **data)
+    words = ("baseline", *QUICK, "stage.epochs=1")
+    one, two = (staged(*words, *more, path=tmp_path / "uneven.npz") for more in ((), (word,)))
+    assert one != two
+    assert (one / "encoder.safetensors").read_bytes() != (two / "encoder.safetensors").read_bytes()
+
+
+def test_balanced_weights_of_a_balanced_subset_change_nothing(staged) -> None:
+    words = ("baseline", *QUICK, "stage.epochs=1", "data_fraction.per_class=8")
+    one, two = (staged(*words, *more) for more in ((), ("stage.class_weights=balanced",)))
+    assert one != two
+    with np.load(one / "predictions.npz") as first, np.load(two / "predictions.npz") as second:
+        np.testing.assert_allclose(first["probabilities"], second["probabilities"], atol=1e-6)
+
+
+def test_every_image_of_a_small_budget_is_one_batch(staged, result, capsys) -> None:
+    folder = staged("baseline", *QUICK, "stage.epochs=1", "stage.batch_size=128", "data_fraction.samples=10")
+    assert "stage.batch_size=128 is more than the 10 images: using 10." in capsys.readouterr().out
+    assert [row["step"] for row in rows(folder / "metrics.csv")] == ["1"]
+    assert result(folder)["metrics"]["train/images"] == 10
+
+
+def test_a_split_without_labels_is_one_line(staged, arrays, tmp_path: Path) -> None:
+    data = arrays()
+    del data["val_labels"]
+    np.savez(tmp_path / "bare.npz", **data)
+    with pytest.raises(RunError, match="must have labels in train and val") as caught:
+        staged("baseline", *QUICK, "stage.epochs=1", path=tmp_path / "bare.npz")
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_encoder_are_one_line(staged, tmp_path: Path) -> None:
+    from torchvision.models import resnet18
+
+    torch.save(resnet18().state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match="must fit the encoder") as caught:
+        staged("finetune", *QUICK, "stage.epochs=1", "init=checkpoint", f"init.path={tmp_path / 'weights.pth'}")
+    assert "\n" not in str(caught.value)
