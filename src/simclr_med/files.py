@@ -39,9 +39,14 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None], keep: Path |
     sync_folder(path.parent)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """`write_atomically` for bytes that are there already."""
+    write_atomically(path, lambda file: _put(file, content))
+
+
 def write_text(path: Path, text: str) -> None:
     """`write_atomically` for UTF-8 text."""
-    write_atomically(path, lambda file: _put(file, text))
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -75,5 +80,5 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _put(file: BinaryIO, text: str) -> None:
-    file.write(text.encode("utf-8"))
+def _put(file: BinaryIO, content: bytes) -> None:
+    file.write(content)

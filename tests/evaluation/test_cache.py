@@ -109,7 +109,7 @@ def test_a_full_disk_costs_the_file_alone(tmp_path: Path, monkeypatch, capsys: p
     def refuse(path: Path, write: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("simclr_med.evaluation.cache.write_atomically", refuse)
+    monkeypatch.setattr("simclr_med.evaluation.cache.write_bytes", refuse)
     compute = Counted()
     assert torch.equal(cached(tmp_path, "key", compute), FEATURES)
     assert compute.times == 1

@@ -15,7 +15,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from torch import Tensor
 
-from simclr_med.files import write_atomically
+from simclr_med.files import write_bytes
 
 _NAME = "features_ND"
 
@@ -66,7 +66,7 @@ def cached(folder: Path, key: str, compute: Callable[[], Tensor]) -> Tensor:
 def _keep(path: Path, features: Tensor) -> None:
     try:
         content = safetensors.torch.save({_NAME: features}, {"sha256": _digest(features)})
-        write_atomically(path, lambda file: _put(file, content))
+        write_bytes(path, content)
     except OSError as error:
         print(f"{path}: could not be kept ({error.strerror}); the next run computes it again.", flush=True)
 
@@ -84,7 +84,3 @@ def _read(path: Path) -> Tensor | None:
 
 def _digest(features: Tensor) -> str:
     return hashlib.sha256(features.contiguous().view(torch.uint8).numpy().data).hexdigest()
-
-
-def _put(file: Any, content: bytes) -> None:
-    file.write(content)

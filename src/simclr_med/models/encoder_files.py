@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from simclr_med.errors import CheckpointError
-from simclr_med.files import write_atomically
+from simclr_med.files import write_bytes
 from simclr_med.models import original
 from simclr_med.models.architecture import described
 from simclr_med.models.checkpoints import damaged, load_checkpoint
@@ -68,7 +68,7 @@ def save_encoder(path: Path, encoder: ResNetEncoder, metadata: Mapping[str, str]
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     own = {"network": described(state), "weights_hash": weights_hash(state), **encoder_metadata(encoder)}
     content = ordered(safetensors.torch.save(state, {**metadata, **own}))
-    write_atomically(path, lambda file: _put(file, content))
+    write_bytes(path, content)
 
 
 def ordered(content: bytes) -> bytes:
@@ -214,7 +214,3 @@ def _moments(metadata: Mapping[str, str], path: Path) -> Moments:
     if any(values is not None and len(values) != 3 for values in (mean, std)):
         raise CheckpointError(damaged(path))
     return mean, std
-
-
-def _put(file: BinaryIO, content: bytes) -> None:
-    file.write(content)

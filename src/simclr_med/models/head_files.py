@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import safetensors
 import safetensors.torch
@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from simclr_med.errors import CheckpointError
-from simclr_med.files import write_atomically
+from simclr_med.files import write_bytes
 from simclr_med.models.encoder_files import ordered
 from simclr_med.models.heads import classifier_from
 from simclr_med.types import Task
@@ -40,7 +40,7 @@ def save_head(path: Path, head: nn.Module, classes: Sequence[str], task: Task) -
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
     metadata = {"classes": json.dumps(list(classes), ensure_ascii=False), "task": task}
     content = ordered(safetensors.torch.save(state, metadata))
-    write_atomically(path, lambda file: _put(file, content))
+    write_bytes(path, content)
 
 
 def load_head(path: Path) -> LoadedHead:
@@ -65,7 +65,7 @@ def load_head(path: Path) -> LoadedHead:
 def save_projection(path: Path, head: nn.Module) -> None:
     """Writes a projection head's weights, for finetuning from its first layer; the folder must exist."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
-    write_atomically(path, lambda file: _put(file, safetensors.torch.save(state)))
+    write_bytes(path, safetensors.torch.save(state))
 
 
 def load_projection(path: Path) -> dict[str, Tensor]:
@@ -82,7 +82,3 @@ def load_projection(path: Path) -> dict[str, Tensor]:
             f"{path}: must be an intact projection head. Make its pretraining run again, or set "
             "stage.projection_layers=0."
         ) from error
-
-
-def _put(file: Any, content: bytes) -> None:
-    file.write(content)

@@ -41,7 +41,7 @@ def training_curves(metrics_csv: Path, target: Path, panels: Sequence[tuple[str,
     down = -(-max(1, len(drawn)) // across)
     figure = Figure(figsize=(3.4 * across, 2.6 * down), layout="constrained", dpi=150)
     axes = figure.subplots(down, across, squeeze=False).ravel()
-    for axis, (label, names) in zip(axes, drawn, strict=False):
+    for axis, (label, names) in zip(axes[: len(drawn)], drawn, strict=True):
         _curves(axis, table, names)
         axis.set_xlabel("epoch")
         axis.set_title(label, fontsize=10)

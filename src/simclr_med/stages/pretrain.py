@@ -77,26 +77,26 @@ def pretrain(run: Run, source: Source) -> None:
         print(f"stage.accumulate={cfg.stage.accumulate}: negatives come from a micro-batch of {told}.", flush=True)
     module = learner(run, data)
     loggers = loggers_of(run)
-    fitter = trainer(
-        cfg.trainer,
-        strategy(run),
-        run.folder,
-        cfg.stage.epochs,
-        data.steps_per_epoch,
-        cfg.stage.accumulate,
-        callbacks=(
-            MetricsFile(run.folder / "metrics.csv", METRICS),
-            CollapseGuard(**cfg.stage.collapse, width=module.encoder.features),
-            Checkpoints(run.checkpoints, cfg.stage.checkpoint_every_s, surroundings(run)),
-            ProgressLine(data.batch_size // cfg.stage.accumulate),
-        ),
-        loggers=loggers,
-    )
-    saved = resumable(run.checkpoints)
-    if saved is not None:
-        print(f"Going on after epoch {saved[1]['epoch'] + 1} of {cfg.stage.epochs}: {run.folder}", flush=True)
     done = False
     try:
+        fitter = trainer(
+            cfg.trainer,
+            strategy(run),
+            run.folder,
+            cfg.stage.epochs,
+            data.steps_per_epoch,
+            cfg.stage.accumulate,
+            callbacks=(
+                MetricsFile(run.folder / "metrics.csv", METRICS),
+                CollapseGuard(**cfg.stage.collapse, width=module.encoder.features),
+                Checkpoints(run.checkpoints, cfg.stage.checkpoint_every_s, surroundings(run)),
+                ProgressLine(data.batch_size // cfg.stage.accumulate),
+            ),
+            loggers=loggers,
+        )
+        saved = resumable(run.checkpoints)
+        if saved is not None:
+            print(f"Going on after epoch {saved[1]['epoch'] + 1} of {cfg.stage.epochs}: {run.folder}", flush=True)
         fitter.fit(module, datamodule=data, ckpt_path=saved and saved[0], weights_only=True)
         _conclude(run, data, module)
         done = True

@@ -14,7 +14,7 @@ import numpy as np
 from simclr_med import intervals, metrics
 from simclr_med.data.source import Source
 from simclr_med.errors import DataError
-from simclr_med.files import write_atomically
+from simclr_med.files import write_bytes
 from simclr_med.types import Split, Task
 
 BOOTSTRAP_SEED = 0
@@ -135,7 +135,7 @@ def keep_predictions(path: Path, probabilities_NK: np.ndarray, labels_NL: np.nda
     """probabilities float32 [N, K], labels int64 [N, L], classes; the same bytes for the same values."""
     content = io.BytesIO()
     np.savez(content, probabilities=probabilities_NK, labels=labels_NL, classes=np.array(list(classes)))
-    write_atomically(path, lambda file: _put(file, content.getvalue()))
+    write_bytes(path, content.getvalue())
 
 
 def told(scored: Scored) -> dict[str, str]:
@@ -153,7 +153,3 @@ def _unseen(task: Task, trained_NL: np.ndarray, classes: int) -> list[int]:
     if trained_NL.shape[1] > 1:
         return [int(k) for k in np.flatnonzero(trained_NL.sum(axis=0) == 0)]
     return sorted(set(range(classes)) - set(trained_NL[:, 0].tolist()))
-
-
-def _put(file: Any, content: bytes) -> None:
-    file.write(content)

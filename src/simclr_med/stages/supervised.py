@@ -56,29 +56,29 @@ def supervised(run: Run, source: Source) -> None:
         print(note, flush=True)
     module = learner(run, data)
     loggers = assembly.loggers(run)
-    watched, higher = f"val/{cfg.stage.select_by}", cfg.stage.select_by != "loss"
-    patience = cfg.stage.epochs if cfg.stage.patience is None else cfg.stage.patience
-    saved = resumable(run.checkpoints)
-    stopped = saved is not None and _has_stopped(saved[1])
-    fitter = trainer(
-        cfg.trainer,
-        assembly.strategy(run),
-        run.folder,
-        saved[1]["epoch"] + 1 if saved is not None and stopped else cfg.stage.epochs,
-        data.steps_per_epoch,
-        1,
-        callbacks=(
-            MetricsFile(run.folder / "metrics.csv", METRICS),
-            Patience(watched, higher, patience),
-            Checkpoints(run.checkpoints, cfg.stage.checkpoint_every_s, assembly.surroundings(run), watched, higher),
-            ProgressLine(data.batch_size),
-        ),
-        loggers=loggers,
-    )
-    if saved is not None:
-        print(f"Going on after epoch {saved[1]['epoch'] + 1} of {cfg.stage.epochs}: {run.folder}", flush=True)
     done = False
     try:
+        watched, higher = f"val/{cfg.stage.select_by}", cfg.stage.select_by != "loss"
+        patience = cfg.stage.epochs if cfg.stage.patience is None else cfg.stage.patience
+        saved = resumable(run.checkpoints)
+        stopped = saved is not None and _has_stopped(saved[1])
+        fitter = trainer(
+            cfg.trainer,
+            assembly.strategy(run),
+            run.folder,
+            saved[1]["epoch"] + 1 if saved is not None and stopped else cfg.stage.epochs,
+            data.steps_per_epoch,
+            1,
+            callbacks=(
+                MetricsFile(run.folder / "metrics.csv", METRICS),
+                Patience(watched, higher, patience),
+                Checkpoints(run.checkpoints, cfg.stage.checkpoint_every_s, assembly.surroundings(run), watched, higher),
+                ProgressLine(data.batch_size),
+            ),
+            loggers=loggers,
+        )
+        if saved is not None:
+            print(f"Going on after epoch {saved[1]['epoch'] + 1} of {cfg.stage.epochs}: {run.folder}", flush=True)
         fitter.fit(module, datamodule=data, ckpt_path=saved and saved[0], weights_only=True)
         final = _conclude(run, source, data, module)
         for logger in loggers:
