@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shlex
@@ -10,13 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import wandb
 from lightning.pytorch.loggers import Logger
 
 from simclr_med.errors import RunError
 from simclr_med.files import write_text
 from simclr_med.learning.history import TensorBoardHistory, WandbHistory
-from simclr_med.learning.reachable import wandb_mode
 
 
 def wandb_logger(
@@ -42,6 +41,10 @@ def wandb_logger(
     Raises:
         ConfigError: WANDB_MODE is no mode.
     """
+    import wandb  # here, since logger=none should not wait for it
+
+    from simclr_med.learning.reachable import wandb_mode
+
     if wandb.run is not None:  # of an earlier job of this process, which failed before anything could close it
         wandb.finish(exit_code=1)
     place = folder / "wandb"
@@ -54,6 +57,7 @@ def wandb_logger(
         ("FINISH_TIMEOUT_RAISES", "true"),
     ):
         os.environ.setdefault(f"WANDB_{setting}", value)
+    logging.raiseExceptions = False  # its own log on a full disk would print a traceback a line
     mode = wandb_mode(timeout_s)
     identity, known = _run_id(place / "run_id", name)
     options: dict[str, Any] = {
@@ -104,6 +108,8 @@ def close(loggers: Iterable[Logger], failed: bool) -> None:
 
 
 def _close_wandb(logger: WandbHistory, failed: bool) -> None:
+    import wandb
+
     run = logger.experiment
     logger.catch_up()
     offline, folder = run.offline, Path(run.dir).parent

@@ -53,7 +53,7 @@ class ProgressLine(Callback):
         rate = self._seen / (now - self._began)
         done = self._done(trainer, batch_idx + 1)
         speed = f"{rate * self.images_per_step:.0f} images/s"
-        if self._seen == FIRST_SAY:
+        if self._seen == FIRST_SAY and done < self._steps:
             left = timedelta(seconds=round((self._steps - done) / rate))
             self._say(f"{speed}; about {left} left for {self._steps - done} of {self._steps} steps")
         if self._bar is None and now - self._said < self.every_s:
