@@ -22,11 +22,13 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "metrics": ({"errors", "types"}, {"numpy", "sklearn", "scipy"}),
     "intervals": ({"metrics", "types"}, {"numpy", "scipy"}),
     "config": (LEAVES | {"config"}, {"omegaconf", "hydra", "yaml"}),
-    "locks": (set(), {"filelock"}),
+    "gpus": (set(), {"filelock", "platformdirs"}),
+    "locks": ({"errors"}, {"filelock"}),
     "stopping": (set(), set()),
     "naming": (set(), {"omegaconf"}),
     "runs": (LEAVES | {"locks", "naming", "stopping"}, {"omegaconf", "hydra", "yaml"}),
-    "origins": (LEAVES | {"naming", "runs"}, {"omegaconf"}),
+    "sweeps": (LEAVES, {"hydra", "omegaconf", "rich"}),
+    "origins": (LEAVES | {"config", "naming", "runs"}, {"omegaconf"}),
     "build": (LEAVES | {"config"}, {"hydra", "omegaconf"}),
     "data": (
         LEAVES | {"data"},
@@ -49,7 +51,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "torch", "lightning", "sklearn", "omegaconf"},
     ),
     "reporting": (LEAVES | {"reporting", "metrics"}, {"numpy", "pandas", "matplotlib", "jinja2", "wandb", "rich"}),
-    "main": (LEAVES | {"config", "naming", "runs", "build"}, {"hydra", "omegaconf"}),
+    "main": (LEAVES | {"config", "naming", "runs", "build", "gpus", "sweeps"}, {"hydra", "omegaconf"}),
 }
 # One module of a package that needs more than its neighbours, and the package itself for its version.
 EXTRA = {"data/datamodule.py": {"lightning"}, "learning/devices.py": {"simclr_med"}}

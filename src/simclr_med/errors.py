@@ -36,3 +36,11 @@ class CheckpointError(UserError):
 
 class RunError(UserError):
     """A run that cannot be found, opened, written or finished."""
+
+
+class BusyError(RunError):
+    """Another process does this run just now."""
+
+
+class MissingEncoderError(RunError):
+    """No finished pretraining run fits what a run wants to start from."""

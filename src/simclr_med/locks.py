@@ -10,9 +10,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from simclr_med.errors import BusyError
+
 
 @contextmanager
-def locked(path: Path, folder: Path) -> Iterator[None]:
+def locked(path: Path, folder: Path, wait: bool = True) -> Iterator[None]:
     """Hold the lock at path until the block ends; wait, and say so, while another process holds it.
 
     The lock is the system's own: a file that a dead process left, or another one with its number, holds nothing.
@@ -20,8 +22,10 @@ def locked(path: Path, folder: Path) -> Iterator[None]:
     Args:
         path: of the lock file; beside it, ``.owner`` tells who holds it.
         folder: what the lock is for, in the message.
+        wait: false: raise while another process holds it.
 
     Raises:
+        BusyError: another process holds it, and nobody is to wait.
         OSError: of the disk, before the block begins.
     """
     owner = path.with_suffix(".owner")
@@ -30,6 +34,8 @@ def locked(path: Path, folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        if not wait:
+            raise BusyError(f"{folder}: {_told(owner)} is doing this run.") from None
         print(f"Waiting for {_told(owner)}, which is doing this run: {folder}", flush=True)
         lock.acquire()
     try:

@@ -4,39 +4,46 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from simclr_med import build, naming, runs
-from simclr_med.config.curve import cells
+from simclr_med import build, gpus, naming, runs, sweeps
+from simclr_med.config import curve
 from simclr_med.config.explain import explained, first_line
 from simclr_med.config.guide import guide
 from simclr_med.config.registry import register
 from simclr_med.config.validate import checked
 from simclr_med.config.words import taken_apart
-from simclr_med.errors import ConfigError, RunError, UserError
+from simclr_med.errors import BusyError, ConfigError, MissingEncoderError, RunError, UserError
+from simclr_med.sweeps import Cell
 
 # In a wheel conf/ travels inside the package; in a checkout it stands at the top.
 _INSIDE = Path(__file__).parent / "conf"
 CONF = _INSIDE if _INSIDE.is_dir() else Path(__file__).parents[2] / "conf"
 
 register()
-# Exit status of every job of this process: Hydra's basic launcher runs them here, one after another.
-_statuses: list[int] = []
+# What became of every run of this process outside a sweep: several for a job that covers several budgets.
+_done: list[Cell] = []
+# Cells that another process was doing when their turn came.
+_later: list[tuple[sweeps.Place, DictConfig]] = []
 _said: set[str] = set()
 
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def job(cfg: DictConfig) -> int:
-    """One run: 0 when it is finished, else the error's exit code. It returns and never raises, so a sweep goes on."""
-    status = _status(cfg)
-    _statuses.append(status)
-    return status
+    """One run, or one cell of a sweep. It returns an exit code and never raises, so a sweep goes on."""
+    place = sweeps.place()
+    if place is not None:
+        return _cell(place, cfg, wait=not place.own)
+    _done.extend(_runs(cfg, wait=True))
+    return sweeps.status(_done)
 
 
 def main() -> None:
@@ -45,43 +52,147 @@ def main() -> None:
         typed = taken_apart(sys.argv[1:])
         Path.cwd()
     except ConfigError as error:
-        sys.exit(_told(error))
+        sys.exit(_failed(error).status)
     except FileNotFoundError:
-        sys.exit(_told(RunError("The working directory must exist; it has been removed. Change to another one.")))
+        sys.exit(
+            _failed(RunError("The working directory must exist; it has been removed. Change to another one.")).status
+        )
     if {"--help", "-h"} & set(typed.flags):
         print(guide([CONF, *([Path(typed.extra)] if typed.extra else [])]))
         return
     sys.argv[1:] = [*typed.flags, *typed.overrides]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its exceptions to us instead of printing them
+    status = 0
     try:
         job()
+        for place, cfg in _later:
+            _cell(place, cfg, wait=True)
     except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:  # a job tells its own: this is Hydra, which fails on odd words with errors of many kinds
-        print("\n".join(explained(typed, CONF) or [first_line(error)]), file=sys.stderr)
-        sys.exit(2)
-    sys.exit(max(_statuses, default=0))
+        status = 130
+    except SystemExit as stop:  # of a run that was told to stop, which ends its sweep as well
+        status = stop.code if isinstance(stop.code, int) else 1
+    except Exception as error:  # a job tells its own: this is Hydra, or the launcher of a sweep
+        status = _not_launched(error, explained(typed, CONF))
+    sys.exit(status or sweeps.status([*_done, *_swept()]))
 
 
-def _status(cfg: DictConfig) -> int:
+def _not_launched(error: Exception, problems: list[str]) -> int:
+    """Tell what came before, or between, all jobs, and give the exit code.
+
+    Args:
+        error: of Hydra, which fails on odd words with errors of many kinds; or, once a sweep has begun, of its launcher:
+            a worker that was killed, a scheduler that takes no job.
+        problems: of the command line.
+    """
+    if problems or sweeps.begun() is None:
+        print("\n".join(problems or [first_line(error)]), file=sys.stderr)
+        return 2
+    if isinstance(error, OSError):
+        told = f"{sweeps.begun()}: must be a folder that can be written ({error.strerror}). Choose another paths.runs."
+        print(told, file=sys.stderr)
+    else:
+        print(f"The sweep ended early. {_unforeseen(error)}", file=sys.stderr)
+    return 1
+
+
+def _swept() -> list[Cell]:
+    """What became of the sweep that this process began, told."""
+    folder = sweeps.begun()
+    found = sweeps.read(folder) if folder else []
+    if folder and found:
+        print(sweeps.told(found, folder), flush=True)
+    return [cell for _, cell in found]
+
+
+def _cell(place: sweeps.Place, cfg: DictConfig, wait: bool) -> int:
+    """A job that is a cell of a sweep: written down before it starts and after it ends, whatever its end."""
+    print(f"Cell {place.number}: {' '.join(place.words)}", flush=True)
+    sweeps.record(place, [Cell("started", 1)])
+    if not place.own:
+        gpus.take(cfg.trainer.devices)
+    found = _runs(cfg, wait)
+    sweeps.record(place, found)
+    if any(cell.outcome == "busy" for cell in found):
+        _later.append((place, cfg))
+    return sweeps.status(found)
+
+
+def _runs(cfg: DictConfig, wait: bool) -> list[Cell]:
     """All runs of one job: one, or one for each budget and seed of the stage; checked before the first starts."""
     try:
-        checked_cells = [checked(cell) for cell in cells(cfg)]
+        configs = [checked(config) for config in curve.cells(cfg)]
     except Exception as error:
-        return _told(error)
-    return max(_outcome(cell) for cell in checked_cells)
+        return [_failed(error)]
+    return [_run(config, wait) for config in configs]
 
 
-def _outcome(cfg: DictConfig) -> int:
+def _run(cfg: DictConfig, wait: bool) -> Cell:
+    """One run, and what became of it."""
+    began = time.monotonic()
     try:
-        _run(cfg)
+        source, origin = build.source(cfg), build.built(cfg.init)
+        data_hash = source.content_hash()
+        if cfg.dry_run:
+            return _looked_up(cfg, data_hash, origin)
+        with runs.opened(cfg, data_hash, origin, wait) as run:
+            return _done_in(run, source, began)
+    except BusyError as busy:
+        print(str(busy), flush=True)
+        return Cell("busy", 1, str(busy))
+    except MissingEncoderError as error:
+        if not cfg.dry_run:
+            return _failed(error)
+        print(f"{'no encoder':<11} {error.problems[0]}", flush=True)
+        return Cell("missing encoder", 0, error.problems[0])
     except Exception as error:
-        return _told(error)
-    return 0
+        return _failed(error)
 
 
-def _told(error: Exception) -> int:
-    """Print an error, one line a problem, and give its exit code."""
+def _looked_up(cfg: DictConfig, data_hash: str, origin: naming.Origin) -> Cell:
+    """How far a run has come, said and not changed."""
+    config_hash = naming.identity(cfg, data_hash, origin.hash)
+    folder = naming.folder_of(cfg, config_hash, origin)
+    state = runs.state_of(folder, config_hash)
+    print(f"{state:<11} {folder}", flush=True)
+    return Cell(state, folder=str(folder))
+
+
+def _done_in(run: runs.Run, source: Any, began: float) -> Cell:
+    """Call the stage, unless the run is finished."""
+    if run.state == "finished":
+        print(f"Finished already (overwrite=true does it again): {run.folder}", flush=True)
+        return Cell("skipped", folder=str(run.folder))
+    try:
+        build.stage(run.cfg)(run, source)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Lightning makes a SystemExit(1) of SIGINT and one without a code of SIGTERM. Either ends a sweep as well.
+        print(f"Stopped by a signal. The same command goes on from what is saved: {run.folder}", file=sys.stderr)
+        sys.exit(143 if isinstance(stop, SystemExit) and stop.code in (None, 143) else 130)
+    except UserError as error:
+        run.fail(error)
+        raise
+    except Exception as error:
+        run.fail(error)
+        raise RunError(f"{_unforeseen(error)} (traceback in {run.folder / 'failure.json'})") from error
+    return Cell("done", folder=str(run.folder), seconds=round(time.monotonic() - began, 3))
+
+
+def _failed(error: Exception) -> Cell:
+    """A run that ended with an error, which is printed, one line a problem."""
+    lines, status = _problems(error)
+    _say(lines, status)
+    return Cell("failed", status, "\n".join(lines))
+
+
+def _say(lines: list[str], status: int) -> None:
+    for line in lines:
+        if status != ConfigError.exit_code or line not in _said:  # the cells of a sweep share their mistakes
+            print(line, file=sys.stderr, flush=True)
+        _said.add(line)
+
+
+def _problems(error: Exception) -> tuple[list[str], int]:
+    """An error, one line a problem, and its exit code."""
     if isinstance(error, UserError):
         problems, status = error.problems, error.exit_code
     elif isinstance(error, (HydraException, OmegaConfBaseException)):
@@ -90,11 +201,7 @@ def _told(error: Exception) -> int:
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}, line {place.lineno}"
         problems, status = (f"{_unforeseen(error)} ({where}). Please report this fault with the command.",), 1
-    for line in (" ".join(problem.splitlines()) for problem in problems):
-        if status != ConfigError.exit_code or line not in _said:  # the cells of a sweep share their mistakes
-            print(line, file=sys.stderr, flush=True)
-        _said.add(line)
-    return status
+    return [" ".join(problem.splitlines()) for problem in problems], status
 
 
 def _unforeseen(error: Exception) -> str:
@@ -105,33 +212,6 @@ def _unforeseen(error: Exception) -> str:
     if isinstance(error, MemoryError) or "out of memory" in first or "can't allocate memory" in first:
         return f"Out of memory ({first}). Lower stage.batch_size or dataset.size, or raise stage.accumulate."
     return f"{type(error).__name__}: {first}"
-
-
-def _run(cfg: DictConfig) -> None:
-    source = build.source(cfg)
-    origin = build.built(cfg.init)
-    data_hash = source.content_hash()
-    if cfg.dry_run:
-        config_hash = naming.identity(cfg, data_hash, origin.hash)
-        folder = naming.folder_of(cfg, config_hash, origin)
-        print(f"{runs.state_of(folder, config_hash):<11} {folder}")
-        return
-    with runs.opened(cfg, data_hash, origin) as run:
-        if run.state == "finished":
-            print(f"Finished already (overwrite=true does it again): {run.folder}")
-            return
-        try:
-            build.stage(cfg)(run, source)
-        except (KeyboardInterrupt, SystemExit) as stop:
-            # Lightning makes a SystemExit(1) of SIGINT and one without a code of SIGTERM. Either ends a sweep as well.
-            print(f"Stopped by a signal. The same command goes on from what is saved: {run.folder}", file=sys.stderr)
-            sys.exit(143 if isinstance(stop, SystemExit) and stop.code in (None, 143) else 130)
-        except UserError as error:
-            run.fail(error)
-            raise
-        except Exception as error:
-            run.fail(error)
-            raise RunError(f"{_unforeseen(error)} (traceback in {run.folder / 'failure.json'})") from error
 
 
 if __name__ == "__main__":

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
-from simclr_med.errors import RunError
+from simclr_med.config.names import stem
+from simclr_med.errors import MissingEncoderError, RunError
 from simclr_med.files import sha256
 from simclr_med.naming import Origin
 from simclr_med.runs import finished_runs
 
 
-def random() -> Origin:
-    """Weights drawn from the run's seed."""
+def random(dataset: str, augmentation: str, seed: int) -> Origin:
+    """Weights drawn from the run's seed.
+
+    Args:
+        dataset, augmentation, seed: of no use here. A sweep over pretrained encoders sets them for its baselines too,
+            which are then one and the same run.
+    """
+    del dataset, augmentation, seed
     return Origin(kind="random", hash="random")
 
 
@@ -29,21 +37,32 @@ def checkpoint(path: str) -> Origin:
 
 
 def pretrained(
-    runs: str, dataset: str, augmentation: str, encoder: str, size: int | None, seed: int, run: str | None
+    runs: str,
+    dataset: str,
+    augmentation: str,
+    encoder: str,
+    size: int | None,
+    seed: int,
+    start: str,
+    run: str | None,
+    path: str | None,
 ) -> Origin:
     """The encoder of the one finished pretraining run that recorded these fields.
 
     Args:
         runs: folder of all runs.
         dataset, augmentation, encoder, size, seed: what the run recorded.
+        start: where that run itself started: ``random``, ``imagenet``, or the data set of its own encoder.
         run: folder of a run, which decides alone when it is given.
+        path: of this run's own data, for the command that would make a run.
 
     Raises:
-        RunError: no run fits, or several do; lists the candidates and the command that would make one.
+        MissingEncoderError: no run fits; lists the candidates and the command that would make one.
+        RunError: several do.
     """
     if run is not None:
         return _of(Path(run).expanduser().absolute())
-    wanted = {"augmentation": augmentation, "encoder": encoder, "size": size, "seed": seed}
+    wanted = {"augmentation": augmentation, "encoder": encoder, "size": size, "seed": seed, "start": start}
     candidates, fitting = [], []
     for folder, cfg, _ in finished_runs(Path(runs).absolute(), "pretrain", dataset):
         has = {
@@ -51,6 +70,7 @@ def pretrained(
             "encoder": cfg.encoder.name,
             "size": cfg.dataset.get("size"),
             "seed": cfg.seed,
+            "start": cfg.init.dataset if cfg.init.name == "pretrained" else cfg.init.name,
         }
         candidates.append(f"  {folder}")
         if has == wanted:
@@ -58,12 +78,19 @@ def pretrained(
     if len(fitting) == 1:
         return _of(fitting[0])
     told = " ".join(f"{key}={value}" for key, value in {"dataset": dataset, **wanted}.items())
-    make = f"simclr-med stage=pretrain dataset={dataset} augmentation={augmentation} encoder={encoder} seed={seed}"
+    kind = "npz" if str(path).endswith(".npz") else "folder"
+    own = path is not None and stem(path) == dataset  # a file or folder of the user's own
+    option = f"{kind} dataset.path={shlex.quote(str(path))}" if own else dataset
+    from_there = {"random": "", "imagenet": " init=imagenet"}.get(start, f" init=pretrained init.dataset={start}")
+    make = (
+        f"simclr-med stage=pretrain dataset={option} augmentation={augmentation} encoder={encoder} seed={seed}"
+        + from_there
+    )
     if fitting:
         listed = [f"  {folder}" for folder in fitting]
         raise RunError(f"init=pretrained: must fit one run; {len(fitting)} fit {told}. Name one by init.run=:", *listed)
     found = [f"Finished pretraining runs on {dataset}:", *candidates] if candidates else []
-    raise RunError(
+    raise MissingEncoderError(
         f"init=pretrained: must find a finished run under {Path(runs).absolute()}; none fits {told}. Make one: {make}",
         *found,
     )

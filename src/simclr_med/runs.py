@@ -28,7 +28,7 @@ SCHEMA_VERSION = 1
 # What a disk says when it takes no more: full, over quota, read-only.
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
-State = Literal["new", "unfinished", "finished"]
+State = Literal["new", "unfinished", "finished", "failed"]
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,9 @@ def state_of(folder: Path, config_hash: str) -> State:
     if not folder.is_dir():
         return "new"
     recorded = _recorded(folder)
-    return "finished" if recorded is not None and recorded.get("config_hash") == config_hash else "unfinished"
+    if recorded is not None and recorded.get("config_hash") == config_hash:
+        return "finished"
+    return "failed" if (folder / "failure.json").exists() else "unfinished"
 
 
 def _recorded(folder: Path) -> dict[str, Any] | None:
@@ -146,10 +148,17 @@ def _recorded(folder: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def opened(cfg: DictConfig, data_hash: str, origin: Origin) -> Iterator[Run]:
+def opened(cfg: DictConfig, data_hash: str, origin: Origin, wait: bool = True) -> Iterator[Run]:
     """The run of this config, made or found, and locked until the block ends.
 
+    Args:
+        cfg: resolved.
+        data_hash: content hash of the data.
+        origin: of the encoder.
+        wait: for another process that does this run; false: raise.
+
     Raises:
+        BusyError: another process does it, and nobody is to wait.
         RunError: the runs folder cannot be written.
     """
     config_hash = identity(cfg, data_hash, origin.hash)
@@ -161,7 +170,7 @@ def opened(cfg: DictConfig, data_hash: str, origin: Origin) -> Iterator[Run]:
     with ExitStack() as held:
         held.enter_context(stoppable())
         try:
-            held.enter_context(locked(Path(cfg.paths.runs).absolute() / ".locks" / f"{config_hash}.lock", folder))
+            held.enter_context(locked(Path(cfg.paths.runs).absolute() / ".locks" / f"{config_hash}.lock", folder, wait))
             state = state_of(folder, config_hash)
             if cfg.overwrite and state != "new":
                 # First: of a removal that is cut short no finished run must remain.
@@ -173,6 +182,7 @@ def opened(cfg: DictConfig, data_hash: str, origin: Origin) -> Iterator[Run]:
                     print(f"{folder / 'result.json'}: cannot be read, so this run is done again.", flush=True)
                 folder.mkdir(parents=True, exist_ok=True)
                 clear_half_written(folder)
+                (folder / "failure.json").unlink(missing_ok=True)
                 write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         except OSError as error:
             raise _unwritable(cfg.paths.runs, error) from error

@@ -21,7 +21,10 @@ from simclr_med.config.words import Words
 from simclr_med.errors import ConfigError
 
 # What stands beside a group's options and says more than its list.
-OTHERWISE = {"data_fraction": "Any other budget: data_fraction.samples=, .percent= or .per_class=."}
+OTHERWISE = {
+    "data_fraction": "Any other budget: data_fraction.samples=, .percent= or .per_class=.",
+    "hydra/launcher": "joblib and slurm come with pip install 'simclr-med[slurm]'.",
+}
 
 
 def explained(typed: Words, conf: Path) -> list[str]:

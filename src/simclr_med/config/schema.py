@@ -108,6 +108,9 @@ class Constant:
 class InitRandom:
     name: str = MISSING
     _target_: str = MISSING
+    dataset: str = MISSING
+    augmentation: str = MISSING
+    seed: int = bounded(0)
 
 
 @dataclass
@@ -120,7 +123,9 @@ class InitPretrained:
     encoder: str = MISSING
     size: Optional[int] = bounded(1)
     seed: int = bounded(0)
+    start: str = MISSING
     run: Optional[str] = MISSING
+    path: Optional[str] = MISSING
 
 
 @dataclass

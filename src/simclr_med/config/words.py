@@ -37,7 +37,7 @@ class Words(NamedTuple):
 
     @property
     def sweep(self) -> bool:
-        return not _SWEEPS.isdisjoint(self.flags)
+        return not _SWEEPS.isdisjoint(self.flags) or any(word.startswith("grid=") for word in self.overrides)
 
 
 def taken_apart(argv: list[str]) -> Words:

@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from simclr_med.learning.devices import precision
 from simclr_med.learning.saving import AtomicCheckpointIO
@@ -22,6 +23,7 @@ _NOISE = (
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*torch.distributed.*is deprecated.*",
     r".*LeafSpec.*",
+    r".*The `srun` command is available.*",
 )
 
 
@@ -60,7 +62,8 @@ def trainer(
         limit_val_batches=0,
         callbacks=list(callbacks),
         logger=list(loggers),
-        plugins=[AtomicCheckpointIO()],
+        # In a SLURM job Lightning would count its tasks and queue it again by itself; both are decided elsewhere.
+        plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if isinstance(strategy, str) else [])],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
