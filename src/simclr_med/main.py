@@ -80,8 +80,8 @@ def _not_launched(error: Exception, problems: list[str]) -> int:
     """Tell what came before, or between, all jobs, and give the exit code.
 
     Args:
-        error: of Hydra, which fails on odd words with errors of many kinds; or, once a sweep has begun, of its launcher:
-            a worker that was killed, a scheduler that takes no job.
+        error: of Hydra, which fails on odd words with errors of many kinds; or, once a sweep has begun, of its
+            launcher: a worker that was killed, a scheduler that takes no job.
         problems: of the command line.
     """
     if problems or sweeps.begun() is None:
