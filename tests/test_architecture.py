@@ -48,7 +48,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         LEAVES
         | {"stages", "build", "config", "naming", "runs", "metrics", "intervals", "provenance", "reporting"}
         | {"data", "augment", "models", "learning", "evaluation"},
-        {"numpy", "torch", "lightning", "sklearn", "omegaconf"},
+        {"numpy", "torch", "lightning", "sklearn", "omegaconf", "hydra", "rich"},
     ),
     "reporting": (LEAVES | {"reporting", "metrics"}, {"numpy", "pandas", "matplotlib", "jinja2", "wandb", "rich"}),
     "main": (LEAVES | {"config", "naming", "runs", "build", "gpus", "sweeps"}, {"hydra", "omegaconf"}),

@@ -128,3 +128,16 @@ class Predict:
     _target_: str = MISSING
     run: str = MISSING
     chunk: int = bounded(1)
+
+
+@dataclass
+class Study:
+    name: str = MISSING
+    _target_: str = MISSING
+    epochs: int = bounded(1)
+    supervised_epochs: int = bounded(1)
+    curve: list[Any] = MISSING
+    supervised: list[Any] = MISSING
+    seeds: list[int] = MISSING
+    timed_steps: int = bounded(0)
+    always: bool = MISSING
