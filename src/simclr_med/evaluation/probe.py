@@ -49,6 +49,7 @@ class FittedProbe:
     told: dict[str, float]
 
 
+_CHOICES = {"nll": metrics.nll, "accuracy": metrics.accuracy, "auroc": metrics.auroc}
 # The last fit of this process, by the content of what decides it: the seeds of a whole training split share one.
 _FITTED: dict[str, FittedProbe] = {}
 
@@ -232,6 +233,6 @@ def _fit(
 
 def _score(select_by: str, task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> float:
     """The score that is chosen by; higher is better, and an undefined one counts as the lowest."""
-    value = metrics.scores(task, labels_NL, probabilities_NK)[select_by]
+    value = _CHOICES[select_by](task, labels_NL, probabilities_NK)
     signed = -value if select_by == "nll" else value
     return -np.inf if np.isnan(signed) else signed
