@@ -38,6 +38,14 @@ def test_a_cell_without_its_encoder_fails_at_once_with_the_command_that_makes_it
     assert "The same command goes on with what is left." in done.stdout
 
 
+def test_a_key_of_the_swept_stages_alone_is_set_in_every_cell(command: Command, cells: Path) -> None:
+    words = ("dataset=npz", f"dataset.path={cells}", "stage.patience=5", "stage.budgets=[20,per_class5]", "keep=all")
+    done = command("-m", "stage=baseline,finetune", *words, "dry_run=true", "init=random", "encoder=tiny")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("stage.patience=5 stage.budgets=[20,per_class5]") == 2
+    assert done.stdout.count("\nnew ") == 4
+
+
 def test_a_launcher_that_is_not_there_is_one_line(command: Command) -> None:
     done = command("-m", "seed=0,1", "hydra/launcher=cluster")
     assert done.returncode == 2

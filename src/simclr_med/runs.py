@@ -209,5 +209,5 @@ def finished_runs(runs: Path, stage: str, dataset: str) -> Iterator[tuple[Path, 
 
 def _has_named(cfg: Any) -> TypeGuard[DictConfig]:
     """Whether a config.yaml was read far enough to tell which run it is of."""
-    wanted = ("seed", *(f"{group}.name" for group in NAMED))
+    wanted = ("seed", "init.name", *(f"{group}.name" for group in NAMED))
     return isinstance(cfg, DictConfig) and all(OmegaConf.select(cfg, key) is not None for key in wanted)
