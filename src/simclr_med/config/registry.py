@@ -35,6 +35,8 @@ NODES: dict[str, dict[str, type]] = {
         "supervised": stage_nodes.Supervised,
         "test": stage_nodes.Test,
         "predict": stage_nodes.Predict,
+        "preview": stage_nodes.Preview,
+        "analyse": stage_nodes.Analyse,
     },
 }
 

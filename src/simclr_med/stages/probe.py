@@ -22,6 +22,7 @@ from simclr_med.evaluation.probe import FittedProbe, Labelled
 from simclr_med.learning.devices import device
 from simclr_med.learning.loggers import close
 from simclr_med.models.encoder_files import encoder_metadata, weights_hash
+from simclr_med.models.encoders import ResNetEncoder
 from simclr_med.models.head_files import save_head
 from simclr_med.naming import PROTOCOL_VERSION, scientific
 from simclr_med.reporting.terminal import summary
@@ -89,6 +90,11 @@ def feature_reader(run: Run, source: Source) -> Callable[[Split], Tensor]:
     """Features of a split by the run's frozen encoder: from the cache of all runs, or computed into it."""
     encoder, origin = encoder_at_start(run)
     print(f"Encoder: {origin}", flush=True)
+    return reader_of(encoder, run, source)
+
+
+def reader_of(encoder: ResNetEncoder, run: Run, source: Source) -> Callable[[Split], Tensor]:
+    """`feature_reader` for an encoder that is there already."""
     where = device(run.cfg.trainer.accelerator)
     facts = {
         "encoder": weights_hash(encoder.state_dict()),
