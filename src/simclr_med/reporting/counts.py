@@ -57,8 +57,10 @@ def show_counts(table: pd.DataFrame, title: str) -> None:
 def counts_figure(table: pd.DataFrame, target: Path) -> None:
     """Bars of each class's images, a panel with its own scale for each split."""
     classes, splits = table.drop(index=ALL), list(table)
-    height = 0.26 * sum(1 + wrapped(str(name), 32).count("\n") * 0.6 for name in classes.index) + 0.9
-    width = 1.9 * len(splits) + 0.075 * min(32, max(len(str(name)) for name in classes.index))
+    names = [wrapped(str(name), 34, lines=2) for name in classes.index]
+    pitch = 0.32 if any("\n" in name for name in names) else 0.22  # inches
+    width = 1.9 * len(splits) + 0.075 * max(len(line) for name in names for line in name.splitlines())
+    height = pitch * len(names) + 0.4
     figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
     axes = figure.subplots(1, len(splits), squeeze=False, sharey=True)[0]
     rows = range(len(classes))
@@ -70,6 +72,6 @@ def counts_figure(table: pd.DataFrame, target: Path) -> None:
         axis.set_xlim(0, max(1, counts.max()) * 1.3)
         axis.set_xticks([])
         axis.spines[["top", "right", "bottom"]].set_visible(False)
-    axes[0].set_yticks(list(rows), [wrapped(str(name), 32) for name in classes.index], fontsize=8)
-    axes[0].invert_yaxis()
+    axes[0].set_yticks(list(rows), names, fontsize=8)
+    axes[0].set_ylim(len(names) - 0.4, -0.6)
     figure.savefig(target)

@@ -71,8 +71,8 @@ def maps_figure(rows: Mapping[str, Sequence[Panel]], names: Sequence[str], targe
 
 
 def _canvas(down: int, across: int, names: Sequence[str]) -> tuple[Figure, Any]:
-    lines = -(-len(names) // 3)  # the legend's, about
-    figure = Figure(figsize=(3.6 * across + 0.4, 3.4 * down + 0.3 + 0.25 * lines), layout="constrained", dpi=150)
+    width = 3.4 * across + 0.3
+    figure = Figure(figsize=(width, 3.2 * down), layout="constrained", dpi=150)
     axes = figure.subplots(down, across, squeeze=False)
     if names:
         legend(figure, names)
@@ -83,7 +83,6 @@ def _map(axis: Any, panel: Panel, groups: int) -> None:
     axis.set_title(panel.title, fontsize=9)
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=7)
-    axis.set_box_aspect(1)
     size = float(np.clip(6000 / max(1, len(panel.points_N2)), 5, 30))
     looks = {"s": size, "alpha": 0.7, "linewidths": 0}
     if panel.groups_N is None:
@@ -102,13 +101,13 @@ def _scree(axis: Any, shares: np.ndarray) -> None:
     axis.set_title("variance of the components", fontsize=9)
     axis.set_xlabel("component", fontsize=8)
     axis.set_ylim(0, 1)
+    axis.set_xlim(0.4, len(shown) + 0.6)
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     axis.tick_params(labelsize=7)
     axis.grid(alpha=0.25, axis="y")
     axis.spines[["top", "right"]].set_visible(False)
-    axis.set_box_aspect(1)
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(frameon=False, fontsize=8, loc="center right")
 
 
 def _same_limits(axes: Sequence[Any], panels: Sequence[Panel]) -> None:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from simclr_med.reporting.palettes import GREY, RIGHT, WRONG, wrapped
 
 GAP = 0.08  # of an image's side, between two images of a mosaic
+TILE, CAPTION = 1.1, 0.38  # inches: a tile's side, and three lines of text below it
 
 
 @dataclass(frozen=True)
@@ -87,18 +88,28 @@ def gallery(rows: Sequence[Sequence[Tile]], target: Path, title: str, heads: Seq
         title: above all; may have several lines.
         heads: of the columns, above the first row.
     """
-    across = max(len(row) for row in rows)
-    figure = Figure(figsize=(1.15 * across + 0.1, 1.5 * len(rows) + 0.5), layout="constrained", dpi=150)
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)  # type: ignore[union-attr]
+    across, lines = max(len(row) for row in rows), 1 + title.count("\n")
+    top = 0.1 + 0.17 * lines + (0.22 if heads else 0.1)
+    width, height = TILE * across + 0.1, (TILE + CAPTION) * len(rows) + top
+    figure = Figure(figsize=(width, height), dpi=150)
+    # Places by hand: to find them takes the automatic layout seconds for so many axes.
     axes = figure.subplots(len(rows), across, squeeze=False)
-    for line, row in zip(axes, rows, strict=True):
+    figure.subplots_adjust(
+        left=0.05 / width,
+        right=1 - 0.05 / width,
+        top=1 - top / height,
+        bottom=CAPTION / height,
+        wspace=0.06,
+        hspace=CAPTION / (TILE * 0.95),
+    )
+    for number, (line, row) in enumerate(zip(axes, rows, strict=True)):
         for column, (axis, tile) in enumerate(zip(line, row, strict=False)):
             _tile(axis, tile)
-            if heads and line is axes[0]:
-                axis.set_title(heads[column], fontsize=7)
+            if heads and number == 0:
+                axis.set_title(heads[column], fontsize=7, pad=4)
         for axis in line[len(row) :]:
             axis.axis("off")
-    figure.suptitle(title, fontsize=9)
+    figure.text(0.05 / width, 1 - 0.08 / height, title, fontsize=8, va="top", linespacing=1.3)
     figure.savefig(target)
 
 
@@ -111,4 +122,4 @@ def _tile(axis: Any, tile: Tile) -> None:
     axis.set_xticks([]), axis.set_yticks([])
     colour = GREY if tile.right is None else (RIGHT if tile.right else WRONG)
     axis.spines[:].set(color=colour, linewidth=0.8 if tile.right is None else 2)
-    axis.set_xlabel(wrapped(tile.caption, 17), fontsize=6, labelpad=2, color="black")
+    axis.set_xlabel(wrapped(tile.caption, 18), fontsize=6, labelpad=2, color="black")
