@@ -57,7 +57,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
 EXTRA = {
     "data/datamodule.py": {"lightning"},
     "learning/devices.py": {"simclr_med"},
-    "evaluation/maps.py": {"umap"},
+    "evaluation/maps.py": {"threadpoolctl", "umap"},
     "evaluation/attention.py": {"captum"},
 }
 

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
+from threadpoolctl import threadpool_limits
 
 UMAP_NEIGHBOURS = 15  # McInnes et al. 2018: the default of their umap-learn
 
@@ -63,7 +64,9 @@ def tsne(coordinates_NC: np.ndarray, perplexity: float, seed: int) -> np.ndarray
         seed: what is left to chance.
     """
     method = TSNE(2, perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed)
-    return np.asarray(method.fit_transform(coordinates_NC), dtype=np.float32)
+    # One thread: the same map each time, and beside other processes ten times as fast as two, which wait by spinning.
+    with threadpool_limits(1):
+        return np.asarray(method.fit_transform(coordinates_NC), dtype=np.float32)
 
 
 def umap_is_there() -> bool:

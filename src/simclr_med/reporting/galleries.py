@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from simclr_med.reporting.palettes import GREY, RIGHT, WRONG, wrapped
 
 GAP = 0.08  # of an image's side, between two images of a mosaic
-TILE, CAPTION = 1.1, 0.38  # inches: a tile's side, and three lines of text below it
+TILE, LINE = 1.1, 0.1  # inches: a tile's side, and a line of the text below it
+CAPTION_CHARS = 18  # of such a line
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,9 @@ def gallery(rows: Sequence[Sequence[Tile]], target: Path, title: str, heads: Seq
         heads: of the columns, above the first row.
     """
     across, lines = max(len(row) for row in rows), 1 + title.count("\n")
+    caption = 0.08 + LINE * max(1 + wrapped(tile.caption, CAPTION_CHARS).count("\n") for row in rows for tile in row)
     top = 0.1 + 0.17 * lines + (0.22 if heads else 0.1)
-    width, height = TILE * across + 0.1, (TILE + CAPTION) * len(rows) + top
+    width, height = TILE * across + 0.1, (TILE + caption) * len(rows) + top
     figure = Figure(figsize=(width, height), dpi=150)
     # Places by hand: to find them takes the automatic layout seconds for so many axes.
     axes = figure.subplots(len(rows), across, squeeze=False)
@@ -98,9 +100,9 @@ def gallery(rows: Sequence[Sequence[Tile]], target: Path, title: str, heads: Seq
         left=0.05 / width,
         right=1 - 0.05 / width,
         top=1 - top / height,
-        bottom=CAPTION / height,
+        bottom=caption / height,
         wspace=0.06,
-        hspace=CAPTION / (TILE * 0.95),
+        hspace=caption / (TILE * 0.95),
     )
     for number, (line, row) in enumerate(zip(axes, rows, strict=True)):
         for column, (axis, tile) in enumerate(zip(line, row, strict=False)):
@@ -118,8 +120,11 @@ def _tile(axis: Any, tile: Tile) -> None:
     if tile.heat is not None:
         height, width = tile.image.shape[:2]
         place = (-0.5, width - 0.5, height - 0.5, -0.5)
-        axis.imshow(tile.heat, cmap="inferno", vmin=0, vmax=1, alpha=0.5, extent=place, interpolation="bilinear")
+        # Where nothing speaks for the answer the image stays as it is.
+        axis.imshow(
+            tile.heat, "inferno", vmin=0, vmax=1, alpha=0.65 * tile.heat, extent=place, interpolation="bilinear"
+        )
     axis.set_xticks([]), axis.set_yticks([])
     colour = GREY if tile.right is None else (RIGHT if tile.right else WRONG)
     axis.spines[:].set(color=colour, linewidth=0.8 if tile.right is None else 2)
-    axis.set_xlabel(wrapped(tile.caption, 18), fontsize=6, labelpad=2, color="black")
+    axis.set_xlabel(wrapped(tile.caption, CAPTION_CHARS), fontsize=6, labelpad=2, color="black")

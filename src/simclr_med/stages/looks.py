@@ -98,7 +98,7 @@ def neighbours_sheet(cfg: Any, source: Source, looks: Mapping[Split, Look], fold
     for query, values, places in zip(queries, cosine.tolist(), near.tolist(), strict=True):
         row = [Tile(test.images_NHWC[query], _label(test, query))]
         for value, place in zip(values, places, strict=True):
-            caption = " ".join((f"{value:.2f}", _label(train, place))).strip()
+            caption = f"{value:.2f}: {_label(train, place)}".rstrip(": ")
             row.append(Tile(train.images_NHWC[place], caption, _alike(test, query, train, place)))
         rows.append(row)
     known = train.groups.codes_N is not None and test.groups.codes_N is not None
