@@ -36,6 +36,8 @@ NODES: dict[str, dict[str, type]] = {
         "test": stage_nodes.Test,
         "predict": stage_nodes.Predict,
         "study": stage_nodes.Study,
+        "preview": stage_nodes.Preview,
+        "analyse": stage_nodes.Analyse,
     },
 }
 

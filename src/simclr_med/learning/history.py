@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class WandbHistory(WandbLogger):
         self._known: int | None = None  # epochs that the run there had when this process began to log
 
     @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         epoch = int(metrics["epoch"]) if "epoch" in metrics else None
         known = self.catch_up(epoch) if self._known is None else self._known
         self._known = known
@@ -39,6 +39,14 @@ class WandbHistory(WandbLogger):
             self.experiment.log(dict(metrics))
         elif epoch >= known:
             self._log(epoch, metrics, step)
+
+    @rank_zero_only
+    def log_pictures(self, pictures: Sequence[Path]) -> None:
+        """Log PNG files together, each as figures/<its name>, with the last epoch as other metrics without one."""
+        from wandb import Image
+
+        if pictures:
+            self.log_metrics({f"figures/{picture.stem}": Image(str(picture)) for picture in pictures})
 
     def catch_up(self, before: int | None = None) -> int:
         """Log what metrics.csv has and the run there has not, of the epochs before this one or of all.

@@ -99,6 +99,14 @@ def tensorboard_logger(folder: Path, name: str, group: str, job_type: str, tags:
         ) from error
 
 
+def log_pictures(loggers: Iterable[Logger], pictures: Iterable[Path]) -> None:
+    """Show pictures at Weights & Biases, where it is among the loggers, each as figures/<name of its file>."""
+    pictures = list(pictures)
+    for logger in loggers:
+        if isinstance(logger, WandbHistory):
+            logger.log_pictures(pictures)
+
+
 def close(loggers: Iterable[Logger], failed: bool) -> None:
     """End the logs, so that the next run of this process gets its own; say how an offline one is uploaded."""
     for logger in loggers:

@@ -93,6 +93,11 @@ def feature_reader(run: Run, source: Source) -> Callable[[Split], Tensor]:
     """Features of a split by the run's frozen encoder: from the cache of all runs, or computed into it."""
     encoder, origin, digest = _start(run)
     print(f"Encoder: {origin}", flush=True)
+    return reader_of(encoder, run, source)
+
+
+def reader_of(encoder: ResNetEncoder, run: Run, source: Source) -> Callable[[Split], Tensor]:
+    """`feature_reader` for an encoder that is there already."""
     where = device(run.cfg.trainer.accelerator)
     facts = {
         "encoder": digest,
