@@ -35,6 +35,7 @@ NODES: dict[str, dict[str, type]] = {
         "supervised": stage_nodes.Supervised,
         "test": stage_nodes.Test,
         "predict": stage_nodes.Predict,
+        "report": stage_nodes.Report,
     },
 }
 

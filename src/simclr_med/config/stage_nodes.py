@@ -128,3 +128,12 @@ class Predict:
     _target_: str = MISSING
     run: str = MISSING
     chunk: int = bounded(1)
+
+
+@dataclass
+class Report:
+    name: str = MISSING
+    _target_: str = MISSING
+    datasets: list[str] = MISSING
+    out: Optional[str] = MISSING
+    mixed: bool = MISSING
