@@ -55,7 +55,8 @@ class Comparison:
         )
         if self.verdict == "cannot tell":
             return f"{start}cannot tell “{self.a}” from “{self.b}” {numbers}."
-        return f"{start}“{self.a}” is {self.verdict} than “{self.b}” {numbers}."
+        which = " in these two runs" if self.found.seeds == 1 else ""
+        return f"{start}“{self.a}” is {self.verdict} than “{self.b}”{which} {numbers}."
 
 
 def pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:

@@ -116,14 +116,16 @@ def pretraining_curves(table: pd.DataFrame) -> list[Chart]:
 
 
 def _panels(rows: pd.DataFrame) -> Iterator[tuple[str, str, list[tuple[str, list[dict[str, Any]]]]]]:
-    """(data, encoder, [(method and budget, what its runs recorded)]) of the headline methods."""
+    """(data, encoder, [(method and budget, what its runs recorded)]) of the headline methods.
+
+    The budget is the largest that they share; where they share none, the largest of each.
+    """
     for (data, encoder), group in rows.groupby(["data", "encoder"]):
         panels = []
-        for kind in KINDS:
-            mine = group[group["method"] == headline(group, kind)]
-            if mine.empty:
-                continue
-            budget = budget_order(mine["budget"])[-1]
+        heads = [group[group["method"] == head] for kind in KINDS if (head := headline(group, kind)) is not None]
+        shared = set.intersection(*(set(mine["budget"]) for mine in heads)) if heads else set()
+        for mine in heads:
+            budget = budget_order(shared or mine["budget"])[-1]
             folders = mine[mine["budget"] == budget]["folder"]
             tables = [recorded for folder in folders if (recorded := _recorded(Path(folder))) is not None]
             if tables:

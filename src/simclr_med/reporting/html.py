@@ -36,7 +36,7 @@ def page(
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["file_name"] = file_name
-    environment.filters["numeric"] = _numeric
+    environment.filters["numeric"] = environment.tests["numeric"] = _numeric
     embedded = {name: base64.b64encode(path.read_bytes()).decode("ascii") for name, path in pictures.items()}
     template = environment.get_template("report.html")
     return template.render(title=title, facts=facts, warnings=warnings, sections=sections, pictures=embedded)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -111,14 +111,15 @@ def _origin(start: Start, dataset: str) -> str:
 
 
 def _methods(table: pd.DataFrame, pretraining: Mapping[str, Result]) -> pd.Series:
-    names = pd.Series("", index=table.index)
+    names: dict[Hashable, str] = {}
     for (kind, origin, *_), rows in table.groupby(["kind", "origin", "data", "encoder", "stage"], sort=False):
         plain = f"{kind}, {origin}" if origin else kind
         if kind == "finetune" and not origin:
             plain = "finetune, random weights"
         suffixes = _variants([_all_settings(row, pretraining) for row in rows.to_dict("records")])
-        names.loc[rows.index] = [f"{plain} ({suffix})" if suffix else plain for suffix in suffixes]
-    return names
+        told = [f"{plain} ({suffix})" if suffix else plain for suffix in suffixes]
+        names |= dict(zip(rows.index, told, strict=True))
+    return pd.Series(names).reindex(table.index)
 
 
 def _all_settings(row: Mapping[Any, Any], pretraining: Mapping[str, Result]) -> dict[str, str]:
