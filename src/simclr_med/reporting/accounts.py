@@ -6,6 +6,7 @@ import pandas as pd
 
 from simclr_med.reporting.methods import SCORED, budget_order, method_order
 from simclr_med.reporting.tables import Table, number
+from simclr_med.reporting.tables import table as made
 
 
 def cost(table: pd.DataFrame) -> list[Table]:
@@ -26,8 +27,8 @@ def cost(table: pd.DataFrame) -> list[Table]:
             "data set": numbers["data"],
             "encoder": numbers["encoder"],
             "runs": numbers["runs"].astype(str),
-            "hours in all": [f"{hours:.3g}" for hours in numbers["hours"]],
-            "minutes a run": [f"{minutes:.3g}" for minutes in numbers["minutes_a_run"]],
+            "hours in all": [f"{hours:.2f}" for hours in numbers["hours"]],
+            "minutes a run": [f"{minutes:.2f}" for minutes in numbers["minutes_a_run"]],
             "images/s": [number(rate, 0) for rate in numbers["images_per_s"].astype(float)],
         }
     )
@@ -35,7 +36,7 @@ def cost(table: pd.DataFrame) -> list[Table]:
         "Hours are of the clock, as each run measured itself, on whatever machine it ran. images/s: median over the "
         "runs, of training; a probe has none, since its features are computed once for all budgets."
     )
-    return [Table("cost", "What the runs cost", note, numbers, shown)]
+    return [made("cost", "What the runs cost", note, numbers, shown)]
 
 
 def ended_early(table: pd.DataFrame) -> list[Table]:
@@ -56,7 +57,7 @@ def ended_early(table: pd.DataFrame) -> list[Table]:
         }
     ).reset_index(drop=True)
     note = "None of these is in any number above. The command that began a run goes on with it."
-    return [Table("unfinished", "Failed and unfinished runs", note, shown, shown)]
+    return [made("unfinished", "Failed and unfinished runs", note, shown, shown)]
 
 
 def missing(table: pd.DataFrame) -> list[Table]:
@@ -75,13 +76,13 @@ def missing(table: pd.DataFrame) -> list[Table]:
             for budget in budgets:
                 lacking = sorted(set(seeds) - set(done[done["budget"] == budget]["seed"]))
                 if lacking:
-                    told = "all" if lacking == seeds else ", ".join(map(str, lacking))
+                    told = "all" if lacking == seeds else f"seed {', '.join(map(str, lacking))}"
                     found.append((data, encoder, method, budget, told))
     if not found:
         return []
-    shown = pd.DataFrame(found, columns=["data set", "encoder", "method", "labels", "missing seeds"])
+    shown = pd.DataFrame(found, columns=["data set", "encoder", "method", "labels", "missing"])
     note = "Every method under every budget and every seed that its data set has seen; these are not finished."
-    return [Table("missing", "Missing cells", note, shown, shown)]
+    return [made("missing", "Missing cells", note, shown, shown)]
 
 
 def pretraining(table: pd.DataFrame) -> list[Table]:
@@ -100,16 +101,13 @@ def pretraining(table: pd.DataFrame) -> list[Table]:
     }
     numbers = rows[["data", "encoder", "augmentation", "method", "seed", *(name for name in metrics if name in rows)]]
     numbers = numbers.sort_values(["data", "encoder", "augmentation", "seed"]).reset_index(drop=True)
-    variant = numbers["method"].str.extract(r"^pretrain(?:, )?(.*)$", expand=False)
     shown = numbers[["data", "encoder"]].rename(columns={"data": "data set"})
-    shown["augmentation"] = numbers["augmentation"]
-    if variant.fillna("").str.strip("() ").ne("").any():
-        shown["settings"] = variant.str.strip(" ()")
+    shown["augmentation"] = numbers["method"].str.removeprefix("pretrain, ")
     shown["seed"] = numbers["seed"].astype(str)
     for name, word in metrics.items():
         if name in numbers:
             shown[word] = [number(value) for value in numbers[name]]
-    return [Table("pretraining", "Pretraining runs at their end", "One row a run.", numbers, shown)]
+    return [made("pretraining", "Pretraining runs at their end", "One row a run.", numbers, shown)]
 
 
 def scored_again(table: pd.DataFrame) -> list[Table]:
@@ -135,4 +133,4 @@ def scored_again(table: pd.DataFrame) -> list[Table]:
             "AUROC": [number(value) for value in numbers["test/auroc"]],
         }
     )
-    return [Table("scored_again", "Saved classifiers scored again", "One row a run.", numbers, shown)]
+    return [made("scored_again", "Saved classifiers scored again", "One row a run.", numbers, shown)]

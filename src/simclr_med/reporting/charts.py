@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from simclr_med.reporting.figures import COLOURS, STROKES
 from simclr_med.reporting.methods import KINDS, budget_order, headline
-from simclr_med.reporting.tables import MAIN, WORDS, means
+from simclr_med.reporting.tables import MAIN, WORDS, means, transferred
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -75,18 +75,19 @@ def ablation_bars(rows: pd.DataFrame) -> list[Chart]:
     charts = []
     own = rows[(rows["source"] == rows["dataset"]) & (rows["sequence"] != "")]
     for (data, encoder), group in own.groupby(["data", "encoder"]):
-        sequences = sorted(set(group["sequence"]))
-        if len(sequences) < 2:
+        kinds = [kind for kind in KINDS if group[group["kind"] == kind]["sequence"].nunique() > 1]
+        if not kinds:
             continue
-        kinds = [kind for kind in KINDS if kind in set(group["kind"])]
+        sequences = sorted(set(group["sequence"]))
         figure = Figure(figsize=(4.8 * len(kinds), 3.4), layout="constrained", dpi=150)
-        axes = figure.subplots(1, len(kinds), squeeze=False, sharey=True)[0]
+        axes = figure.subplots(1, len(kinds), squeeze=False, sharey=False)[0]
         for axis, kind in zip(axes, kinds, strict=True):
             mine = group[group["kind"] == kind]
             _bars(axis, means(mine, ["sequence", "budget"], MAIN), sequences, budget_order(mine["budget"]))
             axis.set_title(kind, fontsize=10)
         axes[0].set_ylabel("test AUROC")
-        axes[-1].legend(frameon=False, fontsize=8, loc="lower right", framealpha=0.8)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=7, frameon=False, fontsize=9)
         note = "Means over seeds and 95 % intervals over seeds. The axis does not begin at 0."
         title = f"Augmentation of the pretraining: {data}, {encoder}"
         charts.append(Chart(f"ablation_{data}_{encoder}", title, note, figure))
@@ -96,10 +97,7 @@ def ablation_bars(rows: pd.DataFrame) -> list[Chart]:
 def transfer_maps(rows: pd.DataFrame) -> list[Chart]:
     """AUROC by the data set pretrained on (row) and classified (column), a panel a budget, a figure a method."""
     charts = []
-    made = rows[rows["source"] != ""]
-    for (kind, encoder), group in made.groupby(["kind", "encoder"]):
-        if (group["source"] == group["dataset"]).all():
-            continue
+    for (kind, encoder), group in transferred(rows).groupby(["kind", "encoder"]):
         numbers = means(group, ["origin_full", "data", "budget"], MAIN)
         budgets = budget_order(numbers["budget"])[-4:]
         down, across = sorted(set(numbers["origin_full"])), sorted(set(numbers["data"]))
@@ -161,7 +159,7 @@ def _label_axis(axis: Any, numbers: pd.DataFrame) -> None:
 
 def _bars(axis: Any, numbers: pd.DataFrame, sequences: Sequence[str], budgets: Sequence[str]) -> None:
     width = 0.8 / len(sequences)
-    lowest = 1.0
+    ends: list[float] = []
     for place, (sequence, colour) in enumerate(zip(sequences, itertools.cycle(COLOURS))):
         mine = numbers[numbers["sequence"] == sequence].set_index("budget").reindex(budgets)
         mean = mine["test/auroc mean"].to_numpy()
@@ -170,11 +168,10 @@ def _bars(axis: Any, numbers: pd.DataFrame, sequences: Sequence[str], budgets: S
         hatch = ("", "//", "..", "xx", "\\\\", "oo", "--")[place % 7]
         axis.bar(at, mean, width, yerr=np.nan_to_num(half), label=sequence, color=colour, hatch=hatch,
                  edgecolor="white", error_kw={"capsize": 2, "linewidth": 1})  # fmt: skip
-        lowest = min([lowest, *(mean - np.nan_to_num(half))[~np.isnan(mean)]])
+        ends += [float(end) for sign in (-1, 1) for end in mean + sign * np.nan_to_num(half) if not np.isnan(end)]
     axis.set_xticks(range(len(budgets)), budgets)
     axis.set_xlabel("label budget")
-    low, high = axis.get_ylim()
-    axis.set_ylim(max(0.0, min(low or 1.0, lowest - 0.05)), min(max(high, 1.0), 1.02))
+    axis.set_ylim(max(0.0, min(ends) - 0.05), max(ends) + 0.02)
     axis.spines[["top", "right"]].set_visible(False)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from simclr_med.reporting.methods import CONTROL, budget_order, headline
 from simclr_med.reporting.paired import Difference, auroc_values, compare, correct, holm, task_of
-from simclr_med.reporting.tables import NONE, Table
+from simclr_med.reporting.tables import NONE, Table, table
 from simclr_med.types import Task
 
 SURE = 0.05  # of all tests of one data set together
@@ -153,7 +153,7 @@ def as_table(found: Sequence[Comparison]) -> list[Table]:
         f"better and worse mean p < {SURE}. Points are hundredths of the score; d is the mean difference of an image "
         "over its standard deviation."
     )
-    return [Table("comparisons", "Paired comparisons", note, numbers, shown)]
+    return [table("comparisons", "Paired comparisons", note, numbers, shown)]
 
 
 def read_predictions(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from simclr_med.reporting.methods import KINDS, budget_order, headline
 from simclr_med.reporting.results import content
 
 _CLASSES_WITH_NUMBERS = 10  # above that a matrix's numbers are too small to read
+_FEWEST = 10  # answers of a bin that is drawn: the accuracy of fewer says little
 _MONITORS = (
     ("train/loss", "contrastive loss"),
     ("val/loss", "loss on validation"),
@@ -42,14 +44,18 @@ def confusion(rows: pd.DataFrame) -> list[Chart]:
         if not matrices:
             continue
         classes = panels[0][1][0]["classes"]
-        side = min(6.0, max(2.6, 0.45 * len(classes) + 1.2))
-        figure = Figure(figsize=(side * len(matrices) + 1.2, side + 1.0), layout="constrained", dpi=150)
-        axes = figure.subplots(1, len(matrices), squeeze=False, sharey=True)[0]
-        for axis, (label, matrix) in zip(axes, matrices, strict=True):
+        side, across = min(6.0, max(2.6, 0.42 * len(classes) + 1.0)), min(2, len(matrices))
+        down = -(-len(matrices) // across)
+        figure = Figure(figsize=(side * across + 1.6, (side + 0.6) * down + 0.8), layout="constrained", dpi=150)
+        axes = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+        for axis, (label, matrix) in zip(axes.ravel(), matrices, strict=False):
             image = _matrix(axis, matrix, classes)
-            axis.set_title(label, fontsize=9)
-        axes[0].set_ylabel("true class")
-        figure.colorbar(image, ax=list(axes), label="share of the true class", shrink=0.7)
+            axis.set_title("\n".join(textwrap.wrap(label, 38)), fontsize=9)
+        for axis in axes.ravel()[len(matrices) :]:
+            axis.axis("off")
+        figure.supylabel("true class", fontsize=10)
+        figure.supxlabel("answer", fontsize=10)
+        figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.7)
         note = "Rows sum to 1; the counts of all seeds together."
         charts.append(Chart(f"confusion_{data}_{encoder}", f"Answers by true class: {data}, {encoder}", note, figure))
     return charts
@@ -59,7 +65,7 @@ def reliability(rows: pd.DataFrame) -> list[Chart]:
     """Accuracy over confidence of the same methods."""
     charts = []
     for data, encoder, panels in _panels(rows):
-        figure = Figure(figsize=(5.2, 4.2), layout="constrained", dpi=150)
+        figure = Figure(figsize=(5.6, 5.0), layout="constrained", dpi=150)
         axis = figure.subplots()
         axis.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":", label="calibrated")
         for number, (label, tables) in enumerate(panels):
@@ -76,8 +82,11 @@ def reliability(rows: pd.DataFrame) -> list[Chart]:
         axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(-0.02, 1.02))
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-        note = "Bins of equal width, all seeds together; below the dotted line a classifier is too sure of itself."
+        figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=8)
+        note = (
+            f"Bins of equal width with {_FEWEST} answers or more, all seeds together; below the dotted line a classifier "
+            "is too sure of itself."
+        )
         charts.append(Chart(f"reliability_{data}_{encoder}", f"Reliability: {data}, {encoder}", note, figure))
     return charts
 
@@ -129,7 +138,7 @@ def _panels(rows: pd.DataFrame) -> Iterator[tuple[str, str, list[tuple[str, list
             folders = mine[mine["budget"] == budget]["folder"]
             tables = [recorded for folder in folders if (recorded := _recorded(Path(folder))) is not None]
             if tables:
-                panels.append((f"{mine['method'].iloc[0]}\n{budget}", tables))
+                panels.append((f"{mine['method'].iloc[0]}, {budget}", tables))
         if panels:
             yield str(data), str(encoder), panels
 
@@ -146,7 +155,6 @@ def _matrix(axis: Any, counts: np.ndarray, classes: list[str]) -> Any:
     names = [name if len(name) <= 22 else f"{name[:20]}…" for name in classes]
     axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     axis.set_yticks(range(len(names)), names, fontsize=7)
-    axis.set_xlabel("answer")
     if len(classes) <= _CLASSES_WITH_NUMBERS:
         for row, column in np.argwhere(shares >= 0.005):
             share = shares[row, column]
@@ -156,14 +164,14 @@ def _matrix(axis: Any, counts: np.ndarray, classes: list[str]) -> Any:
 
 
 def _pooled(bins: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    """Confidence and accuracy of the bins of several runs together; empty bins are left out."""
+    """Confidence and accuracy of the bins of several runs together; nearly empty bins are left out."""
     count = np.array([one["count"] for one in bins], dtype=float)
     parts = []
     for name in ("confidence", "accuracy"):
         values = np.nan_to_num(np.array([[np.nan if x is None else x for x in one[name]] for one in bins], dtype=float))
         parts.append((count * values).sum(axis=0))
     total = count.sum(axis=0)
-    some = total > 0
+    some = total >= _FEWEST
     return parts[0][some] / total[some], parts[1][some] / total[some]
 
 

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from simclr_med.reporting.documents import file_name
@@ -36,10 +37,15 @@ def page(
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["file_name"] = file_name
-    environment.filters["numeric"] = environment.tests["numeric"] = _numeric
+    environment.filters |= {"numeric": _numeric, "heads": _heads}
     embedded = {name: base64.b64encode(path.read_bytes()).decode("ascii") for name, path in pictures.items()}
     template = environment.get_template("report.html")
     return template.render(title=title, facts=facts, warnings=warnings, sections=sections, pictures=embedded)
+
+
+def _heads(shown: pd.DataFrame) -> list[tuple[str, bool]]:
+    """The columns, and whether numbers stand in them."""
+    return [(str(name), any(map(_numeric, map(str, shown.iloc[:, at])))) for at, name in enumerate(shown)]
 
 
 def _numeric(text: str) -> bool:

@@ -112,8 +112,10 @@ def _origin(start: Start, dataset: str) -> str:
 
 def _methods(table: pd.DataFrame, pretraining: Mapping[str, Result]) -> pd.Series:
     names: dict[Hashable, str] = {}
-    for (kind, origin, *_), rows in table.groupby(["kind", "origin", "data", "encoder", "stage"], sort=False):
-        plain = f"{kind}, {origin}" if origin else kind
+    used = table["augmentation"].where(table["stage"] == "pretrain", "")  # what the encoder learns from there
+    for (kind, origin, sequence, *_), rows in table.groupby(["kind", "origin", used, "data", "encoder"], sort=False):
+        words = (kind, sequence, f"from {origin}" if sequence and origin else origin)
+        plain = ", ".join(str(word) for word in words if word)
         if kind == "finetune" and not origin:
             plain = "finetune, random weights"
         suffixes = _variants([_all_settings(row, pretraining) for row in rows.to_dict("records")])

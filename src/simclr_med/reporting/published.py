@@ -13,6 +13,7 @@ from simclr_med.reporting.methods import headline
 from simclr_med.reporting.tables import MAIN, NONE, Table, cell, means, number
 
 ANCHORS = Path(__file__).parent / "anchors"
+NEIGHBOURS = ("test/knn_accuracy", "test/knn_auroc")
 SIZE = 28  # pixels: of all published images here
 _CAUTIONS = {
     "chestmnist": "ChestMNIST has many labels an image: answering none scores 0.947 accuracy. Read its AUROC.",
@@ -32,6 +33,7 @@ class Anchor:
         budget: as ours.
         accuracy, auroc: NaN where not published.
         caution: about its AUROC.
+        by_neighbours: whether k-nearest neighbours answered, as they do beside every probe of ours.
     """
 
     dataset: str
@@ -43,6 +45,7 @@ class Anchor:
     accuracy: float
     auroc: float
     caution: str = ""
+    by_neighbours: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,9 @@ def _beside(one: Anchor, ours: pd.DataFrame) -> tuple[dict[str, object], dict[st
     if one.origin is not None:
         cell_rows = cell_rows[cell_rows["origin"] == one.origin]
     method = headline(cell_rows, one.kind)
-    mine = means(cell_rows[cell_rows["method"] == method], ["method"], MAIN)
+    metrics = NEIGHBOURS if one.by_neighbours else MAIN
+    mine = means(cell_rows[cell_rows["method"] == method], ["method"], metrics)
+    ours_told = f"kNN beside {method}" if method and one.by_neighbours else method or ""
     numeric: dict[str, object] = {
         "data": one.dataset,
         "source": one.source,
@@ -107,7 +112,7 @@ def _beside(one: Anchor, ours: pd.DataFrame) -> tuple[dict[str, object], dict[st
         "accuracy": one.accuracy,
         "auroc": one.auroc,
         "auroc_caution": one.caution,
-        "ours": method or "",
+        "ours": ours_told,
     }
     text = {
         "data set": one.dataset,
@@ -116,11 +121,11 @@ def _beside(one: Anchor, ours: pd.DataFrame) -> tuple[dict[str, object], dict[st
         "labels": one.budget,
         "accuracy there": number(one.accuracy),
         "AUROC there": number(one.auroc) + (f" ({one.caution})" if one.caution and one.auroc == one.auroc else ""),
-        "ours, nearest": method or "no run",
+        "ours, nearest": ours_told or "no run",
     }
-    for metric, word in zip(MAIN, ("accuracy", "AUROC"), strict=True):
+    for metric, word in zip(metrics, ("accuracy", "AUROC"), strict=True):
         values = mine.iloc[0] if len(mine) else None
-        numeric[f"ours {metric}"] = np.nan if values is None else values[f"{metric} mean"]
+        numeric[f"our {word}"] = np.nan if values is None else values[f"{metric} mean"]
         text[f"our {word}"] = (
             NONE if values is None else cell(values[f"{metric} mean"], values[f"{metric} low"], values["runs"])
         )
@@ -170,7 +175,8 @@ def _medmnist_plus() -> Iterator[Anchor]:
     )
     for row in pd.read_csv(ANCHORS / "medmnistplus_28.csv").itertuples(index=False):
         for what, kind, prefix in columns:
-            scores = [float(getattr(row, f"{prefix}_{score}", np.nan)) for score in ("accuracy", "auroc")]
+            scores = tuple(float(getattr(row, f"{prefix}_{score}", np.nan)) for score in ("accuracy", "auroc"))
             if not np.isnan(scores).all():
                 origin = "ImageNet" if what.startswith("ResNet") else None
-                yield Anchor(str(row.dataset), "MedMNIST+", what, kind, origin, "full", scores[0], scores[1])
+                near = what.endswith("kNN")
+                yield Anchor(str(row.dataset), "MedMNIST+", what, kind, origin, "full", scores[0], scores[1], "", near)

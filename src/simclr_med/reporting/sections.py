@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pandas as pd
+
 from simclr_med.reporting import accounts, charts, diagnostics, tables
 from simclr_med.reporting.charts import Chart
 from simclr_med.reporting.collect import Collection
 from simclr_med.reporting.comparisons import Comparison, as_table, comparisons
+from simclr_med.reporting.methods import KINDS, headline
 from simclr_med.reporting.published import Source, published
 from simclr_med.reporting.tables import Table
 
@@ -41,7 +44,7 @@ def sections(found: Collection) -> list[Section]:
     tests, notes = comparisons(rows)
     beside, sources = published(rows)
     parts = [
-        Section("answer", "The answer", in_short(tests)),
+        Section("answer", "The answer", [*in_short(tests, rows), *_of_one_pretraining(rows)] if tests else []),
         Section("efficiency", "Label efficiency", [], tables.label_efficiency(rows), charts.efficiency(rows)),
         Section("comparisons", "Better, worse, or cannot tell", [one.sentence for one in tests], as_table(tests)),
         Section("ablation", "Augmentations", [], tables.ablation(rows), charts.ablation_bars(rows)),
@@ -70,20 +73,37 @@ def counts(found: Collection) -> dict[str, int]:
     return told | ({"cannot be read": len(found.damaged)} if found.damaged else {})
 
 
-def in_short(tests: Sequence[Comparison]) -> list[str]:
-    """One sentence for each two methods of a data set: under which budgets one is better, and where nobody can tell."""
-    told: dict[tuple[str, str, str, str, str], dict[str, list[str]]] = {}
+def in_short(tests: Sequence[Comparison], rows: pd.DataFrame) -> list[str]:
+    """A sentence for each two chief methods of a data set: under which budgets which is better, if one can tell."""
+    groups = rows.groupby(["data", "encoder"])
+    heads = {key: {headline(group, kind) for kind in KINDS} for key, group in groups}
+    told: dict[tuple[str, str, str, str], dict[str, dict[str, list[str]]]] = {}
     for one in tests:
-        key = (one.data, one.encoder, one.a, one.b, one.score)
-        told.setdefault(key, {}).setdefault(one.verdict, []).append(one.budget)
-    several = len({(data, encoder) for data, encoder, *_ in told}) > len({data for data, *_ in told})
+        if {one.a, one.b} <= heads[one.data, one.encoder]:
+            scores = told.setdefault((one.data, one.encoder, one.a, one.b), {})
+            scores.setdefault(one.score, {}).setdefault(one.verdict, []).append(one.budget)
     sentences = []
-    for (data, encoder, a, b, score), verdicts in told.items():
+    for (data, encoder, a, b), scores in told.items():
         words = "; ".join(
-            f"{verdict} under {', '.join(verdicts[verdict])}"
-            for verdict in ("better", "worse", "cannot tell")
-            if verdict in verdicts
+            f"{score} "
+            + ", ".join(
+                f"{verdict} under {' '.join(verdicts[verdict])}"
+                for verdict in ("better", "worse", "cannot tell")
+                if verdict in verdicts
+            )
+            for score, verdicts in scores.items()
         )
-        where = f"{data}, {encoder}" if several else data
-        sentences.append(f"{where}, {score}: “{a}” against “{b}”: {words}.")
+        where = f"{data}, {encoder}" if len(heads) > rows["data"].nunique() else data
+        sentences.append(f"{where}: “{a}” against “{b}”: {words}.")
     return sentences
+
+
+def _of_one_pretraining(rows: pd.DataFrame) -> list[str]:
+    """What intervals over seeds do not tell where all runs of a method start from one encoder."""
+    made = rows[rows["source"] != ""]
+    if made.empty or (made.groupby(["data", "encoder", "method"])["start_seed"].nunique() > 1).all():
+        return []
+    return [
+        "Some encoders come from one pretraining run (a single init.seed): intervals and tests of theirs hold for "
+        "that encoder, and say nothing of how another pretraining would turn out."
+    ]

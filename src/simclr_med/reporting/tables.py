@@ -11,7 +11,10 @@ import pandas as pd
 from simclr_med.intervals import over_seeds
 from simclr_med.reporting.methods import SCORED, budget_order, method_order
 
-MEAN = "Mean over seeds ± half of the 95 % interval (Student's t over the seeds), and the number of runs in brackets."
+MEAN = (
+    "Mean over seeds ± half of the 95 % interval (Student's t over the seeds), and the number of runs in brackets; "
+    "alike: the seeds changed nothing, as where one encoder meets all labels."
+)
 NONE = "\N{EN DASH}"  # in a cell without a number
 WORDS = {
     "test/accuracy": "accuracy",
@@ -21,6 +24,7 @@ WORDS = {
     "val/knn_accuracy": "kNN accuracy on validation",
 }
 MAIN = ("test/accuracy", "test/auroc")
+_LIKE = ["kind", "encoder", "budget", "sequence"]
 _GROUP = ["data", "encoder", "method", "budget"]
 
 
@@ -43,12 +47,21 @@ class Table:
     shown: pd.DataFrame
 
 
+def table(name: str, title: str, note: str, numbers: pd.DataFrame, shown: pd.DataFrame) -> Table:
+    """A table whose reader is told once of an encoder that all its rows share."""
+    encoders = set(shown["encoder"]) if "encoder" in shown else set()
+    if len(encoders) == 1:
+        return Table(name, title, f"{note} Encoder: {encoders.pop()}.", numbers, shown.drop(columns="encoder"))
+    return Table(name, title, note, numbers, shown)
+
+
 def means(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
     """Mean and interval of each metric over the runs that share some columns.
 
     Returns:
         the columns of by, ``images`` (trained on, mean), ``runs``, and for each metric its name with ``mean``, ``low``
-        and ``high``; low and high are NaN for a single run. Runs without a metric are left out of its mean.
+        and ``high``; low and high are NaN for a single run, and for runs that are all alike. Runs without a metric are
+        left out of its mean.
     """
     found = []
     for key, group in rows.groupby(list(by), sort=False, dropna=False):
@@ -57,6 +70,8 @@ def means(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> pd.D
         for metric in metrics:
             values = group[metric].dropna() if metric in group else ()
             mean, low, high = over_seeds(list(values)) if len(values) else (np.nan, np.nan, np.nan)
+            if len(values) and min(values) == max(values):
+                low = high = np.nan
             row |= {f"{metric} mean": mean, f"{metric} low": low, f"{metric} high": high}
         found.append(row)
     columns = [*by, "images", "runs", *(f"{metric} {part}" for metric in metrics for part in ("mean", "low", "high"))]
@@ -67,8 +82,9 @@ def cell(mean: float, low: float, runs: int) -> str:
     """A mean with its interval in one cell: ``0.812 ± 0.013 (3)``."""
     if np.isnan(mean):
         return NONE
-    spread = "" if np.isnan(low) else f" ± {mean - low:.3f}"
-    return f"{mean:.3f}{spread} ({runs})"
+    if np.isnan(low):
+        return f"{mean:.3f} ({runs} alike)" if runs > 1 else f"{mean:.3f} (1)"
+    return f"{mean:.3f} ± {mean - low:.3f} ({runs})"
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -98,13 +114,15 @@ def ablation(rows: pd.DataFrame) -> list[Table]:
 
 def transfer(rows: pd.DataFrame) -> list[Table]:
     """The data set that an encoder was pretrained on against the one that it is used on, a table a metric."""
-    made = rows[rows["source"] != ""]
-    if (made["source"] == made["dataset"]).all():
+    made = transferred(rows)
+    if made.empty:
         return []
     numbers = means(made, ["kind", "encoder", "budget", "origin_full", "data"], MAIN)
+    numbers["_budget"] = numbers["budget"].map(budget_order(made["budget"]).index)
+    numbers = numbers.sort_values(["kind", "encoder", "_budget", "origin_full", "data"]).drop(columns="_budget")
     keys = {"kind": "method", "encoder": "encoder", "budget": "labels", "origin_full": "pretrained on"}
     return [
-        Table(
+        table(
             f"transfer_{metric.rpartition('/')[2]}",
             f"Transfer: test {WORDS[metric]} by the data set that is classified",
             f"{MEAN} The column is the data set that is classified.",
@@ -113,6 +131,13 @@ def transfer(rows: pd.DataFrame) -> list[Table]:
         )
         for metric in MAIN
     ]
+
+
+def transferred(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of encoders that were pretrained, those runs whose like were used on another data set."""
+    made = rows[rows["source"] != ""]
+    across = (made["source"] != made["dataset"]).groupby([made[key] for key in _LIKE]).transform("any")
+    return made[across]
 
 
 def recalls(rows: pd.DataFrame) -> list[Table]:
@@ -131,14 +156,14 @@ def recalls(rows: pd.DataFrame) -> list[Table]:
         renamed = {f"{metric} {part}": f"{name} {part}" for name, metric in zip(classes, metrics, strict=True)
                    for part in ("mean", "low", "high")}  # fmt: skip
         tables.append(
-            Table(f"recall_{data}", f"Recall of each class: {data}", MEAN, numbers.rename(columns=renamed), shown)
+            table(f"recall_{data}", f"Recall of each class: {data}", MEAN, numbers.rename(columns=renamed), shown)
         )
     return tables
 
 
-def scored(table: pd.DataFrame) -> pd.DataFrame:
+def scored(runs: pd.DataFrame) -> pd.DataFrame:
     """The rows that the tables of scores are made of: finished, with a score on the test split."""
-    picked = table[(table["state"] == "finished") & table["stage"].isin(SCORED)].copy()
+    picked = runs[(runs["state"] == "finished") & runs["stage"].isin(SCORED)].copy()
     picked["origin_full"] = [
         origin.replace("own", source, 1) if origin.startswith("own ") or " then own " in origin else origin
         for origin, source in zip(picked["origin"], picked["source"], strict=True)
@@ -153,7 +178,7 @@ def _by_budget(rows: pd.DataFrame, name: str, title: str, metrics: Sequence[str]
     numbers = _ordered(means(rows, _GROUP, metrics), rows)
     keys = {"data": "data set", "encoder": "encoder", "method": "method"}
     return [
-        Table(
+        table(
             f"{name}_{metric.rpartition('/')[2]}",
             f"{title}: test {WORDS[metric]}",
             f"{MEAN} A column is a label budget.",
