@@ -17,7 +17,7 @@ PROTOCOL_VERSION = 1
 OPERATIONAL = {
     "": ("paths", "logger", "init", "overwrite", "dry_run", "keep", "experiment", "grid"),
     "dataset": ("root", "path", "groups_csv", "verify", "info"),
-    "stage": ("checkpoint_every_s", "collapse", "budgets", "seeds", "run", "chunk"),
+    "stage": ("checkpoint_every_s", "collapse", "budgets", "seeds", "run", "chunk", "out"),
     "trainer": ("accelerator", "devices", "strategy", "threads"),
 }
 
@@ -82,8 +82,11 @@ def budget(fraction: DictConfig) -> str:
 
 
 def folder_of(cfg: DictConfig, config_hash: str, origin: Origin) -> Path:
-    """``<runs>/<stage>/<dataset>/<readable>-<hash>``."""
-    top = Path(cfg.paths.runs).absolute() / cfg.stage.name / cfg.dataset.name
+    """``<runs>/<stage>/<dataset>/<readable>-<hash>``; of a report ``<runs>/report/<data sets, or all>``."""
+    top = Path(cfg.paths.runs).absolute() / cfg.stage.name
+    if "datasets" in cfg.stage:
+        return top / ("+".join(sorted(cfg.stage.datasets)) or "all")
+    top /= cfg.dataset.name
     return top / f"{_readable(cfg, origin)}-{config_hash[:10]}"
 
 

@@ -38,6 +38,7 @@ NODES: dict[str, dict[str, type]] = {
         "study": stage_nodes.Study,
         "preview": stage_nodes.Preview,
         "analyse": stage_nodes.Analyse,
+        "report": stage_nodes.Report,
     },
 }
 

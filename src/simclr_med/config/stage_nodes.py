@@ -166,3 +166,12 @@ class Analyse:
     neighbours: int = bounded(1, 20)
     knn: Neighbours = field(default_factory=Neighbours)
     cams: int = bounded(1, 20)
+
+
+@dataclass
+class Report:
+    name: str = MISSING
+    _target_: str = MISSING
+    datasets: list[str] = MISSING
+    out: Optional[str] = MISSING
+    mixed: bool = MISSING

@@ -164,6 +164,15 @@ def _cross(cfg: DictConfig) -> Iterator[str]:
         name = cfg[group].name
         if name and name != slug(name):  # it becomes a part of paths
             yield f"{group}.name={name}: must be letters, digits, dots and dashes. Choose another, as {slug(name)}."
+    if "datasets" in cfg.stage:
+        if cfg.dataset.name != "synthetic":
+            yield (
+                f"dataset={cfg.dataset.name}: must be left out with stage=report, which reads runs and no data. Name "
+                f"those to keep by stage.datasets=[{cfg.dataset.name}]."
+            )
+        for name in cfg.stage.datasets:
+            if name != slug(name):
+                yield f"stage.datasets={name}: must be the name of a folder of runs. Choose another, as {slug(name)}."
     val, test = (cfg.dataset.get(f"{split}_fraction", 0) for split in ("val", "test"))
     if val + test >= 1:
         yield (

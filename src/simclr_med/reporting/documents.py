@@ -1,0 +1,73 @@
+"""A report's tables and figures as files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from simclr_med.files import write_text
+from simclr_med.reporting.tables import NONE, Table
+
+
+def file_name(name: str) -> str:
+    """Letters, digits, dots and dashes of a name that data sets, which users name, are part of."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"
+
+
+def write_table(table: Table, folder: Path) -> list[Path]:
+    """name.csv with every number in full, name.md and name.tex as a reader wants it."""
+    stem = folder / file_name(table.name)
+    texts = {
+        ".csv": table.numbers.to_csv(index=False, lineterminator="\n"),
+        ".md": markdown(table),
+        ".tex": latex(table),
+    }
+    for ending, text in texts.items():
+        write_text(stem.with_name(stem.name + ending), text)
+    return [stem.with_name(stem.name + ending) for ending in texts]
+
+
+def markdown(table: Table) -> str:
+    """A pipe table under its title, its note below."""
+    shown = table.shown.astype(str).map(_cell)
+    lines = [[_cell(str(name)) for name in shown], ["---"] * len(shown.columns), *shown.to_numpy().tolist()]
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"**{_cell(table.title)}**\n\n{body}\n\n{_cell(table.note)}\n"
+
+
+def latex(table: Table) -> str:
+    """A table for booktabs, everything escaped."""
+    shown = table.shown.astype(str).map(_escaped)
+    shown.columns = pd.Index([_escaped(str(name)) for name in shown])
+    return str(
+        shown.to_latex(
+            index=False,
+            escape=False,
+            caption=_escaped(table.title),
+            label=f"tab:{file_name(table.name)}",
+            column_format="l" * len(shown.columns),
+        )
+    )
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    NONE: "--",
+    "“": "``",
+    "”": "''",
+    "…": r"\ldots{}",
+} | {sign: f"\\{sign}" for sign in "&%$#_{}"}
+
+
+def _escaped(text: str) -> str:
+    return "".join(_LATEX.get(sign, sign) for sign in text)
+
+
+def _cell(text: str) -> str:
+    """A text that stays inside its cell and is no markup."""
+    return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", " ".join(text.split()))

@@ -1,0 +1,109 @@
+"""The report's sections in their order, each with what it says, its tables and its figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from simclr_med.reporting import accounts, charts, diagnostics, tables
+from simclr_med.reporting.charts import Chart
+from simclr_med.reporting.collect import Collection
+from simclr_med.reporting.comparisons import Comparison, as_table, comparisons
+from simclr_med.reporting.methods import KINDS, headline
+from simclr_med.reporting.published import Source, published
+from simclr_med.reporting.tables import Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the report.
+
+    Attributes:
+        key: of its address on the page.
+        title: of the section.
+        sentences: what it says in words.
+        tables, charts: what it shows.
+        sources: of figures that are not ours.
+    """
+
+    key: str
+    title: str
+    sentences: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    charts: list[Chart] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
+
+
+def sections(found: Collection) -> list[Section]:
+    """All sections that have something to show."""
+    table = found.table
+    rows = tables.scored(table)
+    tests, notes = comparisons(rows)
+    beside, sources = published(rows)
+    parts = [
+        Section("answer", "The answer", [*in_short(tests, rows), *_of_one_pretraining(rows)] if tests else []),
+        Section("efficiency", "Label efficiency", [], tables.label_efficiency(rows), charts.efficiency(rows)),
+        Section("comparisons", "Better, worse, or cannot tell", [one.sentence for one in tests], as_table(tests)),
+        Section("ablation", "Augmentations", [], tables.ablation(rows), charts.ablation_bars(rows)),
+        Section("transfer", "Transfer", [], tables.transfer(rows), charts.transfer_maps(rows)),
+        Section("balance", "Class balance", [], tables.class_balance(rows)),
+        Section("published", "Beside published results", [], beside, [], sources),
+        Section("classes", "Classes", [], tables.recalls(rows), diagnostics.confusion(rows)),
+        Section("calibration", "Calibration", [], [], diagnostics.reliability(rows)),
+        Section("again", "Saved classifiers", [], accounts.scored_again(table)),
+        Section("pretraining", "Pretraining", [], accounts.pretraining(table), diagnostics.pretraining_curves(table)),
+        Section("cost", "Cost", [], accounts.cost(table)),
+        Section(
+            "gaps",
+            "What is missing",
+            [*(f"Cannot be read, in no number here: {one}" for one in found.damaged), *notes],
+            [*accounts.ended_early(table), *accounts.missing(table)],
+        ),
+    ]
+    return [part for part in parts if part.sentences or part.tables or part.charts]
+
+
+def counts(found: Collection) -> dict[str, int]:
+    """Runs by how far they came."""
+    states = Counter(found.table["state"])
+    told = {state: states[state] for state in ("finished", "unfinished", "failed") if states[state]}
+    return told | ({"cannot be read": len(found.damaged)} if found.damaged else {})
+
+
+def in_short(tests: Sequence[Comparison], rows: pd.DataFrame) -> list[str]:
+    """A sentence for each two chief methods of a data set: under which budgets which is better, if one can tell."""
+    groups = rows.groupby(["data", "encoder"])
+    heads = {key: {headline(group, kind) for kind in KINDS} for key, group in groups}
+    told: dict[tuple[str, str, str, str], dict[str, dict[str, list[str]]]] = {}
+    for one in tests:
+        if {one.a, one.b} <= heads[one.data, one.encoder]:
+            scores = told.setdefault((one.data, one.encoder, one.a, one.b), {})
+            scores.setdefault(one.score, {}).setdefault(one.verdict, []).append(one.budget)
+    sentences = []
+    for (data, encoder, a, b), scores in told.items():
+        words = "; ".join(
+            f"{score} "
+            + ", ".join(
+                f"{verdict} under {' '.join(verdicts[verdict])}"
+                for verdict in ("better", "worse", "cannot tell")
+                if verdict in verdicts
+            )
+            for score, verdicts in scores.items()
+        )
+        where = f"{data}, {encoder}" if len(heads) > rows["data"].nunique() else data
+        sentences.append(f"{where}: “{a}” against “{b}”: {words}.")
+    return sentences
+
+
+def _of_one_pretraining(rows: pd.DataFrame) -> list[str]:
+    """What intervals over seeds do not tell where all runs of a method start from one encoder."""
+    made = rows[rows["source"] != ""]
+    if made.empty or (made.groupby(["data", "encoder", "method"])["start_seed"].nunique() > 1).all():
+        return []
+    return [
+        "Some encoders come from one pretraining run (a single init.seed): intervals and tests of theirs hold for "
+        "that encoder, and say nothing of how another pretraining would turn out."
+    ]
