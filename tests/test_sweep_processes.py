@@ -31,11 +31,16 @@ def done(*words: str, status: int = 0) -> str:
 
 
 def results(runs: Path) -> dict[str, tuple[bytes, dict[str, float]]]:
-    """Weights and metrics of every finished run by its place."""
+    """Weights and metrics, those of speed left out, of every finished run by its place."""
+
+    def lasting(path: Path) -> dict[str, float]:
+        found = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+        return {name: value for name, value in found.items() if not name.endswith("images_per_s")}
+
     return {
         str(path.parent.relative_to(runs)): (
             (path.parent / "encoder.safetensors").read_bytes(),
-            json.loads(path.read_text(encoding="utf-8"))["metrics"],
+            lasting(path),
         )
         for path in runs.glob("*/*/*/result.json")
     }
