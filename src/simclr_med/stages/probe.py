@@ -33,7 +33,7 @@ from simclr_med.stages.scoring import Scored, labels_of, on_test, task_of, told
 from simclr_med.types import Split
 
 # The last encoder of this process; a probe leaves it as it is.
-_STARTS: dict[str, tuple[ResNetEncoder, str, str]] = {}
+_STARTS: dict[str, tuple[ResNetEncoder, str]] = {}
 PROTOCOL = "linear classifier on features computed once, in eval mode, from images without augmentation"
 
 
@@ -91,7 +91,7 @@ def _probed(run: Run, source: Source) -> Scored:
 
 def feature_reader(run: Run, source: Source) -> Callable[[Split], Tensor]:
     """Features of a split by the run's frozen encoder: from the cache of all runs, or computed into it."""
-    encoder, origin, digest = _start(run)
+    encoder, origin = _start(run)
     print(f"Encoder: {origin}", flush=True)
     return reader_of(encoder, run, source)
 
@@ -100,7 +100,7 @@ def reader_of(encoder: ResNetEncoder, run: Run, source: Source) -> Callable[[Spl
     """`feature_reader` for an encoder that is there already."""
     where = device(run.cfg.trainer.accelerator)
     facts = {
-        "encoder": digest,
+        "encoder": weights_hash(encoder.state_dict()),
         "moments": encoder_metadata(encoder),
         "data": [run.data_hash, scientific(run.cfg)["dataset"]],
         "device": where.type,
@@ -117,14 +117,13 @@ def reader_of(encoder: ResNetEncoder, run: Run, source: Source) -> Callable[[Spl
     return features
 
 
-def _start(run: Run) -> tuple[ResNetEncoder, str, str]:
-    """The encoder, where it comes from, and its weights' hash; made once for the cells of a curve that share it."""
+def _start(run: Run) -> tuple[ResNetEncoder, str]:
+    """The encoder and where it comes from; made once for the cells of a curve that share it."""
     seed = run.cfg.seed if run.origin.path is None else None
     key = repr((run.origin, OmegaConf.to_container(run.cfg.encoder), seed))
     if key not in _STARTS:
         _STARTS.clear()
-        encoder, origin = encoder_at_start(run)
-        _STARTS[key] = encoder, origin, weights_hash(encoder.state_dict())
+        _STARTS[key] = encoder_at_start(run)
     return _STARTS[key]
 
 
