@@ -52,7 +52,7 @@ def preview(run: Run, source: Source) -> None:
         done = True
     finally:
         close(logs, failed=not done)
-    told = {split: f"{table[split].iloc[-1]:,} images" for split in table}
+    told = {str(split): f"{table[split].iloc[-1]:,} images" for split in table}
     told |= {"classes": str(len(source.classes) or "no labels"), "warnings": str(len(cautions))}
     summary(f"Preview of {source.name}", told, run.folder, pictures)
     print(f"Table:    {run.folder / 'counts.csv'}")
