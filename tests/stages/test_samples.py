@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simclr_med.stages.samples import groups, points, shown
+from simclr_med.stages.samples import groups, named, points, shown
 
 
 def test_points_are_all_or_a_seeded_choice() -> None:
@@ -33,3 +33,10 @@ def test_groups_of_one_label_of_several_and_of_none() -> None:
     several = groups(np.array([[0, 1, 0], [0, 0, 0], [1, 0, 1], [1, 0, 0]]), ("a", "b", "c"))
     assert several.names == ("a", "b", "c", "none of them", "several of them")
     assert [several.names[code] for code in several.codes_N] == ["b", "none of them", "several of them", "a"]
+
+
+def test_labels_in_words() -> None:
+    classes = ("a", "b", "c")
+    assert named(None, ()) == ""
+    assert named(np.array([2]), classes) == "c"
+    assert [named(np.array(row), classes) for row in ([1, 0, 1], [0, 0, 0])] == ["a, c", "none of them"]

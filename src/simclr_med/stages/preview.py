@@ -22,7 +22,7 @@ from simclr_med.reporting.terminal import summary
 from simclr_med.runs import Run
 from simclr_med.stages.assembly import fraction_of, loggers, provenance
 from simclr_med.stages.cautions import class_cautions, sequence_cautions
-from simclr_med.stages.samples import groups, points, shown
+from simclr_med.stages.samples import groups, named, points, shown
 
 LOOKED_AT = 500  # training images, to see whether they have any colour
 
@@ -109,8 +109,7 @@ def _pictures(run: Run, source: Source, train: ImageSet, rows: np.ndarray, table
     folder.mkdir(exist_ok=True)
     kept = groups(None if train.labels is None else train.labels[rows], source.classes)
     chosen = rows[shown(kept.codes_N, len(rows), cfg.stage.images, cfg.seed)]
-    of = groups(None if train.labels is None else train.labels[chosen], source.classes)
-    names = [""] * len(chosen) if of.codes_N is None else [of.names[code] for code in of.codes_N]
+    names = [named(None if train.labels is None else train.labels[row], source.classes) for row in chosen]
     originals = np.ascontiguousarray(train.images[chosen])
     blocks = {
         name: _views(build.built(node), originals, cfg.seed, cfg.stage.views)
