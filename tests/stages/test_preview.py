@@ -17,6 +17,7 @@ from simclr_med.data.npz import Npz
 from simclr_med.stages import preview as preview_module
 from simclr_med.stages.preview import sequences_of
 
+pytestmark = pytest.mark.usefixtures("small_pictures")
 SMALL = ("stage.images=3", "stage.views=2", "stage.sequences=[natural]")
 
 
@@ -87,20 +88,14 @@ def test_a_set_without_labels(staged, arrays, tmp_path: Path, capsys, sheets) ->
     assert "change nothing here, for the images are grey already" in capsys.readouterr().out
 
 
-def test_colourless_images_in_three_channels_are_grey(staged, arrays, tmp_path: Path, capsys) -> None:
-    data = arrays()
+def test_several_labels_an_image_and_three_channels_without_colour(staged, arrays, tmp_path: Path, capsys) -> None:
+    data = arrays(columns=4)
     data["train_images"][:] = data["train_images"][..., :1]
-    np.savez(tmp_path / "grey.npz", **data)
-    staged("preview", *SMALL, path=tmp_path / "grey.npz")
-    assert "the images are grey already" in capsys.readouterr().out
-
-
-def test_several_labels_an_image(staged, arrays, tmp_path: Path) -> None:
-    np.savez(tmp_path / "many.npz", **arrays(columns=4))
+    np.savez(tmp_path / "many.npz", **data)
     folder = staged("preview", *SMALL, path=tmp_path / "many.npz")
     table = pd.read_csv(folder / "counts.csv", index_col="class")
-    labels = arrays(columns=4)["train_labels"]
-    assert table["train"].tolist() == [*labels.sum(axis=0).tolist(), 48]
+    assert table["train"].tolist() == [*data["train_labels"].sum(axis=0).tolist(), 48]
+    assert "the images are grey already" in capsys.readouterr().out
 
 
 def test_the_runs_own_sequence_comes_first_and_equal_ones_once(composed) -> None:

@@ -33,6 +33,8 @@ def preview(run: Run, source: Source) -> None:
     Of the validation and test splits the labels alone are counted, or the images where there are no labels.
     """
     cfg, began = run.cfg, time.monotonic()
+    if cfg.trainer.threads is not None:
+        torch.set_num_threads(cfg.trainer.threads)
     train = source.split("train")
     rows, notes = choose(train.labels, len(train), **fraction_of(cfg))
     table = counts_table(*_counts(source, train, rows, budget(cfg.data_fraction)))
