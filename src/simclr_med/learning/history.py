@@ -31,7 +31,7 @@ class WandbHistory(WandbLogger):
         self._known: int | None = None  # epochs that the run there had when this process began to log
 
     @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         epoch = int(metrics["epoch"]) if "epoch" in metrics else None
         known = self.catch_up(epoch) if self._known is None else self._known
         self._known = known
@@ -42,11 +42,13 @@ class WandbHistory(WandbLogger):
 
     @rank_zero_only
     def log_pictures(self, pictures: Sequence[Path]) -> None:
-        """Log PNG files together, each as figures/<its name>, with the last epoch as other metrics without one."""
+        """Log PNG files, each as figures/<its name>, in one row with the last epoch and with what is logged next."""
         from wandb import Image
 
-        if pictures:
-            self.log_metrics({f"figures/{picture.stem}": Image(str(picture)) for picture in pictures})
+        if self._known is None:
+            self._known = self.catch_up()
+        shown = {f"figures/{picture.stem}": Image(str(picture)) for picture in pictures}
+        self.experiment.log(shown, commit=False)
 
     def catch_up(self, before: int | None = None) -> int:
         """Log what metrics.csv has and the run there has not, of the epochs before this one or of all.

@@ -29,9 +29,9 @@ def counts_table(
     """
     table = pd.DataFrame(
         {name: [None] * len(classes) if counts is None else list(counts) for name, counts in columns.items()},
-        index=pd.Index(classes, name="class", dtype=object),
+        index=list(classes),
         dtype="Int64",
-    )
+    ).rename_axis("class")
     table.loc[ALL] = [images[name] for name in columns]
     return table
 
@@ -68,7 +68,7 @@ def counts_figure(table: pd.DataFrame, target: Path) -> None:
         counts = classes[split].fillna(0).astype(int).to_numpy()
         bars = axis.barh(rows, counts, color=COLOURS[0])
         axis.bar_label(bars, [f"{count:,}" for count in counts], fontsize=7, padding=2)
-        axis.set_title(f"{split}: {table.loc[ALL, split]:,} images", fontsize=9)
+        axis.set_title(f"{split}: {table[split].iloc[-1]:,} images", fontsize=9)
         axis.set_xlim(0, max(1, counts.max()) * 1.3)
         axis.set_xticks([])
         axis.spines[["top", "right", "bottom"]].set_visible(False)

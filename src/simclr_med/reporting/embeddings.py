@@ -88,7 +88,7 @@ def _map(axis: Any, panel: Panel, groups: int) -> None:
     if panel.groups_N is None:
         axis.scatter(*panel.points_N2.T, color=GREY, **looks)
         return
-    for group, style in enumerate(styles(groups)):
+    for group, style in reversed(list(enumerate(styles(groups)))):  # classes over what is none of them or several
         inside = panel.points_N2[panel.groups_N == group]
         axis.scatter(*inside.T, color=style.colour, marker=style.marker, **looks)
 

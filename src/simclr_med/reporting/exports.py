@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from simclr_med.files import write_bytes
+from simclr_med.types import Split
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Embedded:
     maps: Mapping[str, np.ndarray]
 
 
-def write_npz(splits: Mapping[str, Embedded], classes: Sequence[str], target: Path) -> None:
+def write_npz(splits: Mapping[Split, Embedded], classes: Sequence[str], target: Path) -> None:
     """``{split}_rows``, ``_features``, ``_labels`` and ``_<map>`` of each split, and ``classes``."""
     arrays: dict[str, np.ndarray] = {"classes": np.array(list(classes), dtype=str)}
     for split, one in splits.items():
@@ -44,7 +45,7 @@ def write_npz(splits: Mapping[str, Embedded], classes: Sequence[str], target: Pa
     write_bytes(target, content.getvalue())
 
 
-def write_parquet(splits: Mapping[str, Embedded], classes: Sequence[str], target: Path) -> bool:
+def write_parquet(splits: Mapping[Split, Embedded], classes: Sequence[str], target: Path) -> bool:
     """One row an image: split, row, label (a column a label of a multi-label set), the maps, the features.
 
     Returns:

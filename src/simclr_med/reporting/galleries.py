@@ -46,25 +46,25 @@ def sequences_sheet(
         target: PNG to write.
     """
     count, side = originals_NHWC.shape[:2]
-    cell = 0.5 if side <= 64 else 0.9  # inches
+    cell = 0.5 if side <= 64 else 0.75  # inches
     views = [block.shape[1] for block in blocks.values()]
-    width = cell * (1 + sum(views)) * (1 + GAP) + 0.25 * len(blocks) + (1.3 if any(names) else 0.2)
+    width = cell * (1 + sum(views)) * (1 + GAP) + 0.25 * len(blocks) + (2.4 * cell if any(names) else 0.2)
     height = cell * count * (1 + GAP) + 0.6
     figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
     axes = figure.subplots(1, 1 + len(blocks), squeeze=False, width_ratios=[1, *views])[0]
-    _mosaic(axes[0], originals_NHWC[:, None] / 255, "original")
+    _mosaic(axes[0], originals_NHWC[:, None] / 255, "original", 18 * cell)
     axes[0].axis("on")
     axes[0].spines[:].set_visible(False)
     axes[0].set_xticks([])
     step = side + max(1, round(GAP * side))
     axes[0].set_yticks([side / 2 + row * step for row in range(count)], [wrapped(name, 16) for name in names])
-    axes[0].tick_params(length=0, labelsize=6)
+    axes[0].tick_params(length=0, labelsize=12 * cell)
     for axis, (name, views_NVHWC) in zip(axes[1:], blocks.items(), strict=True):
-        _mosaic(axis, views_NVHWC, name)
+        _mosaic(axis, views_NVHWC, name, 18 * cell)
     figure.savefig(target)
 
 
-def _mosaic(axis: Any, images_NVHWC: np.ndarray, title: str) -> None:
+def _mosaic(axis: Any, images_NVHWC: np.ndarray, title: str, points: float) -> None:
     """All images as one, rows of views, on white."""
     count, views, height, width, channels = images_NVHWC.shape
     gap = max(1, round(GAP * height))
@@ -77,7 +77,7 @@ def _mosaic(axis: Any, images_NVHWC: np.ndarray, title: str) -> None:
             )
     axis.imshow(np.clip(canvas, 0, 1))
     axis.axis("off")
-    axis.set_title(title, fontsize=9)
+    axis.set_title(title, fontsize=points)
 
 
 def gallery(rows: Sequence[Sequence[Tile]], target: Path, title: str, heads: Sequence[str] = ()) -> None:

@@ -58,9 +58,9 @@ def analyse(run: Run, source: Source) -> None:
         if model is not None:
             pictures += cam_sheet(run, source, model, looks, folder)
         tables = _exported(run.folder, source, looks, flat, placed)
+        log_pictures(logs, pictures)
         for log in logs:
             log.log_metrics(found)
-        log_pictures(logs, pictures)
         wall_s = round(time.monotonic() - began, 3)
         shares = [round(float(share), 6) for share in spectrum.shares[: cfg.stage.components]]
         facts = {**provenance(run), "protocol": PROTOCOL}

@@ -49,7 +49,8 @@ def _of(op: Mapping[str, Any], side: int, grey: bool, mirror_p: float) -> Iterat
     if kind == "horizontal_flip" and op["p"] > 0 and mirror_p == 0:
         yield "mirrors images whose left and right differ in meaning (dataset.mirror_p=0). Take one without a flip."
     if kind == "random_resized_crop":
-        yield from _small_crops(*op["scale"], side)
+        low, high = op["scale"]
+        yield from _small_crops(low, high, side)
     if grey and (kind == "random_grayscale" or op.get("saturation") or op.get("hue")):
         yield "saturation, hue and grayscale change nothing here, for the images are grey already."
 

@@ -19,7 +19,7 @@ from simclr_med.learning.devices import device
 from simclr_med.reporting.embeddings import Panel, maps_figure, pca_figure
 from simclr_med.reporting.galleries import Tile, gallery
 from simclr_med.runs import Run
-from simclr_med.stages.samples import Groups, shown
+from simclr_med.stages.samples import Groups, named, shown
 from simclr_med.stages.saved_model import SavedModel
 from simclr_med.types import MULTI_LABEL, Split
 
@@ -96,13 +96,13 @@ def neighbours_sheet(cfg: Any, source: Source, looks: Mapping[Split, Look], fold
     )
     rows = []
     for query, values, places in zip(queries, cosine.tolist(), near.tolist(), strict=True):
-        row = [Tile(test.images_NHWC[query], _label(test, query))]
+        row = [Tile(test.images_NHWC[query], _label(source, test, query))]
         for value, place in zip(values, places, strict=True):
-            caption = f"{value:.2f}: {_label(train, place)}".rstrip(": ")
+            caption = f"{value:.2f}: {_label(source, train, place)}".rstrip(": ")
             row.append(Tile(train.images_NHWC[place], caption, _alike(test, query, train, place)))
         rows.append(row)
     known = train.groups.codes_N is not None and test.groups.codes_N is not None
-    told = "Blue frame: of the test image's class; orange: of another." if known else "There are no labels."
+    told = "Blue frame: a label in common with the test image; orange: none." if known else "There are no labels."
     heads = ["test image", *(f"{k + 1}" for k in range(near.shape[1]))]
     title = f"{source.name}: test images and the nearest training images, with the cosine of their features. {told}"
     gallery(rows, folder / "neighbours.png", title, heads)
@@ -134,7 +134,7 @@ def cam_sheet(run: Run, source: Source, model: SavedModel, looks: Mapping[Split,
         images_BCHW = to_float(torch.from_numpy(look.images_NHWC[chosen])).to(where)
         heat, stage = attention.grad_cam(encoder, head, images_BCHW, torch.from_numpy(best_N[chosen]).to(where))
         answers = [f"answer {source.classes[best_N[row]]} ({probabilities_NK[row, best_N[row]]:.2f})" for row in chosen]
-        rows.append([Tile(look.images_NHWC[row], f"is {_label(look, row)}", wanted) for row in chosen])
+        rows.append([Tile(look.images_NHWC[row], f"is {_label(source, look, row)}", wanted) for row in chosen])
         rows.append(
             [
                 Tile(look.images_NHWC[row], answer, wanted, heat[k].numpy())
@@ -160,8 +160,8 @@ def _names(looks: Mapping[Split, Look]) -> tuple[str, ...]:
     return max((look.groups.names for look in looks.values()), key=len)
 
 
-def _label(look: Look, row: int) -> str:
-    return "" if look.groups.codes_N is None else look.groups.names[look.groups.codes_N[row]]
+def _label(source: Source, look: Look, row: int) -> str:
+    return named(None if look.labels_NL is None else look.labels_NL[row], source.classes)
 
 
 def _alike(one: Look, row: int, other: Look, place: int) -> bool | None:

@@ -22,7 +22,7 @@ from simclr_med.reporting.terminal import summary
 from simclr_med.runs import Run
 from simclr_med.stages.assembly import fraction_of, loggers, provenance
 from simclr_med.stages.cautions import class_cautions, sequence_cautions
-from simclr_med.stages.samples import groups, points, shown
+from simclr_med.stages.samples import groups, named, points, shown
 
 LOOKED_AT = 500  # training images, to see whether they have any colour
 
@@ -33,6 +33,8 @@ def preview(run: Run, source: Source) -> None:
     Of the validation and test splits the labels alone are counted, or the images where there are no labels.
     """
     cfg, began = run.cfg, time.monotonic()
+    if cfg.trainer.threads is not None:
+        torch.set_num_threads(cfg.trainer.threads)
     train = source.split("train")
     rows, notes = choose(train.labels, len(train), **fraction_of(cfg))
     table = counts_table(*_counts(source, train, rows, budget(cfg.data_fraction)))
@@ -52,7 +54,7 @@ def preview(run: Run, source: Source) -> None:
         done = True
     finally:
         close(logs, failed=not done)
-    told = {split: f"{table[split].iloc[-1]:,} images" for split in table}
+    told = {str(split): f"{table[split].iloc[-1]:,} images" for split in table}
     told |= {"classes": str(len(source.classes) or "no labels"), "warnings": str(len(cautions))}
     summary(f"Preview of {source.name}", told, run.folder, pictures)
     print(f"Table:    {run.folder / 'counts.csv'}")
@@ -109,8 +111,7 @@ def _pictures(run: Run, source: Source, train: ImageSet, rows: np.ndarray, table
     folder.mkdir(exist_ok=True)
     kept = groups(None if train.labels is None else train.labels[rows], source.classes)
     chosen = rows[shown(kept.codes_N, len(rows), cfg.stage.images, cfg.seed)]
-    of = groups(None if train.labels is None else train.labels[chosen], source.classes)
-    names = [""] * len(chosen) if of.codes_N is None else [of.names[code] for code in of.codes_N]
+    names = [named(None if train.labels is None else train.labels[row], source.classes) for row in chosen]
     originals = np.ascontiguousarray(train.images[chosen])
     blocks = {
         name: _views(build.built(node), originals, cfg.seed, cfg.stage.views)

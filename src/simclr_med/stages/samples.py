@@ -34,6 +34,15 @@ def groups(labels_NL: np.ndarray | None, classes: Sequence[str]) -> Groups:
     return Groups(codes.astype(np.int64), (*classes, "none of them", "several of them"))
 
 
+def named(labels_L: np.ndarray | None, classes: Sequence[str]) -> str:
+    """One image's class, or its labels, in words; empty without labels."""
+    if labels_L is None:
+        return ""
+    if len(labels_L) == 1:
+        return classes[labels_L[0]]
+    return ", ".join(classes[k] for k in np.flatnonzero(labels_L)) or "none of them"
+
+
 def points(count: int, most: int, seed: int) -> np.ndarray:
     """At most so many of count rows, int64, sorted: a function of (count, most, seed)."""
     if count <= most:
