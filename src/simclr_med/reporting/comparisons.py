@@ -17,10 +17,10 @@ from simclr_med.types import Task
 
 SURE = 0.05  # of all tests of one data set together
 _VALUES: dict[str, Callable[[Task, np.ndarray, np.ndarray], np.ndarray]] = {
-    "accuracy": correct,
     "AUROC": auroc_values,
+    "accuracy": correct,
 }
-_NAMES = {"accuracy": "test/accuracy", "AUROC": "test/auroc"}
+_NAMES = {"AUROC": "test/auroc", "accuracy": "test/accuracy"}
 
 
 @dataclass(frozen=True)

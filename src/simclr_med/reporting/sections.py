@@ -84,17 +84,18 @@ def in_short(tests: Sequence[Comparison], rows: pd.DataFrame) -> list[str]:
             scores.setdefault(one.score, {}).setdefault(one.verdict, []).append(one.budget)
     sentences = []
     for (data, encoder, a, b), scores in told.items():
-        words = "; ".join(
-            f"{score} "
-            + ", ".join(
-                f"{verdict} under {' '.join(verdicts[verdict])}"
+        words = " ".join(
+            f"{score}: "
+            + "; ".join(
+                f"{verdict} under {', '.join(verdicts[verdict])}"
                 for verdict in ("better", "worse", "cannot tell")
                 if verdict in verdicts
             )
+            + "."
             for score, verdicts in scores.items()
         )
         where = f"{data}, {encoder}" if len(heads) > rows["data"].nunique() else data
-        sentences.append(f"{where}: “{a}” against “{b}”: {words}.")
+        sentences.append(f"{where}, “{a}” against “{b}”. {words}")
     return sentences
 
 

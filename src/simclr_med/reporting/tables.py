@@ -141,23 +141,21 @@ def transferred(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def recalls(rows: pd.DataFrame) -> list[Table]:
-    """Each class's recall, a table a data set."""
-    tables = []
-    for data, group in rows.groupby("data"):
-        classes = next((names for names in group["classes"] if names), ())
+    """Each class's recall, a table for each data set and its classes."""
+    tables: list[Table] = []
+    for (data, classes), group in rows.groupby(["data", "classes"]):
         metrics = [f"test/recall/{k}" for k in range(len(classes))]
         if not any(metric in group and group[metric].notna().any() for metric in metrics):
             continue
         numbers = _ordered(means(group, _GROUP, metrics), group)
         shown = pd.DataFrame({"encoder": numbers["encoder"], "method": numbers["method"], "labels": numbers["budget"]})
-        for name, metric in zip(classes, metrics, strict=True):
-            label = name if name not in shown else f"class {name}"
-            shown[label] = _cells(numbers, metric)
+        for k, (name, metric) in enumerate(zip(classes, metrics, strict=True)):
+            shown[name if name not in shown else f"{name} (class {k})"] = _cells(numbers, metric)
         renamed = {f"{metric} {part}": f"{name} {part}" for name, metric in zip(classes, metrics, strict=True)
                    for part in ("mean", "low", "high")}  # fmt: skip
-        tables.append(
-            table(f"recall_{data}", f"Recall of each class: {data}", MEAN, numbers.rename(columns=renamed), shown)
-        )
+        before = sum(other.title.endswith(f": {data}") for other in tables)  # the same set with other classes
+        name = f"recall_{data}_{before + 1}" if before else f"recall_{data}"
+        tables.append(table(name, f"Recall of each class: {data}", MEAN, numbers.rename(columns=renamed), shown))
     return tables
 
 
