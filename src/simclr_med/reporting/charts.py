@@ -40,6 +40,7 @@ class Chart:
         """Write name.png and name.pdf; the same figure gives the same bytes."""
         png = folder / f"{self.name}.png"
         self.figure.savefig(png, metadata={"Software": None})
+        self.figure.set_layout_engine("none")  # everything has its place now; finding it again takes as long
         self.figure.savefig(png.with_suffix(".pdf"), metadata={"CreationDate": None})
         return png
 
