@@ -53,7 +53,7 @@ def test_better_worse_and_cannot_tell(add: Add, runs: Path) -> None:
         assert one.found.low < one.found.mean < one.found.high
         assert (one.found.seeds, one.found.images) == (3, 120)
         numbers = re.findall(r"[+-]\d+\.\d", one.sentence)
-        assert numbers == [f"{100 * x:+.1f}" for x in (one.found.mean, one.found.low, one.found.high)]
+        assert numbers == [f"{round(100 * x, 1) + 0.0:+.1f}" for x in (one.found.mean, one.found.low, one.found.high)]
         assert one.verdict in one.sentence
     short = in_short(found, scored(collect(runs).table))
     assert any("“probe, own novel” against “untrained control”. AUROC: better under n50." in told for told in short)

@@ -13,6 +13,7 @@ from scipy import stats
 
 from simclr_med import metrics
 from simclr_med.reporting import accounts
+from simclr_med.reporting.charts import ablation_bars
 from simclr_med.reporting.collect import Collection, collect
 from simclr_med.reporting.tables import (
     ablation,
@@ -151,3 +152,30 @@ def test_cost_adds_up(found: Collection) -> None:
     rates = numbers.set_index(["stage", "data"])["images_per_s"]
     assert rates["baseline", "cells"] == 100
     assert np.isnan(rates["probe", "cells"])
+
+
+def test_runs_that_differ_in_a_setting_are_never_averaged(add: Add, runs: Path) -> None:
+    """Nor are encoders of further pretraining with those of the data set alone."""
+
+    def longer(content: dict) -> None:
+        content["stage"]["resamples"] = 7
+
+    for augmentation in ("novel", "simple"):
+        for seed in (0, 1):
+            add("probe", seed=seed, init=pretrained("cells", augmentation))
+            add("probe", seed=seed, init=pretrained("cells", augmentation, start="skin"), quality=9.0)
+            add("probe", seed=seed, init=pretrained("skin", augmentation))
+        add("probe", init=pretrained("cells", augmentation), change=longer, quality=9.0)
+        add("probe", init=pretrained("skin", augmentation), change=longer, quality=9.0)
+    rows = scored(collect(runs).table)
+    suffixes = ("(stage.resamples=1000)", "(stage.resamples=7)")
+    assert set(ablation(rows)[0].shown["method"]) == {
+        f"probe, own {augmentation} {suffix}" for augmentation in ("novel", "simple") for suffix in suffixes
+    }
+    seen = transfer(rows)[0].shown["pretrained on"]
+    assert len(seen) == len(set(seen)) == 10
+    assert {"skin then cells novel", "skin simple (stage.resamples=7)"} <= set(seen)
+    (bars,) = ablation_bars(rows)
+    heights = [patch.get_height() for patch in bars.figure.axes[0].patches]
+    own = rows[rows["method"].str.startswith("probe, own") & rows["variant"].str.endswith("1000")]
+    assert heights == pytest.approx(list(own.groupby("sequence")["test/auroc"].mean()))
