@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,14 @@ def add(runs: Path) -> Callable[..., Path]:
     return lambda stage, **more: write(runs, stage, **more)
 
 
-@pytest.fixture
-def study(add: Callable[..., Path]) -> None:
-    """Pretraining, probe, control, baseline and finetune on two data sets, with a failed and an unfinished run."""
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pretraining, probe, control, baseline and finetune on two data sets, with a failed and an unfinished run.
+
+    One folder for all tests, which read it alone.
+    """
+    runs = tmp_path_factory.mktemp("study") / "runs"
+    add = partial(write, runs)
     for dataset, budgets in (("cells", ("n50", "n100", "per_class10")), ("skin", ("n50",))):
         made = {a: add("pretrain", dataset=dataset, augmentation=a, budget="full") for a in ("novel", "simple")}
         for budget in budgets:
@@ -39,3 +45,4 @@ def study(add: Callable[..., Path]) -> None:
         add("probe", dataset="skin", budget="n50", seed=seed, quality=1.4, init=pretrained("cells"))
     add("baseline", budget="n250", seed=0, state="failed")
     add("baseline", budget="n250", seed=1, state="unfinished")
+    return runs

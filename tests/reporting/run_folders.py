@@ -34,10 +34,12 @@ def config(stage: str) -> dict[str, Any]:
     return dict(content)
 
 
-def drawn(quality: float, seed: int, images: int = 120, classes: int = 3, labels_seed: int = 0) -> tuple[Any, Any]:
+def drawn(
+    quality: float, seed: int, images: int = 120, classes: int = 3, labels_seed: int = 0, salt: int = 7
+) -> tuple[Any, Any]:
     """labels [N, 1] of one test split, and probabilities that are the better the larger quality is."""
     labels = np.random.default_rng(labels_seed).integers(0, classes, (images, 1))
-    logits = np.random.default_rng([seed, 7]).normal(size=(images, classes))
+    logits = np.random.default_rng([seed, salt]).normal(size=(images, classes))
     logits[np.arange(images), labels[:, 0]] += quality
     odds = np.exp(logits)
     return labels, (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -93,7 +95,7 @@ def write(
         recorded |= {"train/loss": 3.0 + seed, "val/knn_accuracy": 0.5, "val/knn_accuracy_before": 0.3}
         (folder / "metrics.csv").write_text("epoch,step,train/loss,val/loss\n0,1,4.0,\n1,2,3.0,3.5\n2,3,2.9", "utf-8")
     else:
-        labels, probabilities = predictions or drawn(quality, seed, classes=len(classes))
+        labels, probabilities = predictions or drawn(quality, seed, classes=len(classes), salt=int(digest, 16))
         task: Task = "multi-label, binary-class" if labels.shape[1] > 1 else "multi-class"
         task = "binary-class" if len(classes) == 2 else task
         recorded |= {f"test/{name}": value for name, value in metrics.scores(task, labels, probabilities).items()}

@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from simclr_med.reporting.figures import COLOURS, STROKES
 from simclr_med.reporting.methods import KINDS, budget_order, headline
-from simclr_med.reporting.tables import MAIN, WORDS, means, transferred
+from simclr_med.reporting.tables import MAIN, WORDS, ablated, means, transferred
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -40,6 +40,7 @@ class Chart:
         """Write name.png and name.pdf; the same figure gives the same bytes."""
         png = folder / f"{self.name}.png"
         self.figure.savefig(png, metadata={"Software": None})
+        self.figure.set_layout_engine("none")  # everything has its place now; finding it again takes as long
         self.figure.savefig(png.with_suffix(".pdf"), metadata={"CreationDate": None})
         return png
 
@@ -73,11 +74,10 @@ def efficiency(rows: pd.DataFrame) -> list[Chart]:
 def ablation_bars(rows: pd.DataFrame) -> list[Chart]:
     """AUROC by the augmentation of the pretraining, a panel a method, bars side by side for the budgets."""
     charts = []
-    own = rows[(rows["source"] == rows["dataset"]) & (rows["sequence"] != "")]
-    for (data, encoder), group in own.groupby(["data", "encoder"]):
-        kinds = [kind for kind in KINDS if group[group["kind"] == kind]["sequence"].nunique() > 1]
-        if not kinds:
-            continue
+    for (data, encoder), every in ablated(rows).groupby(["data", "encoder"]):
+        heads = [headline(mine, str(kind)) for (kind, _), mine in every.groupby(["kind", "sequence"])]
+        group = every[every["method"].isin(heads)]
+        kinds = [kind for kind in KINDS if kind in set(group["kind"])]
         sequences = sorted(set(group["sequence"]))
         figure = Figure(figsize=(4.8 * len(kinds), 3.4), layout="constrained", dpi=150)
         axes = figure.subplots(1, len(kinds), squeeze=False, sharey=False)[0]
@@ -98,15 +98,15 @@ def transfer_maps(rows: pd.DataFrame) -> list[Chart]:
     """AUROC by the data set pretrained on (row) and classified (column), a panel a budget, a figure a method."""
     charts = []
     for (kind, encoder), group in transferred(rows).groupby(["kind", "encoder"]):
-        numbers = means(group, ["origin_full", "data", "budget"], MAIN)
+        numbers = means(group, ["seen", "data", "budget"], MAIN)
         budgets = budget_order(numbers["budget"])[-4:]
-        down, across = sorted(set(numbers["origin_full"])), sorted(set(numbers["data"]))
+        down, across = sorted(set(numbers["seen"])), sorted(set(numbers["data"]))
         size = (1.5 + len(budgets) * (0.9 * len(across) + 0.6), 1.6 + 0.45 * len(down))
         figure = Figure(figsize=(max(5.0, size[0]), max(2.4, size[1])), layout="constrained", dpi=150)
         panels = figure.subplots(1, len(budgets), squeeze=False, sharey=True)[0]
         for panel, budget in zip(panels, budgets, strict=True):
             mine = numbers[numbers["budget"] == budget]
-            table = mine.pivot(index="origin_full", columns="data", values="test/auroc mean").reindex(down)
+            table = mine.pivot(index="seen", columns="data", values="test/auroc mean").reindex(down)
             image = _heat(panel, table.reindex(columns=across), 0.5, 1.0)
             panel.set_title(budget, fontsize=10)
         panels[0].set_ylabel("pretrained on")

@@ -17,10 +17,10 @@ from simclr_med.types import Task
 
 SURE = 0.05  # of all tests of one data set together
 _VALUES: dict[str, Callable[[Task, np.ndarray, np.ndarray], np.ndarray]] = {
-    "accuracy": correct,
     "AUROC": auroc_values,
+    "accuracy": correct,
 }
-_NAMES = {"accuracy": "test/accuracy", "AUROC": "test/auroc"}
+_NAMES = {"AUROC": "test/auroc", "accuracy": "test/accuracy"}
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Comparison:
     def sentence(self) -> str:
         """The verdict in plain words with its numbers."""
         labels = "all labels" if self.budget == "full" else f"the budget {self.budget}"
-        gap, low, high = (100 * x for x in (self.found.mean, self.found.low, self.found.high))
+        gap, low, high = map(_points, (self.found.mean, self.found.low, self.found.high))
         start = f"{self.data}, {labels}: "
         numbers = (
-            f"({gap:+.1f} points of {self.score}, 95 % interval {low:+.1f} to {high:+.1f}, p = {self.p_holm:.2g} "
+            f"({gap} points of {self.score}, 95 % interval {low} to {high}, p = {self.p_holm:.2g} "
             f"after Holm, {self.found.seeds} seed{'s' * (self.found.seeds > 1)}, {self.found.images} images)"
         )
         if self.verdict == "cannot tell":
@@ -136,10 +136,9 @@ def as_table(found: Sequence[Comparison]) -> list[Table]:
             "method": numbers["a"],
             "is": numbers["verdict"],
             "against": numbers["b"],
-            "points": [f"{100 * x:+.1f}" for x in numbers["difference"]],
+            "points": [_points(x) for x in numbers["difference"]],
             "95 % interval": [
-                f"{100 * low:+.1f} to {100 * high:+.1f}"
-                for low, high in zip(numbers["low"], numbers["high"], strict=True)
+                f"{_points(low)} to {_points(high)}" for low, high in zip(numbers["low"], numbers["high"], strict=True)
             ],
             "effect (d)": [f"{x:+.2f}" if np.isfinite(x) else NONE for x in numbers["effect"]],
             "p (Holm)": [f"{p:.2g}" for p in numbers["p_holm"]],
@@ -154,6 +153,11 @@ def as_table(found: Sequence[Comparison]) -> list[Table]:
         "over its standard deviation."
     )
     return [table("comparisons", "Paired comparisons", note, numbers, shown)]
+
+
+def _points(difference: float) -> str:
+    """A difference of scores in hundredths, never -0.0."""
+    return f"{round(100 * difference, 1) + 0.0:+.1f}"
 
 
 def read_predictions(path: Path) -> tuple[np.ndarray, np.ndarray]:

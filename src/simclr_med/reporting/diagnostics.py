@@ -84,8 +84,8 @@ def reliability(rows: pd.DataFrame) -> list[Chart]:
         axis.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=8)
         note = (
-            f"Bins of equal width with {_FEWEST} answers or more, all seeds together; below the dotted line a classifier "
-            "is too sure of itself."
+            f"Bins of equal width with {_FEWEST} answers or more, all seeds together; below the dotted line a "
+            "classifier is too sure of itself."
         )
         charts.append(Chart(f"reliability_{data}_{encoder}", f"Reliability: {data}, {encoder}", note, figure))
     return charts

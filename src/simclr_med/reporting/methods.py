@@ -22,8 +22,8 @@ def named(table: pd.DataFrame, pretraining: Mapping[str, Result]) -> pd.DataFram
 
     Adds ``data`` (the data set, with its size where there are several), ``kind`` (one of `KINDS`, or the stage),
     ``origin`` (what the encoder saw, as ``own novel``, ``pathmnist novel``, ``ImageNet``; empty for random weights),
-    ``source`` and ``sequence`` (data set and augmentation of the pretraining, or empty), ``start_seed`` (its seed) and
-    ``method`` (kind, origin, and the settings in which it differs from its namesakes).
+    ``source`` and ``sequence`` (data set and augmentation of the pretraining, or empty), ``start_seed`` (its seed),
+    ``variant`` (the settings in which it differs from its namesakes) and ``method`` (kind, origin and variant).
 
     Args:
         table: of `collect.columns`.
@@ -45,7 +45,10 @@ def named(table: pd.DataFrame, pretraining: Mapping[str, Result]) -> pd.DataFram
         index=table.index,
     )
     whole = pd.concat([table, more], axis=1)
-    whole["method"] = _methods(whole, pretraining)
+    whole["variant"] = _variant(whole, pretraining)
+    whole["method"] = [
+        f"{_plain(row)} ({row['variant']})" if row["variant"] else _plain(row) for row in whole.to_dict("records")
+    ]
     return whole
 
 
@@ -110,18 +113,24 @@ def _origin(start: Start, dataset: str) -> str:
     return f"{seen} {start.augmentation}"
 
 
-def _methods(table: pd.DataFrame, pretraining: Mapping[str, Result]) -> pd.Series:
-    names: dict[Hashable, str] = {}
+def _plain(row: Mapping[Any, Any]) -> str:
+    """What a run is called by its kind and by what its encoder saw or, in pretraining, sees."""
+    kind, origin = str(row["kind"]), str(row["origin"])
+    if kind == "pretrain":
+        return f"pretrain, {row['augmentation']}" + (f", from {origin}" if origin else "")
+    if kind == "finetune" and not origin:
+        return "finetune, random weights"
+    return f"{kind}, {origin}" if origin else kind
+
+
+def _variant(table: pd.DataFrame, pretraining: Mapping[str, Result]) -> pd.Series:
+    """The settings that tell a run from others that are called the same."""
     used = table["augmentation"].where(table["stage"] == "pretrain", "")  # what the encoder learns from there
-    for (kind, origin, sequence, *_), rows in table.groupby(["kind", "origin", used, "data", "encoder"], sort=False):
-        words = (kind, sequence, f"from {origin}" if sequence and origin else origin)
-        plain = ", ".join(str(word) for word in words if word)
-        if kind == "finetune" and not origin:
-            plain = "finetune, random weights"
-        suffixes = _variants([_all_settings(row, pretraining) for row in rows.to_dict("records")])
-        told = [f"{plain} ({suffix})" if suffix else plain for suffix in suffixes]
-        names |= dict(zip(rows.index, told, strict=True))
-    return pd.Series(names).reindex(table.index)
+    found: dict[Hashable, str] = {}
+    for _, rows in table.groupby(["kind", "origin", used, "data", "encoder"], sort=False):
+        told = _differing([_all_settings(row, pretraining) for row in rows.to_dict("records")])
+        found |= dict(zip(rows.index, told, strict=True))
+    return pd.Series(found).reindex(table.index)
 
 
 def _all_settings(row: Mapping[Any, Any], pretraining: Mapping[str, Result]) -> dict[str, str]:
@@ -138,7 +147,7 @@ def _all_settings(row: Mapping[Any, Any], pretraining: Mapping[str, Result]) -> 
     return found
 
 
-def _variants(settings: list[dict[str, str]]) -> list[str]:
+def _differing(settings: list[dict[str, str]]) -> list[str]:
     """For each, the settings that not all of them share; of a run that does not know one, nothing is said of it."""
     values: dict[str, set[str]] = {}
     for one in settings:

@@ -66,14 +66,19 @@ def auroc_values(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray
         some, none = int(truth.sum()), int((~truth).sum())
         if not some or not none:
             continue
-        rank = stats.rankdata(score)
         placement = np.empty(len(truth))
-        placement[truth] = (rank[truth] - stats.rankdata(score[truth])) / none
-        placement[~truth] = 1 - (rank[~truth] - stats.rankdata(score[~truth])) / some
+        placement[truth] = _below(score[~truth], score[truth]) / none
+        placement[~truth] = 1 - _below(score[truth], score[~truth]) / some
         area = placement[truth].mean()
         share = np.where(truth, some, none) / len(truth)
         found.append(area + (placement - area) / share)
     return np.mean(found, axis=0) if found else np.full(len(labels_NL), np.nan)
+
+
+def _below(others: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """How many of the others lie below each score, those equal to it counting half."""
+    ordered = np.sort(others)
+    return (np.searchsorted(ordered, score, "left") + np.searchsorted(ordered, score, "right")) / 2
 
 
 def compare(a_SN: np.ndarray, b_SN: np.ndarray) -> Difference:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -84,18 +84,20 @@ def in_short(tests: Sequence[Comparison], rows: pd.DataFrame) -> list[str]:
             scores.setdefault(one.score, {}).setdefault(one.verdict, []).append(one.budget)
     sentences = []
     for (data, encoder, a, b), scores in told.items():
-        words = "; ".join(
-            f"{score} "
-            + ", ".join(
-                f"{verdict} under {' '.join(verdicts[verdict])}"
-                for verdict in ("better", "worse", "cannot tell")
-                if verdict in verdicts
-            )
-            for score, verdicts in scores.items()
-        )
+        words = " ".join(f"{score[0].upper()}{score[1:]}: {_under(verdicts)}." for score, verdicts in scores.items())
         where = f"{data}, {encoder}" if len(heads) > rows["data"].nunique() else data
-        sentences.append(f"{where}: “{a}” against “{b}”: {words}.")
+        sentences.append(f"{where}, “{a}” against “{b}”. {words}")
     return sentences
+
+
+def _under(verdicts: Mapping[str, Sequence[str]]) -> str:
+    """Verdicts with their budgets, as ``better under n50, n100; cannot tell under full``."""
+    parts = []
+    for verdict in ("better", "worse", "cannot tell"):
+        if budgets := verdicts.get(verdict):
+            every = len(verdicts) == 1 and len(budgets) > 1
+            parts.append(f"{verdict} under {'each of ' if every else ''}{', '.join(budgets)}")
+    return "; ".join(parts)
 
 
 def _of_one_pretraining(rows: pd.DataFrame) -> list[str]:

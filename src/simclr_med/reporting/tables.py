@@ -107,9 +107,14 @@ def class_balance(rows: pd.DataFrame) -> list[Table]:
 
 def ablation(rows: pd.DataFrame) -> list[Table]:
     """Augmentations of the pretraining against each other, where a data set's own encoders have two or more."""
-    own = rows[(rows["source"] == rows["dataset"]) & (rows["sequence"] != "")]
+    return _by_budget(ablated(rows), "ablation", "Augmentation of the pretraining", MAIN)
+
+
+def ablated(rows: pd.DataFrame) -> pd.DataFrame:
+    """Runs on encoders pretrained on the data set alone, of the kinds that have several augmentations to compare."""
+    own = rows[rows["origin"] == "own " + rows["sequence"]]
     several = own.groupby(["data", "encoder", "kind"])["sequence"].transform("nunique") > 1
-    return _by_budget(own[several], "ablation", "Augmentation of the pretraining", MAIN)
+    return own[several]
 
 
 def transfer(rows: pd.DataFrame) -> list[Table]:
@@ -117,10 +122,10 @@ def transfer(rows: pd.DataFrame) -> list[Table]:
     made = transferred(rows)
     if made.empty:
         return []
-    numbers = means(made, ["kind", "encoder", "budget", "origin_full", "data"], MAIN)
+    numbers = means(made, ["kind", "encoder", "budget", "seen", "data"], MAIN)
     numbers["_budget"] = numbers["budget"].map(budget_order(made["budget"]).index)
-    numbers = numbers.sort_values(["kind", "encoder", "_budget", "origin_full", "data"]).drop(columns="_budget")
-    keys = {"kind": "method", "encoder": "encoder", "budget": "labels", "origin_full": "pretrained on"}
+    numbers = numbers.sort_values(["kind", "encoder", "_budget", "seen", "data"]).drop(columns="_budget")
+    keys = {"kind": "method", "encoder": "encoder", "budget": "labels", "seen": "pretrained on"}
     return [
         table(
             f"transfer_{metric.rpartition('/')[2]}",
@@ -141,34 +146,41 @@ def transferred(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def recalls(rows: pd.DataFrame) -> list[Table]:
-    """Each class's recall, a table a data set."""
-    tables = []
-    for data, group in rows.groupby("data"):
-        classes = next((names for names in group["classes"] if names), ())
+    """Each class's recall, a table for each data set and its classes."""
+    tables: list[Table] = []
+    for (data, _), group in rows.groupby(["data", "classes"]):
+        classes = tuple(map(str, group["classes"].iloc[0]))
         metrics = [f"test/recall/{k}" for k in range(len(classes))]
         if not any(metric in group and group[metric].notna().any() for metric in metrics):
             continue
         numbers = _ordered(means(group, _GROUP, metrics), group)
         shown = pd.DataFrame({"encoder": numbers["encoder"], "method": numbers["method"], "labels": numbers["budget"]})
-        for name, metric in zip(classes, metrics, strict=True):
-            label = name if name not in shown else f"class {name}"
-            shown[label] = _cells(numbers, metric)
+        for k, (name, metric) in enumerate(zip(classes, metrics, strict=True)):
+            shown[name if name not in shown else f"{name} (class {k})"] = _cells(numbers, metric)
         renamed = {f"{metric} {part}": f"{name} {part}" for name, metric in zip(classes, metrics, strict=True)
                    for part in ("mean", "low", "high")}  # fmt: skip
-        tables.append(
-            table(f"recall_{data}", f"Recall of each class: {data}", MEAN, numbers.rename(columns=renamed), shown)
-        )
+        before = sum(other.title.endswith(f": {data}") for other in tables)  # the same set with other classes
+        name = f"recall_{data}_{before + 1}" if before else f"recall_{data}"
+        tables.append(table(name, f"Recall of each class: {data}", MEAN, numbers.rename(columns=renamed), shown))
     return tables
 
 
 def scored(runs: pd.DataFrame) -> pd.DataFrame:
-    """The rows that the tables of scores are made of: finished, with a score on the test split."""
+    """The rows that the tables of scores are made of: finished, with a score on the test split.
+
+    Adds ``seen``: the origin that says the same on whatever data set it is used.
+    """
     picked = runs[(runs["state"] == "finished") & runs["stage"].isin(SCORED)].copy()
-    picked["origin_full"] = [
-        origin.replace("own", source, 1) if origin.startswith("own ") or " then own " in origin else origin
-        for origin, source in zip(picked["origin"], picked["source"], strict=True)
+    picked["seen"] = [
+        _seen(*words) for words in zip(picked["origin"], picked["source"], picked["variant"], strict=True)
     ]
     return picked
+
+
+def _seen(origin: str, source: str, variant: str) -> str:
+    """An origin that says the same whatever data set it is used on, as ``bloodmnist novel``; with the variant."""
+    own = origin.startswith("own ") or " then own " in origin
+    return (origin.replace("own", source, 1) if own else origin) + (f" ({variant})" if variant else "")
 
 
 def _by_budget(rows: pd.DataFrame, name: str, title: str, metrics: Sequence[str]) -> list[Table]:

@@ -1,0 +1,54 @@
+"""Tables as files: whole in CSV, and harmless in Markdown and LaTeX whatever a data set is called."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from simclr_med.reporting.documents import file_name, latex, markdown, write_table
+from simclr_med.reporting.tables import NONE, Table
+
+EVIL = r"a|b_c & 50 % $x$ #1 {y} \z ~ ^ <script> `*[l](u)"
+
+
+@pytest.fixture
+def table() -> Table:
+    numbers = pd.DataFrame({"data": [EVIL, "b"], "mean": [1 / 3, float("nan")]})
+    shown = pd.DataFrame({"data set": [EVIL, "b"], "n_50": ["0.333 ± 0.100 (3)", NONE]})
+    return Table("recall_<x>/..", "Title_1", "Note.", numbers, shown)
+
+
+def test_csv_keeps_every_digit(table: Table, tmp_path: Path) -> None:
+    paths = write_table(table, tmp_path)
+    assert [path.name for path in paths] == [f"recall_-x{end}" for end in (".csv", ".md", ".tex")]
+    again = pd.read_csv(paths[0])
+    pd.testing.assert_frame_equal(again, table.numbers, check_exact=True)
+
+
+def test_markdown_has_one_cell_where_the_table_has_one(table: Table) -> None:
+    lines = [line for line in markdown(table).splitlines() if line.startswith("|")]
+    assert [len(re.findall(r"(?<!\\)\|", line)) for line in lines] == [3, 3, 3, 3]
+    assert r"\<script\>" in lines[2]
+    assert lines[3] == f"| b | {NONE} |"
+
+
+def test_latex_escapes_what_latex_reads(table: Table) -> None:
+    text = latex(table)
+    assert r"\begin{tabular}{ll}" in text
+    assert r"a|b\_c \& 50 \% \$x\$ \#1 \{y\} \textbackslash{}z \textasciitilde{} \textasciicircum{}" in text
+    assert r"0.333 $\pm$ 0.100 (3)" in text
+    assert r"Title\_1" in text
+    body = io.StringIO(text[text.index(r"\midrule") : text.index(r"\bottomrule")])
+    rows = [line for line in body if line.rstrip().endswith(r"\\")]
+    assert len(rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("a/b", "a-b"), ("../x", "x"), ("<s>", "s"), ("/", "unnamed"), ("ü 1", "ü-1")]
+)
+def test_names_of_files(name: str, file: str) -> None:
+    assert file_name(name) == file

@@ -1,0 +1,89 @@
+"""Stage report: of runs as the other stages leave them, and always anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from simclr_med import build, runs
+from simclr_med.config.validate import checked, problems
+from simclr_med.errors import RunError
+
+Staged = Callable[..., Path]
+
+
+@pytest.fixture
+def reported(composed: Callable[..., Any], tmp_path: Path) -> Callable[..., Path]:
+    """Run the stage as the command would, and give the run's folder."""
+
+    def run(*words: str) -> Path:
+        cfg = checked(composed("stage=report", f"paths.runs={tmp_path / 'runs'}", *words))
+        source = build.source(cfg)
+        with runs.opened(cfg, source.content_hash(), build.built(cfg.init)) as opened:
+            assert opened.state != "finished"
+            build.stage(cfg)(opened, source)
+            return opened.folder
+
+    return run
+
+
+def test_real_runs_are_read_and_the_report_is_made_again(
+    staged: Staged, reported: Callable[..., Path], result: Callable[[Path], Any], capsys: Any, tmp_path: Path
+) -> None:
+    staged("pretrain", "stage.epochs=1", "stage.batch_size=16")
+    probe = staged("probe", "init=pretrained", "stage.resamples=0", "data_fraction.samples=20")
+    folder = reported()
+    assert folder == tmp_path / "runs" / "report" / "all"
+    assert capsys.readouterr().out.splitlines()[-1] == f"Report:   {folder / 'report.html'}"
+    numbers = pd.read_csv(folder / "tables" / "label_efficiency_auroc.csv")
+    assert list(numbers["method"]) == ["probe, own novel"]
+    assert numbers["test/auroc mean"].item() == result(probe)["metrics"]["test/auroc"]
+    assert numbers["images"].item() == 20
+    staged("probe", "init=random", "stage.resamples=0", "data_fraction.samples=20")
+    assert reported() == folder
+    again = pd.read_csv(folder / "tables" / "label_efficiency_auroc.csv")
+    assert set(again["method"]) == {"untrained control", "probe, own novel"}
+    assert (folder / "tables" / "comparisons.csv").exists()
+    assert (folder / "figures" / "pretraining_noisy_tiny.png").exists()
+
+
+def test_some_data_sets_and_a_folder_of_choice(staged: Staged, reported: Callable[..., Path], tmp_path: Path) -> None:
+    staged("probe", "init=random", "stage.resamples=0")
+    folder = reported("stage.datasets=[noisy]", f"stage.out={tmp_path / 'paper'}")
+    assert folder.name == "noisy"
+    assert (tmp_path / "paper" / "report.html").exists()
+    assert not (folder / "report.html").exists()
+    with pytest.raises(RunError, match=r"there are runs of noisy"):
+        reported("stage.datasets=[cells]")
+
+
+def test_no_runs_is_one_line(reported: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="there are none under") as caught:
+        reported()
+    assert str(tmp_path / "runs") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_out_that_is_a_file_is_one_line(staged: Staged, reported: Callable[..., Path], tmp_path: Path) -> None:
+    staged("probe", "init=random", "stage.resamples=0")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="must be a file that can be written") as caught:
+        reported(f"stage.out={tmp_path / 'file'}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["dataset=bloodmnist"], "stage.datasets=[bloodmnist]"),
+        (["stage.datasets=[../x]"], "stage.datasets=../x: must be the name of a folder of runs"),
+    ],
+)
+def test_what_it_cannot_take_is_told_before(composed: Callable[..., Any], words: list[str], told: str) -> None:
+    found = problems(composed("stage=report", *words))
+    assert len(found) == 1
+    assert told in found[0]
