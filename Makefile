@@ -15,8 +15,9 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,slurm]'
 	@touch $@
 
-demo: $(READY)  ## Set up, then pretrain on the embedded data set (a few minutes on two cores, no download)
-	$(BIN)/simclr-med stage=pretrain dataset=synthetic stage.epochs=20
+demo: $(READY)  ## Set up, then a small study of the embedded data set, report and all (some 5 minutes, no download)
+	$(BIN)/simclr-med stage=study dataset=synthetic logger=none stage.epochs=15 stage.supervised_epochs=10 \
+		'stage.curve=[50,250,full]' 'stage.supervised=[100,full]' 'stage.repeats=[0,1]'
 
 # The thesis's study and what belongs beside it, pretraining first: 1,076 cells.
 PAPER := thesis_pretrain further_pretrain label_efficiency control class_balance augmentation_ablation transfer \

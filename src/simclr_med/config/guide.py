@@ -9,6 +9,7 @@ FIRST = """\
 simclr-med: SimCLR pretraining for medical images.
 
 First commands
+  simclr-med stage=study dataset=breastmnist                      the whole answer for one set, report and all
   simclr-med stage=pretrain dataset=synthetic stage.epochs=10     no download: images drawn on the spot
   simclr-med stage=pretrain dataset=bloodmnist                    MedMNIST, downloaded once
   simclr-med stage=pretrain dataset=npz dataset.path=cells.npz    a file of yours in MedMNIST's layout

@@ -138,7 +138,7 @@ class Study:
     supervised_epochs: int = bounded(1)
     curve: list[Any] = MISSING
     supervised: list[Any] = MISSING
-    seeds: list[int] = MISSING
+    repeats: list[int] = MISSING
     timed_steps: int = bounded(0)
     always: bool = MISSING
 

@@ -89,7 +89,7 @@ def plan(cfg: Any, typed: Sequence[str], images: int) -> list[Step]:
         [word for word in words if word == "full" or _amount(word) < images]
         for words in (list(node.curve), list(node.supervised))
     )
-    seeds = f"stage.seeds={_listed(node.seeds)}"
+    seeds = f"stage.seeds={_listed(node.repeats)}"
     # What the user says of these is about pretraining; the other stages have recipes of their own.
     common = shared_words(typed, without=PRETRAINING)
     found = (f"init.augmentation={cfg.augmentation.name}", f"init.seed={cfg.seed}")
@@ -97,9 +97,9 @@ def plan(cfg: Any, typed: Sequence[str], images: int) -> list[Step]:
     tuned = (*common, f"stage.budgets={_listed(budgets)}", seeds, f"stage.epochs={node.supervised_epochs}")
     if node.supervised_epochs < SHORT:
         tuned = (*tuned, "schedule.warmup_epochs=0")
-    labelled = sum(images if word == "full" else _amount(word) for word in budgets) * len(node.seeds)
+    labelled = sum(images if word == "full" else _amount(word) for word in budgets) * len(node.repeats)
     cost = labelled * node.supervised_epochs * FORWARD * WAIT
-    untrained = images * len(node.seeds) * FORWARD
+    untrained = images * len(node.repeats) * FORWARD
     return [
         Step("pretrain", (*shared_words(typed), "stage=pretrain", f"stage.epochs={node.epochs}"), images * node.epochs),
         Step("probe of the encoder", (*probe, *found), images * FORWARD),
