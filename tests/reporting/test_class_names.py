@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 
 from simclr_med.reporting.counts import counts_figure, counts_table
 from simclr_med.reporting.embeddings import maps_figure, pca_figure
-from simclr_med.reporting.galleries import Tile, gallery
+from simclr_med.reporting.galleries import Tile, gallery, sequences_sheet
 from simclr_med.reporting.palettes import styles, wrapped
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -93,6 +93,10 @@ def test_everything_else_that_shows_classes(drawn: list[Figure], name: str) -> N
     counts_figure(counts_table(names, counts, dict.fromkeys(counts, 9_999_999)), Path("none"))
     row = [Tile(np.zeros((28, 28, 3), np.uint8), f"0.97 {one}") for one in names[:9]]
     gallery([row, row], Path("none"), "a title\nof two lines", ["head"] * len(row))
+    views = np.zeros((6, 5, 28, 28, 3))
+    sheet = (np.zeros((6, 28, 28, 3), np.uint8), [*names, *names, *names][:6])
+    sequences_sheet(*sheet, {"novel": views, "greyscale (as set here)": views}, Path("none"))
+    assert len(drawn) == 5
     for figure in drawn:
         assert_all_fits(figure)
 

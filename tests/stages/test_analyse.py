@@ -44,6 +44,7 @@ def test_what_it_measures_is_of_what_it_keeps(staged, result, noisy: Path, capsy
     folder = staged("analyse", "init=random", "stage.points=20", "seed=2", *QUICK)
     found, data = result(folder)["metrics"], kept(folder)
     assert drawn(folder) == ALWAYS
+    assert not list(folder.rglob("*.safetensors")), "nothing is learned"
     with np.load(noisy) as content:
         for split in ("train", "test"):
             rows, features = data[f"{split}_rows"], data[f"{split}_features"]

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from simclr_med.reporting.palettes import GREY, RIGHT, WRONG, wrapped
 
 GAP = 0.08  # of an image's side, between two images of a mosaic
+ROW_CHARS, ROW_CHAR = 16, 0.105  # of a row's name: letters of a line, and the part of an image that one takes
 TILE, LINE = 1.1, 0.1  # inches: a tile's side, and a line of the text below it
 CAPTION_CHARS = 18  # of such a line
 
@@ -45,22 +46,25 @@ def sequences_sheet(
         blocks: by the sequence's name its views_NVHWC, float in [0, 1].
         target: PNG to write.
     """
-    count, side = originals_NHWC.shape[:2]
-    cell = 0.5 if side <= 64 else 0.75  # inches
-    views = [block.shape[1] for block in blocks.values()]
-    width = cell * (1 + sum(views)) * (1 + GAP) + 0.25 * len(blocks) + (2.4 * cell if any(names) else 0.2)
-    height = cell * count * (1 + GAP) + 0.6
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
-    axes = figure.subplots(1, 1 + len(blocks), squeeze=False, width_ratios=[1, *views])[0]
-    _mosaic(axes[0], originals_NHWC[:, None] / 255, "original", 18 * cell)
-    axes[0].axis("on")
-    axes[0].spines[:].set_visible(False)
-    axes[0].set_xticks([])
-    step = side + max(1, round(GAP * side))
-    axes[0].set_yticks([side / 2 + row * step for row in range(count)], [wrapped(name, 16) for name in names])
-    axes[0].tick_params(length=0, labelsize=12 * cell)
-    for axis, (name, views_NVHWC) in zip(axes[1:], blocks.items(), strict=True):
-        _mosaic(axis, views_NVHWC, name, 18 * cell)
+    count, height_px, width_px = originals_NHWC.shape[:3]
+    cell = 0.5 if width_px <= 64 else 0.75  # inches of an image's width
+    tall = cell * height_px / width_px
+    labels = [wrapped(name, ROW_CHARS) for name in names]
+    margin = 0.1 + cell * ROW_CHAR * max(len(line) for label in labels for line in [*label.splitlines(), ""])
+    mosaics = {"original": originals_NHWC[:, None] / 255, **blocks}
+    spans = [cell * (mosaic.shape[1] + GAP * (mosaic.shape[1] - 1)) for mosaic in mosaics.values()]
+    apart, high, top = 0.25 * cell, tall * (count + GAP * (count - 1)), 0.6 * cell
+    width, height = margin + sum(spans) + apart * len(spans), high + top + 0.05
+    figure = Figure(figsize=(width, height), dpi=150)
+    left = margin
+    for (title, mosaic), span in zip(mosaics.items(), spans, strict=True):
+        axis = figure.add_axes((left / width, 0.05 / height, span / width, high / height))
+        _mosaic(axis, mosaic, title, 18 * cell)
+        left += span + apart
+    for row, label in enumerate(labels):
+        middle = 0.05 + high - tall * (row * (1 + GAP) + 0.5)
+        place = ((margin - 0.05) / width, middle / height)
+        figure.text(*place, label, fontsize=12 * cell, ha="right", va="center", linespacing=1.1)
     figure.savefig(target)
 
 
@@ -75,7 +79,7 @@ def _mosaic(axis: Any, images_NVHWC: np.ndarray, title: str, points: float) -> N
             canvas[top : top + height, left : left + width] = np.broadcast_to(
                 images_NVHWC[row, column], (height, width, 3) if channels == 1 else (height, width, channels)
             )
-    axis.imshow(np.clip(canvas, 0, 1))
+    axis.imshow(np.clip(canvas, 0, 1), aspect="auto")
     axis.axis("off")
     axis.set_title(title, fontsize=points)
 

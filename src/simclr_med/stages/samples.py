@@ -40,6 +40,7 @@ def named(labels_L: np.ndarray | None, classes: Sequence[str]) -> str:
         return ""
     if len(labels_L) == 1:
         return classes[labels_L[0]]
+        return classes[int(labels_L[0])]
     return ", ".join(classes[int(k)] for k in np.flatnonzero(labels_L)) or "none of them"
 
 
