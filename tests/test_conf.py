@@ -28,8 +28,8 @@ GIVEN = {
     "optimizer": {"named_parameters"},
     "schedule": {"total_steps", "steps_per_epoch"},
     "logger": {"folder", "name", "group", "job_type", "tags"},
-    "stage": {"train", "val", "task", "classes", "seed"},  # of a probe's solver
 }
+SOLVER = {"train", "val", "task", "classes", "seed"}  # the same, of a probe's solvers
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=[f"{group}={option}" for group, option in OPTIONS])
@@ -43,12 +43,11 @@ def test_option_composes_and_its_targets_take_its_keys(composed, group: str, opt
         keys = {key for key in node if key not in ("_target_", "mirror_p")}
         if node is top and group == "stage":
             continue  # a stage is called with its run
-        if node is top and group != "dataset":
+        if (node is top or "ops" in node) and group != "dataset":
             keys.discard("name")
-        signature = inspect.signature(target)
-        signature.bind(
-            **dict.fromkeys(keys | (GIVEN.get(group, set()) if node is top or group in ("logger", "stage") else set()))
-        )
+        given = GIVEN.get(group, set()) if node is top or group == "logger" else set()
+        solver = SOLVER if target.__module__ == "simclr_med.evaluation.probe" else set()
+        inspect.signature(target).bind(**dict.fromkeys(keys | given | solver))
 
 
 def targets(node: object) -> list[DictConfig]:

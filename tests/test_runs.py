@@ -42,7 +42,7 @@ def test_what_is_computed_changes_a_run(composed, word: str) -> None:
 
 def test_a_budget_is_the_same_run_by_either_spelling(composed) -> None:
     cfgs = [checked(composed(word)) for word in ("data_fraction=n100", "data_fraction.samples=100")]
-    (folder,) = {naming.folder_of(cfg, naming.identity(cfg, "d", "random"), origins.random()) for cfg in cfgs}
+    (folder,) = {naming.folder_of(cfg, naming.identity(cfg, "d", "random"), origins.random("", "", 0)) for cfg in cfgs}
     assert "-n100-" in folder.name
 
 
@@ -242,7 +242,9 @@ def find(folder: Path, **changed: object) -> runs.Origin:
         "encoder": "resnet18",
         "size": 28,
         "seed": 0,
+        "start": "random",
         "run": None,
+        "path": None,
     }
     return origins.pretrained(runs=str(folder), **(wanted | changed))  # type: ignore[arg-type]
 
@@ -254,6 +256,24 @@ def test_a_finished_run_is_found_by_its_fields(composed, tmp_path: Path) -> None
     assert find(tmp_path, seed=1).run == two
     assert find(tmp_path, seed=1).hash != find(tmp_path).hash
     assert find(tmp_path, run=str(two)).run == two
+
+
+def test_further_pretraining_is_told_from_its_like_by_where_it_started(composed, tmp_path: Path) -> None:
+    scratch = finished(composed, tmp_path)
+    words = ("init=pretrained", "init.dataset=pathmnist")
+    cfg = checked(composed(f"paths.runs={tmp_path}", *words))
+    with runs.opened(cfg, "d", naming.Origin("pretrained", "h", run=tmp_path / "pathmnist" / "novel-a")) as run:
+        (run.folder / "encoder.safetensors").touch()
+        run.finish({}, {}, {"encoder_hash": "further"})
+    assert find(tmp_path).run == scratch
+    assert find(tmp_path, start="pathmnist").hash == "further"
+    with pytest.raises(RunError, match=r"seed=0 init=pretrained init.dataset=bloodmnist"):
+        find(tmp_path, start="bloodmnist")
+
+
+def test_the_command_for_a_file_of_ones_own_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"dataset=npz dataset.path='/d/my cells.npz' augmentation=novel"):
+        find(tmp_path, dataset="my-cells", path="/d/my cells.npz")
 
 
 def test_no_fitting_run_names_the_command_that_makes_one(composed, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from simclr_med.config.explain import explained, first_line
 from simclr_med.config.guide import guide
 from simclr_med.config.registry import register
 from simclr_med.config.validate import checked
-from simclr_med.config.words import taken_apart
+from simclr_med.config.words import for_each_cell, taken_apart
 from simclr_med.errors import BusyError, ConfigError, MissingEncoderError, RunError, UserError
 from simclr_med.sweeps import Cell
 
@@ -60,7 +60,7 @@ def main() -> None:
     if {"--help", "-h"} & set(typed.flags):
         print(guide([CONF, *([Path(typed.extra)] if typed.extra else [])]))
         return
-    sys.argv[1:] = [*typed.flags, *typed.overrides]
+    sys.argv[1:] = [*typed.flags, *(for_each_cell(typed.overrides) if typed.sweep else typed.overrides)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its exceptions to us instead of printing them
     status = 0
     try:
@@ -80,8 +80,8 @@ def _not_launched(error: Exception, problems: list[str]) -> int:
     """Tell what came before, or between, all jobs, and give the exit code.
 
     Args:
-        error: of Hydra, which fails on odd words with errors of many kinds; or, once a sweep has begun, of its launcher:
-            a worker that was killed, a scheduler that takes no job.
+        error: of Hydra, which fails on odd words with errors of many kinds; or, once a sweep has begun, of its
+            launcher: a worker that was killed, a scheduler that takes no job.
         problems: of the command line.
     """
     if problems or sweeps.begun() is None:

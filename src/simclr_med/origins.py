@@ -115,7 +115,7 @@ def model(run: str | None) -> Origin:
         RunError: no finished run with a classifier lies there.
     """
     if run is None:
-        raise RunError("init=model: must be used with stage=test or stage=predict, and stage.run=<folder of a run>.")
+        raise RunError("init=model: must be used with stage=test, predict or analyse, and stage.run=<folder of a run>.")
     folder = Path(run).expanduser().absolute()
     head = folder / "head.safetensors"
     try:

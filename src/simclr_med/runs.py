@@ -163,8 +163,9 @@ def opened(cfg: DictConfig, data_hash: str, origin: Origin, wait: bool = True) -
     """
     config_hash = identity(cfg, data_hash, origin.hash)
     folder = folder_of(cfg, config_hash, origin)
+    again = cfg.overwrite or cfg.stage.get("always", False)
     # A finished run needs no lock: its files do not change any more.
-    if state_of(folder, config_hash) == "finished" and not cfg.overwrite:
+    if state_of(folder, config_hash) == "finished" and not again:
         yield Run(folder, config_hash, "finished", cfg, data_hash, origin)
         return
     with ExitStack() as held:
@@ -172,7 +173,7 @@ def opened(cfg: DictConfig, data_hash: str, origin: Origin, wait: bool = True) -
         try:
             held.enter_context(locked(Path(cfg.paths.runs).absolute() / ".locks" / f"{config_hash}.lock", folder, wait))
             state = state_of(folder, config_hash)
-            if cfg.overwrite and state != "new":
+            if again and state != "new":
                 # First: of a removal that is cut short no finished run must remain.
                 (folder / "result.json").unlink(missing_ok=True)
                 shutil.rmtree(folder)
@@ -209,5 +210,5 @@ def finished_runs(runs: Path, stage: str, dataset: str) -> Iterator[tuple[Path, 
 
 def _has_named(cfg: Any) -> TypeGuard[DictConfig]:
     """Whether a config.yaml was read far enough to tell which run it is of."""
-    wanted = ("seed", *(f"{group}.name" for group in NAMED))
+    wanted = ("seed", "init.name", *(f"{group}.name" for group in NAMED))
     return isinstance(cfg, DictConfig) and all(OmegaConf.select(cfg, key) is not None for key in wanted)

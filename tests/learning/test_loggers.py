@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import wandb
 import wandb_log
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from simclr_med.errors import ConfigError, RunError
 from simclr_med.learning.history import WandbHistory
-from simclr_med.learning.loggers import close, tensorboard_logger, wandb_logger
+from simclr_med.learning.loggers import close, log_pictures, tensorboard_logger, wandb_logger
 from simclr_med.learning.reachable import wandb_mode
 
 KEY = 40 * "a"
@@ -200,6 +201,46 @@ def test_scores_at_the_end_of_a_run_need_no_epoch(tmp_path: Path) -> None:
     logged = only_log(tmp_path)
     assert logged.column("test/accuracy") == [0.5]
     assert logged.exit_code == 0
+
+
+def picture(folder: Path, name: str) -> Path:
+    (folder / "figures").mkdir(exist_ok=True)
+    Image.new("RGB", (4, 3)).save(folder / "figures" / name)
+    return folder / "figures" / name
+
+
+@pytest.mark.parametrize("scores", [{}, {"test/accuracy": 0.5}], ids=["no scores", "scores"])
+def test_pictures_are_in_the_row_of_the_last_epoch(tmp_path: Path, scores: dict[str, float]) -> None:
+    logger = attempt(tmp_path)
+    table(tmp_path, 2)
+    for epoch in range(2):
+        logger.log_metrics({"epoch": epoch, "train/loss": loss(epoch)}, 2 * epoch + 1)
+    log_pictures([logger], [picture(tmp_path, "training.png"), picture(tmp_path, "views.png")])
+    if scores:
+        logger.log_metrics(scores)
+    close([logger], failed=False)
+    logged = only_log(tmp_path)
+    assert logged.column("_step") == logged.column("epoch") == [0, 1]
+    assert [row["_step"] for row in logged.history if "figures/views.path" in row] == [1]
+    last = logged.history[-1]
+    assert [last[f"figures/training.{key}"] for key in ("_type", "width", "height")] == ["image-file", 4, 3]
+    (folder,) = tmp_path.glob("wandb/*run-*")
+    assert (folder / "files" / last["figures/training.path"]).is_file()
+
+
+def test_pictures_that_find_no_room_end_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = attempt(tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(wandb, "Image", full)
+    log_pictures([logger], [picture(tmp_path, "views.png")])
+    assert "could not be written (No space left on device)" in capsys.readouterr().out
+    close([logger], failed=False)
+    assert only_log(tmp_path).exit_code == 0
 
 
 def test_a_job_that_nothing_closed_has_failed(tmp_path: Path) -> None:

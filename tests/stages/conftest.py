@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from simclr_med import build, runs
 from simclr_med.config.validate import checked
@@ -60,3 +61,10 @@ def noisy(arrays: Callable[..., dict[str, np.ndarray]], tmp_path: Path) -> Path:
     """A file of `arrays`."""
     np.savez(tmp_path / "noisy.npz", **arrays())
     return tmp_path / "noisy.npz"
+
+
+@pytest.fixture
+def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of few pixels, for the time they take."""
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda figure, target: save(figure, target, dpi=20))

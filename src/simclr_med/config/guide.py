@@ -9,11 +9,14 @@ FIRST = """\
 simclr-med: SimCLR pretraining for medical images.
 
 First commands
+  simclr-med stage=study dataset=breastmnist                      the whole answer for one set, report and all
   simclr-med stage=pretrain dataset=synthetic stage.epochs=10     no download: images drawn on the spot
   simclr-med stage=pretrain dataset=bloodmnist                    MedMNIST, downloaded once
   simclr-med stage=pretrain dataset=npz dataset.path=cells.npz    a file of yours in MedMNIST's layout
   simclr-med stage=pretrain dataset=folder dataset.path=images/   a folder of PNG, JPEG or TIFF images
+  simclr-med stage=probe dataset=bloodmnist data_fraction=n100    what it learned, with 100 labels
   simclr-med -m stage=pretrain dataset=bloodmnist seed=0,1,2      three runs, one after another
+  simclr-med grid=label_efficiency dataset=bloodmnist             a whole study of one set
 """
 LAST = """\
 Any key can be set as key=value; a misspelt one is an error. --cfg job prints the whole config, dry_run=true what would

@@ -35,6 +35,9 @@ NODES: dict[str, dict[str, type]] = {
         "supervised": stage_nodes.Supervised,
         "test": stage_nodes.Test,
         "predict": stage_nodes.Predict,
+        "study": stage_nodes.Study,
+        "preview": stage_nodes.Preview,
+        "analyse": stage_nodes.Analyse,
         "report": stage_nodes.Report,
     },
 }

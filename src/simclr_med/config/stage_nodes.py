@@ -131,6 +131,44 @@ class Predict:
 
 
 @dataclass
+class Study:
+    name: str = MISSING
+    _target_: str = MISSING
+    epochs: int = bounded(1)
+    supervised_epochs: int = bounded(1)
+    curve: list[Any] = MISSING
+    supervised: list[Any] = MISSING
+    repeats: list[int] = MISSING
+    timed_steps: int = bounded(0)
+    always: bool = MISSING
+
+
+@dataclass
+class Preview:
+    name: str = MISSING
+    _target_: str = MISSING
+    always: bool = MISSING
+    sequences: list[str] = MISSING
+    options: dict[str, Any] = field(default_factory=dict)
+    images: int = bounded(1, 40)
+    views: int = bounded(1, 20)
+
+
+@dataclass
+class Analyse:
+    name: str = MISSING
+    _target_: str = MISSING
+    run: Optional[str] = MISSING
+    points: int = bounded(10)
+    perplexities: list[float] = MISSING
+    components: int = bounded(2)
+    queries: int = bounded(1, 40)
+    neighbours: int = bounded(1, 20)
+    knn: Neighbours = field(default_factory=Neighbours)
+    cams: int = bounded(1, 20)
+
+
+@dataclass
 class Report:
     name: str = MISSING
     _target_: str = MISSING

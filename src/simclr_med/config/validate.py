@@ -191,6 +191,15 @@ def _cross(cfg: DictConfig) -> Iterator[str]:
                 f"stage.batch_size={stage.batch_size}: must be such that two images are left for each micro-batch "
                 f"of each process (stage.accumulate x trainer.devices = {stage.accumulate} x {devices}). Raise it."
             )
+    known = stage.get("options", {})
+    for name in stage.get("sequences", ()):
+        if name not in known:
+            yield f"stage.sequences={name}: must be among {', '.join(known)}. One of yours is shown by augmentation=."
+    for value in stage.get("perplexities", ()):
+        if not 1 <= value < float("inf"):
+            yield f"stage.perplexities={value}: must be at least 1. {_remedy('stage.perplexities')}"
+    if stage.get("run") is not None and cfg.init.name != "model":
+        yield f"init={cfg.init.name}: must be model with stage.run, for the encoder is that run's. Add init=model."
     for key in ("mean", "std"):
         values = cfg.encoder.get(key)
         if values is not None and (len(values) != 3 or (key == "std" and min(values) <= 0)):

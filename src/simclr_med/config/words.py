@@ -74,6 +74,24 @@ def taken_apart(argv: list[str]) -> Words:
     return Words(flags, overrides, extra)
 
 
+def for_each_cell(overrides: list[str]) -> list[str]:
+    """The overrides of a sweep, those of single keys as an axis of one value.
+
+    Hydra composes the config once without the sweep's axes, where ``stage.patience=5`` would fail for want of the
+    ``stage=finetune,baseline`` beside it. What the sweep itself needs, its folder, stays as it is.
+    """
+    return [_axis(word) for word in overrides]
+
+
+def _axis(word: str) -> str:
+    key, _, value = word.partition("=")
+    parsed = _parsed(word)
+    if "." not in key or key.lstrip("+").startswith(("hydra.", "paths.")) or parsed is None or not value:
+        return word
+    axis = f"{key}=choice({value})"
+    return word if parsed.is_sweep_override() or _parsed(axis) is None else axis
+
+
 def _check(flag: str, value: str) -> None:
     choices = _VALUED[flag]
     if not value:

@@ -37,6 +37,13 @@ def knn_scores(
     return torch.cat(parts)
 
 
+def nearest(queries_ND: Tensor, bank_MD: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k nearest rows of the bank, or all of fewer, by cosine: (cosine_NK, rows_NK int64), nearest first."""
+    cosine_NM = F.normalize(queries_ND.float(), dim=1) @ F.normalize(bank_MD.float(), dim=1).T
+    found = cosine_NM.topk(min(k, len(bank_MD)), dim=1)
+    return found.values, found.indices
+
+
 def knn_accuracy(scores_NK: Tensor, targets_NK: Tensor) -> float:
     """Fraction of right answers: of images for one-hot targets, of (image, label) pairs for multi-label ones."""
     multi_label = bool((targets_NK.sum(dim=1) != 1).any())

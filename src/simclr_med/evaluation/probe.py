@@ -5,6 +5,7 @@ Shape letters: N training images, M validation images, D features, K classes, L 
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,6 +49,11 @@ class FittedProbe:
     told: dict[str, float]
 
 
+_CHOICES = {"nll": metrics.nll, "accuracy": metrics.accuracy, "auroc": metrics.auroc}
+# The last fit of this process, by the content of what decides it: the seeds of a whole training split share one.
+_FITTED: dict[str, FittedProbe] = {}
+
+
 def lbfgs(
     train: Labelled,
     val: Labelled,
@@ -76,21 +82,13 @@ def lbfgs(
         max_iterations, tolerance: of L-BFGS, for each lambda, started from the one before.
     """
     del seed
-    mean, std = train.features_ND.mean(axis=0, dtype=np.float64), train.features_ND.std(axis=0, dtype=np.float64)
-    std = np.where(std > 0, std, 1.0)
-    train_ND, val_MD = ((part.features_ND.astype(np.float64) - mean) / std for part in (train, val))
-    best: tuple[float, float, np.ndarray, np.ndarray] | None = None
-    strengths = np.geomspace(highest, lowest, points)
-    for strength, (weight, bias) in zip(
-        strengths, _path(train_ND, train.labels_NL, task, classes, strengths, max_iterations, tolerance), strict=True
-    ):
-        score = _score(select_by, task, val.labels_NL, from_logits(task, val_MD @ weight.T + bias))
-        if best is None or score > best[0]:
-            best = (score, strength, weight, bias)
-    assert best is not None, "points is at least 1"
-    _, strength, weight, bias = best
-    folded = weight / std
-    return FittedProbe(folded, bias - folded @ mean, {"probe/lambda": float(strength)})
+    options = (task, classes, lowest, highest, points, select_by, max_iterations, tolerance)
+    key = _content(train, val, repr(options))
+    if key not in _FITTED:
+        _FITTED.clear()
+        strengths = np.geomspace(highest, lowest, points)
+        _FITTED[key] = _chosen(train, val, task, classes, strengths, select_by, max_iterations, tolerance)
+    return _FITTED[key]
 
 
 def sgd(
@@ -138,6 +136,43 @@ def sgd(
         schedule.step()
     weight, bias = (parameter.detach().double().numpy() for parameter in (layer.weight, layer.bias))
     return FittedProbe(weight, bias, {})
+
+
+def _content(train: Labelled, val: Labelled, options: str) -> str:
+    """A digest of everything that a fit depends on."""
+    digest = hashlib.sha256(options.encode())
+    for part in (train, val):
+        for array in (part.features_ND, part.labels_NL):
+            digest.update(f"{array.shape}{array.dtype}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _chosen(
+    train: Labelled,
+    val: Labelled,
+    task: Task,
+    classes: int,
+    strengths: np.ndarray,
+    select_by: str,
+    max_iterations: int,
+    tolerance: float,
+) -> FittedProbe:
+    """The fit of the strength that validation likes best."""
+    mean, std = train.features_ND.mean(axis=0, dtype=np.float64), train.features_ND.std(axis=0, dtype=np.float64)
+    std = np.where(std > 0, std, 1.0)
+    train_ND, val_MD = ((part.features_ND.astype(np.float64) - mean) / std for part in (train, val))
+    best: tuple[float, float, np.ndarray, np.ndarray] | None = None
+    for strength, (weight, bias) in zip(
+        strengths, _path(train_ND, train.labels_NL, task, classes, strengths, max_iterations, tolerance), strict=True
+    ):
+        score = _score(select_by, task, val.labels_NL, from_logits(task, val_MD @ weight.T + bias))
+        if best is None or score > best[0]:
+            best = (score, strength, weight, bias)
+    assert best is not None, "points is at least 1"
+    _, strength, weight, bias = best
+    folded = weight / std
+    return FittedProbe(folded, bias - folded @ mean, {"probe/lambda": float(strength)})
 
 
 def _path(
@@ -198,6 +233,6 @@ def _fit(
 
 def _score(select_by: str, task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> float:
     """The score that is chosen by; higher is better, and an undefined one counts as the lowest."""
-    value = metrics.scores(task, labels_NL, probabilities_NK)[select_by]
+    value = _CHOICES[select_by](task, labels_NL, probabilities_NK)
     signed = -value if select_by == "nll" else value
     return -np.inf if np.isnan(signed) else signed

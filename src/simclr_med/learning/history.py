@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,16 @@ class WandbHistory(WandbLogger):
             self.experiment.log(dict(metrics))
         elif epoch >= known:
             self._log(epoch, metrics, step)
+
+    @rank_zero_only
+    def log_pictures(self, pictures: Sequence[Path]) -> None:
+        """Log PNG files, each as figures/<its name>, in one row with the last epoch and with what is logged next."""
+        from wandb import Image
+
+        if self._known is None:
+            self._known = self.catch_up()
+        shown = {f"figures/{picture.stem}": Image(str(picture)) for picture in pictures}
+        self.experiment.log(shown, commit=False)
 
     def catch_up(self, before: int | None = None) -> int:
         """Log what metrics.csv has and the run there has not, of the epochs before this one or of all.

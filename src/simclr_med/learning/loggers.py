@@ -99,6 +99,17 @@ def tensorboard_logger(folder: Path, name: str, group: str, job_type: str, tags:
         ) from error
 
 
+def log_pictures(loggers: Iterable[Logger], pictures: Iterable[Path]) -> None:
+    """Show PNG files at Weights & Biases, where it is among the loggers; before the scores, whose row they share."""
+    shown = sorted(pictures)
+    for logger in loggers:
+        if isinstance(logger, WandbHistory) and shown:
+            try:
+                logger.log_pictures(shown)
+            except OSError as error:  # copies of what the run itself has; a disk without room for them ends no run
+                print(f"W&B:      its copies of the pictures could not be written ({error.strerror}).", flush=True)
+
+
 def close(loggers: Iterable[Logger], failed: bool) -> None:
     """End the logs, so that the next run of this process gets its own; say how an offline one is uploaded."""
     for logger in loggers:

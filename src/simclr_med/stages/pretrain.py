@@ -19,7 +19,7 @@ from simclr_med.errors import DataError
 from simclr_med.evaluation.knn import knn_on_validation
 from simclr_med.learning.collapse import CollapseGuard
 from simclr_med.learning.devices import device
-from simclr_med.learning.loggers import close
+from simclr_med.learning.loggers import close, log_pictures
 from simclr_med.learning.progress import ProgressLine
 from simclr_med.learning.recording import MetricsFile, rows
 from simclr_med.learning.saving import Checkpoints, resumable
@@ -99,6 +99,7 @@ def pretrain(run: Run, source: Source) -> None:
             print(f"Going on after epoch {saved[1]['epoch'] + 1} of {cfg.stage.epochs}: {run.folder}", flush=True)
         fitter.fit(module, datamodule=data, ckpt_path=saved and saved[0], weights_only=True)
         _conclude(run, data, module)
+        log_pictures(loggers, run.folder.glob("figures/*.png"))
         done = True
     finally:
         close(loggers, failed=not done)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from simclr_med import build, metrics
@@ -22,6 +23,7 @@ from simclr_med.evaluation.probe import FittedProbe, Labelled
 from simclr_med.learning.devices import device
 from simclr_med.learning.loggers import close
 from simclr_med.models.encoder_files import encoder_metadata, weights_hash
+from simclr_med.models.encoders import ResNetEncoder
 from simclr_med.models.head_files import save_head
 from simclr_med.naming import PROTOCOL_VERSION, scientific
 from simclr_med.reporting.terminal import summary
@@ -30,6 +32,8 @@ from simclr_med.stages.assembly import encoder_at_start, fraction_of, loggers, p
 from simclr_med.stages.scoring import Scored, labels_of, on_test, task_of, told
 from simclr_med.types import Split
 
+# The last encoder of this process; a probe leaves it as it is.
+_STARTS: dict[str, tuple[ResNetEncoder, str]] = {}
 PROTOCOL = "linear classifier on features computed once, in eval mode, from images without augmentation"
 
 
@@ -87,8 +91,13 @@ def _probed(run: Run, source: Source) -> Scored:
 
 def feature_reader(run: Run, source: Source) -> Callable[[Split], Tensor]:
     """Features of a split by the run's frozen encoder: from the cache of all runs, or computed into it."""
-    encoder, origin = encoder_at_start(run)
+    encoder, origin = _start(run)
     print(f"Encoder: {origin}", flush=True)
+    return reader_of(encoder, run, source)
+
+
+def reader_of(encoder: ResNetEncoder, run: Run, source: Source) -> Callable[[Split], Tensor]:
+    """`feature_reader` for an encoder that is there already."""
     where = device(run.cfg.trainer.accelerator)
     facts = {
         "encoder": weights_hash(encoder.state_dict()),
@@ -106,6 +115,16 @@ def feature_reader(run: Run, source: Source) -> Callable[[Split], Tensor]:
         return cached(folder, cache_key(split=split, **facts), compute)
 
     return features
+
+
+def _start(run: Run) -> tuple[ResNetEncoder, str]:
+    """The encoder and where it comes from; made once for the cells of a curve that share it."""
+    seed = run.cfg.seed if run.origin.path is None else None
+    key = repr((run.origin, OmegaConf.to_container(run.cfg.encoder), seed))
+    if key not in _STARTS:
+        _STARTS.clear()
+        _STARTS[key] = encoder_at_start(run)
+    return _STARTS[key]
 
 
 def _layer(fitted: FittedProbe) -> nn.Linear:

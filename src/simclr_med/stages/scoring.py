@@ -1,4 +1,4 @@
-"""The final scoring of a finished model: the only place that opens the test split."""
+"""The final scoring of a finished model: the only place of a stage that learns that opens the test split."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from simclr_med.errors import RunError
 from simclr_med.evaluation.answers import scored
 from simclr_med.learning.classifier import METRICS, Classifier, balanced_weights
 from simclr_med.learning.devices import device
-from simclr_med.learning.loggers import close
+from simclr_med.learning.loggers import close, log_pictures
 from simclr_med.learning.patience import Patience
 from simclr_med.learning.progress import ProgressLine
 from simclr_med.learning.recording import MetricsFile, rows
@@ -81,6 +81,7 @@ def supervised(run: Run, source: Source) -> None:
             print(f"Going on after epoch {saved[1]['epoch'] + 1} of {cfg.stage.epochs}: {run.folder}", flush=True)
         fitter.fit(module, datamodule=data, ckpt_path=saved and saved[0], weights_only=True)
         final = _conclude(run, source, data, module)
+        log_pictures(loggers, run.folder.glob("figures/*.png"))
         for logger in loggers:
             logger.log_metrics({name: value for name, value in final.items() if name.startswith("test/")})
         done = True

@@ -1,0 +1,81 @@
+"""Pictures of drawn points under the class names of the twelve 2D MedMNIST sets and of 2 to 14 classes, to look at.
+
+python benchmarks/contact_sheet.py FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from simclr_med.config.facts import medmnist_table
+from simclr_med.reporting.counts import counts_figure, counts_table
+from simclr_med.reporting.embeddings import Panel, maps_figure, pca_figure
+from simclr_med.reporting.galleries import Tile, gallery
+
+POINTS, TILES = 40, 9  # drawn for each class, and beside each other in the gallery
+WIDTH = 900  # pixels of a column of the contact sheet
+
+
+def class_names() -> dict[str, tuple[str, ...]]:
+    """The names of each set of MedMNIST, those of a multi-label one with its two further groups, and of k classes."""
+    sets: dict[str, tuple[str, ...]] = {}
+    for flag, info in medmnist_table().items():
+        if not flag.endswith("3d"):
+            more = ("none of them", "several of them") if info["task"].startswith("multi-label") else ()
+            sets[flag] = (*info["label"].values(), *more)
+    longest = sorted({name for names in sets.values() for name in names}, key=lambda name: (-len(name), name))
+    return sets | {f"{count} classes": tuple(longest[:count]) for count in range(2, 15)}
+
+
+def panels(names: Sequence[str]) -> list[Panel]:
+    """Two maps of drawn clusters."""
+    found = []
+    for title in ("train: drawn", "test: drawn"):
+        generator = np.random.default_rng(len(names))
+        groups = np.repeat(np.arange(len(names)), POINTS)
+        angle = 2 * np.pi * groups / len(names)
+        centres = 3 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        found.append(Panel(title, centres + generator.normal(0, 0.5, centres.shape), groups))
+    return found
+
+
+def draw(names: Sequence[str], folder: Path) -> list[Path]:
+    """Every picture that shows class names, with these names; the files that were written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    targets = [folder / f"{kind}.png" for kind in ("pca", "tsne", "counts", "gallery")]
+    both = panels(names)
+    shares = 0.5 ** np.arange(1, 12)
+    pca_figure(shares, both, names, targets[0])
+    maps_figure({"perplexity 30": both}, names, targets[1])
+    counts = {split: [(7 * k + 3) ** 2 * size for k in range(len(names))] for split, size in (("train", 7), ("val", 1))}
+    counts_figure(counts_table(names, counts, {split: sum(each) for split, each in counts.items()}), targets[2])
+    image = np.full((28, 28, 1), 128, np.uint8)
+    row = [Tile(image, f"0.97 {names[k % len(names)]}", k % 2 == 0) for k in range(TILES)]
+    gallery([row, row], targets[3], "drawn", [f"{k + 1}" for k in range(TILES)])
+    return targets
+
+
+def montage(files: Sequence[Path], target: Path, columns: int) -> None:
+    """All pictures on one sheet, each as wide as its column."""
+    images = [Image.open(file).convert("RGB") for file in files]
+    small = [image.resize((WIDTH, round(image.height * WIDTH / image.width))) for image in images]
+    lines = [small[start : start + columns] for start in range(0, len(small), columns)]
+    heights = [max(image.height for image in line) + 20 for line in lines]
+    sheet = Image.new("RGB", (WIDTH * columns, sum(heights)), "white")
+    for number, line in enumerate(lines):
+        for column, image in enumerate(line):
+            sheet.paste(image, (column * WIDTH, sum(heights[:number])))
+    sheet.save(target)
+
+
+if __name__ == "__main__":
+    top = Path(sys.argv[1])
+    drawn = {name: draw(names, top / name.replace(" ", "_")) for name, names in class_names().items()}
+    for place, kind in enumerate(("pca", "tsne", "counts", "gallery")):
+        montage([files[place] for files in drawn.values()], top / f"{kind}.png", 3)
+        print(top / f"{kind}.png")

@@ -1,0 +1,132 @@
+"""Stage preview: a look at a data set and its augmented views before anything is trained."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+
+from simclr_med import build
+from simclr_med.augment.sequence import OneView
+from simclr_med.data.source import ImageSet, Source
+from simclr_med.data.subsets import choose
+from simclr_med.learning.loggers import close, log_pictures
+from simclr_med.naming import budget
+from simclr_med.reporting.counts import counts_figure, counts_table, show_counts, write_counts
+from simclr_med.reporting.galleries import sequences_sheet
+from simclr_med.reporting.terminal import summary
+from simclr_med.runs import Run
+from simclr_med.stages.assembly import fraction_of, loggers, provenance
+from simclr_med.stages.cautions import class_cautions, sequence_cautions
+from simclr_med.stages.samples import groups, named, points, shown
+
+LOOKED_AT = 500  # training images, to see whether they have any colour
+
+
+def preview(run: Run, source: Source) -> None:
+    """Draw images beside their views, count the classes, and say what will bite.
+
+    Of the validation and test splits the labels alone are counted, or the images where there are no labels.
+    """
+    cfg, began = run.cfg, time.monotonic()
+    if cfg.trainer.threads is not None:
+        torch.set_num_threads(cfg.trainer.threads)
+    train = source.split("train")
+    rows, notes = choose(train.labels, len(train), **fraction_of(cfg))
+    table = counts_table(*_counts(source, train, rows, budget(cfg.data_fraction)))
+    cautions = _cautions(cfg, source, train, rows, table)
+    show_counts(table, f"{source.name}: {source.size} px, {'grey' if source.channels == 1 else 'RGB'}")
+    for line in [*notes, *(f"Warning: {caution}" for caution in cautions)]:
+        print(line, flush=True)
+    write_counts(table, run.folder / "counts.csv")
+    logs = loggers(run)
+    done = False
+    try:
+        pictures = _pictures(run, source, train, rows, table)
+        log_pictures(logs, pictures)
+        wall_s = round(time.monotonic() - began, 3)
+        images = {f"{split}/images": float(table[split].iloc[-1]) for split in source.present()}
+        run.finish(images, {"wall_s": wall_s}, provenance(run), tables={"warnings": cautions, "notes": notes})
+        done = True
+    finally:
+        close(logs, failed=not done)
+    told = {str(split): f"{table[split].iloc[-1]:,} images" for split in table}
+    told |= {"classes": str(len(source.classes) or "no labels"), "warnings": str(len(cautions))}
+    summary(f"Preview of {source.name}", told, run.folder, pictures)
+    print(f"Table:    {run.folder / 'counts.csv'}")
+
+
+def sequences_of(cfg: Any) -> dict[str, Any]:
+    """The nodes of the run's own sequence, first, and of those it is shown beside, by name; equal ones once."""
+    own, options = cfg.augmentation, cfg.stage.options
+    beside = {name: options[name] for name in cfg.stage.sequences if options[name] != own}
+    name = f"{own.name} (as set here)" if own.name in beside else own.name
+    return {name: own, **beside}
+
+
+def _counts(
+    source: Source, train: ImageSet, rows: np.ndarray, fraction: str
+) -> tuple[list[str], dict[str, list[int] | None], dict[str, int]]:
+    """Class names, and by split (and data fraction, where there is one) the classes' counts and all images."""
+    classes = list(source.classes)
+    columns: dict[str, list[int] | None] = {}
+    images: dict[str, int] = {}
+    for split in source.present():
+        labels_NL = train.labels if split == "train" else source.labels(split)
+        if labels_NL is None:
+            columns[split], images[split] = None, len(train if split == "train" else source.split(split))
+        else:
+            columns[split], images[split] = _each(labels_NL, len(classes)), len(labels_NL)
+        if split == "train" and fraction != "full":
+            name = f"train, {fraction}"
+            columns[name] = None if labels_NL is None else _each(labels_NL[rows], len(classes))
+            images[name] = len(rows)
+    return classes, columns, images
+
+
+def _each(labels_NL: np.ndarray, classes: int) -> list[int]:
+    if labels_NL.shape[1] > 1:
+        return [int(count) for count in labels_NL.sum(axis=0)]
+    return np.bincount(labels_NL[:, 0], minlength=classes).tolist()
+
+
+def _cautions(cfg: Any, source: Source, train: ImageSet, rows: np.ndarray, table: Any) -> list[str]:
+    seen = train.images[points(len(train), LOOKED_AT, cfg.seed)]
+    grey = source.channels == 1 or bool((seen == seen[..., :1]).all())
+    ops: dict[str, Any] = {name: OmegaConf.to_container(node.ops) for name, node in sequences_of(cfg).items()}
+    found = sequence_cautions(ops, source.size, grey, cfg.dataset.mirror_p)
+    if train.labels is None:
+        return found
+    return found + class_cautions(
+        source.classes, _each(train.labels[rows], len(source.classes)), budget(cfg.data_fraction)
+    )
+
+
+def _pictures(run: Run, source: Source, train: ImageSet, rows: np.ndarray, table: Any) -> list[Path]:
+    cfg, folder = run.cfg, run.folder / "figures"
+    folder.mkdir(exist_ok=True)
+    kept = groups(None if train.labels is None else train.labels[rows], source.classes)
+    chosen = rows[shown(kept.codes_N, len(rows), cfg.stage.images, cfg.seed)]
+    names = [named(None if train.labels is None else train.labels[row], source.classes) for row in chosen]
+    originals = np.ascontiguousarray(train.images[chosen])
+    blocks = {
+        name: _views(build.built(node), originals, cfg.seed, cfg.stage.views)
+        for name, node in sequences_of(cfg).items()
+    }
+    sheet, bars = folder / "sequences.png", folder / "counts.png"
+    sequences_sheet(originals, names, blocks, sheet)
+    if train.labels is None:
+        return [sheet]
+    counts_figure(table, bars)
+    return [sheet, bars]
+
+
+def _views(sequence: Any, originals_NHWC: np.ndarray, seed: int, count: int) -> np.ndarray:
+    """float32 [N, V, H, W, 3] in [0, 1]."""
+    batch, view = torch.from_numpy(originals_NHWC), OneView(sequence)
+    looks = [view(batch, (seed, 0, step), (0, len(batch)), len(batch)) for step in range(count)]
+    return torch.stack(looks, dim=1).permute(0, 1, 3, 4, 2).numpy()
