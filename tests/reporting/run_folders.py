@@ -22,6 +22,7 @@ from simclr_med.config.registry import register
 from simclr_med.types import Task
 
 CONF = Path(__file__).parents[2] / "conf"
+_NEEDS = {stage: ["stage.run=runs/probe/cells/a"] for stage in ("test", "predict")}
 
 
 @lru_cache
@@ -30,7 +31,9 @@ def config(stage: str) -> dict[str, Any]:
     register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        content: Any = OmegaConf.to_container(compose("config", [f"stage={stage}", "encoder=tiny"]), resolve=True)
+        content: Any = OmegaConf.to_container(
+            compose("config", [f"stage={stage}", "encoder=tiny", *_NEEDS.get(stage, [])]), resolve=True
+        )
     return dict(content)
 
 

@@ -141,6 +141,16 @@ def test_a_multi_label_set_and_a_binary_one(add: Add, runs: Path, tmp_path: Path
     assert "chest" in target.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("stage", ["pretrain", "test", "predict", "probe"])
+@pytest.mark.parametrize("state", ["finished", "failed", "unfinished"])
+def test_runs_of_one_kind_alone_are_a_report_too(add: Add, runs: Path, tmp_path: Path, stage: str, state: str) -> None:
+    add(stage, state=state, change=lambda content: content["stage"].update(run="runs/probe/cells/a"))
+    target, parts = publish(collect(runs), tmp_path / "report")
+    Read(target.read_text(encoding="utf-8"))
+    assert (state == "finished") == ("cost" in {part.key for part in parts})
+    assert (state != "finished") == any(table.name == "unfinished" for part in parts for table in part.tables)
+
+
 def test_mixed_protocols_are_marked(add: Add, runs: Path, tmp_path: Path) -> None:
     add("probe", seed=0)
     add("probe", seed=1, protocol_version=2)

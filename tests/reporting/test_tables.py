@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -179,3 +180,13 @@ def test_runs_that_differ_in_a_setting_are_never_averaged(add: Add, runs: Path) 
     heights = [patch.get_height() for patch in bars.figure.axes[0].patches]
     own = rows[rows["method"].str.startswith("probe, own") & rows["variant"].str.endswith("1000")]
     assert heights == pytest.approx(list(own.groupby("sequence")["test/auroc"].mean()))
+
+
+def test_saved_classifiers_scored_again(add: Add, runs: Path) -> None:
+    folder = add("test", dataset="skin", change=lambda content: content["stage"].update(run="runs/probe/cells/a"))
+    recorded = json.loads((folder / "result.json").read_text())
+    recorded["provenance"]["model"] = {"stage": "probe", "dataset": "cells"}
+    (folder / "result.json").write_text(json.dumps(recorded))
+    (table,) = accounts.scored_again(collect(runs).table)
+    assert table.shown[["classifier", "scored on"]].to_numpy().tolist() == [["probe of cells", "skin"]]
+    assert table.shown["accuracy"].item() == f"{recorded['metrics']['test/accuracy']:.3f}"

@@ -46,7 +46,7 @@ def confusion(rows: pd.DataFrame) -> list[Chart]:
         classes = panels[0][1][0]["classes"]
         side, across = min(6.0, max(2.6, 0.42 * len(classes) + 1.0)), min(2, len(matrices))
         down = -(-len(matrices) // across)
-        figure = Figure(figsize=(side * across + 1.6, (side + 0.6) * down + 0.8), layout="constrained", dpi=150)
+        figure = Figure(figsize=(side * across + 1.6, 0.88 * side * down + 1.2), layout="constrained", dpi=150)
         axes = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
         for axis, (label, matrix) in zip(axes.ravel(), matrices, strict=False):
             image = _matrix(axis, matrix, classes)

@@ -29,9 +29,9 @@ def publish(found: Collection, folder: Path) -> tuple[Path, list[Section]]:
         RunError: the folder cannot be written.
     """
     try:
-        parts = sections(found)
         for name in ("tables", "figures"):
             (folder / name).mkdir(parents=True, exist_ok=True)
+        parts = sections(found)
         written: list[Path] = []
         pictures: dict[str, Path] = {}
         for part in parts:

@@ -131,7 +131,7 @@ def transfer(rows: pd.DataFrame) -> list[Table]:
             f"transfer_{metric.rpartition('/')[2]}",
             f"Transfer: test {WORDS[metric]} by the data set that is classified",
             f"{MEAN} The column is the data set that is classified.",
-            numbers,
+            _of(metric, numbers),
             _pivot(numbers, keys, "data", sorted(set(made["data"])), metric),
         )
         for metric in MAIN
@@ -194,7 +194,7 @@ def _by_budget(rows: pd.DataFrame, name: str, title: str, metrics: Sequence[str]
             f"{name}_{metric.rpartition('/')[2]}",
             f"{title}: test {WORDS[metric]}",
             f"{MEAN} A column is a label budget.",
-            numbers,
+            _of(metric, numbers),
             _pivot(numbers, keys, "budget", budget_order(rows["budget"]), metric),
         )
         for metric in metrics
@@ -209,6 +209,11 @@ def _pivot(numbers: pd.DataFrame, keys: dict[str, str], across: str, order: Sequ
         found = dict(zip(group[across], group["text"], strict=True))
         rows.append(dict(zip(keys.values(), key, strict=True)) | {word: found.get(word, NONE) for word in order})
     return pd.DataFrame(rows, columns=[*keys.values(), *order])
+
+
+def _of(metric: str, numbers: pd.DataFrame) -> pd.DataFrame:
+    """Without the other metrics' columns."""
+    return numbers[[name for name in numbers if "/" not in str(name) or str(name).startswith(f"{metric} ")]]
 
 
 def _cells(numbers: pd.DataFrame, metric: str) -> list[str]:
