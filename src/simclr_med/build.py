@@ -42,11 +42,13 @@ def stage(cfg: DictConfig) -> Any:
     """The function that a stage's YAML names.
 
     Importing torch and Lightning makes millions of objects that stay: walking them again and again looking for garbage
-    would take a fifth of the start-up, so they are set aside once instead.
+    would take a fifth of the start-up, so they are set aside instead; once, since what an earlier job of a sweep left
+    would be set aside with them.
     """
     gc.disable()
     try:
         return get_method(cfg.stage._target_)
     finally:
-        gc.freeze()
+        if not gc.get_freeze_count():
+            gc.freeze()
         gc.enable()
