@@ -20,7 +20,19 @@ from simclr_med.learning.recording import rows
 pytestmark = pytest.mark.process
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 SMALL = ("stage=pretrain", "encoder=tiny", "stage.batch_size=16", "trainer=cpu", "trainer.threads=1")
-OURS = ("Pretrained on", "Run: ", "Picture: ", "W&B: ", "Going on ", "┌", "│", "└")
+OURS = (
+    "Pretrained on",
+    "Run: ",
+    "Picture: ",
+    "W&B: ",
+    "Going on ",
+    "┌",
+    "│",
+    "└",
+    "Cell ",
+    "Sweep of 2 cells, 2 runs",
+    "Sweep:",
+)
 
 
 @pytest.fixture(autouse=True)

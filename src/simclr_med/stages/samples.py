@@ -39,7 +39,6 @@ def named(labels_L: np.ndarray | None, classes: Sequence[str]) -> str:
     if labels_L is None:
         return ""
     if len(labels_L) == 1:
-        return classes[labels_L[0]]
         return classes[int(labels_L[0])]
     return ", ".join(classes[int(k)] for k in np.flatnonzero(labels_L)) or "none of them"
 
