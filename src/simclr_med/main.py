@@ -73,7 +73,8 @@ def main() -> None:
         status = stop.code if isinstance(stop.code, int) else 1
     except Exception as error:  # a job tells its own: this is Hydra, or the launcher of a sweep
         status = _not_launched(error, explained(typed, CONF))
-    sys.exit(status or sweeps.status([*_done, *_swept()]))
+    swept = _swept()
+    sys.exit(status or sweeps.status([*_done, *swept]))
 
 
 def _not_launched(error: Exception, problems: list[str]) -> int:
