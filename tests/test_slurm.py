@@ -88,5 +88,5 @@ def test_a_scheduler_that_takes_no_job_is_one_line(cluster: dict[str, str], tmp_
     failed = subprocess.run(refused, env=cluster, capture_output=True, text=True, timeout=120)
     assert failed.returncode == 1
     lines = failed.stderr.strip().splitlines()
-    assert any(line.startswith("The sweep ended early.") for line in lines)
+    assert any(line.startswith("The sweep ended early;") for line in lines)
     assert "Traceback" not in failed.stderr

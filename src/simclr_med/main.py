@@ -92,7 +92,7 @@ def _not_launched(error: Exception, problems: list[str]) -> int:
         told = f"{sweeps.begun()}: must be a folder that can be written ({error.strerror}). Choose another paths.runs."
         print(told, file=sys.stderr)
     else:
-        print(f"The sweep ended early. {_unforeseen(error)}", file=sys.stderr)
+        print(f"The sweep ended early; the same command goes on. {_unforeseen(error)}", file=sys.stderr)
     return 1
 
 
