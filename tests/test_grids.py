@@ -31,11 +31,9 @@ def axes(path: Path) -> dict[str, list[str]]:
 @pytest.mark.parametrize("path", GRIDS, ids=NAMES)
 def test_every_value_of_every_axis_composes(composed: Callable[..., DictConfig], path: Path) -> None:
     found = axes(path)
-    for key, values in found.items():
-        for value in values:
-            words = [f"{k}={v if k == key else found[k][0]}" for k, v in ((k, value) for k in found)]
-            cfg = checked(composed(*words))
-            assert cfg.stage.name in ("pretrain", "probe", "finetune", "baseline")
+    for i in range(max(map(len, found.values()))):  # each value once, not each pair of values
+        cfg = checked(composed(*(f"{key}={values[i % len(values)]}" for key, values in found.items())))
+        assert cfg.stage.name in ("pretrain", "probe", "finetune", "baseline")
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=NAMES)

@@ -85,11 +85,14 @@ def _not_launched(error: Exception, problems: list[str]) -> int:
             launcher: a worker that was killed, a scheduler that takes no job.
         problems: of the command line.
     """
-    if problems or sweeps.begun() is None:
+    folder = sweeps.begun()
+    if problems or folder is None:
+        if folder is not None:
+            sweeps.forget(folder)
         print("\n".join(problems or [first_line(error)]), file=sys.stderr)
         return 2
     if isinstance(error, OSError):
-        told = f"{sweeps.begun()}: must be a folder that can be written ({error.strerror}). Choose another paths.runs."
+        told = f"{folder}: must be a folder that can be written ({error.strerror}). Choose another paths.runs."
         print(told, file=sys.stderr)
     else:
         print(f"The sweep ended early; the same command goes on. {_unforeseen(error)}", file=sys.stderr)

@@ -13,7 +13,7 @@ from simclr_med.naming import Origin
 from simclr_med.runs import finished_runs
 
 
-def random(dataset: str, augmentation: str, seed: int) -> Origin:
+def random(dataset: str | None, augmentation: str, seed: int) -> Origin:
     """Weights drawn from the run's seed.
 
     Args:

@@ -7,9 +7,11 @@ folder: ``<runs>/.sweeps/<time>/cells/<number>.json``.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -122,6 +124,15 @@ def read(folder: Path) -> list[tuple[str, Cell]]:
         content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found += [(" ".join(content["words"]), Cell(**run)) for run in content["runs"]]
     return found
+
+
+def forget(folder: Path) -> None:
+    """Remove the folder of a sweep whose cells never began, and the folders above it that hold nothing else."""
+    if not (folder / "cells").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # not empty, or not there
+            folder.parent.rmdir()
+            folder.parent.parent.rmdir()
 
 
 def status(cells: Iterable[Cell]) -> int:

@@ -31,6 +31,7 @@ def reported(composed: Callable[..., Any], tmp_path: Path) -> Callable[..., Path
     return run
 
 
+@pytest.mark.process
 def test_real_runs_are_read_and_the_report_is_made_again(
     staged: Staged, reported: Callable[..., Path], result: Callable[[Path], Any], capsys: Any, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def waited(values: list[float], patience: int) -> int:
     return len(values)
 
 
+@pytest.mark.process
 def test_cut_short_after_any_epoch_it_ends_as_if_nothing_had_happened(staged, killed, tmp_path: Path, capsys) -> None:
     """Also when patience had ended it, and nothing but the scoring was left."""
     words = ("baseline", *LONG, "seed=1")

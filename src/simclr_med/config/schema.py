@@ -108,7 +108,7 @@ class Constant:
 class InitRandom:
     name: str = MISSING
     _target_: str = MISSING
-    dataset: str = MISSING
+    dataset: Optional[str] = MISSING
     augmentation: str = MISSING
     seed: int = bounded(0)
 
