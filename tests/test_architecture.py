@@ -54,7 +54,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         LEAVES | {"reporting", "metrics", "intervals", "naming"},
         {"numpy", "scipy", "pandas", "matplotlib", "jinja2", "wandb", "rich", "yaml"},
     ),
-    "main": (LEAVES | {"config", "naming", "runs", "build", "gpus", "sweeps"}, {"hydra", "omegaconf"}),
+    "main": (LEAVES | {"config", "naming", "runs", "build", "gpus", "stopping", "sweeps"}, {"hydra", "omegaconf"}),
 }
 # One module of a package that needs more than its neighbours, and the package itself for its version.
 EXTRA = {

@@ -31,7 +31,7 @@ def test_a_signal_ends_the_run_in_a_state_to_go_on_from(cells: Path, tmp_path: P
     process.send_signal(sent)
     _, told = process.communicate(timeout=60)
     assert time.monotonic() - began < 10
-    assert process.returncode == code
+    assert process.returncode == code, told
     assert told.startswith("Stopped by a signal. The same command goes on")
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     assert "Going on after epoch" in done.stdout

@@ -7,14 +7,14 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from simclr_med import build, gpus, naming, runs, sweeps
+from simclr_med import build, gpus, naming, runs, stopping, sweeps
 from simclr_med.config import curve
 from simclr_med.config.explain import explained, first_line
 from simclr_med.config.guide import guide
@@ -170,15 +170,20 @@ def _done_in(run: runs.Run, source: Any, began: float) -> Cell:
         build.stage(run.cfg)(run, source)
     except (KeyboardInterrupt, SystemExit) as stop:
         # Lightning makes a SystemExit(1) of SIGINT and one without a code of SIGTERM. Either ends a sweep as well.
-        print(f"Stopped by a signal. The same command goes on from what is saved: {run.folder}", file=sys.stderr)
-        sys.exit(143 if isinstance(stop, SystemExit) and stop.code in (None, 143) else 130)
-    except UserError as error:
-        run.fail(error)
-        raise
+        _stopped(run, 143 if isinstance(stop, SystemExit) and stop.code in (None, 143) else 130)
     except Exception as error:
+        if (number := stopping.received()) is not None:  # what a library made of the exception that the signal raised
+            _stopped(run, 128 + number)
         run.fail(error)
+        if isinstance(error, UserError):
+            raise
         raise RunError(f"{_unforeseen(error)} (traceback in {run.folder / 'failure.json'})") from error
     return Cell("done", folder=str(run.folder), seconds=round(time.monotonic() - began, 3))
+
+
+def _stopped(run: runs.Run, status: int) -> NoReturn:
+    print(f"Stopped by a signal. The same command goes on from what is saved: {run.folder}", file=sys.stderr)
+    sys.exit(status)
 
 
 def _failed(error: Exception) -> Cell:

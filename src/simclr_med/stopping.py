@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 TERMINATED = 143  # the shell's exit code for SIGTERM
+_received: list[int] = []
 
 
 @contextmanager
@@ -22,6 +23,10 @@ def stoppable() -> Iterator[None]:
     # Elsewhere Python allows no handlers.
     here = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, _leave) if here else None
+    interrupt = signal.getsignal(signal.SIGINT)
+    if here and interrupt is signal.default_int_handler:  # else somebody wants it ignored, or in another way
+        signal.signal(signal.SIGINT, _interrupt)
+    _received.clear()
     try:
         yield
     except BaseException:
@@ -31,7 +36,20 @@ def stoppable() -> Iterator[None]:
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
+        if here and signal.getsignal(signal.SIGINT) is _interrupt:
+            signal.signal(signal.SIGINT, interrupt)
 
 
-def _leave(*_: Any) -> NoReturn:
+def received() -> int | None:
+    """The signal that told this run to stop, if one did: a library may make another exception of ours."""
+    return _received[0] if _received else None
+
+
+def _leave(number: int, _: Any) -> NoReturn:
+    _received.append(number)
     raise SystemExit(TERMINATED)
+
+
+def _interrupt(number: int, _: Any) -> NoReturn:
+    _received.append(number)
+    raise KeyboardInterrupt
