@@ -15,6 +15,11 @@ from simclr_med.learning.recording import rows
 pytestmark = pytest.mark.process
 
 
+def heeded() -> None:
+    """Ctrl-C as a terminal's shell hands it on; one that runs the tests in the background has it ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_in_a_state_to_go_on_from(cells: Path, tmp_path: Path, sent: int, code: int) -> None:
     runs = tmp_path / "runs"
@@ -23,7 +28,7 @@ def test_a_signal_ends_the_run_in_a_state_to_go_on_from(cells: Path, tmp_path: P
         *(f"paths.runs={runs}", "encoder=tiny", "stage.batch_size=16", "logger=none", "trainer=cpu"),
         *("stage.checkpoint_every_s=0", "stage.epochs=150", "stage.monitor_every=150", "trainer.threads=1"),
     ]
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeded)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(runs.glob("pretrain/*/*/checkpoints/last.ckpt")):
         time.sleep(0.05)

@@ -149,6 +149,7 @@ def test_a_stopped_run_is_a_failed_run_and_a_silent_server_is_left_alone(cells: 
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell has it ignored
             env=environment,
         )
         deadline = time.monotonic() + 120
