@@ -48,7 +48,7 @@ def confusion(rows: pd.DataFrame) -> list[Chart]:
         down = -(-len(matrices) // across)
         figure = Figure(figsize=(side * across + 1.6, 0.88 * side * down + 1.2), layout="constrained", dpi=150)
         axes = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
-        for axis, (label, matrix) in zip(axes.ravel(), matrices, strict=False):
+        for axis, (label, matrix) in zip(axes.ravel()[: len(matrices)], matrices, strict=True):
             image = _matrix(axis, matrix, classes)
             axis.set_title("\n".join(textwrap.wrap(label, 38)), fontsize=9)
         for axis in axes.ravel()[len(matrices) :]:
@@ -106,7 +106,7 @@ def pretraining_curves(table: pd.DataFrame) -> list[Chart]:
         figure = Figure(figsize=(3.1 * min(4, len(shown)), 2.5 * -(-len(shown) // 4)), layout="constrained", dpi=150)
         axes = figure.subplots(-(-len(shown) // 4), min(4, len(shown)), squeeze=False).ravel()
         styles = dict(zip(sorted({name for name, _ in curves}), itertools.count()))
-        for axis, (name, word) in zip(axes, shown, strict=False):
+        for axis, (name, word) in zip(axes[: len(shown)], shown, strict=True):
             for sequence, curve in curves:
                 _draw(axis, curve, name, sequence, styles[sequence])
             axis.set_title(word, fontsize=9)

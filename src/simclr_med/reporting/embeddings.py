@@ -61,7 +61,7 @@ def maps_figure(rows: Mapping[str, Sequence[Panel]], names: Sequence[str], targe
     """
     figure, axes = _canvas(len(rows), max(len(panels) for panels in rows.values()), names)
     for line, (told, panels) in zip(axes, rows.items(), strict=True):
-        for axis, panel in zip(line, panels, strict=False):
+        for axis, panel in zip(line[: len(panels)], panels, strict=True):
             _map(axis, panel, len(names))
             axis.set_xticks([]), axis.set_yticks([])
         for axis in line[len(panels) :]:

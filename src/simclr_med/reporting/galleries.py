@@ -109,7 +109,7 @@ def gallery(rows: Sequence[Sequence[Tile]], target: Path, title: str, heads: Seq
         hspace=caption / (TILE * 0.95),
     )
     for number, (line, row) in enumerate(zip(axes, rows, strict=True)):
-        for column, (axis, tile) in enumerate(zip(line, row, strict=False)):
+        for column, (axis, tile) in enumerate(zip(line[: len(row)], row, strict=True)):
             _tile(axis, tile)
             if heads and number == 0:
                 axis.set_title(heads[column], fontsize=7, pad=4)
