@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -101,3 +102,5 @@ def test_help_names_the_groups_and_first_commands(command: Command) -> None:
     assert "simclr-med stage=pretrain dataset=bloodmnist" in done.stdout
     assert "augmentation " in done.stdout
     assert "schema" not in done.stdout
+    for path in (Path(__file__).parents[1] / "conf" / "stage").glob("*.yaml"):  # each with what it does
+        assert re.search(rf"^  {path.stem} +[A-Z].{{15,}}$", done.stdout, flags=re.MULTILINE), path.stem

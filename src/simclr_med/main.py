@@ -58,7 +58,10 @@ def main() -> None:
             _failed(RunError("The working directory must exist; it has been removed. Change to another one.")).status
         )
     if {"--help", "-h"} & set(typed.flags):
-        print(guide([CONF, *([Path(typed.extra)] if typed.extra else [])]))
+        try:
+            print(guide([CONF, *([Path(typed.extra)] if typed.extra else [])]), flush=True)
+        except BrokenPipeError:
+            sys.exit(_unread())
         return
     sys.argv[1:] = [*typed.flags, *(for_each_cell(typed.overrides) if typed.sweep else typed.overrides)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its exceptions to us instead of printing them
@@ -71,10 +74,18 @@ def main() -> None:
         status = 130
     except SystemExit as stop:  # of a run that was told to stop, which ends its sweep as well
         status = stop.code if isinstance(stop.code, int) else 1
+    except BrokenPipeError:
+        status = _unread()
     except Exception as error:  # a job tells its own: this is Hydra, or the launcher of a sweep
         status = _not_launched(error, explained(typed, CONF))
     swept = _swept()
     sys.exit(status or sweeps.status([*_done, *swept]))
+
+
+def _unread() -> int:
+    """The exit code when nobody reads what we print any more, as of ``| head``; the rest of it goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141  # as a shell's own tools end then: 128 + SIGPIPE
 
 
 def _not_launched(error: Exception, problems: list[str]) -> int:
