@@ -27,7 +27,7 @@ paper: $(READY)  ## Every grid of the thesis's study, one after another; make pa
 	@failed=0; for grid in $(PAPER); do $(BIN)/simclr-med grid=$$grid $(WORDS) || failed=1; done; exit $$failed
 
 test: $(READY)  ## The default tests: under 5 minutes on 2 cores, no network, no GPU
-	$(BIN)/python -m pytest -q -m "not process and not slurm"
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not process and not slurm"
 
 test-process: $(READY)  ## Tests that start real training processes
 	$(BIN)/python -m pytest -q -m process

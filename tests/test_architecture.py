@@ -61,6 +61,7 @@ EXTRA = {
     "data/datamodule.py": {"lightning"},
     "learning/devices.py": {"simclr_med"},
     "evaluation/maps.py": {"threadpoolctl", "umap"},
+    "evaluation/probe.py": {"threadpoolctl"},
     "evaluation/attention.py": {"captum"},
 }
 

@@ -18,6 +18,7 @@ from simclr_med.reporting.methods import KINDS, budget_order, headline
 from simclr_med.reporting.tables import MAIN, WORDS, ablated, means, transferred
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
+ASIDE = 1.03  # from one method to the next, on a logarithmic axis
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,15 @@ def efficiency(rows: pd.DataFrame) -> list[Chart]:
         axes = figure.subplots(1, len(MAIN))
         for axis, metric in zip(axes, MAIN, strict=True):
             for number, method in enumerate(chosen):
-                _line(axis, numbers[numbers["method"] == method], metric, method, number)
+                aside = ASIDE ** (number - (len(chosen) - 1) / 2)
+                _line(axis, numbers[numbers["method"] == method], metric, method, number, aside)
             _label_axis(axis, numbers)
             axis.set_ylabel(f"test {WORDS[metric]}")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize=9)
         note = (
-            "Means over seeds; bars are 95 % intervals over seeds, absent where there is one run. Of each kind the "
-            "method that stands for it; the tables hold all."
+            "Means over seeds; bars are 95 % intervals over seeds, absent where there is one run; methods stand side by "
+            "side at each budget. Of each kind the method that stands for it; the tables hold all."
         )
         charts.append(Chart(f"label_efficiency_{data}_{encoder}", f"Label efficiency: {data}, {encoder}", note, figure))
     return charts
@@ -123,11 +125,12 @@ def _chief(group: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(name for name in (*heads, *more) if name is not None))[: len(COLOURS)]
 
 
-def _line(axis: Any, rows: pd.DataFrame, metric: str, label: str, number: int) -> None:
+def _line(axis: Any, rows: pd.DataFrame, metric: str, label: str, number: int, aside: float) -> None:
+    """Means and intervals over the images times aside, so that the intervals of several methods stand side by side."""
     mean = rows[f"{metric} mean"].to_numpy()
     half = np.nan_to_num(mean - rows[f"{metric} low"].to_numpy())
     axis.errorbar(
-        rows["images"],
+        rows["images"] * aside,
         mean,
         half,
         label=label,
