@@ -66,8 +66,8 @@ def efficiency(rows: pd.DataFrame) -> list[Chart]:
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize=9)
         note = (
-            "Means over seeds; bars are 95 % intervals over seeds, absent where there is one run; methods stand side by "
-            "side at each budget. Of each kind the method that stands for it; the tables hold all."
+            "Means over seeds; bars are 95 % intervals over seeds, absent where there is one run; methods stand side "
+            "by side at each budget. Of each kind the method that stands for it; the tables hold all."
         )
         charts.append(Chart(f"label_efficiency_{data}_{encoder}", f"Label efficiency: {data}, {encoder}", note, figure))
     return charts
