@@ -62,6 +62,8 @@ EXTRA = {
     "learning/devices.py": {"simclr_med"},
     "evaluation/maps.py": {"threadpoolctl", "umap"},
     "evaluation/attention.py": {"captum"},
+    "reporting/dashboard.py": {"wandb_workspaces"},
+    "reporting/panels.py": {"wandb_workspaces"},
 }
 
 
