@@ -122,6 +122,10 @@ def test_a_run_reads_back_with_its_names_scores_and_media(
     tables |= {"confusion_matrix_table"} if "true" in columns else set()
     assert {name.rpartition(".")[0] for name in log.summary if name.endswith("ncols")} == tables
     (files,) = folder.glob("wandb/*run-*/files")
+    assert set(log.uploads) == {f"run-{log.run.run_id}-{name}" for name in tables}
+    for path in (one for paths in log.uploads.values() for one in paths):
+        assert path.is_file()
+        assert folder in path.parents, "wandb sync finds it as long as the run is there"
     for name in figures:
         Image.open(files / log.summary[f"{name}.path"]).verify()
     if columns:

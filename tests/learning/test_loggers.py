@@ -287,6 +287,15 @@ def test_answers_are_a_table_in_the_row_of_the_scores(tmp_path: Path) -> None:
     }
 
 
+def test_large_images_are_shown_small(tmp_path: Path) -> None:
+    logger = attempt(tmp_path, 1, 1)
+    log_answers([logger], some(), lambda: np.zeros((9, 300, 200, 3), np.uint8))
+    close([logger], failed=False)
+    kept = [path for path in (tmp_path / "wandb" / "data").rglob("*") if path.is_file()]
+    (image,) = [Image.open(path) for path in kept if path.read_bytes().startswith(b"\x89PNG")]
+    assert image.size == (67, 100)
+
+
 def test_no_rows_asked_for_is_no_table(tmp_path: Path) -> None:
     logger = attempt(tmp_path)
     log_answers([logger], some())
@@ -301,7 +310,9 @@ def test_a_table_that_finds_no_room_ends_no_run(
     monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
     (tmp_path / "wandb" / "data").write_text("a file where wandb's folder should be made")
     log_answers([logger], some())
-    assert "its table of answers could not be written (" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "its table of answers could not be written (" in out
+    assert "(None)" not in out
     close([logger], failed=False)
     assert only_log(tmp_path).exit_code == 0
 

@@ -18,6 +18,7 @@ from simclr_med.learning.recording import rows
 from simclr_med.types import MULTI_LABEL
 
 _NO_METRICS = ("step", "wall_s")
+_SIDE = 128  # pixels of an image in a table, at most
 
 
 class WandbHistory(WandbLogger):
@@ -64,7 +65,7 @@ class WandbHistory(WandbLogger):
 
         Args:
             answers: that the rows are taken from, as `spaced` says.
-            images: uint8 [N, H, W, C], to be shown in the first rows; read only when they are.
+            images: uint8 [N, H, W, C], to be shown small in the first rows; read only when they are.
         """
         from wandb import Image, Table
 
@@ -74,12 +75,12 @@ class WandbHistory(WandbLogger):
         columns, cells = listed(answers, rows_M)
         if images is not None and self.most_images > 0:
             seen = images()
-            pictures: list[Any] = [Image(np.squeeze(seen[row])) for row in rows_M[: self.most_images].tolist()]
+            step = -(-max(seen.shape[1:3]) // _SIDE)
+            few = rows_M[: self.most_images].tolist()
+            pictures: list[Any] = [Image(np.squeeze(seen[row, ::step, ::step])) for row in few]
             pictures += [None] * (len(cells) - len(pictures))
-            columns, cells = (
-                ["image", *columns],
-                [[picture, *row] for picture, row in zip(pictures, cells, strict=True)],
-            )
+            columns = ["image", *columns]
+            cells = [[picture, *row] for picture, row in zip(pictures, cells, strict=True)]
         shown = {"predictions": Table(columns=[*columns], data=[*cells], optional=True), **_confusion(answers)}
         with _kept_in(self.table.parent / "wandb" / "data"):
             self.experiment.log(shown, commit=False)

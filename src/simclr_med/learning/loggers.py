@@ -131,7 +131,7 @@ def log_answers(
             try:
                 logger.log_answers(answers, images)
             except OSError as error:  # the answers are in the run's own file
-                print(f"W&B:      its table of answers could not be written ({error.strerror}).", flush=True)
+                print(f"W&B:      its table of answers could not be written ({error.strerror or error}).", flush=True)
 
 
 def close(loggers: Iterable[Logger], failed: bool) -> None:

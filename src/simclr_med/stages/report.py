@@ -67,6 +67,8 @@ def _dashboard(node: Any, path: Path) -> None:
     from simclr_med.reporting import dashboard
 
     logger = node.wandb.loggers[0]
+    project, datasets = logger.project, list(node.datasets)
+    dashboard.keep(path, dashboard.workspaces("", project, datasets), [])  # first, since this is where they are checked
     mode, why = asked(logger.timeout_s)
     entity = os.environ.get("WANDB_ENTITY", "")
     addresses: list[str] = []
@@ -74,13 +76,13 @@ def _dashboard(node: Any, path: Path) -> None:
     if mode == "online":
         try:
             entity = entity or dashboard.default_entity()
-            for workspace in dashboard.workspaces(entity, logger.project, node.datasets):
+            for workspace in dashboard.workspaces(entity, project, datasets):
                 addresses.append(dashboard.save(workspace))
                 print(f"Dashboard: {addresses[-1]}", flush=True)
         except RunError as error:
             told = str(error)
     else:
         told = f"{why or f'Weights & Biases is {mode} here (WANDB_MODE)'}; the same command makes it when online"
-    dashboard.keep(path, dashboard.workspaces(entity, logger.project, node.datasets), addresses)
+    dashboard.keep(path, dashboard.workspaces(entity, project, datasets), addresses)
     if told:
         print(f"Dashboard: not made, for {told}. Its content: {path}", flush=True)
