@@ -37,6 +37,11 @@ def composed() -> Callable[..., DictConfig]:
 @pytest.fixture
 def cells(tmp_path: Path) -> Path:
     """A small file in MedMNIST's layout: 40, 16 and 12 images of 28 px, RGB, three classes told apart by colour."""
+    return drawn(tmp_path / "cells.npz")
+
+
+def drawn(path: Path) -> Path:
+    """Write the file of `cells`."""
     generator = np.random.default_rng(0)
     content = {}
     for split, count in (("train", 40), ("val", 16), ("test", 12)):
@@ -45,9 +50,14 @@ def cells(tmp_path: Path) -> Path:
         images = generator.integers(0, 120, (count, 28, 28, 3))
         images[np.arange(count), :, :, labels[:, 0]] += 100
         content |= {f"{split}_images": images.astype(np.uint8), f"{split}_labels": labels.astype(np.uint8)}
-    path = tmp_path / "cells.npz"
     np.savez(path, **content)
     return path
+
+
+@pytest.fixture(scope="session")
+def shared_cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, for the tests that read it alone."""
+    return drawn(tmp_path_factory.mktemp("data") / "cells.npz")
 
 
 @pytest.fixture

@@ -63,6 +63,8 @@ EXTRA = {
     "evaluation/maps.py": {"threadpoolctl", "umap"},
     "evaluation/probe.py": {"threadpoolctl"},
     "evaluation/attention.py": {"captum"},
+    "reporting/dashboard.py": {"wandb_workspaces"},
+    "reporting/panels.py": {"wandb_workspaces"},
 }
 
 

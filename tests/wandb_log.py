@@ -18,13 +18,18 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 @dataclass
 class Logged:
-    """One `.wandb` file: the run as announced, its config, the rows of its history, its exit code (None: killed)."""
+    """One `.wandb` file: the run as announced, its config, the rows of its history, its exit code (None: killed).
+
+    Attributes:
+        uploads: by artifact the files that an upload takes from where they lie.
+    """
 
     run: Any = None
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     exit_code: int | None = None
+    uploads: dict[str, list[Path]] = field(default_factory=dict)
 
     def column(self, name: str) -> list[Any]:
         """A metric's values in the order they were logged."""
@@ -46,6 +51,8 @@ def read(path: Path) -> Logged:
             log.history.append(_items(record.history.item))
         elif kind == "summary":
             log.summary |= _items(record.summary.update)
+        elif kind == "artifact":
+            log.uploads[record.artifact.name] = [Path(one.local_path) for one in record.artifact.manifest.contents]
         elif kind == "exit":
             log.exit_code = record.exit.exit_code
     return log

@@ -17,7 +17,7 @@ PROTOCOL_VERSION = 1
 OPERATIONAL = {
     "": ("paths", "logger", "init", "overwrite", "dry_run", "keep", "experiment", "grid"),
     "dataset": ("root", "path", "groups_csv", "verify", "info"),
-    "stage": ("checkpoint_every_s", "collapse", "budgets", "seeds", "run", "chunk", "out"),
+    "stage": ("checkpoint_every_s", "collapse", "budgets", "seeds", "run", "chunk", "out", "dashboard", "wandb"),
     "trainer": ("accelerator", "devices", "strategy", "threads"),
 }
 
@@ -90,11 +90,24 @@ def folder_of(cfg: DictConfig, config_hash: str, origin: Origin) -> Path:
     return top / f"{_readable(cfg, origin)}-{config_hash[:10]}"
 
 
+def method(cfg: DictConfig, origin: Origin) -> str:
+    """What the runs of one curve share, whatever their label budget and seed: data, stage, start, views, encoder."""
+    size = f" {cfg.dataset.size} px" if cfg.dataset.get("size") else ""
+    views = (cfg.augmentation.name,) if cfg.augmentation.name != "none" else ()
+    start = _start(origin).replace("_", " ")
+    return ", ".join((f"{cfg.dataset.name}{size}", cfg.stage.name, start, *views, cfg.encoder.name))
+
+
 def _readable(cfg: DictConfig, origin: Origin) -> str:
     """What a person looks for in a run's name, as pretrained_<data set>_<sequence>; of a saved model that run's own."""
     made = origin.run
     if made is not None and "run" in cfg.stage:
         return "-".join((made.parent.parent.name, made.parent.name, made.name.rpartition("-")[0]))
-    start = origin.kind if made is None else "_".join((origin.kind, made.parent.name, made.name.partition("-")[0]))
-    words = (cfg.augmentation.name, cfg.encoder.name, budget(cfg.data_fraction), start, f"seed{cfg.seed}")
+    words = (cfg.augmentation.name, cfg.encoder.name, budget(cfg.data_fraction), _start(origin), f"seed{cfg.seed}")
     return "-".join(words)
+
+
+def _start(origin: Origin) -> str:
+    """Where the encoder comes from in a word."""
+    made = origin.run
+    return origin.kind if made is None else "_".join((origin.kind, made.parent.name, made.name.partition("-")[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import wandb
 import wandb_log
@@ -16,8 +18,9 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from simclr_med.errors import ConfigError, RunError
+from simclr_med.evaluation.answer_table import Answers
 from simclr_med.learning.history import WandbHistory
-from simclr_med.learning.loggers import close, log_pictures, tensorboard_logger, wandb_logger
+from simclr_med.learning.loggers import close, log_answers, log_pictures, tensorboard_logger, wandb_logger
 from simclr_med.learning.reachable import wandb_mode
 
 KEY = 40 * "a"
@@ -145,8 +148,8 @@ def only_log(folder: Path) -> wandb_log.Logged:
     return wandb_log.read(path)
 
 
-def attempt(folder: Path) -> WandbHistory:
-    return wandb_logger(folder, "pretrain-x-0123", "pretrain-x", "pretrain", ["x", "seed0"], "p", 5, 5)
+def attempt(folder: Path, *most: int) -> WandbHistory:
+    return wandb_logger(folder, "pretrain-x-0123", "pretrain-x", "pretrain", ["x", "seed0"], "p", 5, 5, *most)
 
 
 def test_an_offline_run_that_goes_on_is_one_run_with_each_epoch_once(
@@ -239,6 +242,77 @@ def test_pictures_that_find_no_room_end_no_run(
     monkeypatch.setattr(wandb, "Image", full)
     log_pictures([logger], [picture(tmp_path, "views.png")])
     assert "could not be written (No space left on device)" in capsys.readouterr().out
+    close([logger], failed=False)
+    assert only_log(tmp_path).exit_code == 0
+
+
+def some(images: int = 9) -> Answers:
+    """Every third answer is wrong; one class each."""
+    labels = np.arange(images)[:, None] % 3
+    found = np.where(np.arange(images) % 3 == 0, 1, labels[:, 0])
+    return Answers("multi-class", ("a", "b", "c"), np.eye(3, dtype=np.float32)[found] * 0.4 + 0.2, labels)
+
+
+def logged_table(folder: Path, log: wandb_log.Logged, key: str) -> tuple[list[str], list[list[Any]]]:
+    (place,) = folder.glob("wandb/*run-*")
+    table = json.loads((place / "files" / log.summary[f"{key}.path"]).read_text())
+    return table["columns"], table["data"]
+
+
+def test_answers_are_a_table_in_the_row_of_the_scores(tmp_path: Path) -> None:
+    logger = attempt(tmp_path, 4, 2)
+    table(tmp_path, 2)
+    images = np.arange(9 * 25, dtype=np.uint8).reshape(9, 5, 5, 1)
+    log_answers([logger], some(), lambda: images)
+    logger.log_metrics({"test/accuracy": 0.5})
+    close([logger], failed=False)
+    log = only_log(tmp_path)
+    assert [row["_step"] for row in log.history if "predictions.path" in row] == [1]
+    assert "test/accuracy" in log.history[-1]
+    columns, rows = logged_table(tmp_path, log, "predictions")
+    assert columns[:6] == ["image", "row", "true", "predicted", "right", "confidence"]
+    assert [row[1] for row in rows] == [0, 3, 5, 8], "evenly spaced, wrong answers first"
+    assert [row[4] for row in rows] == [False, False, True, True]
+    assert [row[0] is not None for row in rows] == [True, True, False, False]
+    # What an upload takes lies inside the run, pictures and all.
+    kept = [path for path in (tmp_path / "wandb" / "data").rglob("*") if path.is_file()]
+    (first, second) = [Image.open(path) for path in kept if path.read_bytes().startswith(b"\x89PNG")]
+    assert {np.asarray(image).tobytes() for image in (first, second)} == {images[0].tobytes(), images[3].tobytes()}
+    columns, counts = logged_table(tmp_path, log, "confusion_matrix_table")
+    assert columns == ["Actual", "Predicted", "nPredictions"]
+    assert {(true, found): number for true, found, number in counts if number} == {
+        ("a", "b"): 3,
+        ("b", "b"): 3,
+        ("c", "c"): 3,
+    }
+
+
+def test_large_images_are_shown_small(tmp_path: Path) -> None:
+    logger = attempt(tmp_path, 1, 1)
+    log_answers([logger], some(), lambda: np.zeros((9, 300, 200, 3), np.uint8))
+    close([logger], failed=False)
+    kept = [path for path in (tmp_path / "wandb" / "data").rglob("*") if path.is_file()]
+    (image,) = [Image.open(path) for path in kept if path.read_bytes().startswith(b"\x89PNG")]
+    assert image.size == (67, 100)
+
+
+def test_no_rows_asked_for_is_no_table(tmp_path: Path) -> None:
+    logger = attempt(tmp_path)
+    log_answers([logger], some())
+    close([logger], failed=False)
+    assert "predictions.path" not in only_log(tmp_path).summary
+
+
+def test_a_table_that_finds_no_room_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = attempt(tmp_path, 4, 2)
+    monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
+    (tmp_path / "wandb" / "data").write_text("a file where wandb's folder should be made")
+    log_answers([logger], some())
+    out = capsys.readouterr().out
+    assert "its table of answers could not be written (" in out
+    assert "(None)" not in out
     close([logger], failed=False)
     assert only_log(tmp_path).exit_code == 0
 

@@ -175,3 +175,5 @@ class Report:
     datasets: list[str] = MISSING
     out: Optional[str] = MISSING
     mixed: bool = MISSING
+    dashboard: bool = MISSING
+    wandb: dict[str, Any] = field(default_factory=dict)

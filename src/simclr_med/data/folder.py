@@ -99,9 +99,13 @@ class Folder:
         Raises:
             DataError: an unreadable file, or a split without images.
         """
-        names = tuple(entry.name for entry in self.entries(split))
+        names = self.names(split)
         labels = self.labels(split)  # first, because a wrong class needs no decoding to be seen
         return ImageSet(self._images(split, names), labels, names)
+
+    def names(self, split: Split) -> tuple[str, ...]:
+        """Relative to the folder, in the order of the rows."""
+        return tuple(entry.name for entry in self.entries(split))
 
     def labels(self, split: Split) -> np.ndarray | None:
         """int64 [N, 1], by class folder.

@@ -87,6 +87,10 @@ class MedMNIST:
         """
         return self._labels(split, arrays.header(self._checked, f"{split}_images").shape[0])
 
+    def names(self, split: Split) -> None:
+        """None: the images are rows of an array."""
+        return None
+
     def _labels(self, split: Split, images: int) -> np.ndarray:
         key = f"{split}_labels"
         found = arrays.read(self._checked, key)

@@ -106,6 +106,10 @@ class Npz:
         """
         return self._labels(split, self._image_shape(split)[0])
 
+    def names(self, split: Split) -> None:
+        """None: the images are rows of an array."""
+        return None
+
     @cached_property
     def _shape(self) -> tuple[int, int, int]:
         return image_shape(str(self.file))

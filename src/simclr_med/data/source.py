@@ -78,3 +78,6 @@ class Source(Protocol):
         Raises:
             DataError: as for `split`.
         """
+
+    def names(self, split: Split) -> tuple[str, ...] | None:
+        """`ImageSet.names` of one split, without its images."""

@@ -65,5 +65,9 @@ class Synthetic:
         points = (self._stream(split, 0).random() + GOLDEN * np.arange(self._counts[split])) % 1
         return np.searchsorted(np.cumsum(shares / shares.sum())[:-1], points, side="right")[:, None].astype(np.int64)
 
+    def names(self, split: Split) -> None:
+        """None: the images are rows of an array."""
+        return None
+
     def _stream(self, split: Split, number: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, SPLITS.index(split), number])

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from simclr_med import metrics as scores
+from simclr_med.evaluation.answer_table import Answers, listed, spaced
 from simclr_med.learning.recording import rows
+from simclr_med.types import MULTI_LABEL
 
 _NO_METRICS = ("step", "wall_s")
+_SIDE = 128  # pixels of an image in a table, at most
 
 
 class WandbHistory(WandbLogger):
@@ -23,11 +30,13 @@ class WandbHistory(WandbLogger):
     Args:
         run: that ``wandb.init`` made.
         table: the run's metrics.csv.
+        most: rows of a table of answers, and images in it.
     """
 
-    def __init__(self, run: Any, table: Path) -> None:
+    def __init__(self, run: Any, table: Path, most: tuple[int, int] = (0, 0)) -> None:
         super().__init__(experiment=run)
         self.table = table
+        self.most_rows, self.most_images = most
         self._known: int | None = None  # epochs that the run there had when this process began to log
 
     @rank_zero_only
@@ -50,6 +59,32 @@ class WandbHistory(WandbLogger):
         shown = {f"figures/{picture.stem}": Image(str(picture)) for picture in pictures}
         self.experiment.log(shown, commit=False)
 
+    @rank_zero_only
+    def log_answers(self, answers: Answers, images: Callable[[], np.ndarray] | None) -> None:
+        """Log a table as predictions, and as confusion_matrix what all answers come to, in the row of `log_pictures`.
+
+        Args:
+            answers: that the rows are taken from, as `spaced` says.
+            images: uint8 [N, H, W, C], to be shown small in the first rows; read only when they are.
+        """
+        from wandb import Image, Table
+
+        if self._known is None:
+            self._known = self.catch_up()
+        rows_M = spaced(answers, self.most_rows)
+        columns, cells = listed(answers, rows_M)
+        if images is not None and self.most_images > 0:
+            seen = images()
+            step = -(-max(seen.shape[1:3]) // _SIDE)
+            few = rows_M[: self.most_images].tolist()
+            pictures: list[Any] = [Image(np.squeeze(seen[row, ::step, ::step])) for row in few]
+            pictures += [None] * (len(cells) - len(pictures))
+            columns = ["image", *columns]
+            cells = [[picture, *row] for picture, row in zip(pictures, cells, strict=True)]
+        shown = {"predictions": Table(columns=[*columns], data=[*cells], optional=True), **_confusion(answers)}
+        with _kept_in(self.table.parent / "wandb" / "data"):
+            self.experiment.log(shown, commit=False)
+
     def catch_up(self, before: int | None = None) -> int:
         """Log what metrics.csv has and the run there has not, of the epochs before this one or of all.
 
@@ -64,6 +99,34 @@ class WandbHistory(WandbLogger):
 
     def _log(self, epoch: int, metrics: Mapping[str, Any], step: int | None) -> None:
         self.experiment.log({**metrics, "epoch": epoch, "trainer/global_step": step}, step=epoch)
+
+
+def _confusion(answers: Answers) -> dict[str, Any]:
+    """True classes against answers, where an image has one of each."""
+    from wandb import plot
+
+    if answers.labels_NL is None or answers.task == MULTI_LABEL:
+        return {}
+    true, found = (
+        scores.answers(answers.task, answers.labels_NL),
+        scores.predicted(answers.task, answers.probabilities_NK),
+    )
+    names = list(answers.classes)
+    return {"confusion_matrix": plot.confusion_matrix(y_true=true.tolist(), preds=found.tolist(), class_names=names)}
+
+
+@contextmanager
+def _kept_in(folder: Path) -> Iterator[None]:
+    """What a table is uploaded from lies in this folder, and not in the home directory, unless the user chose one."""
+    name = "WANDB_DATA_DIR"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 class TensorBoardHistory(TensorBoardLogger):

@@ -7,13 +7,15 @@ import os
 import secrets
 import shlex
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch.loggers import Logger
 
 from simclr_med.errors import RunError
+from simclr_med.evaluation.answer_table import Answers
 from simclr_med.files import write_text
 from simclr_med.learning.history import TensorBoardHistory, WandbHistory
 
@@ -27,6 +29,8 @@ def wandb_logger(
     project: str,
     timeout_s: float,
     upload_s: float,
+    table_rows: int = 0,
+    table_images: int = 0,
 ) -> WandbHistory:
     """One Weights & Biases run for one run folder; the same one again when a killed run goes on.
 
@@ -37,6 +41,8 @@ def wandb_logger(
         project: of Weights & Biases.
         timeout_s: seconds that the server has to answer before the run is logged offline.
         upload_s: seconds that the end of an online run waits for what is not uploaded yet.
+        table_rows: of a table of answers, at most; 0 logs none.
+        table_images: that are shown in it, at most.
 
     Raises:
         ConfigError: WANDB_MODE is no mode.
@@ -80,7 +86,7 @@ def wandb_logger(
     run.define_metric("*", step_metric="epoch")
     if not run.offline and not run.disabled:
         print(f"W&B:      {run.url}", flush=True)
-    return WandbHistory(run, folder / "metrics.csv")
+    return WandbHistory(run, folder / "metrics.csv", (table_rows, table_images))
 
 
 def tensorboard_logger(folder: Path, name: str, group: str, job_type: str, tags: list[str]) -> TensorBoardHistory:
@@ -108,6 +114,24 @@ def log_pictures(loggers: Iterable[Logger], pictures: Iterable[Path]) -> None:
                 logger.log_pictures(shown)
             except OSError as error:  # copies of what the run itself has; a disk without room for them ends no run
                 print(f"W&B:      its copies of the pictures could not be written ({error.strerror}).", flush=True)
+
+
+def log_answers(
+    loggers: Iterable[Logger], answers: Answers | None, images: Callable[[], np.ndarray] | None = None
+) -> None:
+    """Show answers at Weights & Biases as a table, where it is among the loggers; before the scores, as pictures.
+
+    Args:
+        loggers: of the run.
+        answers: of all images; so many rows of them are shown as the logger's config says; None shows nothing.
+        images: opens the images that the answers are of, uint8 [N, H, W, C]; None shows none.
+    """
+    for logger in loggers:
+        if isinstance(logger, WandbHistory) and logger.most_rows > 0 and answers is not None:
+            try:
+                logger.log_answers(answers, images)
+            except OSError as error:  # the answers are in the run's own file
+                print(f"W&B:      its table of answers could not be written ({error.strerror or error}).", flush=True)
 
 
 def close(loggers: Iterable[Logger], failed: bool) -> None:

@@ -17,6 +17,7 @@ import wandb
 
 from simclr_med.errors import ConfigError
 
+NOBODY = "there are no credentials (wandb login)"
 Mode = Literal["online", "offline", "disabled", "shared"]
 # wandb's older words too.
 _CHOICES: dict[str, Mode] = {
@@ -29,10 +30,24 @@ _CHOICES: dict[str, Mode] = {
 
 
 def wandb_mode(timeout_s: float) -> Mode:
-    """``online`` when there are credentials and the server takes them in time, else ``offline``.
+    """The mode of `asked`; says in one line why a run with credentials is logged offline.
 
-    WANDB_MODE, when it is set, decides alone, and so does what ``wandb offline`` has set. Says in one line why a run
-    with credentials is logged offline.
+    Args:
+        timeout_s: as there.
+
+    Raises:
+        ConfigError: as there.
+    """
+    mode, why = asked(timeout_s)
+    if why is not None and why != NOBODY:
+        print(f"W&B:      logging offline: {why}.", flush=True)
+    return mode
+
+
+def asked(timeout_s: float) -> tuple[Mode, str | None]:
+    """``online`` when there are credentials and the server takes them in time, else ``offline`` and why.
+
+    WANDB_MODE, when it is set, decides alone, and so does what ``wandb offline`` has set; there is no why then.
 
     Args:
         timeout_s: seconds for the whole question: finding the host, connecting, the answer.
@@ -47,18 +62,15 @@ def wandb_mode(timeout_s: float) -> Mode:
             raise ConfigError(
                 f"WANDB_MODE={chosen}: must be one of {known}. Change or unset this environment variable."
             )
-        return _CHOICES[chosen]
+        return _CHOICES[chosen], None
     settings = wandb.setup().settings
     if settings.mode != "online":
-        return cast(Mode, settings.mode)
+        return cast(Mode, settings.mode), None
     key = settings.api_key or _netrc_key(urlsplit(settings.base_url).netloc)
     if not (key or settings.identity_token_file):
-        return "offline"
+        return "offline", NOBODY
     why = _unusable(settings.base_url, key, timeout_s)
-    if why is None:
-        return "online"
-    print(f"W&B:      logging offline: {settings.base_url} {why}.", flush=True)
-    return "offline"
+    return ("online", None) if why is None else ("offline", f"{settings.base_url} {why}")
 
 
 def _unusable(base_url: str, key: str | None, timeout_s: float) -> str | None:

@@ -20,7 +20,7 @@ from simclr_med.learning.devices import device, environment
 from simclr_med.models.encoder_files import load_encoder_state, load_into
 from simclr_med.models.encoders import ResNetEncoder
 from simclr_med.models.imagenet import fetched
-from simclr_med.naming import budget
+from simclr_med.naming import budget, method
 from simclr_med.provenance import git_commit, versions
 from simclr_med.runs import Run
 
@@ -91,6 +91,7 @@ def loggers(run: Run) -> list[Any]:
     ]
     told: Any = OmegaConf.to_container(cfg, resolve=True)
     told |= {
+        "method": method(cfg, run.origin),
         "config_hash": run.config_hash,
         "data_hash": run.data_hash,
         "environment": surroundings(run) | provenance(run),

@@ -16,12 +16,14 @@ from simclr_med import metrics
 from simclr_med.augment.sequence import to_float
 from simclr_med.data.progress import progress
 from simclr_med.data.source import Source
+from simclr_med.evaluation.answer_table import Answers
 from simclr_med.evaluation.answers import scored
 from simclr_med.files import write_atomically
 from simclr_med.learning.devices import device
+from simclr_med.learning.loggers import close, log_answers
 from simclr_med.reporting.terminal import summary
 from simclr_med.runs import Run
-from simclr_med.stages.assembly import provenance
+from simclr_med.stages.assembly import loggers, provenance
 from simclr_med.stages.saved_model import SavedModel, saved_model
 
 
@@ -38,6 +40,8 @@ def predict(run: Run, source: Source) -> None:
     model = saved_model(Path(folder))
     target = run.folder / "predictions.csv"
     counts = dict.fromkeys(model.head.classes, 0)
+    names: list[str] = []
+    found: list[np.ndarray] = []
 
     def write(file: Any) -> None:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
@@ -45,14 +49,27 @@ def predict(run: Run, source: Source) -> None:
         writer.writerow(["file", *(f"probability/{name}" for name in model.head.classes), "predicted"])
         for name, probabilities_K, answer in _answers(model, source, cfg.stage.chunk, device(cfg.trainer.accelerator)):
             writer.writerow([name, *(f"{p:.6g}" for p in probabilities_K), "|".join(answer)])
+            names.append(name)
+            found.append(probabilities_K)
             for one in answer:
                 counts[one] += 1
         text.detach()
 
-    write_atomically(target, write)
-    wall_s = round(time.monotonic() - began, 3)
-    facts = {**provenance(run), "model": {"stage": model.stage, "dataset": model.dataset}}
-    run.finish({f"predicted/{name}": count for name, count in counts.items()}, {"wall_s": wall_s}, facts)
+    logs = loggers(run)
+    done = False
+    try:
+        write_atomically(target, write)
+        if found:
+            log_answers(logs, Answers(model.head.task, model.head.classes, np.stack(found), names=names))
+        numbers: dict[str, float] = {f"predicted/{name}": count for name, count in counts.items()}
+        for log in logs:
+            log.log_metrics(numbers)
+        wall_s = round(time.monotonic() - began, 3)
+        facts = {**provenance(run), "model": {"stage": model.stage, "dataset": model.dataset}}
+        run.finish(numbers, {"wall_s": wall_s}, facts)
+        done = True
+    finally:
+        close(logs, failed=not done)
     told = {name: str(count) for name, count in counts.items()}
     summary(f"{model.stage.capitalize()} of {model.dataset}: answers for {source.name}", told, run.folder, [])
     print(f"Table:    {target}")

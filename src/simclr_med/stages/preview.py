@@ -50,6 +50,8 @@ def preview(run: Run, source: Source) -> None:
         log_pictures(logs, pictures)
         wall_s = round(time.monotonic() - began, 3)
         images = {f"{split}/images": float(table[split].iloc[-1]) for split in source.present()}
+        for log in logs:
+            log.log_metrics(images)
         run.finish(images, {"wall_s": wall_s}, provenance(run), tables={"warnings": cautions, "notes": notes})
         done = True
     finally:

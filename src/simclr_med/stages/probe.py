@@ -21,7 +21,7 @@ from simclr_med.evaluation.features import extract
 from simclr_med.evaluation.knn import knn_scores
 from simclr_med.evaluation.probe import FittedProbe, Labelled
 from simclr_med.learning.devices import device
-from simclr_med.learning.loggers import close
+from simclr_med.learning.loggers import close, log_answers
 from simclr_med.models.encoder_files import encoder_metadata, weights_hash
 from simclr_med.models.encoders import ResNetEncoder
 from simclr_med.models.head_files import save_head
@@ -47,6 +47,7 @@ def probe(run: Run, source: Source) -> None:
     done = False
     try:
         scored = _probed(run, source)
+        log_answers(logs, scored.answers)
         for log in logs:
             log.log_metrics(scored.metrics)
         wall_s = round(time.monotonic() - began, 3)

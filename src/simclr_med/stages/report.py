@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from simclr_med.errors import RunError
 from simclr_med.reporting.collect import collect
 from simclr_med.reporting.publish import publish
 from simclr_med.reporting.sections import counts
@@ -24,6 +27,8 @@ def report(run: Run, source: Source) -> None:
     """
     del source
     cfg = run.cfg
+    if cfg.stage.dashboard:
+        _can_be_drawn()
     found = collect(Path(cfg.paths.runs), list(cfg.stage.datasets), cfg.stage.mixed)
     folder = run.folder if cfg.stage.out is None else Path(cfg.stage.out).expanduser().absolute()
     target, parts = publish(found, folder)
@@ -37,4 +42,47 @@ def report(run: Run, source: Source) -> None:
     rows |= {"figures": str(sum(len(part.charts) for part in parts))}
     number = found.table["dataset"].nunique()
     summary(f"Report on {number} data set{'s' * (number > 1)}", rows, folder, [])
+    if cfg.stage.dashboard:
+        _dashboard(cfg.stage, folder / "dashboard.json")
     print(f"Report:   {target}")
+
+
+def _can_be_drawn() -> None:
+    """Told before the report is made, not after.
+
+    Raises:
+        RunError: the library is not there.
+    """
+    if find_spec("wandb_workspaces") is None:
+        raise RunError(
+            "stage.dashboard=true: must find the package wandb-workspaces. Run pip install 'simclr-med[dashboard]', or "
+            "leave stage.dashboard out."
+        )
+
+
+def _dashboard(node: Any, path: Path) -> None:
+    """Views of the runs at Weights & Biases, where it can be reached; else what they would be, and why they are not."""
+    os.environ.setdefault("WANDB_SILENT", "true")
+    from simclr_med.learning.reachable import asked
+    from simclr_med.reporting import dashboard
+
+    logger = node.wandb.loggers[0]
+    project, datasets = logger.project, list(node.datasets)
+    dashboard.keep(path, dashboard.workspaces("", project, datasets), [])  # first, since this is where they are checked
+    mode, why = asked(logger.timeout_s)
+    entity = os.environ.get("WANDB_ENTITY", "")
+    addresses: list[str] = []
+    told = ""
+    if mode == "online":
+        try:
+            entity = entity or dashboard.default_entity()
+            for workspace in dashboard.workspaces(entity, project, datasets):
+                addresses.append(dashboard.save(workspace))
+                print(f"Dashboard: {addresses[-1]}", flush=True)
+        except RunError as error:
+            told = str(error)
+    else:
+        told = f"{why or f'Weights & Biases is {mode} here (WANDB_MODE)'}; the same command makes it when online"
+    dashboard.keep(path, dashboard.workspaces(entity, project, datasets), addresses)
+    if told:
+        print(f"Dashboard: not made, for {told}. Its content: {path}", flush=True)

@@ -14,6 +14,7 @@ import numpy as np
 from simclr_med import intervals, metrics
 from simclr_med.data.source import Source
 from simclr_med.errors import DataError
+from simclr_med.evaluation.answer_table import Answers
 from simclr_med.files import write_bytes
 from simclr_med.types import Split, Task
 
@@ -28,12 +29,14 @@ class Scored:
         metrics, intervals: by ``split/metric``; a metric that is not defined is left out.
         tables: confusion matrix, reliability bins, recall by class name.
         notes: sentences that the reader of the numbers should know.
+        answers: that were scored; None where the numbers come from elsewhere.
     """
 
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     tables: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    answers: Answers | None = None
 
     def with_metrics(self, more: Mapping[str, float]) -> Scored:
         """The same with further metrics, those that are numbers."""
@@ -84,10 +87,12 @@ def on_test(
     labels_NL = labels_of(source, "test", "test")
     probabilities_NK = answer()
     keep_predictions(folder / "predictions.npz", probabilities_NK, labels_NL, source.classes)
-    scored = score(task_of(source, "test"), labels_NL, probabilities_NK, source.classes, trained_NL, resamples)
+    task = task_of(source, "test")
+    scored = score(task, labels_NL, probabilities_NK, source.classes, trained_NL, resamples)
     for note in scored.notes:
         print(note, flush=True)
-    return replace(scored, tables=scored.tables | {"notes": [*notes, *scored.notes]})
+    answers = Answers(task, tuple(source.classes), probabilities_NK, labels_NL, source.names("test"))
+    return replace(scored, tables=scored.tables | {"notes": [*notes, *scored.notes]}, answers=answers)
 
 
 def score(

@@ -19,7 +19,7 @@ from simclr_med.errors import RunError
 from simclr_med.evaluation.answers import scored
 from simclr_med.learning.classifier import METRICS, Classifier, balanced_weights
 from simclr_med.learning.devices import device
-from simclr_med.learning.loggers import close, log_pictures
+from simclr_med.learning.loggers import close, log_answers, log_pictures
 from simclr_med.learning.patience import Patience
 from simclr_med.learning.progress import ProgressLine
 from simclr_med.learning.recording import MetricsFile, rows
@@ -35,7 +35,7 @@ from simclr_med.reporting.figures import training_curves
 from simclr_med.reporting.terminal import summary
 from simclr_med.runs import Run
 from simclr_med.stages import assembly
-from simclr_med.stages.scoring import on_test, task_of, told
+from simclr_med.stages.scoring import Scored, on_test, task_of, told
 
 PANELS = (
     ("cross-entropy", ("train/loss", "val/loss")),
@@ -82,8 +82,11 @@ def supervised(run: Run, source: Source) -> None:
         fitter.fit(module, datamodule=data, ckpt_path=saved and saved[0], weights_only=True)
         final = _conclude(run, source, data, module)
         log_pictures(loggers, run.folder.glob("figures/*.png"))
+        log_answers(loggers, final.answers, lambda: source.split("test").images)
+        # Of the epoch that was kept, the scores on validation are in the history.
+        numbers = {name: value for name, value in final.metrics.items() if not name.startswith("val/")}
         for logger in loggers:
-            logger.log_metrics({name: value for name, value in final.items() if name.startswith("test/")})
+            logger.log_metrics(numbers)
         done = True
     finally:
         close(loggers, failed=not done)
@@ -139,7 +142,7 @@ def _has_stopped(checkpoint: dict[str, Any]) -> bool:
     return bool(states.get(Patience.__name__, {}).get("ended", False))
 
 
-def _conclude(run: Run, source: Source, data: Images, module: Classifier) -> dict[str, float]:
+def _conclude(run: Run, source: Source, data: Images, module: Classifier) -> Scored:
     """From trained weights to a finished run; everything here can be done again after a kill."""
     cfg, task = run.cfg, task_of(source, run.cfg.stage.name)
     table = rows(run.folder / "metrics.csv")
@@ -168,7 +171,7 @@ def _conclude(run: Run, source: Source, data: Images, module: Classifier) -> dic
         "time": f"{timing['wall_s']:.0f} s, {timing['images_per_s']:.0f} images/s",
     }
     summary(f"{cfg.stage.name.capitalize()} on {cfg.dataset.name}", rows_told, run.folder, [picture])
-    return result.metrics
+    return result
 
 
 def _best_weights(run: Run, module: Classifier, table: list[dict[str, str]]) -> tuple[dict[str, float], int]:

@@ -12,7 +12,7 @@ from simclr_med.augment.sequence import to_float
 from simclr_med.data.source import Source
 from simclr_med.evaluation.answers import scored
 from simclr_med.learning.devices import device
-from simclr_med.learning.loggers import close
+from simclr_med.learning.loggers import close, log_answers
 from simclr_med.reporting.terminal import summary
 from simclr_med.runs import Run
 from simclr_med.stages.assembly import loggers, provenance
@@ -42,6 +42,7 @@ def test(run: Run, source: Source) -> None:
             cfg.stage.resamples,
             notes,
         )
+        log_answers(logs, result.answers, lambda: source.split("test").images)
         for log in logs:
             log.log_metrics(result.metrics)
         wall_s = round(time.monotonic() - began, 3)
