@@ -145,7 +145,7 @@ def cam_sheet(run: Run, source: Source, model: SavedModel, looks: Mapping[Split,
     size = "x".join(map(str, heat.shape[1:]))
     title = (
         f"{source.name}, {model.stage} of {model.dataset}: Grad-CAM at {stage} ({size}).{several}\n"
-        f"Blue frame: right answers ({right_N.mean():.0%} of {len(right_N):,}); orange: wrong ones."
+        f"Blue frame: right answers ({int(right_N.sum()):,} of {len(right_N):,}); orange: wrong ones."
     )
     gallery(rows, folder / "gradcam.png", title)
     return [folder / "gradcam.png"]
