@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +85,22 @@ def test_an_encoder_that_is_not_there_is_told_with_the_command_that_makes_it(com
     assert line.endswith(
         "Make one: simclr-med stage=pretrain dataset=synthetic augmentation=novel encoder=resnet18 seed=0"
     )
+
+
+def test_the_command_that_makes_an_encoder_makes_the_one_that_is_looked_for(
+    command: Command, cells: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "it's, mine"
+    place.mkdir()
+    path = cells.rename(place / "cells.npz")
+    words = ("dataset=npz", f"dataset.path={path}", "dataset.name=blood", "encoder=tiny", f"paths.runs={place / 'r'}")
+    more = ("logger=none", "stage.epochs=1", "schedule.warmup_epochs=0")
+    missing = command("stage=probe", *words)
+    make = shlex.split(missing.stderr.strip().partition("Make one: simclr-med ")[2])
+    assert command(*make, *more).returncode == 0
+    found = command("stage=probe", *words, "dry_run=true")
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("new ")
 
 
 def test_a_damaged_file_is_one_line_and_a_recorded_failure(command: Command, cells: Path, tmp_path: Path) -> None:

@@ -276,6 +276,26 @@ def test_the_command_for_a_file_of_ones_own_names_the_file(tmp_path: Path) -> No
         find(tmp_path, dataset="my-cells", path="/d/my cells.npz")
 
 
+def test_a_size_that_only_one_side_states_is_no_difference(composed, cells: Path, tmp_path: Path) -> None:
+    own = finished(composed, tmp_path, "dataset=npz", f"dataset.path={cells}")  # the size is that of the file
+    drawn = finished(composed, tmp_path)
+    assert find(tmp_path, dataset="cells", size=28).run == own
+    assert find(tmp_path, size=None).run == drawn
+    with pytest.raises(RunError, match=r"none fits dataset=synthetic .* size=64 "):
+        find(tmp_path, size=64)
+    finished(composed, tmp_path, "dataset.size=64")
+    with pytest.raises(RunError, match="2 fit dataset=synthetic augmentation=novel encoder=resnet18 seed=0"):
+        find(tmp_path, size=None)
+
+
+def test_the_command_for_another_data_set_names_its_file_and_the_size(composed, cells: Path, tmp_path: Path) -> None:
+    finished(composed, tmp_path, "dataset=npz", f"dataset.path={cells}", "dataset.name=blood")
+    with pytest.raises(RunError, match=f"dataset=npz dataset.path={cells} dataset.name=blood augmentation=simple"):
+        find(tmp_path, dataset="blood", own="synthetic", augmentation="simple")
+    with pytest.raises(RunError, match=r"dataset=pathmnist dataset\.size=64 augmentation=novel"):
+        find(tmp_path, dataset="pathmnist", own="synthetic", size=64)
+
+
 def test_no_fitting_run_names_the_command_that_makes_one(composed, tmp_path: Path) -> None:
     one = finished(composed, tmp_path)
     with pytest.raises(RunError) as error:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from simclr_med.config.names import stem
+from simclr_med.config.words import pasted, typed
 from simclr_med.errors import MissingEncoderError, RunError
 from simclr_med.files import sha256
 from simclr_med.naming import Origin
@@ -46,15 +48,18 @@ def pretrained(
     start: str,
     run: str | None,
     path: str | None,
+    own: str | None = None,
 ) -> Origin:
     """The encoder of the one finished pretraining run that recorded these fields.
 
     Args:
         runs: folder of all runs.
-        dataset, augmentation, encoder, size, seed: what the run recorded.
+        dataset, augmentation, encoder, seed: what the run recorded.
+        size: as well; None, or a run whose size is that of its file, fits any.
         start: where that run itself started: ``random``, ``imagenet``, or the data set of its own encoder.
         run: folder of a run, which decides alone when it is given.
-        path: of this run's own data, for the command that would make a run.
+        path: of this run's own data, and
+        own: the name of it, for the command that would make a run.
 
     Raises:
         MissingEncoderError: no run fits; lists the candidates and the command that would make one.
@@ -63,37 +68,60 @@ def pretrained(
     if run is not None:
         return _of(Path(run).expanduser().absolute())
     wanted = {"augmentation": augmentation, "encoder": encoder, "size": size, "seed": seed, "start": start}
-    candidates, fitting = [], []
-    for folder, cfg, _ in finished_runs(Path(runs).absolute(), "pretrain", dataset):
-        has = {
-            "augmentation": cfg.augmentation.name,
-            "encoder": cfg.encoder.name,
-            "size": cfg.dataset.get("size"),
-            "seed": cfg.seed,
-            "start": cfg.init.dataset if cfg.init.name == "pretrained" else cfg.init.name,
-        }
-        candidates.append(f"  {folder}")
-        if has == wanted:
-            fitting.append(folder)
+    found = list(finished_runs(Path(runs).absolute(), "pretrain", dataset))
+    fitting = [folder for folder, cfg, _ in found if _fits(cfg, wanted)]
     if len(fitting) == 1:
         return _of(fitting[0])
-    told = " ".join(f"{key}={value}" for key, value in {"dataset": dataset, **wanted}.items())
-    kind = "npz" if str(path).endswith(".npz") else "folder"
-    own = path is not None and stem(path) == dataset  # a file or folder of the user's own
-    option = f"{kind} dataset.path={shlex.quote(str(path))}" if own else dataset
-    from_there = {"random": "", "imagenet": " init=imagenet"}.get(start, f" init=pretrained init.dataset={start}")
-    make = (
-        f"simclr-med stage=pretrain dataset={option} augmentation={augmentation} encoder={encoder} seed={seed}"
-        + from_there
-    )
+    told = " ".join(f"{key}={value}" for key, value in {"dataset": dataset, **wanted}.items() if value is not None)
     if fitting:
         listed = [f"  {folder}" for folder in fitting]
         raise RunError(f"init=pretrained: must fit one run; {len(fitting)} fit {told}. Name one by init.run=:", *listed)
-    found = [f"Finished pretraining runs on {dataset}:", *candidates] if candidates else []
+    made = [cfg for _, cfg, _ in found]
+    data = _own_data(dataset, path) if own in (None, dataset) else _other_data(dataset, size, made)
+    make = " ".join(("simclr-med stage=pretrain", *data, *_recipe(augmentation, encoder, seed, start)))
+    candidates = [f"  {folder}" for folder, _, _ in found]
     raise MissingEncoderError(
         f"init=pretrained: must find a finished run under {Path(runs).absolute()}; none fits {told}. Make one: {make}",
-        *found,
+        *([f"Finished pretraining runs on {dataset}:", *candidates] if candidates else []),
     )
+
+
+def _fits(cfg: Any, wanted: Mapping[str, Any]) -> bool:
+    """Whether a pretraining run's config is of the wanted fields; a size that nobody states is no difference."""
+    has = {
+        "augmentation": cfg.augmentation.name,
+        "encoder": cfg.encoder.name,
+        "size": cfg.dataset.get("size"),
+        "seed": cfg.seed,
+        "start": cfg.init.dataset if cfg.init.name == "pretrained" else cfg.init.name,
+    }
+    return all(has[key] == wanted[key] or (key == "size" and None in (has[key], wanted[key])) for key in wanted)
+
+
+def _own_data(dataset: str, path: str | None) -> list[str]:
+    """The words for this run's own data set: those that were typed."""
+    if path is not None and stem(path) == dataset and not typed("dataset"):
+        return _at(path)
+    return [*(typed("dataset") or [f"dataset={dataset}"]), *typed("dataset.")]
+
+
+def _other_data(dataset: str, size: int | None, made: list[Any]) -> list[str]:
+    """The words for another data set: of a file or folder as an earlier run on it had them, else by its name."""
+    path = made[0].dataset.get("path") if made else None
+    words = [f"dataset={dataset}"] if path is None else [*_at(path), f"dataset.name={dataset}"]
+    sized = not made or made[0].dataset.get("size") is not None
+    return [*words, f"dataset.size={size}"] if sized and size is not None else words
+
+
+def _at(path: str) -> list[str]:
+    return [f"dataset={'npz' if path.endswith('.npz') else 'folder'}", pasted("dataset.path", path)]
+
+
+def _recipe(augmentation: str, encoder: str, seed: int, start: str) -> Iterator[str]:
+    yield from (f"augmentation={augmentation}", f"encoder={encoder}", *typed("encoder."), f"seed={seed}")
+    if start != "random":
+        yield from ("init=imagenet",) if start == "imagenet" else ("init=pretrained", f"init.dataset={start}")
+    yield from typed("paths.")
 
 
 def _of(folder: Path) -> Origin:

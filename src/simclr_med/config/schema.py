@@ -126,6 +126,7 @@ class InitPretrained:
     start: str = MISSING
     run: Optional[str] = MISSING
     path: Optional[str] = MISSING
+    own: str = MISSING
 
 
 @dataclass

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -81,6 +83,26 @@ def for_each_cell(overrides: list[str]) -> list[str]:
     ``stage=finetune,baseline`` beside it. What the sweep itself needs, its folder, stays as it is.
     """
     return [_axis(word) for word in overrides]
+
+
+def typed(beginning: str) -> list[str]:
+    """The words of this job (of a sweep: of its cell) of one key, or of all keys that begin so when it ends in a dot,
+    as they can be pasted into a shell. None outside of a job."""
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    pairs = [word.partition("=")[::2] for word in words]
+    dotted = beginning.endswith(".")
+    return [pasted(key, value) for key, value in pairs if key == beginning or (dotted and key.startswith(beginning))]
+
+
+def pasted(key: str, value: str) -> str:
+    """``key=value`` for a shell; the quotes that `readable` set are left out, for it sets them again."""
+    if len(value) > 1 and value[0] == value[-1] == "'" and readable(f"{key}={_bare(value)}") == f"{key}={value}":
+        value = _bare(value)
+    return f"{key}={shlex.quote(value)}"
+
+
+def _bare(quoted: str) -> str:
+    return quoted[1:-1].replace("\\'", "'").replace("\\\\", "\\")
 
 
 def _axis(word: str) -> str:
