@@ -199,6 +199,7 @@ WORDS = [
     (["~stage.epochs"], "~stage.epochs: must stay"),
     (["stage=null"], "stage=null: must be "),
     (["data_fraction=n7"], "Any other budget: data_fraction.samples="),
+    (["stage=probe", "stage.budgets=50"], "stage.budgets=50: must be a list, in brackets: [a,b]. Change the value."),
     (["encoder.mean=[1,2]"], "encoder.mean=[1.0, 2.0]: must be three numbers"),
     (["hydra.run.dir=/proc/none/x"], "No such file"),
 ]

@@ -138,6 +138,8 @@ def _kind(message: str) -> str:
     """The type that OmegaConf wanted, in words."""
     if "is not Optional" in message:
         return "given, not null"
+    if "is not a ListConfig" in message:
+        return "a list, in brackets: [a,b]"
     wanted = re.search(r"to (Integer|Float|String)|not a valid (bool)", message)
     words = {"Integer": "a whole number", "Float": "a number", "bool": "true or false", "String": "a text"}
     return words[wanted[1] or wanted[2]] if wanted else f"of the right type ({first_line(message)})"

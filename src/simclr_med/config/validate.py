@@ -200,6 +200,13 @@ def _cross(cfg: DictConfig) -> Iterator[str]:
             yield f"stage.perplexities={value}: must be at least 1. {_remedy('stage.perplexities')}"
     if stage.get("run") is not None and cfg.init.name != "model":
         yield f"init={cfg.init.name}: must be model with stage.run, for the encoder is that run's. Add init=model."
+    if cfg.init.name == "pretrained" and cfg.init.get("path") != cfg.dataset.get("path"):
+        yield f"init.path={cfg.init.path}: must come with init=checkpoint. Add init=checkpoint, or leave init.path out."
+    solver = stage.get("solvers", {}).get("lbfgs")
+    if solver is not None and solver.lowest > solver.highest:
+        yield (
+            f"stage.solvers.lbfgs.lowest={solver.lowest}: must be at most highest={solver.highest}. Exchange the two."
+        )
     for key in ("mean", "std"):
         values = cfg.encoder.get(key)
         if values is not None and (len(values) != 3 or (key == "std" and min(values) <= 0)):
