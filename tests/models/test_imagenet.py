@@ -72,6 +72,15 @@ def test_a_file_that_is_there_is_not_asked_for_again(tmp_path: Path) -> None:
     assert there.read_bytes() == before
 
 
+def test_a_file_that_is_there_and_is_another_is_refused_and_stays(tmp_path: Path) -> None:
+    there = weights_file(tmp_path, "weights-00000000.pth")
+    before = there.read_bytes()
+    with pytest.raises(CheckpointError, match="begins with 00000000; that of this one begins with") as caught:
+        fetched("http://127.0.0.1:9/nowhere.pth", there)
+    assert "\n" not in str(caught.value)
+    assert there.read_bytes() == before
+
+
 def test_a_file_is_fetched_and_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     origin = weights_file(tmp_path / "server")
     target = tmp_path / "new" / "cache" / origin.name

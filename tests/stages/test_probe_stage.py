@@ -18,6 +18,7 @@ from torchvision.models import resnet18
 from torchvision.transforms.functional import normalize
 
 from simclr_med.errors import DataError
+from simclr_med.files import sha256
 from simclr_med.models.encoder_files import load_encoder_state, load_into
 from simclr_med.models.encoders import tiny
 from simclr_med.stages import probe as probe_module
@@ -151,10 +152,13 @@ def test_imagenet_weights_give_torchvisions_features(
 ) -> None:
     """Normalised as torchvision's own preset does."""
     _, theirs = network("classifier")
-    (tmp_path / "torch" / "hub" / "checkpoints").mkdir(parents=True)
-    torch.save(theirs.state_dict(), tmp_path / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth")
+    cache = tmp_path / "torch" / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    torch.save(theirs.state_dict(), cache / "new.pth")
+    name = f"resnet18-{sha256(cache / 'new.pth')[:8]}.pth"
+    (cache / "new.pth").rename(cache / name)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    staged("probe", "init=imagenet", "encoder=resnet18", *FAST)
+    staged("probe", "init=imagenet", f"init.files.resnet18={name}", "encoder=resnet18", *FAST)
     assert "Downloading" not in capsys.readouterr().out
     same_features(tmp_path / "runs", theirs, noisy, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from simclr_med.errors import CheckpointError
+from simclr_med.files import sha256
 
 
 def fetched(url: str, path: Path) -> None:
@@ -16,12 +17,18 @@ def fetched(url: str, path: Path) -> None:
     Raises:
         CheckpointError: no network, a wrong file, or a folder that takes none.
     """
-    if path.exists():
+    checked = path.stem.rpartition("-")[2]
+    if path.is_file():
+        found = sha256(path)[: len(checked)]
+        if found != checked:
+            raise CheckpointError(
+                f"init=imagenet: {path} must be torchvision's file, whose SHA-256 begins with {checked}; that of this "
+                f"one begins with {found}. Remove it to have it downloaded, or name it by init=checkpoint init.path=."
+            )
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         print(f"Downloading {url}", flush=True)
-        checked = path.stem.rpartition("-")[2]
         torch.hub.download_url_to_file(url, str(path), hash_prefix=checked, progress=False)
     except (OSError, RuntimeError, HTTPException) as error:
         told = " ".join(str(getattr(error, "reason", None) or error).split())

@@ -15,6 +15,7 @@ from simclr_med.errors import CheckpointError, DataError
 from simclr_med.models.encoder_files import load_encoder_state, load_into
 from simclr_med.models.encoders import ResNetEncoder
 from simclr_med.models.head_files import LoadedHead, load_head
+from simclr_med.models.imagenet import fetched
 from simclr_med.stages.assembly import ENCODER, drawn_from
 from simclr_med.types import MULTI_LABEL, Task
 
@@ -67,6 +68,8 @@ def _start(folder: Path, cfg: Any, encoder: ResNetEncoder) -> None:
             "since. Do the run again with overwrite=true."
         )
     if origin.path is not None:
+        if origin.url is not None:
+            fetched(origin.url, origin.path)
         load_into(encoder, load_encoder_state(origin.path))
 
 
