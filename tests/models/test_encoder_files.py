@@ -116,14 +116,15 @@ def test_the_originals_probe_holds_no_encoder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("with_fc", [True, False])
 @pytest.mark.parametrize("counters", [True, False], ids=["counters", "older than counters"])
-def test_torchvision_state_dicts(tmp_path: Path, with_fc: bool, counters: bool) -> None:
+@pytest.mark.parametrize("save", [torch.save, safetensors.torch.save_file], ids=["torch", "safetensors"])
+def test_torchvision_state_dicts(tmp_path: Path, with_fc: bool, counters: bool, save) -> None:
     network, path = torchvision.models.resnet18(), tmp_path / "resnet18.pth"
     state = {
         name: tensor
         for name, tensor in network.state_dict().items()
         if (with_fc or not name.startswith("fc.")) and (counters or not name.endswith("num_batches_tracked"))
     }
-    torch.save(state, path)
+    save(state, path)
     encoder = resnet(18)
     assert load_into(encoder, load_encoder_state(path)).startswith("resnet18 with the stock stem from the torchvision")
     assert encoder.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
@@ -163,6 +164,15 @@ def test_files_without_an_encoder(tmp_path: Path) -> None:
         refused(path, "must hold")
     safetensors.torch.save_file({"weight": torch.ones(1)}, tmp_path / "a.safetensors")
     refused(tmp_path / "a.safetensors", "must hold an encoder")
+
+
+@pytest.mark.parametrize("save", [torch.save, safetensors.torch.save_file], ids=["torch", "safetensors"])
+@pytest.mark.parametrize("prefix", ["module.", "model.encoder_q."])
+def test_weights_under_another_name_are_told_with_what_leaves_it_out(tmp_path: Path, prefix: str, save) -> None:
+    path = tmp_path / "a.pth"
+    state = {name: tensor.contiguous() for name, tensor in tiny().state_dict().items()}
+    save(under(prefix, state) | {"fc.weight": torch.ones(1)}, path)
+    refused(path, rf'not {prefix}conv1.weight. Save .*removeprefix\("{prefix}"\): tensor for')
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "header"])

@@ -89,7 +89,7 @@ def load_encoder_state(path: Path) -> LoadedEncoder:
 
     The kinds: ``save_encoder``'s safetensors; a training checkpoint of this project (``encoder.*``, ``head.*``; its
     ``encoder_metadata`` if there is one); the original system's checkpoints; a torchvision state dict, with or without
-    ``fc``, which is taken to expect ImageNet's mean and deviation.
+    ``fc``, by torch or in safetensors, which is taken to expect ImageNet's mean and deviation.
 
     Raises:
         CheckpointError: missing, damaged, unsafe to read, or without an encoder.
@@ -118,7 +118,7 @@ def load_encoder_state(path: Path) -> LoadedEncoder:
         head = _under(state, "head.")
         return LoadedEncoder(_under(state, "encoder."), head, "the checkpoint", *moments, metadata, path)
     if "conv1.weight" in state:
-        return _split(path, state, "", "the torchvision state dict", (_IMAGENET_MEAN, _IMAGENET_STD))
+        return _torchvisions(path, state)
     raise CheckpointError(_no_encoder(path, state))
 
 
@@ -167,6 +167,14 @@ def _usable(name: str, tensor: Tensor) -> bool:
 
 
 def _no_encoder(path: Path, state: Mapping[str, Tensor]) -> str:
+    for name in sorted(map(str, state), key=len):
+        prefix = name.removesuffix("conv1.weight")
+        if prefix and prefix != name and f"{prefix}layer1.0.conv1.weight" in state:
+            return (
+                f"checkpoint={path}: must name the weights as torchvision does, not {name}. Save the state dict as "
+                f'{{name.removeprefix("{prefix}"): tensor for name, tensor in state.items() if '
+                f'name.startswith("{prefix}")}}.'
+            )
     first = ", ".join(sorted(map(str, state))[:3]) or "empty"
     return f"checkpoint={path}: must hold an encoder, not {first}. Name a file with a ResNet's weights."
 
@@ -190,10 +198,16 @@ def _load_safetensors(path: Path) -> LoadedEncoder:
         raise CheckpointError(damaged(path)) from error
     if "conv1.weight" not in state:
         raise CheckpointError(_no_encoder(path, state))
+    if not {"weights_hash", *_MOMENTS} & set(metadata):  # not written by `save_encoder`
+        return _torchvisions(path, state)
     state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
     if "weights_hash" in metadata and metadata["weights_hash"] != weights_hash(state):
         raise CheckpointError(damaged(path))
     return LoadedEncoder(state, {}, "the encoder", *_moments(metadata, path), metadata, path)
+
+
+def _torchvisions(path: Path, state: dict[str, Any]) -> LoadedEncoder:
+    return _split(path, state, "", "the torchvision state dict", (_IMAGENET_MEAN, _IMAGENET_STD))
 
 
 def _split(path: Path, state: dict[str, Any], prefix: str, kind: str, moments: Moments) -> LoadedEncoder:
