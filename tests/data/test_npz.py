@@ -156,6 +156,25 @@ def test_class_names_must_differ(saved) -> None:
         source(saved(), None, ["a", "a", "b"]).split("train")
 
 
+def test_there_must_be_a_class_name(saved) -> None:
+    with pytest.raises(DataError, match=r"class_names=\[\]: must be a name for each class"):
+        source(saved(), None, []).split("train")
+
+
+def test_a_binary_task_is_of_two_classes(saved) -> None:
+    with pytest.raises(DataError, match=r"task=binary-class: must be of two classes; there are 3. Leave"):
+        source(saved(), "binary-class").split("train")
+
+
+def test_which_splits_are_there_and_labelled(saved, tmp_path: Path) -> None:
+    assert source(saved()).labelled() == ("train", "val", "test")
+    with np.load(saved()) as content:
+        kept = {name: content[name] for name in content if name not in ("val_labels", "test_images")}
+    np.savez(tmp_path / "some.npz", **kept)
+    some = source(tmp_path / "some.npz")
+    assert (some.present(), some.labelled()) == (("train", "val"), ("train",))
+
+
 def test_a_folder_named_npz_is_told(tmp_path: Path) -> None:
     for read in (lambda mine: mine.split("train"), lambda mine: mine.content_hash()):
         with pytest.raises(DataError, match="must be a file, not a folder"):

@@ -63,6 +63,16 @@ def test_another_set_with_the_same_classes_of_other_size_and_colours(staged, res
     assert not (again / "head.safetensors").exists()
 
 
+def test_a_file_of_test_images_alone(staged, result, arrays, tmp_path: Path) -> None:
+    """As another hospital's set comes: nothing to train on."""
+    np.savez(tmp_path / "outside.npz", **{k: array for k, array in arrays().items() if k.startswith("test_")})
+    model = staged("probe", "init=random", "stage.resamples=0")
+    folder = staged("test", f"stage.run={model}", "stage.resamples=0", path=tmp_path / "outside.npz")
+    found = result(folder)["metrics"]
+    assert {"test/accuracy", "test/auroc"} <= set(found)
+    assert found == {name: result(model)["metrics"][name] for name in found}
+
+
 def test_a_probes_encoder_that_has_changed_is_one_line(staged, tmp_path: Path) -> None:
     from simclr_med.models.encoders import tiny
 

@@ -93,6 +93,10 @@ class Folder:
         """Those that the folder has, or that its seeded split left something for."""
         return tuple(split for split in SPLITS if self._parts.get(split))
 
+    def labelled(self) -> tuple[Split, ...]:
+        """All that there are, or none."""
+        return self.present() if self.classes else ()
+
     def split(self, split: Split) -> ImageSet:
         """Decode one split, or take the arrays of an earlier time from the user's cache folder.
 

@@ -66,6 +66,10 @@ class MedMNIST:
         """All three."""
         return SPLITS
 
+    def labelled(self) -> tuple[Split, ...]:
+        """All three."""
+        return SPLITS
+
     def split(self, split: Split) -> ImageSet:
         """Read one split; downloads and verifies the file first when that has not been done.
 

@@ -35,9 +35,10 @@ class Npz:
     Args:
         name: the data set's name in folders and results.
         path: the .npz.
-        task: medmnist's word for what the labels mean; None infers it from the training labels: several columns are
-            multi-label, two classes are binary-class, more are multi-class.
-        class_names: by label; None numbers the classes 0..K-1 with K - 1 the highest training label.
+        task: medmnist's word for what the labels mean; None infers it from the training labels (without training
+            images, from those of the first split there is): several columns are multi-label, two classes are
+            binary-class, more are multi-class.
+        class_names: by label; None numbers the classes 0..K-1 with K - 1 the highest of the same labels.
     """
 
     def __init__(self, name: str, path: str, task: Task | None, class_names: Sequence[str] | None) -> None:
@@ -56,23 +57,29 @@ class Npz:
 
     @property
     def task(self) -> Task | None:
-        if self._training_labels is None:
+        if self._deciding_labels is None:
             return None
         if self._task is not None and self._task not in get_args(Task):
             raise DataError(f"dataset.task={self._task}: must be one of {'; '.join(get_args(Task))}. Correct it.")
-        return self._task or layout.inferred_task(self._training_labels.shape[1], len(self.classes))
+        if self._task == "binary-class" and len(self.classes) != 2:
+            raise DataError(
+                f"dataset.task=binary-class: must be of two classes; there are {len(self.classes)}. Leave dataset.task "
+                "out, or correct the labels."
+            )
+        return self._task or layout.inferred_task(self._deciding_labels.shape[1], len(self.classes))
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        if self._training_labels is None:
+        if self._deciding_labels is None:
             return ()
         if self._class_names is not None:
             names = tuple(str(name) for name in self._class_names)
-            if len(set(names)) < len(names):
-                raise DataError(f"dataset.class_names=[{','.join(names)}]: must be different names. Correct them.")
+            if not names or len(set(names)) < len(names):
+                rule = "different names" if names else "a name for each class"
+                raise DataError(f"dataset.class_names=[{','.join(names)}]: must be {rule}. Correct them.")
             return names
-        columns = self._training_labels.shape[1]
-        return tuple(str(k) for k in range(columns if columns > 1 else int(self._training_labels.max()) + 1))
+        columns = self._deciding_labels.shape[1]
+        return tuple(str(k) for k in range(columns if columns > 1 else int(self._deciding_labels.max()) + 1))
 
     def content_hash(self) -> str:
         """The SHA-256 of the file."""
@@ -81,6 +88,10 @@ class Npz:
     def present(self) -> tuple[Split, ...]:
         """Those whose images the file holds."""
         return tuple(split for split in SPLITS if f"{split}_images" in self._keys)
+
+    def labelled(self) -> tuple[Split, ...]:
+        """Those whose labels the file holds as well."""
+        return tuple(split for split in self.present() if f"{split}_labels" in self._keys)
 
     def split(self, split: Split) -> ImageSet:
         """Read one split.
@@ -123,9 +134,9 @@ class Npz:
         return file_digest("sha256", self.file)
 
     @cached_property
-    def _training_labels(self) -> np.ndarray | None:
+    def _deciding_labels(self) -> np.ndarray | None:
         """int64 [N, L]; what they may be is judged by `_labels`, once the classes are known."""
-        key = "train_labels"
+        key = f"{next(iter(self.present()), 'train')}_labels"
         if key not in self._keys:
             return None
         matrix = layout.as_matrix(self.file, key, arrays.read(self.file, key))

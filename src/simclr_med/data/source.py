@@ -65,6 +65,13 @@ class Source(Protocol):
             DataError: the data are not there.
         """
 
+    def labelled(self) -> tuple[Split, ...]:
+        """Those of `present` that have labels; reads none of them.
+
+        Raises:
+            DataError: the data are not there.
+        """
+
     def split(self, split: Split) -> ImageSet:
         """Read one split, and no other.
 

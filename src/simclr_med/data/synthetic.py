@@ -44,6 +44,10 @@ class Synthetic:
         """All three."""
         return SPLITS
 
+    def labelled(self) -> tuple[Split, ...]:
+        """All three."""
+        return SPLITS
+
     def split(self, split: Split) -> ImageSet:
         """Draw one split."""
         labels = self.labels(split)
