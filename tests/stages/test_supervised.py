@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from simclr_med.errors import CheckpointError, RunError
+from simclr_med.errors import CheckpointError, DataError
 from simclr_med.learning import saving
 from simclr_med.learning.recording import rows
 from simclr_med.models.checkpoints import load_checkpoint
@@ -157,12 +157,23 @@ def test_every_image_of_a_small_budget_is_one_batch(staged, result, capsys) -> N
     assert result(folder)["metrics"]["train/images"] == 10
 
 
-def test_a_split_without_labels_is_one_line(staged, arrays, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lacking", ["val_labels", "test_labels", "test_images", "val_images"])
+def test_a_split_that_the_end_needs_is_missed_before_training(staged, arrays, tmp_path: Path, lacking: str) -> None:
     data = arrays()
-    del data["val_labels"]
+    del data[lacking]
     np.savez(tmp_path / "bare.npz", **data)
-    with pytest.raises(RunError, match="must have labels in train and val") as caught:
+    told = f"must have images and labels in train, val, test for stage=baseline; not so in {lacking.split('_')[0]}. Add"
+    with pytest.raises(DataError, match=told) as caught:
         staged("baseline", *QUICK, "stage.epochs=1", path=tmp_path / "bare.npz")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("runs/baseline/*/*/metrics.csv"))
+
+
+@pytest.mark.parametrize("stage", ["probe", "baseline"])
+def test_one_class_is_none_to_learn(staged, arrays, tmp_path: Path, stage: str) -> None:
+    np.savez(tmp_path / "one.npz", **arrays(classes=1))
+    with pytest.raises(DataError, match=f"two classes or more for stage={stage}, not 0 alone") as caught:
+        staged(stage, "init=random", path=tmp_path / "one.npz")
     assert "\n" not in str(caught.value)
 
 

@@ -29,7 +29,7 @@ from simclr_med.naming import PROTOCOL_VERSION, scientific
 from simclr_med.reporting.terminal import summary
 from simclr_med.runs import Run
 from simclr_med.stages.assembly import encoder_at_start, fraction_of, loggers, provenance
-from simclr_med.stages.scoring import Scored, labels_of, on_test, task_of, told
+from simclr_med.stages.scoring import Scored, labels_of, learnable, on_test, told
 from simclr_med.types import Split
 
 # The last encoder of this process; a probe leaves it as it is.
@@ -60,7 +60,7 @@ def probe(run: Run, source: Source) -> None:
 
 
 def _probed(run: Run, source: Source) -> Scored:
-    cfg, task, classes = run.cfg, task_of(source, "probe"), len(source.classes)
+    cfg, task, classes = run.cfg, learnable(source, "probe"), len(source.classes)
     train_NL, val_ML = labels_of(source, "train", "probe"), labels_of(source, "val", "probe")
     rows, notes = choose(train_NL, len(train_NL), **fraction_of(cfg))
     for note in notes:

@@ -16,7 +16,7 @@ from simclr_med.data.source import Source
 from simclr_med.errors import DataError
 from simclr_med.evaluation.answer_table import Answers
 from simclr_med.files import write_bytes
-from simclr_med.types import Split, Task
+from simclr_med.types import SPLITS, Split, Task
 
 BOOTSTRAP_SEED = 0
 
@@ -52,6 +52,28 @@ def task_of(source: Source, stage: str) -> Task:
     if source.task is None:
         raise DataError(f"dataset={source.name}: must have labels for stage={stage}. Add them to the data.")
     return source.task
+
+
+def learnable(source: Source, stage: str) -> Task:
+    """What the labels mean, once it is sure that there is all that a stage needs that learns from them: told before
+    anything is trained, from what the splits hold and not from what is in them.
+
+    Raises:
+        DataError: a split without images or labels, or fewer than two classes.
+    """
+    task, labelled = task_of(source, stage), source.labelled()
+    lacking = [split for split in SPLITS if split not in labelled]
+    if lacking:
+        raise DataError(
+            f"dataset={source.name}: must have images and labels in {', '.join(SPLITS)} for stage={stage}; not so in "
+            f"{', '.join(lacking)}. Add them to the data."
+        )
+    if len(source.classes) < 2:
+        raise DataError(
+            f"dataset={source.name}: must have two classes or more for stage={stage}, not {source.classes[0]} alone. "
+            "Add images of another class."
+        )
+    return task
 
 
 def labels_of(source: Source, split: Split, stage: str) -> np.ndarray:
