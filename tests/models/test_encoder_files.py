@@ -167,12 +167,16 @@ def test_files_without_an_encoder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("save", [torch.save, safetensors.torch.save_file], ids=["torch", "safetensors"])
-@pytest.mark.parametrize("prefix", ["module.", "model.encoder_q."])
-def test_weights_under_another_name_are_told_with_what_leaves_it_out(tmp_path: Path, prefix: str, save) -> None:
+@pytest.mark.parametrize(
+    ("prefix", "left"), [("module.", ""), ("model.encoder_q.", ""), ("module.convnet.", "convnet.")]
+)
+def test_weights_under_another_name_are_told_with_what_leaves_it_out(
+    tmp_path: Path, prefix: str, left: str, save
+) -> None:
     path = tmp_path / "a.pth"
     state = {name: tensor.contiguous() for name, tensor in tiny().state_dict().items()}
     save(under(prefix, state) | {"fc.weight": torch.ones(1)}, path)
-    refused(path, rf'not {prefix}conv1.weight. Save .*removeprefix\("{prefix}"\): tensor for')
+    refused(path, rf'not {prefix}conv1.weight. Save .*removeprefix\("{prefix.removesuffix(left)}"\): tensor for')
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "header"])

@@ -170,9 +170,10 @@ def _no_encoder(path: Path, state: Mapping[str, Tensor]) -> str:
     for name in sorted(map(str, state), key=len):
         prefix = name.removesuffix("conv1.weight")
         if prefix and prefix != name and f"{prefix}layer1.0.conv1.weight" in state:
+            prefix = "module." if prefix.startswith("module.") else prefix  # DataParallel's; what is left may be known
             return (
-                f"checkpoint={path}: must name the weights as torchvision does, not {name}. Save the state dict as "
-                f'{{name.removeprefix("{prefix}"): tensor for name, tensor in state.items() if '
+                f"checkpoint={path}: must name the weights as a known kind of file does, not {name}. Save the state "
+                f'dict as {{name.removeprefix("{prefix}"): tensor for name, tensor in state.items() if '
                 f'name.startswith("{prefix}")}}.'
             )
     first = ", ".join(sorted(map(str, state))[:3]) or "empty"
