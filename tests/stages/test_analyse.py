@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics import silhouette_score
 
 from simclr_med.config.validate import problems
-from simclr_med.errors import RunError
+from simclr_med.errors import DataError, RunError
 from simclr_med.evaluation import attention
 from simclr_med.evaluation.representation import effective_rank, uniformity
 from simclr_med.models.encoders import tiny
@@ -108,6 +108,13 @@ def test_a_set_with_training_images_alone_and_perplexities_too_large(
     told = capsys.readouterr().out
     assert "stage.perplexities=30 is too many neighbours for 24 images: using 7.\n" in told
     assert "stage.perplexities=50 is too many neighbours for 24 images: using 7.\n" in told
+
+
+def test_a_set_of_test_images_alone_is_one_line(staged, arrays, tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", **{name: array for name, array in arrays().items() if name.startswith("test")})
+    with pytest.raises(DataError, match="dataset=set: must have train images") as caught:
+        staged("analyse", "init=random", path=tmp_path / "set.npz")
+    assert "\n" not in str(caught.value)
 
 
 def test_an_encoder_that_gives_every_image_the_same_features_is_one_line(staged, tmp_path: Path) -> None:

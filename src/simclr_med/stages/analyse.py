@@ -15,7 +15,7 @@ from simclr_med.augment.sequence import OneView
 from simclr_med.data.datamodule import targets
 from simclr_med.data.source import Source
 from simclr_med.data.subsets import choose
-from simclr_med.errors import RunError
+from simclr_med.errors import DataError, RunError
 from simclr_med.evaluation import maps
 from simclr_med.evaluation.features import extract
 from simclr_med.evaluation.knn import knn_scores
@@ -41,6 +41,8 @@ def analyse(run: Run, source: Source) -> None:
     cfg, began = run.cfg, time.monotonic()
     if cfg.trainer.threads is not None:
         torch.set_num_threads(cfg.trainer.threads)
+    if "train" not in source.present():
+        raise DataError(f"dataset={source.name}: must have train images, which every map is made of. Add some.")
     logs = loggers(run)
     done = False
     try:
