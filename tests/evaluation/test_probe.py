@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from simclr_med import metrics
+from simclr_med.errors import RunError
 from simclr_med.evaluation.answers import from_logits
 from simclr_med.evaluation.probe import FittedProbe, Labelled, lbfgs, sgd
 
@@ -158,6 +159,12 @@ def test_sgd_is_the_originals_loop() -> None:
     assert batches[:3] == [4, 4, 2]
     np.testing.assert_allclose(fitted.weight_KD, layer.weight.detach().numpy(), atol=1e-6)
     np.testing.assert_allclose(fitted.bias_K, layer.bias.detach().numpy(), atol=1e-6)
+
+
+def test_sgd_that_diverges_is_one_line() -> None:
+    with pytest.raises(RunError, match=r"stage\.solvers\.sgd\.lr=1e\+30: must let the weights stay finite") as caught:
+        sgd(drawn(10, 8, 3, seed=1), None, "multi-class", 3, **{**ORIGINAL, "lr": 1e30})  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
 
 
 def test_sgd_is_a_function_of_its_seed() -> None:

@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from simclr_med.errors import CheckpointError, DataError
+from simclr_med.errors import CheckpointError, DataError, RunError
 from simclr_med.learning import saving
 from simclr_med.learning.recording import rows
 from simclr_med.models.checkpoints import load_checkpoint
@@ -167,6 +167,15 @@ def test_a_split_that_the_end_needs_is_missed_before_training(staged, arrays, tm
         staged("baseline", *QUICK, "stage.epochs=1", path=tmp_path / "bare.npz")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("runs/baseline/*/*/metrics.csv"))
+
+
+def test_training_that_diverges_is_one_line_and_nothing_bad_is_kept(staged, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"Diverged in epoch 1: .* Lower optimizer\.lr") as caught:
+        staged("baseline", *QUICK, "stage.epochs=4", "optimizer.lr=1e30")
+    assert "\n" not in str(caught.value)
+    (folder,) = tmp_path.glob("runs/baseline/*/*")
+    assert rows(folder / "metrics.csv") == []
+    assert not list(folder.glob("checkpoints/*.ckpt"))
 
 
 @pytest.mark.parametrize("stage", ["probe", "baseline"])

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from simclr_med import metrics
+from simclr_med.errors import RunError
 from simclr_med.evaluation.answers import from_logits
 from simclr_med.models.losses import classification_loss
 from simclr_med.types import MULTI_LABEL, Task
@@ -119,6 +120,9 @@ def sgd(
         milestones: parts of the epochs after which the learning rate is multiplied by gamma (the original: epochs 60
             and 80, whatever the length).
         gamma: of the steps.
+
+    Raises:
+        RunError: the weights became no numbers.
     """
     del val
     generator = torch.Generator().manual_seed(seed)
@@ -138,6 +142,8 @@ def sgd(
             optimizer.step()
         schedule.step()
     weight, bias = (parameter.detach().double().numpy() for parameter in (layer.weight, layer.bias))
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise RunError(f"stage.solvers.sgd.lr={lr}: must let the weights stay finite, which they did not. Lower it.")
     return FittedProbe(weight, bias, {})
 
 

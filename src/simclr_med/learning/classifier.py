@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from simclr_med import metrics
+from simclr_med.errors import RunError
 from simclr_med.evaluation.answers import scored
 from simclr_med.models.encoder_files import encoder_metadata
 from simclr_med.models.encoders import ResNetEncoder
@@ -127,10 +128,19 @@ class Classifier(LightningModule):
         self.log_dict(self.epoch_metrics, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
 
     def look(self) -> dict[str, float]:
-        """Loss and scores on the whole validation split, in eval mode. Every process does all of it."""
+        """Loss and scores on the whole validation split, in eval mode. Every process does all of it.
+
+        Raises:
+            RunError: training has diverged.
+        """
         val = self.validation.val
         assert val.labels is not None, "the stage asked for labels"
         found = scored(self.encoder, self.head, self.task, val.images, self.to_float, self.device)
+        if not np.isfinite(found).all():
+            raise RunError(
+                f"Diverged in epoch {self.current_epoch + 1}: the answers on validation are no numbers. Stopped; the "
+                "last good checkpoint stays. Lower optimizer.lr."
+            )
         scores = metrics.scores(self.task, val.labels, found)
         names = ("accuracy", "auroc", "balanced_accuracy")
         return {"val/loss": scores["nll"], **{f"val/{name}": scores[name] for name in names}}
