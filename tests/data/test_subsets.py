@@ -74,6 +74,15 @@ def test_a_short_class_gives_what_it_has_and_says_so_or_is_an_error() -> None:
         choose(LABELS, 1000, per_class=100, strict=True, seed=0)
 
 
+def test_a_class_behind_the_last_label_is_short_as_well() -> None:
+    labels = np.array([[0], [0], [1], [1]])
+    indices, notes = choose(labels, 4, per_class=2, seed=0, classes=3)
+    assert indices.tolist() == [0, 1, 2, 3]
+    assert notes == ["class 2 has 0 images of the 2 asked for by data_fraction.per_class=2; all are used"]
+    with pytest.raises(DataError, match="must leave 2 images of class 2, which has 0"):
+        choose(labels, 4, per_class=2, seed=0, classes=3, strict=True)
+
+
 def test_a_long_tail_has_the_profile_of_cui() -> None:
     labels = np.repeat(np.arange(5), 1000)[:, None]
     chosen, notes = choose(labels, 5000, imbalance_factor=100.0, seed=0)

@@ -62,7 +62,8 @@ class Images(LightningDataModule):
         if self._train is not None:
             return
         self._train, self._val = self.source.split("train"), self.source.split("val")
-        self.indices, self.notes = choose(self._train.labels, len(self._train), **self.fraction)
+        classes = len(self.source.classes)
+        self.indices, self.notes = choose(self._train.labels, len(self._train), **self.fraction, classes=classes)
         self._check_enough()
         if len(self._val) < 2:
             self.notes.append("The validation split has one image: what is measured on it says little.")

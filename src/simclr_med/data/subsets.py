@@ -22,6 +22,7 @@ def choose(
     strict: bool = False,
     imbalance_factor: float | None = None,
     seed: int,
+    classes: int = 0,
 ) -> tuple[np.ndarray, list[str]]:
     """The rows of a split that a data fraction keeps.
 
@@ -40,6 +41,7 @@ def choose(
         imbalance_factor: make the classes long-tailed before the budget is taken: the k-th largest of K keeps
             n_max * factor^(-k / (K - 1)) images (Cui et al. 2019, section 5.1), at least one, at most what it has.
         seed: at least 0.
+        classes: how many there are, for a per_class budget; those behind the last label have no images.
 
     Returns:
         int64 row indices, sorted and distinct, and one sentence for each thing the user should know.
@@ -65,6 +67,7 @@ def choose(
     if imbalance_factor is not None:
         members = _long_tailed(members, imbalance_factor, strict, notes)
     if per_class is not None:
+        members += [np.empty(0, np.int64)] * (classes - len(members))
         return _first_of_each(members, per_class, strict, notes), notes
     order = (
         _interleaved(members, seed) if strategy == "stratified" else _generator(seed, ORDER_STREAM).permutation(count)

@@ -103,7 +103,7 @@ def _looked_at(run: Run, source: Source, encoder: ResNetEncoder) -> tuple[dict[S
         images = source.split(split)
         kept = np.arange(len(images))
         if split == "train":
-            kept, notes = choose(images.labels, len(images), **fraction_of(cfg))
+            kept, notes = choose(images.labels, len(images), **fraction_of(cfg), classes=len(source.classes))
             for note in notes:
                 print(note, flush=True)
         rows = kept[points(len(kept), cfg.stage.points, cfg.seed)]

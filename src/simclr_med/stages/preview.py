@@ -36,7 +36,7 @@ def preview(run: Run, source: Source) -> None:
     if cfg.trainer.threads is not None:
         torch.set_num_threads(cfg.trainer.threads)
     train = source.split("train")
-    rows, notes = choose(train.labels, len(train), **fraction_of(cfg))
+    rows, notes = choose(train.labels, len(train), **fraction_of(cfg), classes=len(source.classes))
     table = counts_table(*_counts(source, train, rows, budget(cfg.data_fraction)))
     cautions = _cautions(cfg, source, train, rows, table)
     show_counts(table, f"{source.name}: {source.size} px, {'grey' if source.channels == 1 else 'RGB'}")

@@ -62,7 +62,7 @@ def probe(run: Run, source: Source) -> None:
 def _probed(run: Run, source: Source) -> Scored:
     cfg, task, classes = run.cfg, learnable(source, "probe"), len(source.classes)
     train_NL, val_ML = labels_of(source, "train", "probe"), labels_of(source, "val", "probe")
-    rows, notes = choose(train_NL, len(train_NL), **fraction_of(cfg))
+    rows, notes = choose(train_NL, len(train_NL), **fraction_of(cfg), classes=classes)
     for note in notes:
         print(note, flush=True)
     features = feature_reader(run, source)
