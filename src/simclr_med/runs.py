@@ -84,6 +84,7 @@ class Run:
                     "kind": self.origin.kind,
                     "run": self.origin.run and self.origin.run.name,
                     "hash": self.origin.hash,
+                    "path": self.origin.path and str(self.origin.path),
                 },
             },
         }

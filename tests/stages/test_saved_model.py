@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from simclr_med.errors import CheckpointError, DataError, RunError
+from simclr_med.models.encoders import tiny
 from simclr_med.models.head_files import LoadedHead
 from simclr_med.models.heads import linear_head
 from simclr_med.stages.saved_model import SavedModel, check_classes, saved_model
@@ -73,9 +74,19 @@ def test_a_file_of_test_images_alone(staged, result, arrays, tmp_path: Path) -> 
     assert found == {name: result(model)["metrics"][name] for name in found}
 
 
-def test_a_probes_encoder_that_has_changed_is_one_line(staged, tmp_path: Path) -> None:
-    from simclr_med.models.encoders import tiny
+def test_a_probe_of_a_file_that_was_named_from_another_working_directory(
+    staged, result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(tiny().state_dict(), tmp_path / "weights.pth")
+    monkeypatch.chdir(tmp_path)
+    first = staged("probe", "init=checkpoint", "init.path=weights.pth", "stage.resamples=0")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = staged("test", f"stage.run={first}", "stage.resamples=0")
+    assert result(again)["metrics"]["test/nll"] == result(first)["metrics"]["test/nll"]
 
+
+def test_a_probes_encoder_that_has_changed_is_one_line(staged, tmp_path: Path) -> None:
     weights = tmp_path / "weights.pth"
     for seed in (0, 1):
         torch.manual_seed(seed)

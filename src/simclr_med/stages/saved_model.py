@@ -61,6 +61,9 @@ def _start(folder: Path, cfg: Any, encoder: ResNetEncoder) -> None:
         # Beside this run, wherever the whole folder of runs has been moved to; else where it was named.
         beside = sorted((folder.parents[2] / "pretrain").glob(f"*/{recorded['run']}"))
         cfg.init.run = str(beside[0]) if beside else cfg.init.run
+    if recorded["kind"] == "checkpoint" and not Path(cfg.init.path).expanduser().is_file():
+        # Typed relative to a working directory that is not this one; older runs recorded nothing else.
+        cfg.init.path = recorded.get("path") or cfg.init.path
     origin = build.built(cfg.init)
     if origin.hash != recorded["hash"]:
         raise CheckpointError(
