@@ -198,15 +198,20 @@ def _unwritable(runs: str, error: OSError) -> RunError:
 def finished_runs(runs: Path, stage: str, dataset: str) -> Iterator[tuple[Path, DictConfig, dict[str, Any]]]:
     """(folder, config, result) of every finished run of a stage on a data set, in the order of their names."""
     for path in sorted((runs / stage / dataset).glob("*/result.json")):
-        result = _recorded(path.parent)
-        try:
-            cfg = OmegaConf.load(path.parent / "config.yaml")
-        except (OSError, ValueError, YAMLError):
-            cfg = None
-        if result is None or not _has_named(cfg):
+        result, cfg = _recorded(path.parent), recorded_config(path.parent)
+        if result is None or cfg is None:
             print(f"{path.parent}: its result.json or config.yaml cannot be read; passed over.", file=sys.stderr)
             continue
         yield path.parent, cfg, result
+
+
+def recorded_config(folder: Path) -> DictConfig | None:
+    """A run's config.yaml; None when there is none, or none that tells which run it is of."""
+    try:
+        cfg = OmegaConf.load(folder / "config.yaml")
+    except (OSError, ValueError, YAMLError):
+        return None
+    return cfg if _has_named(cfg) else None
 
 
 def _has_named(cfg: Any) -> TypeGuard[DictConfig]:

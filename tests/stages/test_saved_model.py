@@ -112,6 +112,15 @@ def test_a_head_that_is_gone_or_damaged_is_one_line(staged, tmp_path: Path) -> N
         staged("test", f"stage.run={first}")
 
 
+def test_a_config_that_is_gone_or_damaged_is_one_line(staged) -> None:
+    folder = staged("probe", "init=random", "stage.resamples=0")
+    for spoil in (lambda path: path.write_text("a: ["), lambda path: path.write_text("a: 1"), Path.unlink):
+        spoil(folder / "config.yaml")
+        with pytest.raises(CheckpointError, match=r"config\.yaml: must be there as its run wrote it") as caught:
+            saved_model(folder)
+        assert "\n" not in str(caught.value)
+
+
 def test_runs_that_hold_no_classifier_are_one_line(staged, tmp_path: Path) -> None:
     (tmp_path / "pretraining").mkdir()
     (tmp_path / "pretraining" / "result.json").write_text(json.dumps({"config_hash": "abc"}))

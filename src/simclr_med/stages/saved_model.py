@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from simclr_med import build
 from simclr_med.errors import CheckpointError, DataError
 from simclr_med.models.encoder_files import load_encoder_state, load_into
 from simclr_med.models.encoders import ResNetEncoder
 from simclr_med.models.head_files import LoadedHead, load_head
 from simclr_med.models.imagenet import fetched
+from simclr_med.runs import recorded_config
 from simclr_med.stages.assembly import ENCODER, drawn_from
 from simclr_med.types import MULTI_LABEL, Task
 
@@ -43,7 +42,9 @@ def saved_model(folder: Path) -> SavedModel:
     Raises:
         CheckpointError: a file is missing, damaged or changed.
     """
-    cfg: Any = OmegaConf.load(folder / "config.yaml")
+    cfg = recorded_config(folder)
+    if cfg is None:
+        raise CheckpointError(f"{folder / 'config.yaml'}: must be there as its run wrote it. Make its run again.")
     with drawn_from(cfg.seed, ENCODER):
         encoder = build.built(cfg.encoder)
     own = folder / "encoder.safetensors"
