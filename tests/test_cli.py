@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from simclr_med.config.validate import problems
+
+CONF = Path(__file__).parents[1] / "conf"
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 BAD = [
@@ -119,5 +122,36 @@ def test_help_names_the_groups_and_first_commands(command: Command) -> None:
     assert "simclr-med stage=pretrain dataset=bloodmnist" in done.stdout
     assert "augmentation " in done.stdout
     assert "schema" not in done.stdout
-    for path in (Path(__file__).parents[1] / "conf" / "stage").glob("*.yaml"):  # each with what it does
+    for path in (CONF / "stage").glob("*.yaml"):  # each with what it does
         assert re.search(rf"^  {path.stem} +[A-Z].{{15,}}$", done.stdout, flags=re.MULTILINE), path.stem
+
+
+UNREAD = [
+    ("stage=probe", "optimizer.lr=1", "stage.solvers holds what its solvers take"),
+    ("stage=probe", "augmentation=novel", "its features come from images as they are"),
+    ("stage=test", "encoder=resnet50", "the saved run has its own"),
+    ("stage=report", "data_fraction=n50", "it shows the runs that there are"),
+]
+
+
+@pytest.mark.parametrize(("stage", "word", "why"), UNREAD)
+def test_a_word_that_the_stage_would_not_read_is_an_error(composed, stage: str, word: str, why: str) -> None:
+    more = ["stage.run=runs/probe/cells/a"] if stage == "stage=test" else []
+    cfg = composed(stage, word, *more)
+    assert problems(cfg) == []  # as a cell of a sweep, whose words are for several stages
+    assert problems(cfg, [stage, word]) == [f"{word}: must be left out with {stage}: {why}. Leave it out."]
+
+
+def test_it_is_told_before_anything_is_done(command: Command, tmp_path: Path) -> None:
+    done = command("stage=probe", "init=random", "optimizer=sgd", "logger=none")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("optimizer=sgd: must be left out with stage=probe")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_unread_groups_are_groups(composed) -> None:
+    for path in (CONF / "stage").glob("*.yaml"):
+        more = ["stage.run=a"] if path.stem in ("test", "predict") else []
+        cfg = composed(f"stage={path.stem}", *more)
+        assert set(cfg.stage.get("unread", {})) <= set(cfg), path.stem

@@ -6,10 +6,12 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -42,7 +44,7 @@ def job(cfg: DictConfig) -> int:
     place = sweeps.place()
     if place is not None:
         return _cell(place, cfg, wait=not place.own)
-    _done.extend(_runs(cfg, wait=True))
+    _done.extend(_runs(cfg, wait=True, words=HydraConfig.get().overrides.task))
     return sweeps.status(_done)
 
 
@@ -132,10 +134,10 @@ def _cell(place: sweeps.Place, cfg: DictConfig, wait: bool) -> int:
     return sweeps.status(found)
 
 
-def _runs(cfg: DictConfig, wait: bool) -> list[Cell]:
+def _runs(cfg: DictConfig, wait: bool, words: Sequence[str] = ()) -> list[Cell]:
     """All runs of one job: one, or one for each budget and seed of the stage; checked before the first starts."""
     try:
-        configs = [checked(config) for config in curve.cells(cfg)]
+        configs = [checked(config, words) for config in curve.cells(cfg)]
     except Exception as error:
         return [_failed(error)]
     return [_run(config, wait) for config in configs]

@@ -17,7 +17,18 @@ PROTOCOL_VERSION = 1
 OPERATIONAL = {
     "": ("paths", "logger", "init", "overwrite", "dry_run", "keep", "experiment", "grid"),
     "dataset": ("root", "path", "groups_csv", "verify", "info"),
-    "stage": ("checkpoint_every_s", "collapse", "budgets", "seeds", "run", "chunk", "out", "dashboard", "wandb"),
+    "stage": (
+        "checkpoint_every_s",
+        "collapse",
+        "budgets",
+        "seeds",
+        "run",
+        "chunk",
+        "out",
+        "dashboard",
+        "wandb",
+        "unread",
+    ),
     "trainer": ("accelerator", "devices", "strategy", "threads"),
 }
 

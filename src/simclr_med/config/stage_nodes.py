@@ -89,6 +89,7 @@ class Solvers:
 class Probe:
     name: str = MISSING
     _target_: str = MISSING
+    unread: dict[str, str] = field(default_factory=dict)
     solver: str = one_of("lbfgs", "sgd")
     solvers: Solvers = field(default_factory=Solvers)
     knn: Neighbours = field(default_factory=Neighbours)
@@ -118,6 +119,7 @@ class Supervised:
 class Test:
     name: str = MISSING
     _target_: str = MISSING
+    unread: dict[str, str] = field(default_factory=dict)
     run: str = MISSING
     resamples: int = bounded(0)
 
@@ -126,6 +128,7 @@ class Test:
 class Predict:
     name: str = MISSING
     _target_: str = MISSING
+    unread: dict[str, str] = field(default_factory=dict)
     run: str = MISSING
     chunk: int = bounded(1)
 
@@ -147,6 +150,7 @@ class Study:
 class Preview:
     name: str = MISSING
     _target_: str = MISSING
+    unread: dict[str, str] = field(default_factory=dict)
     always: bool = MISSING
     sequences: list[str] = MISSING
     options: dict[str, Any] = field(default_factory=dict)
@@ -158,6 +162,7 @@ class Preview:
 class Analyse:
     name: str = MISSING
     _target_: str = MISSING
+    unread: dict[str, str] = field(default_factory=dict)
     run: Optional[str] = MISSING
     points: int = bounded(10)
     perplexities: list[float] = MISSING
@@ -172,6 +177,7 @@ class Analyse:
 class Report:
     name: str = MISSING
     _target_: str = MISSING
+    unread: dict[str, str] = field(default_factory=dict)
     datasets: list[str] = MISSING
     out: Optional[str] = MISSING
     mixed: bool = MISSING

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, cast
 
@@ -16,18 +16,27 @@ from simclr_med.errors import ConfigError
 NAMED = ("dataset", "augmentation", "encoder", "init")
 
 
-def problems(cfg: DictConfig) -> list[str]:
-    """One sentence for each broken rule; an empty list for a good config."""
-    return [*_unknown(cfg), *_without_target(cfg), *_without_value(cfg)] or [*_bounds(cfg), *_cross(cfg)]
+def problems(cfg: DictConfig, words: Sequence[str] = ()) -> list[str]:
+    """One sentence for each broken rule; an empty list for a good config.
+
+    Args:
+        cfg: as composed.
+        words: ``key=value`` of a command for this run alone; those of a sweep are for several stages together.
+    """
+    found = [*_unknown(cfg), *_without_target(cfg), *_without_value(cfg)]
+    return found or [*_unread(cfg, words), *_bounds(cfg), *_cross(cfg)]
 
 
-def checked(cfg: DictConfig) -> DictConfig:
+def checked(cfg: DictConfig, words: Sequence[str] = ()) -> DictConfig:
     """The config, resolved and read-only.
+
+    Args:
+        cfg, words: as of `problems`.
 
     Raises:
         ConfigError: with every problem found.
     """
-    found = problems(cfg)
+    found = problems(cfg, words)
     if found:
         raise ConfigError(*found)
     # A plain copy: the types have done their work, and a resolver may give a whole mapping, which they would refuse.
@@ -93,6 +102,14 @@ def _nodes(node: Any, key: str) -> Iterator[tuple[str, Any]]:
         for child in node:
             if isinstance(raw := node._get_node(child), DictConfig):
                 yield from _nodes(raw, f"{key}.{child!s}" if key else str(child))
+
+
+def _unread(cfg: DictConfig, words: Sequence[str]) -> Iterator[str]:
+    """Words about a group that the stage does not look at."""
+    for word in words:
+        group = re.split(r"[.@=]", word.lstrip("+~"), maxsplit=1)[0]
+        if why := cfg.stage.get("unread", {}).get(group):
+            yield f"{word}: must be left out with stage={cfg.stage.name}: {why}. Leave it out."
 
 
 def _bounds(cfg: DictConfig) -> Iterator[str]:

@@ -92,6 +92,7 @@ def plan(cfg: Any, typed: Sequence[str], images: int) -> list[Step]:
     seeds = f"stage.seeds={_listed(node.repeats)}"
     # What the user says of these is about pretraining; the other stages have recipes of their own.
     common = shared_words(typed, without=PRETRAINING)
+    places = [word for word in common if word.startswith("paths.")]
     found = (f"init.augmentation={cfg.augmentation.name}", f"init.seed={cfg.seed}")
     probe = (*common, "stage=probe", f"stage.budgets={_listed(curve)}", seeds)
     tuned = (*common, f"stage.budgets={_listed(budgets)}", seeds, f"stage.epochs={node.supervised_epochs}")
@@ -106,7 +107,7 @@ def plan(cfg: Any, typed: Sequence[str], images: int) -> list[Step]:
         Step("probe of the untrained encoder", (*probe, "init=random"), untrained),
         Step("finetune", (*tuned, "stage=finetune", *found), cost),
         Step("baseline", (*tuned, "stage=baseline"), cost),
-        Step("report", (*common, "stage=report", f"stage.datasets=[{cfg.dataset.name}]")),
+        Step("report", (*places, "stage=report", f"stage.datasets=[{cfg.dataset.name}]")),
     ]
 
 
