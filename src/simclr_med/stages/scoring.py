@@ -172,7 +172,7 @@ def told(scored: Scored) -> dict[str, str]:
         value, interval = scored.metrics.get(f"test/{name}"), scored.intervals.get(f"test/{name}")
         if value is not None:
             range_told = f"  [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-            rows[f"test {name.replace('_', ' ').replace('auroc', 'AUROC')}"] = f"{value:.3f}{range_told}"
+            rows[f"test {name.replace('_', ' ').replace('auroc', 'AUROC').replace('f1', 'F1')}"] = f"{value:.3f}{range_told}"
     return rows
 
 
