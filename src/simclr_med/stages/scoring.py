@@ -167,12 +167,19 @@ def keep_predictions(path: Path, probabilities_NK: np.ndarray, labels_NL: np.nda
 
 def told(scored: Scored) -> dict[str, str]:
     """The rows of the summary: each main score with its interval."""
+    words = {
+        "accuracy": "accuracy",
+        "auroc": "AUROC",
+        "balanced_accuracy": "balanced accuracy",
+        "macro_f1": "macro F1",
+        "calibration_error": "calibration error",
+    }
     rows = {}
-    for name in ("accuracy", "auroc", "balanced_accuracy", "macro_f1", "calibration_error"):
+    for name, word in words.items():
         value, interval = scored.metrics.get(f"test/{name}"), scored.intervals.get(f"test/{name}")
         if value is not None:
             range_told = f"  [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-            rows[f"test {name.replace('_', ' ').replace('auroc', 'AUROC').replace('f1', 'F1')}"] = f"{value:.3f}{range_told}"
+            rows[f"test {word}"] = f"{value:.3f}{range_told}"
     return rows
 
 
