@@ -31,7 +31,11 @@ const box = document.getElementById("filter");
 box.value = "skin baseline"; box.dispatchEvent(new Event("input"));
 const kept = [...document.querySelectorAll("tbody tr:not([hidden])")].map(row => row.textContent);
 const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-parent.postMessage(JSON.stringify({requests, up, down, sorted, kept, wide, width: innerWidth}), "*");
+dispatchEvent(new Event("resize"));
+const hints = [...document.querySelectorAll(".scroll, .picture")].every(part =>
+  part.classList.contains("wide") === part.scrollWidth > part.clientWidth + 1);
+const hinted = document.querySelectorAll(".picture.wide").length;
+parent.postMessage(JSON.stringify({requests, up, down, sorted, kept, wide, hints, hinted, width: innerWidth}), "*");
 }</script>
 """
 
@@ -72,3 +76,5 @@ def test_it_sorts_filters_and_fits(study: Path, tmp_path: Path, width: int) -> N
     assert all("skin" in row and "baseline" in row for row in found["kept"])
     assert found["wide"] <= 0
     assert found["width"] == width
+    assert found["hints"]  # whatever is cut at the right says so, and nothing else
+    assert (found["hinted"] > 0) == (width == 390)
