@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from simclr_med.reporting.documents import file_name, latex, markdown, write_table
+from simclr_med.reporting.documents import LONGEST, file_name, file_names, latex, markdown, write_table
 from simclr_med.reporting.tables import NONE, Table
 
 EVIL = r"a|b_c & 50 % $x$ #1 {y} \z ~ ^ <script> `*[l](u)"
@@ -52,3 +52,11 @@ def test_latex_escapes_what_latex_reads(table: Table) -> None:
 )
 def test_names_of_files(name: str, file: str) -> None:
     assert file_name(name) == file
+
+
+def test_different_names_have_different_files() -> None:
+    long = ["y" * 300, "y" * 301, "細" * 200]
+    found = file_names(["a/b", "a-b", "a b", "A-B", *long, "a/b"])
+    assert [found[name] for name in ("a/b", "a-b", "a b", "A-B")] == ["a-b", "a-b_2", "a-b_3", "A-B_4"]
+    assert len({name.casefold() for name in found.values()}) == 7
+    assert all(len(found[name].encode()) <= LONGEST for name in long)

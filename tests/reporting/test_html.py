@@ -158,3 +158,18 @@ def test_mixed_protocols_are_marked(add: Add, runs: Path, tmp_path: Path) -> Non
     text = target.read_text(encoding="utf-8")
     assert "protocol versions 1, 2 stand together" in text
     assert "untrained control (protocol_version=2)" in text
+
+
+def test_data_sets_whose_names_differ_in_signs_alone_keep_their_own_figures(
+    add: Add, runs: Path, tmp_path: Path
+) -> None:
+    for place, name in enumerate(("a/b", "a-b", "a b")):
+        for seed in (0, 1):
+            change = lambda content, name=name: content["dataset"].update(name=name)  # noqa: E731
+            add("probe", dataset=f"set{place}", seed=seed, quality=place, change=change)
+    target, parts = publish(collect(runs), tmp_path / "report")
+    found = Read(target.read_text(encoding="utf-8"))
+    assert len(set(found.values("src"))) == found.count["img"] == 9
+    links = [link for link in found.values("href") if link.endswith((".pdf", ".csv"))]
+    assert len(set(links)) == len(links) == 9 + sum(len(part.tables) for part in parts)
+    assert all((target.parent / link).is_file() for link in links)

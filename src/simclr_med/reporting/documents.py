@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -10,10 +12,30 @@ import pandas as pd
 from simclr_med.files import write_text
 from simclr_med.reporting.tables import NONE, Table
 
+LONGEST = 120  # bytes of a file's name without its ending; file systems allow 255
+
 
 def file_name(name: str) -> str:
     """Letters, digits, dots and dashes of a name that data sets, which users name, are part of."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"
+    kept = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"
+    if len(kept.encode()) <= LONGEST:
+        return kept
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{kept.encode()[: LONGEST - 9].decode(errors='ignore')}-{digest}"
+
+
+def file_names(names: Iterable[str]) -> dict[str, str]:
+    """A file's name for each, different ones, on disks too that take capitals for small letters."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in dict.fromkeys(names):
+        wanted, number = file_name(name), 1
+        found[name] = wanted
+        while found[name].casefold() in taken:
+            number += 1
+            found[name] = f"{wanted}_{number}"
+        taken.add(found[name].casefold())
+    return found
 
 
 def write_table(table: Table, folder: Path) -> list[Path]:

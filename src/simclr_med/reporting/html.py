@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from simclr_med.reporting.documents import file_name
 from simclr_med.reporting.sections import Section
 from simclr_med.reporting.tables import NONE
 
@@ -29,14 +28,13 @@ def page(
         title: of the page.
         facts: what the report was made from.
         warnings: what a reader must know before the numbers.
-        sections: in their order.
+        sections: in their order; their tables and charts are named as their files.
         pictures: PNG of each chart by its name; they are put into the page.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["file_name"] = file_name
     environment.filters |= {"numeric": _numeric, "heads": _heads}
     embedded = {name: base64.b64encode(path.read_bytes()).decode("ascii") for name, path in pictures.items()}
     template = environment.get_template("report.html")

@@ -11,7 +11,7 @@ from pathlib import Path
 from simclr_med.errors import RunError
 from simclr_med.files import write_json, write_text
 from simclr_med.reporting.collect import Collection
-from simclr_med.reporting.documents import file_name, write_table
+from simclr_med.reporting.documents import file_names, write_table
 from simclr_med.reporting.html import page
 from simclr_med.reporting.sections import Section, counts, sections
 from simclr_med.reporting.tables import NONE
@@ -31,14 +31,14 @@ def publish(found: Collection, folder: Path) -> tuple[Path, list[Section]]:
     try:
         for name in ("tables", "figures"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        parts = sections(found)
+        parts = _told_apart(sections(found))
         written: list[Path] = []
         pictures: dict[str, Path] = {}
         for part in parts:
             for table in part.tables:
                 written += write_table(table, folder / "tables")
             for chart in part.charts:
-                png = replace(chart, name=file_name(chart.name)).save(folder / "figures")
+                png = chart.save(folder / "figures")
                 pictures[chart.name] = png
                 written += [png, png.with_suffix(".pdf")]
         target = folder / "report.html"
@@ -50,6 +50,20 @@ def publish(found: Collection, folder: Path) -> tuple[Path, list[Section]]:
             "stage.out."
         ) from error
     return target, parts
+
+
+def _told_apart(parts: Sequence[Section]) -> list[Section]:
+    """The sections with their tables and charts named as their files are, whatever data sets are called."""
+    tables = file_names(table.name for part in parts for table in part.tables)
+    charts = file_names(chart.name for part in parts for chart in part.charts)
+    return [
+        replace(
+            part,
+            tables=[replace(table, name=tables[table.name]) for table in part.tables],
+            charts=[replace(chart, name=charts[chart.name]) for chart in part.charts],
+        )
+        for part in parts
+    ]
 
 
 def _title(found: Collection) -> str:
