@@ -39,9 +39,10 @@ def test_markdown_has_one_cell_where_the_table_has_one(table: Table) -> None:
 def test_latex_escapes_what_latex_reads(table: Table) -> None:
     text = latex(table)
     assert r"\begin{tabular}{ll}" in text
-    assert r"a|b\_c \& 50 \% \$x\$ \#1 \{y\} \textbackslash{}z \textasciitilde{} \textasciicircum{}" in text
+    assert r"a\textbar{}b\_c \& 50 \% \$x\$ \#1 \{y\} \textbackslash{}z \textasciitilde{} \textasciicircum{}" in text
     assert r"0.333 $\pm$ 0.100 (3)" in text
     assert r"Title\_1" in text
+    assert r"\textless{}script\textgreater{}" in text
     body = io.StringIO(text[text.index(r"\midrule") : text.index(r"\bottomrule")])
     rows = [line for line in body if line.rstrip().endswith(r"\\")]
     assert len(rows) == 2
@@ -52,6 +53,12 @@ def test_latex_escapes_what_latex_reads(table: Table) -> None:
 )
 def test_names_of_files(name: str, file: str) -> None:
     assert file_name(name) == file
+
+
+@pytest.mark.parametrize("sign", ["[", "*"])
+def test_no_row_starts_with_what_latex_takes_for_the_option_of_the_line_before(sign: str) -> None:
+    shown = pd.DataFrame({f"{sign}set": [f"{sign}red] cells"], "n": ["1"]})
+    assert not re.search(rf"^\{sign}", latex(Table("x", "Title", "", shown, shown)), re.MULTILINE)
 
 
 def test_different_names_have_different_files() -> None:

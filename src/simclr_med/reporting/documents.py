@@ -83,6 +83,12 @@ _LATEX = {
     "“": "``",
     "”": "''",
     "…": r"\ldots{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    # At the start of a row they would be read as the option of the line's end before it.
+    "[": "{[}",
+    "*": "{*}",
 } | {sign: f"\\{sign}" for sign in "&%$#_{}"}
 
 
