@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -126,3 +127,19 @@ def test_the_check_finds_what_overlaps_and_what_is_cut() -> None:
     figure.draw_without_rendering()
     with pytest.raises(AssertionError, match="is cut"):
         assert_all_fits(figure)
+
+
+def test_names_are_drawn_as_they_are(tmp_path: Path, drawn: list[Figure]) -> None:
+    names = ["cost $5 & $6_{", r"$\frac{$", "x^2 $y$"]
+    counts_figure(counts_table(names, {"train": [1, 2, 3]}, {"train": 6}), tmp_path / "counts.png")
+    assert [text.get_text() for text in drawn[0].axes[0].get_yticklabels()] == names
+    assert not any(text.get_parse_math() for text in drawn[0].axes[0].get_yticklabels())
+
+
+def test_a_letter_that_no_font_has_is_no_warning(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from simclr_med.reporting.counts import counts_figure, counts_table;"
+        r"counts_figure(counts_table(['\U000e0100 \u7ec6'], {'train': [1]}, {'train': 1}), Path(sys.argv[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.png")], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

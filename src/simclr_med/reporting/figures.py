@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,16 @@ import numpy as np
 import pandas as pd
 
 matplotlib.use("Agg")
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+# Names of classes and data sets are drawn as they are, $ signs too, ...
+matplotlib.rcParams["text.parse_math"] = False
+# ... in whatever script, where a font for it is installed; where none is, a box stands for a letter, without a warning.
+_SCRIPTS = {"Noto Sans", "Noto Sans CJK SC", "Hiragino Sans", "PingFang SC", "Microsoft YaHei", "Malgun Gothic"}
+matplotlib.rcParams["font.family"] = ["DejaVu Sans", *sorted(_SCRIPTS.intersection(font_manager.get_font_names()))]
+warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
