@@ -166,3 +166,27 @@ def test_a_run_comes_with_its_own_encoder(composed) -> None:
     assert line == "init=pretrained: must be model with stage.run, for the encoder is that run's. Add init=model."
     assert problems(composed("stage=analyse", "init=model", "stage.run=runs/probe/cells/a")) == []
     assert problems(composed("stage=analyse", "stage.perplexities=[0.5]"))[0].startswith("stage.perplexities=0.5: must")
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_split_of_too_few_images_has_no_map(
+    staged, result, arrays, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    mapped: list[int] = []
+
+    def umap(coordinates_NC: np.ndarray, seed: int) -> np.ndarray:
+        mapped.append(len(coordinates_NC))
+        return coordinates_NC[:, :2]
+
+    monkeypatch.setattr(looks_module.maps, "umap_is_there", lambda: True)
+    monkeypatch.setattr(looks_module.maps, "umap", umap)
+    content = arrays()
+    few = {name: array[:count] if name.startswith("test") else array for name, array in content.items()}
+    np.savez(tmp_path / "few.npz", **few)
+    folder = staged("analyse", "init=random", "stage.points=24", *QUICK, path=tmp_path / "few.npz")
+    assert f"Maps:     left out, for {count} test images are fewer than 4.\n" in capsys.readouterr().out
+    assert result(folder)["metrics"]["test/points"] == count
+    assert mapped == [24]
+    assert {"train_tsne_5", "train_umap", "test_pca"} <= set(kept(folder))
+    assert not {"test_tsne_5", "test_umap"} & set(kept(folder))

@@ -12,6 +12,7 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
+FEWEST = 4  # images of a map: t-SNE takes two or more, umap-learn starts from the spectrum of four or more
 UMAP_NEIGHBOURS = 15  # McInnes et al. 2018: the default of their umap-learn
 
 

@@ -36,5 +36,10 @@ def effective_rank(rows_ND: Tensor) -> Tensor:
 
 
 def feature_std(rows_ND: Tensor) -> Tensor:
-    """Mean over the dimensions of the standard deviation of the L2-normalised rows; 1/sqrt(D) when spread evenly."""
+    """Mean over the dimensions of the standard deviation of the L2-normalised rows; 1/sqrt(D) when spread evenly.
+
+    NaN of a single row.
+    """
+    if len(rows_ND) < 2:  # torch would warn of it
+        return torch.tensor(float("nan"))
     return F.normalize(rows_ND.float(), dim=1).std(dim=0).mean()

@@ -59,9 +59,17 @@ def maps_pictures(
 ) -> tuple[list[Path], dict[Split, dict[str, np.ndarray]]]:
     """t-SNE under each perplexity, and UMAP where it is installed: the pictures, and the maps of each split by name.
 
-    Each split is mapped by itself.
+    Each split is mapped by itself; one of too few images is left out.
     """
     placed: dict[Split, dict[str, np.ndarray]] = {split: {} for split in looks}
+    for split, look in looks.items():
+        if len(look.rows_N) < maps.FEWEST:
+            print(
+                f"Maps:     left out, for {len(look.rows_N)} {split} images are fewer than {maps.FEWEST}.", flush=True
+            )
+    looks = {split: look for split, look in looks.items() if len(look.rows_N) >= maps.FEWEST}
+    if not looks:
+        return [], placed
     rows: dict[str, list[Panel]] = {}
     fewest = min(len(look.rows_N) for look in looks.values())
     values = maps.perplexities(cfg.stage.perplexities, fewest)
