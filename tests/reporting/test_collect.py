@@ -68,6 +68,30 @@ def test_a_damaged_run_is_named_counted_and_left_out(add: Add, runs: Path, file:
     assert counts(found) == {"finished": 1, "cannot be read": 1}
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("classes", "rgb"),
+        ("confusion_matrix", [[1, 2, 3], [4]]),
+        ("confusion_matrix", [[1, 2], [3, 4]]),
+        ("confusion_matrix", None),
+        ("reliability", {"count": [1], "confidence": ["x"], "accuracy": [0.5]}),
+        ("reliability", {"count": [1, 2], "confidence": [0.5], "accuracy": [0.5]}),
+        ("reliability", []),
+    ],
+)
+def test_tables_that_no_picture_can_be_drawn_of_are_damage(add: Add, runs: Path, key: str, value: object) -> None:
+    broken = add("probe", seed=0)
+    result = json.loads((broken / "result.json").read_text())
+    result["tables"][key] = value
+    (broken / "result.json").write_text(json.dumps(result))
+    add("probe", seed=1)
+    found = collect(runs)
+    assert list(found.table["seed"]) == [1]
+    assert len(found.damaged) == 1
+    assert str(broken / "result.json") in found.damaged[0]
+
+
 def test_nothing_to_report_says_where_it_looked(add: Add, runs: Path) -> None:
     with pytest.raises(RunError, match="there are none under") as caught:
         collect(runs)

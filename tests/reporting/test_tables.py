@@ -127,6 +127,22 @@ def test_runs_that_are_alike_have_no_interval(add: Add, runs: Path) -> None:
     assert re.fullmatch(r"0\.\d{3} \(3 alike\)", shown["full"].item())
 
 
+@pytest.mark.parametrize("lost", [float("nan"), float("inf"), None])
+def test_a_run_without_a_score_is_in_no_mean_and_in_no_count(add: Add, runs: Path, lost: float | None) -> None:
+    kept = [json.loads((add("probe", seed=s, quality=s) / "result.json").read_text()) for s in (0, 1)]
+    folder = add("probe", seed=2)
+    result = json.loads((folder / "result.json").read_text())
+    result["metrics"]["test/accuracy"] = lost
+    if lost is None:
+        del result["metrics"]["test/accuracy"]
+    (folder / "result.json").write_text(json.dumps(result))
+    accuracy, auroc = label_efficiency(scored(collect(runs).table))
+    mean = np.mean([one["metrics"]["test/accuracy"] for one in kept])
+    assert re.fullmatch(rf"{mean:.3f} ± \d\.\d{{3}} \(2\)", accuracy.shown["n50"].item())
+    assert accuracy.numbers["test/accuracy mean"].item() == pytest.approx(mean)
+    assert auroc.shown["n50"].item().endswith("(3)")
+
+
 def test_failed_unfinished_and_missing_cells_are_listed(found: Collection) -> None:
     early = accounts.ended_early(found.table)[0].shown
     assert list(early["state"]) == ["failed", "unfinished"]

@@ -127,7 +127,7 @@ def _beside(one: Anchor, ours: pd.DataFrame) -> tuple[dict[str, object], dict[st
         values = mine.iloc[0] if len(mine) else None
         numeric[f"our {word}"] = np.nan if values is None else values[f"{metric} mean"]
         text[f"our {word}"] = (
-            NONE if values is None else cell(values[f"{metric} mean"], values[f"{metric} low"], values["runs"])
+            NONE if values is None else cell(*(values[f"{metric} {part}"] for part in ("mean", "low", "runs")))
         )
     return numeric, text
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
+import numpy as np
 import yaml
 
 from simclr_med.naming import OPERATIONAL, budget
@@ -58,7 +60,7 @@ class Result:
         seed: of the run.
         start: of its encoder.
         settings: what else decides the result, by its full key.
-        metrics: by ``split/metric``.
+        metrics: by ``split/metric``; NaN where what was recorded is no finite number.
         wall_s, images_per_s: its timing; None where it has none.
         protocol_version, data_hash: what a finished run recorded.
         classes: names by label.
@@ -169,14 +171,39 @@ def _finished(common: dict[str, Any], recorded: Mapping[str, Any]) -> Result:
         **common,
         start=start,
         state="finished",
-        metrics={str(name): float(value) for name, value in recorded["metrics"].items()},
+        metrics={str(name): _finite(value) for name, value in recorded["metrics"].items()},
         wall_s=_number(timing.get("wall_s")),
         images_per_s=_number(timing.get("images_per_s")),
         protocol_version=int(recorded["protocol_version"]),
         data_hash=str(provenance["data_hash"]),
-        classes=tuple(map(str, recorded.get("tables", {}).get("classes", ()))),
+        classes=_classes(recorded.get("tables", {})),
         model=None if model is None else (str(model["stage"]), str(model["dataset"])),
     )
+
+
+def _classes(tables: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the classes; of a run that scored any, its tables must fit them.
+
+    Raises:
+        ValueError: they do not.
+    """
+    names = tables.get("classes", [])
+    if not isinstance(names, list):
+        raise ValueError(f"tables.classes must be a list of names, not {names!r}")
+    if "confusion_matrix" in tables:
+        shape, count = np.array(tables["confusion_matrix"], dtype=np.int64).shape, len(names)
+        if shape not in ((count, count), (count, 2, 2)):
+            raise ValueError(f"tables.confusion_matrix of shape {shape} must fit {count} classes")
+    if "reliability" in tables:
+        bins = [np.array(tables["reliability"][key], dtype=np.float64) for key in ("count", "confidence", "accuracy")]
+        if bins[0].ndim != 1 or any(column.shape != bins[0].shape for column in bins):
+            raise ValueError("tables.reliability must have columns of one length")
+    return tuple(map(str, names))
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    return number if math.isfinite(number) else math.nan
 
 
 def _number(value: Any) -> float | None:

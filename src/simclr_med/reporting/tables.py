@@ -24,6 +24,7 @@ WORDS = {
     "val/knn_accuracy": "kNN accuracy on validation",
 }
 MAIN = ("test/accuracy", "test/auroc")
+PARTS = ("mean", "low", "high", "runs")  # of a metric, over the runs that have it
 _LIKE = ["kind", "encoder", "budget", "sequence"]
 _GROUP = ["data", "encoder", "method", "budget"]
 
@@ -59,9 +60,9 @@ def means(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> pd.D
     """Mean and interval of each metric over the runs that share some columns.
 
     Returns:
-        the columns of by, ``images`` (trained on, mean), ``runs``, and for each metric its name with ``mean``, ``low``
-        and ``high``; low and high are NaN for a single run, and for runs that are all alike. Runs without a metric are
-        left out of its mean.
+        the columns of by, ``images`` (trained on, mean), ``runs``, and for each metric its name with ``mean``, ``low``,
+        ``high`` and ``runs``; low and high are NaN for a single run, and for runs that are all alike. Runs without a
+        metric are left out of its mean and of its runs.
     """
     found = []
     for key, group in rows.groupby(list(by), sort=False, dropna=False):
@@ -72,9 +73,9 @@ def means(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> pd.D
             mean, low, high = over_seeds(list(values)) if len(values) else (np.nan, np.nan, np.nan)
             if len(values) and min(values) == max(values):
                 low = high = np.nan
-            row |= {f"{metric} mean": mean, f"{metric} low": low, f"{metric} high": high}
+            row |= dict(zip((f"{metric} {part}" for part in PARTS), (mean, low, high, len(values)), strict=True))
         found.append(row)
-    columns = [*by, "images", "runs", *(f"{metric} {part}" for metric in metrics for part in ("mean", "low", "high"))]
+    columns = [*by, "images", "runs", *(f"{metric} {part}" for metric in metrics for part in PARTS)]
     return pd.DataFrame(found, columns=columns)
 
 
@@ -158,7 +159,7 @@ def recalls(rows: pd.DataFrame) -> list[Table]:
         for k, (name, metric) in enumerate(zip(classes, metrics, strict=True)):
             shown[name if name not in shown else f"{name} (class {k})"] = _cells(numbers, metric)
         renamed = {f"{metric} {part}": f"{name} {part}" for name, metric in zip(classes, metrics, strict=True)
-                   for part in ("mean", "low", "high")}  # fmt: skip
+                   for part in PARTS}  # fmt: skip
         before = sum(other.title.endswith(f": {data}") for other in tables)  # the same set with other classes
         name = f"recall_{data}_{before + 1}" if before else f"recall_{data}"
         tables.append(table(name, f"Recall of each class: {data}", MEAN, numbers.rename(columns=renamed), shown))
@@ -217,7 +218,7 @@ def _of(metric: str, numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cells(numbers: pd.DataFrame, metric: str) -> list[str]:
-    parts = (numbers[f"{metric} mean"], numbers[f"{metric} low"], numbers["runs"])
+    parts = (numbers[f"{metric} mean"], numbers[f"{metric} low"], numbers[f"{metric} runs"])
     return [cell(mean, low, runs) for mean, low, runs in zip(*parts, strict=True)]
 
 
