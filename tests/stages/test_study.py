@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import DictConfig
 
 from simclr_med.config.validate import checked
-from simclr_med.stages.study import plan, shared_words
+from simclr_med.errors import ConfigError, DataError
+from simclr_med.stages import study as study_module
+from simclr_med.stages.study import Step, looked_up, plan, share_left, shared_words
 
 TYPED = [
     "stage=study",
@@ -48,6 +52,79 @@ def test_budgets_that_the_data_cannot_fill_are_left_out(
 ) -> None:
     steps = plan(checked(composed("stage=study")), ["stage=study"], images)
     assert list(checked(composed(*steps[1].words)).stage.budgets) == curve
+
+
+def test_a_budget_that_is_left_out_is_told_in_whatever_form_it_was_asked_for(
+    composed: Callable[..., DictConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["stage=study", "stage.curve=[n50,pct10,per_class5,n5000,60]", "stage.supervised=[100]"]
+    steps = plan(checked(composed(*words)), words, images=60)
+    assert list(checked(composed(*steps[1].words)).stage.budgets) == ["n50", "pct10", "per_class5"]
+    assert capsys.readouterr().out.splitlines() == [
+        f"stage.{key} is not less than the 60 training images: left out."
+        for key in ("curve=n5000", "curve=60", "supervised=100")
+    ]
+    assert [step.name for step in steps] == [
+        "pretrain",
+        "probe of the encoder",
+        "probe of the untrained encoder",
+        "report",
+    ]
+
+
+def test_wrong_budgets_and_no_seed_are_told_before_anything_is_done(composed: Callable[..., DictConfig]) -> None:
+    words = ["stage=study", "stage.curve=[foo,1.5]", "stage.supervised=[bar]", "stage.repeats=[]"]
+    with pytest.raises(ConfigError) as caught:
+        plan(checked(composed(*words)), words, images=60)
+    starts = [problem.partition(":")[0] for problem in caught.value.problems]
+    assert starts == ["stage.curve=foo", "stage.curve=1.5", "stage.supervised=bar", "stage.repeats=[]"]
+
+
+def test_wrong_words_of_a_step_are_told_before_the_first_begins() -> None:
+    steps = [Step("one", ("stage=pretrain", "stage.epochs=0")), Step("two", ("stage=baseline", "stage.epochs=0"))]
+    with pytest.raises(ConfigError) as caught:
+        looked_up(steps)
+    assert any(problem.startswith("stage.epochs=0: must be at least 1") for problem in caught.value.problems)
+    assert len(set(caught.value.problems)) == len(caught.value.problems)
+
+
+def test_what_is_finished_is_no_time_to_come(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {
+        "a": "finished    /runs/a",
+        "b": "finished    /runs/b\nnew         /runs/c",
+        "c": "no encoder  init=pretrained: must find a finished run.",
+    }
+    monkeypatch.setattr(
+        study_module.subprocess,
+        "run",
+        lambda command, **_: subprocess.CompletedProcess(command, 0, said[command[3]], ""),
+    )
+    steps = [
+        Step("one", ("a",), 1000),
+        Step("two", ("b",), 1000),
+        Step("three", ("c",), 0),
+        Step("four", ("a",), 0, True),
+    ]
+    states = looked_up(steps)
+    assert states == [["finished"], ["finished", "new"], ["new"], ["finished"]]
+    assert [share_left(found) for found in states] == [0, 0.5, 1, 0]
+    study_module._tell(steps, states, rate=10.0)
+    told = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in row] for row in told] == [
+        ["one", "1 finished", "0:00:00"],
+        ["two", "1 finished, 1 new", "0:00:55"],
+        ["three", "1 new", "0:00:10"],
+        ["four", "made anew", "0:00:10"],
+        ["all", "", "0:01:15"],
+    ]
+
+
+def test_data_without_labels_is_refused_before_the_encoder_is_made(composed: Callable[..., DictConfig]) -> None:
+    run, source = SimpleNamespace(cfg=checked(composed("stage=study"))), SimpleNamespace(task=None, name="scans")
+    with pytest.raises(DataError, match="dataset=scans: must have labels for stage=study"):
+        study_module.study(run, source)  # type: ignore[arg-type]
 
 
 def test_a_longer_pretraining_is_told_to_take_longer(composed: Callable[..., DictConfig]) -> None:

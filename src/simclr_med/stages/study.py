@@ -18,8 +18,9 @@ from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 from rich.table import Table
 
+from simclr_med.config.curve import amount
 from simclr_med.data.source import Source
-from simclr_med.errors import RunError
+from simclr_med.errors import ConfigError, DataError, RunError
 from simclr_med.runs import Run
 from simclr_med.stages.assembly import provenance
 
@@ -39,25 +40,36 @@ class Step:
         name: for the reader.
         words: what it adds to the words of the study.
         images: that it trains on over all its epochs, in units of pretraining.
+        always: whether it is done again each time.
     """
 
     name: str
     words: tuple[str, ...]
     images: float = 0.0
+    always: bool = False
 
 
 def study(run: Run, source: Source) -> None:
     """Run every step that is not finished, in order; one that fails stops those that need it, the report comes last.
 
     Raises:
+        DataError: there are no labels to judge the encoder by.
+        ConfigError: steps cannot begin, which is known before the first does.
         RunError: steps failed; names them.
     """
     cfg = run.cfg
+    if source.task is None:
+        raise DataError(
+            f"dataset={source.name}: must have labels for stage=study. Add them to the data, or pretrain alone with "
+            "stage=pretrain."
+        )
     began = time.monotonic()
     words = list(HydraConfig.get().overrides.task)
     steps = plan(cfg, words, len(source.split("train").images))
-    rate = _rate(shared_words(words), cfg.stage.timed_steps) if cfg.stage.timed_steps else None
-    _tell(steps, rate)
+    states = looked_up(steps)
+    left = any(share_left(found) for step, found in zip(steps, states, strict=True) if not step.always)
+    rate = _rate(shared_words(words), cfg.stage.timed_steps) if cfg.stage.timed_steps and left else None
+    _tell(steps, states, rate)
     failed: list[str] = []
     for number, step in enumerate(steps, 1):
         print(f"\nStep {number} of {len(steps)}: {step.name}", flush=True)
@@ -82,13 +94,23 @@ def plan(cfg: Any, typed: Sequence[str], images: int) -> list[Step]:
     Args:
         cfg: of the study.
         typed: the words of its command line.
-        images: of the training split; budgets that ask for more are left out.
+        images: of the training split; budgets that ask for more are left out, which is said.
+
+    Raises:
+        ConfigError: a budget that is none, or no seed.
     """
     node = cfg.stage
-    curve, budgets = (
-        [word for word in words if word == "full" or _amount(word) < images]
-        for words in (list(node.curve), list(node.supervised))
-    )
+    problems = [
+        f"stage.{key}={word}: must be a number of images, n50, pct10, per_class25 or full. Correct it."
+        for key in ("curve", "supervised")
+        for word in node[key]
+        if amount(word) is None
+    ]
+    if not node.repeats:
+        problems.append("stage.repeats=[]: must have a seed. Add one, as stage.repeats=[0].")
+    if problems:
+        raise ConfigError(*problems)
+    curve, budgets = (_fitting(key, node[key], images) for key in ("curve", "supervised"))
     seeds = f"stage.seeds={_listed(node.repeats)}"
     # What the user says of these is about pretraining; the other stages have recipes of their own.
     common = shared_words(typed, without=PRETRAINING)
@@ -98,22 +120,40 @@ def plan(cfg: Any, typed: Sequence[str], images: int) -> list[Step]:
     tuned = (*common, f"stage.budgets={_listed(budgets)}", seeds, f"stage.epochs={node.supervised_epochs}")
     if node.supervised_epochs < SHORT:
         tuned = (*tuned, "schedule.warmup_epochs=0")
-    labelled = sum(images if word == "full" else _amount(word) for word in budgets) * len(node.repeats)
+    labelled = sum(_images(word, images) for word in budgets) * len(node.repeats)
     cost = labelled * node.supervised_epochs * FORWARD * WAIT
     untrained = images * len(node.repeats) * FORWARD
-    return [
-        Step("pretrain", (*shared_words(typed), "stage=pretrain", f"stage.epochs={node.epochs}"), images * node.epochs),
+    probes = [
         Step("probe of the encoder", (*probe, *found), images * FORWARD),
         Step("probe of the untrained encoder", (*probe, "init=random"), untrained),
+    ]
+    trained = [
         Step("finetune", (*tuned, "stage=finetune", *found), cost),
         Step("baseline", (*tuned, "stage=baseline"), cost),
-        Step("report", (*places, "stage=report", f"stage.datasets=[{cfg.dataset.name}]")),
+    ]
+    return [
+        Step("pretrain", (*shared_words(typed), "stage=pretrain", f"stage.epochs={node.epochs}"), images * node.epochs),
+        *(probes if curve else []),
+        *(trained if budgets else []),
+        Step("report", (*places, "stage=report", f"stage.datasets=[{cfg.dataset.name}]"), always=True),
     ]
 
 
-def _amount(word: Any) -> float:
-    """Images of a budget that is a plain number; others count as none."""
-    return float(word) if isinstance(word, int) else 0.0
+def _fitting(key: str, words: Sequence[Any], images: int) -> list[Any]:
+    """The budgets that ask for fewer images than there are, and full."""
+    kept = [word for word in words if word == "full" or _images(word, images) < images]
+    for word in words:
+        if word not in kept:
+            print(f"stage.{key}={word} is not less than the {images:,} training images: left out.", flush=True)
+    return kept
+
+
+def _images(word: Any, images: int) -> float:
+    """How many a budget takes, roughly; one of so many images a class counts as none."""
+    asked: Any = amount(word)
+    if asked["percent"] is not None:
+        return images * asked["percent"] / 100
+    return float(images if word == "full" else asked["samples"] or 0)
 
 
 def _listed(values: Sequence[Any]) -> str:
@@ -132,14 +172,42 @@ def _rate(common: Sequence[str], steps: int) -> float | None:
     return None
 
 
-def _tell(steps: Sequence[Step], rate: float | None) -> None:
-    """What will be done and about how long it takes, when all of it is still to do."""
-    table = Table("step", "about" if rate else "", title="What this study does (finished parts are skipped)")
+def looked_up(steps: Sequence[Step]) -> list[list[str]]:
+    """How far each run of each step has come, as ``dry_run=true`` says it: finished, unfinished, failed, new.
+
+    Raises:
+        ConfigError: words of steps that are wrong.
+    """
+    states, problems = [], []
     for step in steps:
-        table.add_row(step.name, _span(START_S + step.images / rate) if rate else "")
+        command = [sys.executable, "-m", "simclr_med.main", *step.words, "dry_run=true"]
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+        problems += done.stderr.splitlines() if done.returncode == ConfigError.exit_code else []
+        states.append(
+            ["new" if line.startswith("no encoder") else line.split()[0] for line in done.stdout.splitlines()]
+        )
+    if problems:
+        raise ConfigError(*dict.fromkeys(problems))
+    return states
+
+
+def share_left(states: Sequence[str]) -> float:
+    """How much of a step is still to do, in [0, 1]."""
+    return 1 - states.count("finished") / len(states) if states else 1.0
+
+
+def _tell(steps: Sequence[Step], states: Sequence[Sequence[str]], rate: float | None) -> None:
+    """What will be done, what of it is done already, and about how long the rest takes."""
+    table = Table("step", "runs", *(["about"] if rate else []), title="What this study does")
+    seconds = []
+    for step, found in zip(steps, states, strict=True):
+        left = 1.0 if step.always else share_left(found)
+        seconds.append((START_S + step.images / rate) * left if rate else 0.0)
+        told = ", ".join(f"{found.count(state)} {state}" for state in dict.fromkeys(found))
+        table.add_row(step.name, "made anew" if step.always else told, *([_span(seconds[-1])] if rate else []))
     if rate:
         table.add_section()
-        table.add_row("all", _span(sum(START_S + step.images / rate for step in steps)))
+        table.add_row("all", "", _span(sum(seconds)))
     Console(markup=False, emoji=False).print(table)
 
 
