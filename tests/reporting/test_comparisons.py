@@ -83,7 +83,24 @@ def test_other_test_images_and_other_seeds_make_no_pairs(add: Add, runs: Path) -
     add("probe", seed=0, init=pretrained(), predictions=drawn(1.0, 0, labels_seed=5))
     add("probe", seed=0)
     add("baseline", seed=1)
-    assert comparisons(scored(collect(runs).table)) == ([], [])
+    found, notes = comparisons(scored(collect(runs).table))
+    assert found == []
+    assert notes == [
+        "cells, n50: “probe, own novel” and “untrained control” have runs on other test images: not compared."
+    ]
+
+
+def test_sentences_name_the_encoder_where_a_data_set_has_several(add: Add, runs: Path) -> None:
+    for name in ("tiny", "resnet18"):
+        for dataset in ("cells", "skin") if name == "tiny" else ("cells",):
+            change = lambda content, name=name: content["encoder"].update(name=name)  # noqa: E731
+            add("probe", dataset=dataset, init=pretrained(dataset), quality=2.0, change=change)
+            add("probe", dataset=dataset, quality=0.0, change=change)
+    rows = scored(collect(runs).table)
+    found, _ = comparisons(rows)
+    starts = {one.sentence.partition(", the budget")[0] for one in found}
+    assert starts == {"cells, tiny", "cells, resnet18", "skin"}
+    assert {told.partition(", “")[0] for told in in_short(found, rows)} == starts
 
 
 def test_several_encoders_of_one_seed_count_by_their_mean(add: Add, runs: Path) -> None:
@@ -97,7 +114,7 @@ def test_several_encoders_of_one_seed_count_by_their_mean(add: Add, runs: Path) 
     assert test.found.mean == pytest.approx(np.mean(hits) - control)
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut", "other"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "other", "short", "flat", "words", "objects"])
 def test_predictions_that_cannot_be_trusted_are_named(add: Add, runs: Path, damage: str) -> None:
     add("probe")
     broken = add("probe", init=pretrained()) / "predictions.npz"
@@ -107,6 +124,10 @@ def test_predictions_that_cannot_be_trusted_are_named(add: Add, runs: Path, dama
         broken.write_bytes(broken.read_bytes()[:200])
     else:
         labels, probabilities = drawn(3.0, 9)
+        labels = {"flat": labels[:, 0], "words": labels.astype(str), "objects": labels.astype(object)}.get(
+            damage, labels
+        )
+        probabilities = probabilities[:7] if damage == "short" else probabilities
         np.savez(broken, labels=labels, probabilities=probabilities)
     found, notes = comparisons(scored(collect(runs).table))
     assert found == []

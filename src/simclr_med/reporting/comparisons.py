@@ -25,8 +25,13 @@ _NAMES = {"AUROC": "test/auroc", "accuracy": "test/accuracy"}
 
 @dataclass(frozen=True)
 class Comparison:
-    """One test, after Holm's correction over all tests of its data set, encoder and score."""
+    """One test, after Holm's correction over all tests of its data set, encoder and score.
 
+    Attributes:
+        where: the data set, with the encoder where it has runs of several.
+    """
+
+    where: str
     data: str
     encoder: str
     budget: str
@@ -48,7 +53,7 @@ class Comparison:
         """The verdict in plain words with its numbers."""
         labels = "all labels" if self.budget == "full" else f"the budget {self.budget}"
         gap, low, high = map(_points, (self.found.mean, self.found.low, self.found.high))
-        start = f"{self.data}, {labels}: "
+        start = f"{self.where}, {labels}: "
         numbers = (
             f"({gap} points of {self.score}, 95 % interval {low} to {high}, p = {self.p_holm:.2g} "
             f"after Holm, {self.found.seeds} seed{'s' * (self.found.seeds > 1)}, {self.found.images} images)"
@@ -95,7 +100,9 @@ def comparisons(rows: pd.DataFrame) -> tuple[list[Comparison], list[str]]:
     """
     found: list[Comparison] = []
     notes: list[str] = []
+    encoders = rows.groupby("data")["encoder"].nunique().to_dict()
     for (data, encoder), group in rows.groupby(["data", "encoder"]):
+        where = f"{data}, {encoder}" if encoders[data] > 1 else str(data)
         tests: list[tuple[str, str, str, str, Difference]] = []
         for budget in budget_order(group["budget"]):
             cell = group[group["budget"] == budget]
@@ -103,12 +110,16 @@ def comparisons(rows: pd.DataFrame) -> tuple[list[Comparison], list[str]]:
             methods = {name for pair in wanted for name in pair}
             values = _values(cell[cell["method"].isin(methods)], notes)
             for a, b in wanted:
+                if _of_other_images(values.get(a), values.get(b)):
+                    labels = "all labels" if budget == "full" else budget
+                    notes.append(f"{where}, {labels}: “{a}” and “{b}” have runs on other test images: not compared.")
+                    continue
                 tests += [(budget, score, a, b, gap) for score, gap in _tested(values.get(a), values.get(b))]
         for score in _VALUES:
             mine = [test for test in tests if test[1] == score]
             corrected = holm([test[4].p for test in mine])
             found += [
-                Comparison(str(data), str(encoder), budget, score, a, b, gap, float(p))
+                Comparison(where, str(data), str(encoder), budget, score, a, b, gap, float(p))
                 for (budget, _, a, b, gap), p in zip(mine, corrected, strict=True)
             ]
     return found, notes
@@ -149,8 +160,9 @@ def as_table(found: Sequence[Comparison]) -> list[Table]:
         "Same test images, same seeds. Several seeds: seeds and images are both drawn at random (two-way analysis of "
         "variance, as Dorfman, Berbaum and Metz treat readers and cases); one seed: paired t-test over images, which "
         "says nothing of other seeds. p is corrected by Holm over all tests of a data set, an encoder and a score; "
-        f"better and worse mean p < {SURE}. Points are hundredths of the score; d is the mean difference of an image "
-        "over its standard deviation."
+        f"better and worse mean p < {SURE}. An interval is that of its test alone, uncorrected: it may leave out 0 "
+        "where p cannot tell. Points are hundredths of the score; d is the mean difference of an image over its "
+        "standard deviation."
     )
     return [table("comparisons", "Paired comparisons", note, numbers, shown)]
 
@@ -164,13 +176,20 @@ def read_predictions(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """labels int64 [N, L] and probabilities [N, K] of a predictions.npz.
 
     Raises:
-        ValueError: it is missing or cannot be read.
+        ValueError: it is missing, cannot be read, or holds anything else.
     """
     try:
         with np.load(path, allow_pickle=False) as content:
-            return content["labels"], content["probabilities"]
-    except (OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            labels, probabilities = content["labels"], content["probabilities"]
+    except (OSError, KeyError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: must hold labels and probabilities; it cannot be read") from error
+    whole, columns = labels.ndim == probabilities.ndim == 2 and labels.dtype.kind in "iu", labels.shape[-1:]
+    if not whole or len(labels) != len(probabilities) or columns not in ((1,), probabilities.shape[-1:]):
+        raise ValueError(
+            f"{path}: must hold whole-numbered labels [N, 1] or [N, K] and probabilities [N, K], not {labels.dtype} "
+            f"{list(labels.shape)} and {list(probabilities.shape)}"
+        )
+    return labels, probabilities
 
 
 _ByKey = dict[tuple[str, str], dict[str, np.ndarray]]
@@ -201,13 +220,18 @@ def _fingerprint(labels: np.ndarray) -> str:
     return f"{labels.shape}{hash(np.ascontiguousarray(labels).tobytes())}"
 
 
+def _of_other_images(a: Mapping[int, _ByKey] | None, b: Mapping[int, _ByKey] | None) -> bool:
+    """Whether runs of the seeds that both have were scored on test images with other labels, so that none pair up."""
+    seeds = set(a or ()) & set(b or ())
+    return len({key[1] for side in (a, b) if side is not None for seed in seeds for key in side[seed]}) > 1
+
+
 def _tested(a: Mapping[int, _ByKey] | None, b: Mapping[int, _ByKey] | None) -> Iterator[tuple[str, Difference]]:
     """Each score's test over the seeds that both have; runs of one seed (of several encoders) count by their mean."""
     if a is None or b is None:
         return
     seeds = sorted(set(a) & set(b))
-    kept = {key[1] for seed in seeds for key in (*a[seed], *b[seed])}
-    if not seeds or len(kept) != 1:  # other test images: no pairs
+    if not seeds:
         return
     for score in _VALUES:
         tables = [

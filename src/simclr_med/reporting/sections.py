@@ -77,15 +77,14 @@ def in_short(tests: Sequence[Comparison], rows: pd.DataFrame) -> list[str]:
     """A sentence for each two chief methods of a data set: under which budgets which is better, if one can tell."""
     groups = rows.groupby(["data", "encoder"])
     heads = {key: {headline(group, kind) for kind in KINDS} for key, group in groups}
-    told: dict[tuple[str, str, str, str], dict[str, dict[str, list[str]]]] = {}
+    told: dict[tuple[str, str, str], dict[str, dict[str, list[str]]]] = {}
     for one in tests:
         if {one.a, one.b} <= heads[one.data, one.encoder]:
-            scores = told.setdefault((one.data, one.encoder, one.a, one.b), {})
+            scores = told.setdefault((one.where, one.a, one.b), {})
             scores.setdefault(one.score, {}).setdefault(one.verdict, []).append(one.budget)
     sentences = []
-    for (data, encoder, a, b), scores in told.items():
+    for (where, a, b), scores in told.items():
         words = " ".join(f"{score[0].upper()}{score[1:]}: {_under(verdicts)}." for score, verdicts in scores.items())
-        where = f"{data}, {encoder}" if len(heads) > rows["data"].nunique() else data
         sentences.append(f"{where}, “{a}” against “{b}”. {words}")
     return sentences
 
