@@ -59,3 +59,23 @@ def test_ours_stands_beside_the_same_protocol_and_budget(add: Add, runs: Path) -
 def test_sets_and_sizes_that_nobody_published_have_no_table(add: Add, runs: Path, dataset: str, size: int) -> None:
     add("probe", dataset=dataset, change=lambda content: content["dataset"].update(size=size))
     assert published(scored(collect(runs).table)) == ([], [])
+
+
+def test_runs_of_several_encoders_are_never_averaged(add: Add, runs: Path) -> None:
+    for place, name in enumerate(("resnet18", "resnet18_small_stem", "tiny")):
+        change = lambda content, name=name: content["encoder"].update(name=name)  # noqa: E731
+        for seed in range(3):
+            add("baseline", dataset="bloodmnist", budget="full", seed=seed, quality=2.0 * place, change=change)
+        add("probe", dataset="bloodmnist", budget="n100", init=pretrained("bloodmnist"), change=change)
+    add("finetune", dataset="bloodmnist", budget="n100", init=pretrained("bloodmnist"))
+    rows = scored(collect(runs).table)
+    (table,), _ = published(rows)
+    numbers = table.numbers.set_index(["source", "what", "budget"])
+    shown = table.shown.set_index(["source", "method there", "labels"])
+    means = rows[rows["kind"] == "baseline"].groupby("encoder")["test/accuracy"].mean()
+    for what, encoder in (("28 px (small stem)", "resnet18_small_stem"), ("224 px (28 px enlarged)", "resnet18")):
+        key = ("MedMNIST v2", f"supervised ResNet-18, {what}", "full")
+        assert (numbers.loc[key, "our encoder"], shown.loc[key, "ours, nearest"]) == (encoder, f"baseline, {encoder}")
+        assert numbers.loc[key, "our accuracy"] == pytest.approx(means[encoder])
+        assert shown.loc[key, "our accuracy"].endswith("(3)")
+    assert shown.loc[("thesis", "finetune, own novel", "n100"), "ours, nearest"] == "finetune, own novel, tiny"

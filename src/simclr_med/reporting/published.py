@@ -32,6 +32,7 @@ class Anchor:
         origin: of that method as `methods.named` says it; None: the headline of its kind.
         budget: as ours.
         accuracy, auroc: NaN where not published.
+        encoder: of ours that is nearest to it, where there are runs of several.
         caution: about its AUROC.
         by_neighbours: whether k-nearest neighbours answered, as they do beside every probe of ours.
     """
@@ -44,6 +45,7 @@ class Anchor:
     budget: str
     accuracy: float
     auroc: float
+    encoder: str = "resnet18"
     caution: str = ""
     by_neighbours: bool = False
 
@@ -82,6 +84,7 @@ def published(rows: pd.DataFrame) -> tuple[list[Table], list[Source]]:
     if not found:
         return [], []
     records = [_beside(one, ours) for one in found]
+    encoders = set(ours["encoder"])
     numbers = pd.DataFrame([numeric for numeric, _ in records])
     shown = pd.DataFrame([text for _, text in records])
     cautions = [text for dataset, text in _CAUTIONS.items() if dataset in set(ours["dataset"])]
@@ -89,6 +92,7 @@ def published(rows: pd.DataFrame) -> tuple[list[Table], list[Source]]:
         [
             "Ours is the nearest method under the same budget (mean over seeds); protocols differ, as said below.",
             *cautions,
+            *(f"Our encoder: {name}." for name in encoders if len(encoders) == 1),
         ]
     )
     return [Table("published", "Published results beside ours", note, numbers, shown)], sources(
@@ -100,10 +104,14 @@ def _beside(one: Anchor, ours: pd.DataFrame) -> tuple[dict[str, object], dict[st
     cell_rows = ours[(ours["dataset"] == one.dataset) & (ours["budget"] == one.budget) & (ours["kind"] == one.kind)]
     if one.origin is not None:
         cell_rows = cell_rows[cell_rows["origin"] == one.origin]
+    encoder = _nearest(one.encoder, cell_rows["encoder"])
+    cell_rows = cell_rows[cell_rows["encoder"] == encoder]
     method = headline(cell_rows, one.kind)
     metrics = NEIGHBOURS if one.by_neighbours else MAIN
     mine = means(cell_rows[cell_rows["method"] == method], ["method"], metrics)
     ours_told = f"kNN beside {method}" if method and one.by_neighbours else method or ""
+    if method and ours["encoder"].nunique() > 1:
+        ours_told += f", {encoder}"
     numeric: dict[str, object] = {
         "data": one.dataset,
         "source": one.source,
@@ -113,6 +121,7 @@ def _beside(one: Anchor, ours: pd.DataFrame) -> tuple[dict[str, object], dict[st
         "auroc": one.auroc,
         "auroc_caution": one.caution,
         "ours": ours_told,
+        "our encoder": encoder or "",
     }
     text = {
         "data set": one.dataset,
@@ -130,6 +139,12 @@ def _beside(one: Anchor, ours: pd.DataFrame) -> tuple[dict[str, object], dict[st
             NONE if values is None else cell(*(values[f"{metric} {part}"] for part in ("mean", "low", "runs")))
         )
     return numeric, text
+
+
+def _nearest(wanted: str, encoders: pd.Series) -> str | None:
+    """The encoder itself where there are runs of it, else that with the most runs."""
+    counts = encoders.value_counts()
+    return None if counts.empty else sorted(counts.index, key=lambda name: (name != wanted, -counts[name], name))[0]
 
 
 def _thesis() -> Iterator[Anchor]:
@@ -152,7 +167,7 @@ def _thesis() -> Iterator[Anchor]:
             str(fraction) if fraction == "full" else f"n{fraction}",
             float(values.get("accuracy", np.nan)),
             float(values.get("auroc", np.nan)),
-            "" if protocol == "probe" else "train mode",
+            caution="" if protocol == "probe" else "train mode",
         )
 
 
@@ -161,7 +176,8 @@ def _medmnist() -> Iterator[Anchor]:
         for size, stem in ((28, "small stem"), (224, "28 px enlarged")):
             scores = float(getattr(row, f"accuracy_{size}")), float(getattr(row, f"auroc_{size}"))
             what = f"supervised ResNet-18, {size} px ({stem})"
-            yield Anchor(str(row.dataset), "MedMNIST v2", what, "baseline", "", "full", *scores)
+            encoder = "resnet18_small_stem" if size == SIZE else "resnet18"
+            yield Anchor(str(row.dataset), "MedMNIST v2", what, "baseline", "", "full", *scores, encoder)
 
 
 def _medmnist_plus() -> Iterator[Anchor]:
@@ -175,8 +191,10 @@ def _medmnist_plus() -> Iterator[Anchor]:
     )
     for row in pd.read_csv(ANCHORS / "medmnistplus_28.csv").itertuples(index=False):
         for what, kind, prefix in columns:
-            scores = tuple(float(getattr(row, f"{prefix}_{score}", np.nan)) for score in ("accuracy", "auroc"))
-            if not np.isnan(scores).all():
+            accuracy, auroc = (float(getattr(row, f"{prefix}_{score}", np.nan)) for score in ("accuracy", "auroc"))
+            if not np.isnan([accuracy, auroc]).all():
                 origin = "ImageNet" if what.startswith("ResNet") else None
                 near = what.endswith("kNN")
-                yield Anchor(str(row.dataset), "MedMNIST+", what, kind, origin, "full", scores[0], scores[1], "", near)
+                yield Anchor(
+                    str(row.dataset), "MedMNIST+", what, kind, origin, "full", accuracy, auroc, by_neighbours=near
+                )
