@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from simclr_med.learning.simclr import METRICS
+from simclr_med.reporting.diagnostics import _pooled
 from simclr_med.reporting.figures import training_curves, views_sheet
 from simclr_med.stages.pretrain import PANELS
 
@@ -95,3 +96,12 @@ def test_each_row_of_the_sheet_is_an_image_and_its_views(drawn: list[Figure], tm
     assert len(pictures) == 9
     assert np.array_equal(pictures[3], originals[1].squeeze())
     assert np.array_equal(pictures[5], views[1, 1].squeeze())
+
+
+def test_a_bin_is_drawn_by_its_answers_a_seed() -> None:
+    """The seeds share their test images, so three images are no more by being answered five times."""
+    bins = {"count": [3, 20], "confidence": [0.5, 0.9], "accuracy": [1 / 3, 0.8]}
+    for seeds in (1, 5):
+        confidence, accuracy = _pooled([bins] * seeds)
+        assert confidence == pytest.approx([0.9])
+        assert accuracy == pytest.approx([0.8])

@@ -20,7 +20,7 @@ from simclr_med.reporting.methods import KINDS, budget_order, headline
 from simclr_med.reporting.results import content
 
 _CLASSES_WITH_NUMBERS = 10  # above that a matrix's numbers are too small to read
-_FEWEST = 10  # answers of a bin that is drawn: the accuracy of fewer says little
+_FEWEST = 10  # answers a run of a bin that is drawn: the accuracy of fewer says little, and seeds share their images
 _MONITORS = (
     ("train/loss", "contrastive loss"),
     ("val/loss", "loss on validation"),
@@ -84,7 +84,7 @@ def reliability(rows: pd.DataFrame) -> list[Chart]:
         axis.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=8)
         note = (
-            f"Bins of equal width with {_FEWEST} answers or more, all seeds together; below the dotted line a "
+            f"Bins of equal width with {_FEWEST} answers a seed or more, all seeds together; below the dotted line a "
             "classifier is too sure of itself."
         )
         charts.append(Chart(f"reliability_{data}_{encoder}", f"Reliability: {data}, {encoder}", note, figure))
@@ -171,7 +171,7 @@ def _pooled(bins: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
         values = np.nan_to_num(np.array([[np.nan if x is None else x for x in one[name]] for one in bins], dtype=float))
         parts.append((count * values).sum(axis=0))
     total = count.sum(axis=0)
-    some = total >= _FEWEST
+    some = total >= _FEWEST * len(bins)
     return parts[0][some] / total[some], parts[1][some] / total[some]
 
 
