@@ -129,7 +129,7 @@ def test_help_names_the_groups_and_first_commands(command: Command) -> None:
 UNREAD = [
     ("stage=probe", "optimizer.lr=1", "stage.solvers holds what its solvers take"),
     ("stage=probe", "augmentation=novel", "its features come from images as they are"),
-    ("stage=test", "encoder=resnet50", "the saved run has its own"),
+    ("stage=test", "data_fraction=n50", "it takes every image"),
     ("stage=report", "data_fraction=n50", "it shows the runs that there are"),
 ]
 
