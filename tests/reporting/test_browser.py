@@ -27,6 +27,9 @@ const up = column("points");
 const sorted = head("points").getAttribute("aria-sort");
 head("points").firstElementChild.click();
 const down = column("points");
+head("labels").firstElementChild.click();
+const labels = [...new Set(column("labels"))];
+const budgets = ["full", "pct10", "n100", "n50", "per_class10", "pct1"].sort(order);
 const box = document.getElementById("filter");
 box.value = "skin baseline"; box.dispatchEvent(new Event("input"));
 const kept = [...document.querySelectorAll("tbody tr:not([hidden])")].map(row => row.textContent);
@@ -35,7 +38,8 @@ dispatchEvent(new Event("resize"));
 const hints = [...document.querySelectorAll(".scroll, .picture")].every(part =>
   part.classList.contains("wide") === part.scrollWidth > part.clientWidth + 1);
 const hinted = document.querySelectorAll(".picture.wide").length;
-parent.postMessage(JSON.stringify({requests, up, down, sorted, kept, wide, hints, hinted, width: innerWidth}), "*");
+const found = {labels, budgets, requests, up, down, sorted, kept, wide, hints, hinted, width: innerWidth};
+parent.postMessage(JSON.stringify(found), "*");
 }</script>
 """
 
@@ -71,6 +75,8 @@ def test_it_sorts_filters_and_fits(study: Path, tmp_path: Path, width: int) -> N
     assert len(numbers) > 20
     assert [float(cell) for cell in found["down"]] == numbers[::-1]
     assert found["sorted"] == "ascending"
+    assert found["labels"] == ["per_class10", "n50", "n100"]
+    assert found["budgets"] == ["per_class10", "n50", "n100", "pct1", "pct10", "full"]
     assert found["requests"] == 0
     assert found["kept"]
     assert all("skin" in row and "baseline" in row for row in found["kept"])

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from simclr_med.learning.simclr import METRICS
+from simclr_med.reporting.charts import efficiency
 from simclr_med.reporting.diagnostics import _pooled
 from simclr_med.reporting.figures import training_curves, views_sheet
 from simclr_med.stages.pretrain import PANELS
@@ -105,3 +107,13 @@ def test_a_bin_is_drawn_by_its_answers_a_seed() -> None:
         confidence, accuracy = _pooled([bins] * seeds)
         assert confidence == pytest.approx([0.9])
         assert accuracy == pytest.approx([0.8])
+
+
+def test_no_axis_of_scores_reaches_beyond_what_a_score_can_be() -> None:
+    cells = [("probe", seed, budget, score) for budget in ("n50", "n100") for seed, score in ((0, 0.1), (1, 0.99))]
+    rows = pd.DataFrame(cells, columns=["kind", "seed", "budget", "test/accuracy"]).assign(
+        data="cells", encoder="tiny", method="probe", origin="", **{"train/images": [50, 50, 100, 100]}
+    )
+    (chart,) = efficiency(rows.assign(**{"test/auroc": rows["test/accuracy"]}))
+    for axis in chart.figure.axes:
+        assert axis.get_ylim() == (-0.02, 1.02)

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from simclr_med.reporting.collect import collect
+from simclr_med.reporting.html import _numeric
 from simclr_med.reporting.publish import publish
+from simclr_med.reporting.tables import NONE
 
 Add = Callable[..., Path]
 VOID = {"meta", "img", "input", "link", "br", "hr"}
@@ -173,3 +175,13 @@ def test_data_sets_whose_names_differ_in_signs_alone_keep_their_own_figures(
     links = [link for link in found.values("href") if link.endswith((".pdf", ".csv"))]
     assert len(set(links)) == len(links) == 9 + sum(len(part.tables) for part in parts)
     assert all((target.parent / link).is_file() for link in links)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0.812 ± 0.013 (3)", True), ("0.846 (5 alike)", True), ("+0.4 to +2.2", True), ("-1.3", True), ("1e-09", True),
+     ("0.64 (train mode)", True), (NONE, True), ("1,234", True), ("50% of it", False), ("28 px", False), ("-", False),
+     ("3rd set", False), ("+", False), ("", False)],
+)  # fmt: skip
+def test_names_that_begin_with_a_digit_are_no_numbers(text: str, number: bool) -> None:
+    assert _numeric(text) == number

@@ -63,6 +63,8 @@ def efficiency(rows: pd.DataFrame) -> list[Chart]:
                 _line(axis, numbers[numbers["method"] == method], metric, method, number, aside)
             _label_axis(axis, numbers)
             axis.set_ylabel(f"test {WORDS[metric]}")
+            low, high = axis.get_ylim()  # an interval of two runs may reach far beyond what a score can be
+            axis.set_ylim(max(low, -0.02), min(high, 1.02))
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize=9)
         note = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from simclr_med.reporting.sections import Section
 from simclr_med.reporting.tables import NONE
 
+# A number alone, with its interval, or with a word in brackets.
+_NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*(e[+-]?[0-9]+)?( (±|to|\().*)?")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -48,4 +51,4 @@ def _heads(shown: pd.DataFrame) -> list[tuple[str, bool]]:
 
 def _numeric(text: str) -> bool:
     """Whether a cell reads as a number, and so stands at the right."""
-    return text[:1].isdigit() or text[:1] in ("+", "-", NONE)
+    return text == NONE or _NUMBER.fullmatch(text) is not None
