@@ -46,6 +46,12 @@ def test_a_budget_is_the_same_run_by_either_spelling(composed) -> None:
     assert "-n100-" in folder.name
 
 
+def test_large_budgets_keep_every_digit(composed) -> None:
+    names = [naming.budget(composed(f"data_fraction.samples={n}").data_fraction) for n in (1000001, 1000002)]
+    assert names == ["n1000001", "n1000002"]
+    assert naming.budget(composed("data_fraction.percent=0.1").data_fraction) == "pct0.1"
+
+
 @pytest.mark.parametrize("option", ["full", "n5000", "pct1", "pct10", "per_class25"])
 def test_a_budget_is_called_by_its_option(composed, option: str) -> None:
     assert naming.budget(checked(composed(f"data_fraction={option}")).data_fraction) == option

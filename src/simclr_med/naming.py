@@ -88,7 +88,7 @@ def budget(fraction: DictConfig) -> str:
     """The label budget in a word, whichever way it was typed: full, n100, pct1 or per_class10."""
     for prefix, value in (("n", fraction.samples), ("pct", fraction.percent), ("per_class", fraction.per_class)):
         if value is not None:
-            return f"{prefix}{value:g}"
+            return f"{prefix}{value:.15g}"
     return "full"
 
 
