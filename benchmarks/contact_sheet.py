@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from simclr_med.config.facts import medmnist_table
-from simclr_med.reporting.counts import counts_figure, counts_table
-from simclr_med.reporting.embeddings import Panel, maps_figure, pca_figure
-from simclr_med.reporting.galleries import Tile, gallery
+from simclr_med.config.medmnist_info import medmnist_table
+from simclr_med.plots.class_counts import counts_figure, counts_table
+from simclr_med.plots.embeddings import Panel, maps_figure, pca_figure
+from simclr_med.plots.image_grids import Tile, gallery
 
 POINTS, TILES = 40, 9  # drawn for each class, and beside each other in the gallery
 WIDTH = 900  # pixels of a column of the contact sheet

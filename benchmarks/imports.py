@@ -21,7 +21,7 @@ def measure(words: Sequence[str], folder: Path) -> dict[str, float]:
 
     Importtime itself makes imports somewhat slower. Raises SystemExit when the command fails.
     """
-    command = [sys.executable, "-X", "importtime", "-m", "simclr_med.main", *words]
+    command = [sys.executable, "-X", "importtime", "-m", "simclr_med.cli.main", *words]
     done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\nfailed with {done.returncode}:\n{done.stdout[-2000:]}")

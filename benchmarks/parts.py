@@ -16,7 +16,7 @@ from spread import spread, told
 from stopwatch import Stopwatch, clock
 
 from simclr_med.data.loader import Batches
-from simclr_med.learning.saving import Checkpoints
+from simclr_med.training.callbacks.checkpoint import Checkpoints
 from simclr_med.types import Batch
 
 LOAD, AUGMENT, FORWARD, LOSS = "load", "augment", "forward", "loss and its ranks"

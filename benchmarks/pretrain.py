@@ -52,7 +52,7 @@ class Measured(NamedTuple):
 def our_command(given: argparse.Namespace, data: Path, runs: Path) -> list[str]:
     """The real command, as a user types it."""
     return [
-        *(sys.executable, "-m", "simclr_med.main", "stage=pretrain", "dataset=npz", f"dataset.path={data}"),
+        *(sys.executable, "-m", "simclr_med.cli.main", "stage=pretrain", "dataset=npz", f"dataset.path={data}"),
         *(f"encoder={given.encoder}", f"augmentation={given.augmentation}", f"stage.epochs={given.epochs}"),
         *(f"stage.batch_size={given.batch_size}", "logger=none", f"paths.runs={runs}"),
     ]

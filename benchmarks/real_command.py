@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from lightning.pytorch import Callback, Trainer
 
-from simclr_med import main as command
+from simclr_med.cli import main as command
 
 Watching = TypeVar("Watching", bound=Callback)
 

@@ -54,7 +54,7 @@ def main() -> None:
     out, began, *words = sys.argv[1:]
     stretches = Stretches(float(began))
     stretches.mark("Python itself", ENTERED)
-    from simclr_med import main as command
+    from simclr_med.cli import main as command
 
     stretches.mark("imports of the command (Hydra)")
     stretches.around(command, "checked", "config composed", "config checked")

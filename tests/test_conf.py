@@ -9,7 +9,7 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from simclr_med.config.facts import medmnist_table
+from simclr_med.config.medmnist_info import medmnist_table
 from simclr_med.config.validate import checked, problems
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -46,7 +46,7 @@ def test_option_composes_and_its_targets_take_its_keys(composed, group: str, opt
         if (node is top or "ops" in node) and group != "dataset":
             keys.discard("name")
         given = GIVEN.get(group, set()) if node is top or group == "logger" else set()
-        given = GIVEN["logger"] if target.__module__ == "simclr_med.learning.loggers" else given
+        given = GIVEN["logger"] if target.__module__ == "simclr_med.tracking.loggers" else given
         solver = SOLVER if target.__module__ == "simclr_med.evaluation.probe" else set()
         inspect.signature(target).bind(**dict.fromkeys(keys | given | solver))
 

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import torch
 
-from simclr_med.config.facts import medmnist_table
-from simclr_med.learning.recording import rows
+from simclr_med.config.medmnist_info import medmnist_table
 from simclr_med.models.encoders import resnet
+from simclr_med.training.callbacks.metrics_csv import rows
 
 pytestmark = pytest.mark.process
 QUICK = ("encoder=tiny", "logger=none", "trainer=cpu", "trainer.threads=1")
@@ -39,7 +39,7 @@ def noisy(tmp_path: Path) -> Path:
 
 def line(stage: str, data: Path, runs: Path, *words: str) -> list[str]:
     where = ("dataset=npz", f"dataset.path={data}", f"paths.runs={runs}")
-    return [sys.executable, "-m", "simclr_med.main", f"stage={stage}", *where, *QUICK, *words]
+    return [sys.executable, "-m", "simclr_med.cli.main", f"stage={stage}", *where, *QUICK, *words]
 
 
 def done(*words: str) -> str:
@@ -171,7 +171,7 @@ def test_multi_label_and_ordinal_sets_from_end_to_end(tmp_path: Path, flag: str)
         content[f"{split}_labels"] = labels.astype(np.uint8)
     np.savez(tmp_path / f"{flag}.npz", **content)
     data = (f"dataset={flag}", "dataset.verify=false", f"paths.data={tmp_path}", f"paths.runs={tmp_path / 'runs'}")
-    start = (sys.executable, "-m", "simclr_med.main", *data, *QUICK)
+    start = (sys.executable, "-m", "simclr_med.cli.main", *data, *QUICK)
     done(*start, "stage=pretrain", "stage.epochs=1", "stage.batch_size=16")
     for stage, words in (("probe", ()), ("finetune", (*TRAIN, "stage.epochs=1"))):
         done(*start, f"stage={stage}", *words, "stage.resamples=20")

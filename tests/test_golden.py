@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import pytest
 
-from simclr_med import build, runs
+from simclr_med import build
 from simclr_med.config.validate import checked
-from simclr_med.learning.recording import rows
+from simclr_med.runs.run import open_run
 from simclr_med.stages.pretrain import pretrain
+from simclr_med.training.callbacks.metrics_csv import rows
 
 # augmentation -> train/loss of each epoch
 GOLDEN = {
@@ -29,7 +30,7 @@ def test_losses_are_the_recorded_ones(composed, tmp_path, augmentation: str) -> 
         )
     )
     source = build.source(cfg)
-    with runs.opened(cfg, source.content_hash(), build.built(cfg.init)) as run:
+    with open_run(cfg, source.content_hash(), build.built(cfg.init)) as run:
         pretrain(run, source)
     losses = [float(row["train/loss"]) for row in rows(run.folder / "metrics.csv")]
     assert losses == pytest.approx(GOLDEN[augmentation], rel=1e-4)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from simclr_med.learning.recording import rows
+from simclr_med.training.callbacks.metrics_csv import rows
 
 pytestmark = pytest.mark.process
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -44,7 +44,7 @@ def test_float32_first_step_has_the_same_gradients(command: Command, cells: Path
         for name in ("one", "two")
     ]
     from simclr_med.models.encoders import tiny
-    from simclr_med.stages.assembly import ENCODER, drawn_from
+    from simclr_med.stages.setup import ENCODER, drawn_from
 
     with drawn_from(0, ENCODER):
         start = tiny().state_dict()

@@ -16,8 +16,8 @@ import wandb_log
 import yaml
 from PIL import Image
 
-from simclr_med.learning import classifier, simclr
-from simclr_med.reporting import dashboard
+from simclr_med.tracking import workspaces
+from simclr_med.training import classifier, simclr
 
 pytestmark = pytest.mark.process
 TRAIN = ("stage.epochs=2", "stage.batch_size=16")
@@ -76,7 +76,7 @@ def folders(shared_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "OMP_NUM_THREADS": "1"}
     runs, found = tmp_path_factory.mktemp("all") / "runs", {}
     for stage, (words, *_) in STAGES.items():
-        line = [sys.executable, "-m", "simclr_med.main", f"stage={stage}"]
+        line = [sys.executable, "-m", "simclr_med.cli.main", f"stage={stage}"]
         line += ["dataset=npz", f"dataset.path={shared_cells}"]
         line += ["encoder=tiny", "trainer=cpu", "trainer.threads=1", "logger=wandb", f"paths.runs={runs}"]
         line += [word.format(**found) for word in words]
@@ -151,7 +151,7 @@ def test_what_is_right_in_the_table_is_the_accuracy(
 def test_every_name_of_the_dashboard_is_logged_by_the_runs_that_it_shows(
     logs: dict[str, wandb_log.Logged], number: int
 ) -> None:
-    specification = dashboard.specification(dashboard.workspaces("lab", "simclr-med", ["cells"])[number])
+    specification = workspaces.specification(workspaces.workspaces("lab", "simclr-med", ["cells"])[number])
     jobs, groups = specification["section"]["runSets"][0]["filters"]["filters"]
     shown = [log for log in logs.values() if log.run.job_type in jobs["value"]]
     assert {log.run.job_type for log in shown} == set(jobs["value"])

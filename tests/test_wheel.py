@@ -23,13 +23,13 @@ def test_the_wheel_holds_conf_and_runs_elsewhere(tmp_path: Path) -> None:
         archive.extractall(tmp_path / "site")
     inside = {f"simclr_med/conf/{path.relative_to(ROOT / 'conf').as_posix()}" for path in ROOT.glob("conf/**/*.yaml")}
     assert inside <= names
-    data = [path for part in ("anchors", "templates") for path in (ROOT / "src/simclr_med/reporting" / part).iterdir()]
+    data = [path for part in ("anchors", "templates") for path in (ROOT / "src/simclr_med/report" / part).iterdir()]
     assert len(data) == 5
     assert {path.relative_to(ROOT / "src").as_posix() for path in data} <= names
     assert not [name for name in names if name.startswith("tests")]
     (tmp_path / "work").mkdir()
     done = subprocess.run(
-        [sys.executable, "-m", "simclr_med.main", "dataset=synthetic", "dry_run=true"],
+        [sys.executable, "-m", "simclr_med.cli.main", "dataset=synthetic", "dry_run=true"],
         cwd=tmp_path / "work",
         env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
         capture_output=True,

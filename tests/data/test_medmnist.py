@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simclr_med.config.facts import medmnist_info, medmnist_table
+from simclr_med.config.medmnist_info import medmnist_info, medmnist_table
 from simclr_med.data import hashing
 from simclr_med.data import medmnist as module
 from simclr_med.data.medmnist import MedMNIST

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simclr_med.data.kinds import KINDS
-from simclr_med.data.synthetic import Synthetic
+from simclr_med.data.synthetic.classes import KINDS
+from simclr_med.data.synthetic.dataset import Synthetic
 
 
 def source(**options) -> Synthetic:

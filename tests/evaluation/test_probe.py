@@ -10,10 +10,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from simclr_med import metrics
 from simclr_med.errors import RunError
-from simclr_med.evaluation.answers import from_logits
+from simclr_med.evaluation.predict import from_logits
 from simclr_med.evaluation.probe import FittedProbe, Labelled, lbfgs, sgd
+from simclr_med.metrics import classification
 
 EXACT: dict[str, Any] = {
     **{"seed": 0, "lowest": 1e-3, "highest": 1e1, "points": 5, "select_by": "nll"},
@@ -59,7 +59,9 @@ def test_lbfgs_is_scikit_learns_regression_at_the_penalty_that_validation_likes_
     train, val = drawn(images, 32, classes, seed=1), drawn(60, 32, classes, seed=2)
     task = "multi-class" if classes > 2 else "binary-class"
     fitted = lbfgs(train, val, task, classes, **EXACT)
-    losses = [metrics.nll(task, val.labels_NL, by_sklearn(train, strength, val.features_ND)) for strength in GRID]
+    losses = [
+        classification.nll(task, val.labels_NL, by_sklearn(train, strength, val.features_ND)) for strength in GRID
+    ]
     assert fitted.told["probe/lambda"] == GRID[int(np.argmin(losses))]
     assert 0 < int(np.argmin(losses)) < len(GRID) - 1, "the grid should hold the best penalty inside"
     expected = by_sklearn(train, fitted.told["probe/lambda"], val.features_ND)

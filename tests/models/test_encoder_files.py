@@ -11,13 +11,7 @@ import torchvision
 from torch import nn
 
 from simclr_med.errors import CheckpointError
-from simclr_med.models.encoder_files import (
-    encoder_metadata,
-    load_encoder_state,
-    load_into,
-    save_encoder,
-    weights_hash,
-)
+from simclr_med.models.encoder_files import encoder_metadata, load_encoder_state, load_into, save_encoder, weights_hash
 from simclr_med.models.encoders import resnet, tiny
 from simclr_med.models.heads import projection_head
 

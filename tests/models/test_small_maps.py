@@ -7,13 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from simclr_med.models.small_maps import (
-    MIN_IMAGES,
-    SmallMapConv2d,
-    patch_products,
-    toeplitz_products,
-    with_small_maps,
-)
+from simclr_med.models.small_maps import MIN_IMAGES, SmallMapConv2d, patch_products, toeplitz_products, with_small_maps
 
 # (kernel, stride, height, width)
 SHAPES = [

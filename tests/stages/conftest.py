@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from simclr_med import build, runs
+from simclr_med import build
 from simclr_med.config.validate import checked
+from simclr_med.runs.run import open_run
 
 QUICK = ("encoder=tiny", "logger=none", "trainer=cpu", "trainer.threads=1")
 
@@ -26,9 +27,9 @@ def staged(composed: Callable[..., Any], noisy: Path, tmp_path: Path) -> Callabl
         where = () if any(word.startswith("paths.runs=") for word in words) else (f"paths.runs={tmp_path / 'runs'}",)
         cfg = checked(composed(f"stage={stage}", *data, *where, *QUICK, *words))
         found = build.source(cfg) if source is None else source
-        with runs.opened(cfg, found.content_hash(), build.built(cfg.init)) as opened:
-            build.stage(cfg)(opened, found)
-            return opened.folder
+        with open_run(cfg, found.content_hash(), build.built(cfg.init)) as run:
+            build.stage(cfg)(run, found)
+            return run.folder
 
     return run
 

@@ -13,10 +13,10 @@ from sklearn.metrics import silhouette_score
 
 from simclr_med.config.validate import problems
 from simclr_med.errors import DataError, RunError
-from simclr_med.evaluation import attention
+from simclr_med.evaluation import gradcam
 from simclr_med.evaluation.representation import effective_rank, uniformity
 from simclr_med.models.encoders import tiny
-from simclr_med.stages import looks as looks_module
+from simclr_med.stages import analyse_figures as looks_module
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 QUICK = ("stage.perplexities=[5]", "stage.queries=2", "stage.neighbours=2")
@@ -130,7 +130,7 @@ def test_an_encoder_that_gives_every_image_the_same_features_is_one_line(staged,
 def test_a_probe_without_captum(staged, result, tmp_path: Path, monkeypatch, capsys) -> None:
     """The features that the probe left are taken, and kNN is over all images as the probe's, whatever few are drawn."""
     first = staged("probe", "init=random", "stage.resamples=0", "stage.solvers.lbfgs.points=2")
-    monkeypatch.setattr(attention, "captum_is_there", lambda: False)
+    monkeypatch.setattr(gradcam, "captum_is_there", lambda: False)
     before = sorted((tmp_path / "runs" / ".features").glob("*.safetensors"))
     folder = staged("analyse", "init=model", f"stage.run={first}", "stage.points=12", *QUICK)
     assert drawn(folder) == ALWAYS
@@ -149,8 +149,8 @@ def test_a_classifier_and_where_it_looks(staged, result, monkeypatch, capsys) ->
     real = looks_module.gallery
     monkeypatch.setattr(looks_module, "gallery", lambda *args: given.append(args) or real(*args))
     if importlib.util.find_spec("captum") is None:
-        monkeypatch.setattr(attention, "captum_is_there", lambda: True)
-        monkeypatch.setattr(attention, "grad_cam", lambda _e, _h, images, _t: (torch.rand(len(images), 4, 4), "layer2"))
+        monkeypatch.setattr(gradcam, "captum_is_there", lambda: True)
+        monkeypatch.setattr(gradcam, "grad_cam", lambda _e, _h, images, _t: (torch.rand(len(images), 4, 4), "layer2"))
     folder = staged("analyse", "init=model", f"stage.run={first}", "stage.cams=3", *QUICK)
     assert drawn(folder) == ALWAYS | {"gradcam"}
     assert f"Encoder: of the baseline run {first}" in capsys.readouterr().out

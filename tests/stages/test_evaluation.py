@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from simclr_med import build, metrics, runs
-from simclr_med.config.curve import cells as cells_of
-from simclr_med.config.facts import medmnist_table
+from simclr_med import build
+from simclr_med.config.budgets import cells as cells_of
+from simclr_med.config.medmnist_info import medmnist_table
 from simclr_med.config.validate import checked
 from simclr_med.data.npz import Npz
 from simclr_med.errors import ConfigError, DataError, RunError
+from simclr_med.metrics import classification
+from simclr_med.runs.run import open_run
 
 QUICK = ("encoder=tiny", "logger=none", "trainer=cpu", "trainer.threads=1")
 TRAIN = ("stage.epochs=2", "schedule.warmup_epochs=0", "stage.batch_size=16", "stage.resamples=50")
@@ -48,9 +50,9 @@ def do(composed, cells: Path, tmp_path: Path):
         data = ("dataset=npz", f"dataset.path={path}") if not any(w.startswith("dataset=") for w in words) else ()
         cfg = checked(composed(*words[:1], *data, f"paths.runs={tmp_path / 'runs'}", *QUICK, *words[1:]))
         found = build.source(cfg) if source is None else source
-        with runs.opened(cfg, found.content_hash(), build.built(cfg.init)) as opened:
-            build.stage(cfg)(opened, found)
-            return opened.folder
+        with open_run(cfg, found.content_hash(), build.built(cfg.init)) as run:
+            build.stage(cfg)(run, found)
+            return run.folder
 
     return run
 
@@ -63,7 +65,7 @@ def result(folder: Path) -> dict[str, Any]:
 def test_recorded_scores_are_those_of_the_predictions(do, stage: str) -> None:
     folder = do(f"stage={stage}", "init=random", "stage.resamples=50", *(TRAIN[:3] if stage == "baseline" else ()))
     kept = np.load(folder / "predictions.npz")
-    again = metrics.scores("multi-class", kept["labels"], kept["probabilities"])
+    again = classification.scores("multi-class", kept["labels"], kept["probabilities"])
     recorded = result(folder)
     for name in ("accuracy", "auroc", "balanced_accuracy", "macro_f1", "calibration_error", "nll"):
         assert recorded["metrics"][f"test/{name}"] == again[name]

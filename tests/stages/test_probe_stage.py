@@ -17,8 +17,8 @@ from torch import nn
 from torchvision.models import resnet18
 from torchvision.transforms.functional import normalize
 
+from simclr_med.atomic import sha256
 from simclr_med.errors import DataError
-from simclr_med.files import sha256
 from simclr_med.models.encoder_files import load_encoder_state, load_into
 from simclr_med.models.encoders import tiny
 from simclr_med.stages import probe as probe_module

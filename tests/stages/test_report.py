@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from simclr_med import build, runs
+from simclr_med import build
 from simclr_med.config.validate import checked, problems
 from simclr_med.errors import RunError
+from simclr_med.runs.run import open_run
 
 Staged = Callable[..., Path]
 
@@ -23,10 +24,10 @@ def reported(composed: Callable[..., Any], tmp_path: Path) -> Callable[..., Path
     def run(*words: str) -> Path:
         cfg = checked(composed("stage=report", f"paths.runs={tmp_path / 'runs'}", *words))
         source = build.source(cfg)
-        with runs.opened(cfg, source.content_hash(), build.built(cfg.init)) as opened:
-            assert opened.state != "finished"
-            build.stage(cfg)(opened, source)
-            return opened.folder
+        with open_run(cfg, source.content_hash(), build.built(cfg.init)) as run:
+            assert run.state != "finished"
+            build.stage(cfg)(run, source)
+            return run.folder
 
     return run
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simclr_med import metrics
 from simclr_med.data.npz import Npz
 from simclr_med.errors import DataError
+from simclr_med.metrics import classification
 from simclr_med.stages.scoring import Scored, keep_predictions, labels_of, on_test, score, task_of, told
 
 NAMES = ("a", "b", "c")
@@ -29,7 +29,7 @@ def labels(images: int = 30, classes: int = 3) -> np.ndarray:
 
 def test_every_score_is_recorded_with_its_split_and_intervals_hold_it() -> None:
     found = score("multi-class", labels(), answers(), NAMES, labels(), resamples=200)
-    expected = metrics.scores("multi-class", labels(), answers())
+    expected = classification.scores("multi-class", labels(), answers())
     assert found.metrics == {f"test/{name}": value for name, value in expected.items()}
     assert found.notes == []
     for name in ("test/accuracy", "test/auroc", "test/balanced_accuracy"):
@@ -52,7 +52,7 @@ def test_intervals_are_the_same_each_time_and_none_without_resamples() -> None:
 def test_a_class_without_test_images_is_left_out_of_auroc_and_named() -> None:
     two = labels(classes=2)
     found = score("multi-class", two, answers(), NAMES, labels(), 0)
-    each = metrics.aurocs("multi-class", two, answers())
+    each = classification.aurocs("multi-class", two, answers())
     assert math.isnan(each[2])
     assert found.metrics["test/auroc"] == pytest.approx(each[:2].mean())
     assert "test/recall/2" not in found.metrics
@@ -61,7 +61,7 @@ def test_a_class_without_test_images_is_left_out_of_auroc_and_named() -> None:
 
 def test_a_class_that_was_not_trained_is_named_and_auroc_given_without_it_too() -> None:
     found = score("multi-class", labels(), answers(), NAMES, labels(classes=2), 0)
-    each = metrics.aurocs("multi-class", labels(), answers())
+    each = classification.aurocs("multi-class", labels(), answers())
     assert found.metrics["test/auroc"] == pytest.approx(each.mean())
     assert found.metrics["test/auroc_trained_classes"] == pytest.approx(each[:2].mean())
     (note,) = found.notes
@@ -72,7 +72,7 @@ def test_a_label_without_positive_training_images_is_named() -> None:
     truth = np.random.default_rng(1).integers(0, 2, (30, 3))
     trained = truth * [1, 0, 1]
     found = score(MULTI, truth, answers(), NAMES, trained, 0)
-    each = metrics.aurocs(MULTI, truth, answers())
+    each = classification.aurocs(MULTI, truth, answers())
     assert found.metrics["test/auroc_trained_classes"] == pytest.approx(each[[0, 2]].mean())
     assert "no training image of b" in found.notes[0]
     assert len(found.tables["confusion_matrix"]) == 3
@@ -109,7 +109,7 @@ def test_predictions_are_kept_and_every_note_is_recorded(source: Npz, tmp_path: 
     found = on_test(source, labels(classes=2), lambda: answers(24), tmp_path, 0, ["of the run"])
     with np.load(tmp_path / "predictions.npz") as content:
         assert np.array_equal(content["labels"], source.labels("test"))
-        assert metrics.accuracy("multi-class", content["labels"], content["probabilities"]) == found.metrics[
+        assert classification.accuracy("multi-class", content["labels"], content["probabilities"]) == found.metrics[
             "test/accuracy"
         ]  # fmt: skip
     notes = found.tables["notes"]

@@ -12,9 +12,9 @@ import safetensors.torch
 import torch
 
 from simclr_med.errors import CheckpointError, DataError, RunError
-from simclr_med.learning import saving
-from simclr_med.learning.recording import rows
 from simclr_med.models.checkpoints import load_checkpoint
+from simclr_med.training.callbacks import checkpoint
+from simclr_med.training.callbacks.metrics_csv import rows
 
 QUICK = ("schedule.warmup_epochs=0", "stage.batch_size=16", "stage.resamples=0")
 LONG = (*QUICK, "stage.epochs=30", "stage.patience=2", "stage.checkpoint_every_s=0")
@@ -27,7 +27,7 @@ class Killed(Exception):
 @pytest.fixture
 def killed(monkeypatch: pytest.MonkeyPatch, staged: Callable[..., Path]) -> Callable[..., None]:
     """Run a stage that ends right after the state of an epoch has been saved under a name."""
-    write = saving.AtomicCheckpointIO.save_checkpoint
+    write = checkpoint.AtomicCheckpointIO.save_checkpoint
 
     def run(name: str, epoch: int, *words: str, **more: Any) -> None:
         def write_and_die(self: Any, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -36,7 +36,7 @@ def killed(monkeypatch: pytest.MonkeyPatch, staged: Callable[..., Path]) -> Call
                 raise Killed
 
         with monkeypatch.context() as patch:
-            patch.setattr(saving.AtomicCheckpointIO, "save_checkpoint", write_and_die)
+            patch.setattr(checkpoint.AtomicCheckpointIO, "save_checkpoint", write_and_die)
             with pytest.raises(Killed):
                 staged(*words, **more)
 

@@ -8,8 +8,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from simclr_med.config import data_nodes, schema, stage_nodes
-from simclr_med.config.facts import medmnist_info
-from simclr_med.config.names import stem
+from simclr_med.config.medmnist_info import medmnist_info
+from simclr_med.runs.identity import stem
 
 # A YAML binds itself to a type by "- /schema/<group>/<name>@_here_".
 NODES: dict[str, dict[str, type]] = {

@@ -10,8 +10,8 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, InterpolationToMissingValueError, OmegaConfBaseException
 
-from simclr_med.config.names import slug
 from simclr_med.errors import ConfigError
+from simclr_med.runs.identity import slug
 
 NAMED = ("dataset", "augmentation", "encoder", "init")
 

@@ -21,8 +21,8 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from simclr_med.data import npy
-from simclr_med.data.appearance import appearance
 from simclr_med.data.progress import progress
+from simclr_med.data.sniff import appearance
 from simclr_med.errors import DataError
 
 MMAP_ABOVE = 1 << 30  # bytes: a larger split is memory-mapped

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from simclr_med.data.appearance import appearance
+from simclr_med.data.sniff import appearance
 from simclr_med.errors import DataError
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+from simclr_med.atomic import sync_folder
 from simclr_med.data.progress import progress, say
 from simclr_med.errors import DataError
-from simclr_med.files import sync_folder
 
 BLOCK = 1 << 18
 STEADY = 1 << 20  # bytes: an attempt that brings this much further is no failed one

@@ -16,9 +16,9 @@ from simclr_med.data.decoding import RULES_VERSION, Intensity, decoded
 from simclr_med.data.hashing import remembered
 from simclr_med.data.layout import inferred_task
 from simclr_med.data.listing import Entry, listing
-from simclr_med.data.partition import cut, patients
 from simclr_med.data.progress import progress
 from simclr_med.data.source import ImageSet
+from simclr_med.data.splits import cut, patients
 from simclr_med.errors import DataError
 from simclr_med.types import SPLITS, Split, Task
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from simclr_med.atomic import write_json
 from simclr_med.errors import DataError
-from simclr_med.files import write_json
 
 BLOCK = 1 << 20
 LOCK_TIMEOUT_S = 10.0

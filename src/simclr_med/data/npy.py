@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from simclr_med.files import write_atomically
+from simclr_med.atomic import write_atomically
 
 CRC_BYTES = 4  # behind the array, where numpy's readers do not look
 

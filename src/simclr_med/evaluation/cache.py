@@ -15,7 +15,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from torch import Tensor
 
-from simclr_med.files import write_bytes
+from simclr_med.atomic import write_bytes
 
 _NAME = "features_ND"
 

@@ -17,9 +17,9 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from simclr_med import metrics
 from simclr_med.errors import RunError
-from simclr_med.evaluation.answers import from_logits
+from simclr_med.evaluation.predict import from_logits
+from simclr_med.metrics import classification
 from simclr_med.models.losses import classification_loss
 from simclr_med.types import MULTI_LABEL, Task
 
@@ -51,7 +51,7 @@ class FittedProbe:
     told: dict[str, float]
 
 
-_CHOICES = {"nll": metrics.nll, "accuracy": metrics.accuracy, "auroc": metrics.auroc}
+_CHOICES = {"nll": classification.nll, "accuracy": classification.accuracy, "auroc": classification.auroc}
 # The last fit of this process, by the content of what decides it: the seeds of a whole training split share one.
 _FITTED: dict[str, FittedProbe] = {}
 

@@ -14,10 +14,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from simclr_med.atomic import write_bytes
 from simclr_med.errors import CheckpointError
-from simclr_med.files import write_bytes
-from simclr_med.models import original
-from simclr_med.models.architecture import described
 from simclr_med.models.checkpoints import damaged, load_checkpoint
 from simclr_med.models.encoders import ResNetEncoder
 
@@ -27,6 +25,14 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 # The original system normalises every data set by these.
 _HALF = (0.5, 0.5, 0.5)
 _MOMENTS = ("mean", "std")
+
+_DEPTHS: dict[tuple[str, tuple[int, ...]], str] = {
+    ("conv2", (2, 2, 2, 2)): "resnet18",
+    ("conv2", (3, 4, 6, 3)): "resnet34",
+    ("conv3", (3, 4, 6, 3)): "resnet50",
+    ("conv3", (3, 4, 23, 3)): "resnet101",
+    ("conv3", (3, 8, 36, 3)): "resnet152",
+}
 
 Moments = tuple[tuple[float, ...] | None, tuple[float, ...] | None]
 
@@ -103,14 +109,14 @@ def load_encoder_state(path: Path) -> LoadedEncoder:
         raise CheckpointError(
             f"checkpoint={path}: must hold a state dict of tensors; it holds {held}. Save the encoder's state_dict()."
         )
-    if original.is_probe(state):
+    if _is_probe(state):
         raise CheckpointError(
             f"checkpoint={path}: must hold an encoder; this is the original system's probe, a linear layer alone. "
             "Name the pretraining checkpoint that it was trained on."
         )
-    if original.is_pretraining(state):
+    if _is_pretraining(state):
         return _split(path, state, "convnet.", "the original system's pretraining", (_HALF, _HALF))
-    if original.is_classifier(state):
+    if _is_classifier(state):
         return _split(path, state, "backbone.", "the original system's classifier", (_HALF, _HALF))
     if "encoder.conv1.weight" in state:
         metadata = dict(checkpoint.get("encoder_metadata", {}))
@@ -229,3 +235,33 @@ def _moments(metadata: Mapping[str, str], path: Path) -> Moments:
     if any(values is not None and len(values) != 3 for values in (mean, std)):
         raise CheckpointError(damaged(path))
     return mean, std
+
+
+def described(state: Mapping[str, Tensor]) -> str:
+    """A network in words, such as ``resnet18 with the stock stem``."""
+    if "conv1.weight" not in state or "layer1.0.conv1.weight" not in state:
+        return "not a ResNet"
+    last = "conv3" if "layer1.0.conv3.weight" in state else "conv2"
+    blocks = tuple(sum(f"layer{stage}.{i}.conv1.weight" in state for i in range(64)) for stage in range(1, 5))
+    name = _DEPTHS.get((last, blocks), f"a ResNet of {'-'.join(map(str, blocks))} blocks")
+    width, channels, kernel = state["conv1.weight"].shape[:3]
+    stem = {7: "the stock stem", 3: "the small stem"}.get(kernel, f"a {kernel}x{kernel} stem")
+    wide = "" if width == 64 else f", {width} channels wide"
+    grey = "" if channels == 3 else f", {channels} input channels"
+    return f"{name} with {stem}{wide}{grey}"
+
+
+# The key names of the original system's checkpoints (Zenodo record 8048780).
+def _is_probe(state: Mapping[str, Tensor]) -> bool:
+    """Whether this is its "logistic regression": one linear layer on cached features, without an encoder."""
+    return set(state) == {"model.weight", "model.bias"}
+
+
+def _is_pretraining(state: Mapping[str, Tensor]) -> bool:
+    """Whether this is its SimCLR model: ``convnet.*``, with the projection head in place of the classifier."""
+    return "convnet.conv1.weight" in state
+
+
+def _is_classifier(state: Mapping[str, Tensor]) -> bool:
+    """Whether this is its finetuned or baseline model: ``backbone.*``, with the classifier in ``backbone.fc``."""
+    return "backbone.conv1.weight" in state

@@ -13,8 +13,8 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from simclr_med.atomic import write_bytes
 from simclr_med.errors import CheckpointError
-from simclr_med.files import write_bytes
 from simclr_med.models.encoder_files import ordered
 from simclr_med.models.heads import classifier_from
 from simclr_med.types import Task

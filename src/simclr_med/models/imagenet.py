@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
+from simclr_med.atomic import sha256
 from simclr_med.errors import CheckpointError
-from simclr_med.files import sha256
 
 
 def fetched(url: str, path: Path) -> None:

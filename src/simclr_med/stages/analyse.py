@@ -10,27 +10,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simclr_med import build, metrics
+from simclr_med import build
 from simclr_med.augment.sequence import OneView
 from simclr_med.data.datamodule import targets
 from simclr_med.data.source import Source
 from simclr_med.data.subsets import choose
 from simclr_med.errors import DataError, RunError
-from simclr_med.evaluation import maps
+from simclr_med.evaluation import projections
+from simclr_med.evaluation.embedding_files import Embedded, write_npz, write_parquet
 from simclr_med.evaluation.features import extract
 from simclr_med.evaluation.knn import knn_scores
 from simclr_med.evaluation.representation import alignment, effective_rank, feature_std, uniformity
-from simclr_med.learning.devices import device
-from simclr_med.learning.loggers import close, log_pictures
+from simclr_med.metrics import classification
 from simclr_med.models.encoders import ResNetEncoder
-from simclr_med.reporting.exports import Embedded, write_npz, write_parquet
-from simclr_med.reporting.terminal import summary
-from simclr_med.runs import Run
-from simclr_med.stages.assembly import encoder_at_start, fraction_of, loggers, provenance
-from simclr_med.stages.looks import Look, cam_sheet, maps_pictures, neighbours_sheet, pca_picture
+from simclr_med.runs.run import Run
+from simclr_med.stages.analyse_figures import Look, cam_sheet, maps_pictures, neighbours_sheet, pca_picture
 from simclr_med.stages.probe import reader_of
-from simclr_med.stages.samples import groups, points
+from simclr_med.stages.sampling import groups, points
 from simclr_med.stages.saved_model import SavedModel, check_classes, saved_model
+from simclr_med.stages.setup import encoder_at_start, fraction_of, loggers, provenance
+from simclr_med.stages.summary import summary
+from simclr_med.tracking.loggers import close, log_pictures
+from simclr_med.training.devices import device
 from simclr_med.types import Split
 
 PROTOCOL = "features from images without augmentation; the PCA is fitted on training images, nothing on test images"
@@ -125,8 +126,8 @@ def _looked_at(run: Run, source: Source, encoder: ResNetEncoder) -> tuple[dict[S
         (bank_ND, known_NL), (queries_ND, labels_NL) = whole["train"], whole["test"]
         if known_NL is not None and labels_NL is not None:
             near = knn_scores(queries_ND, bank_ND, targets(known_NL, len(source.classes)), **cfg.stage.knn).numpy()
-            found["test/knn_accuracy"] = metrics.accuracy(source.task, labels_NL, near)
-            found["test/knn_auroc"] = metrics.auroc(source.task, labels_NL, near)
+            found["test/knn_accuracy"] = classification.accuracy(source.task, labels_NL, near)
+            found["test/knn_auroc"] = classification.auroc(source.task, labels_NL, near)
     return looks, {name: value for name, value in found.items() if not math.isnan(value)}
 
 
@@ -144,9 +145,9 @@ def _features_of_views(
     return extract(encoder.to(where), images_NHWC, augmented, where)
 
 
-def _principal(run: Run, look: Look) -> maps.Principal:
+def _principal(run: Run, look: Look) -> projections.Principal:
     try:
-        return maps.principal(look.features_ND)
+        return projections.principal(look.features_ND)
     except ValueError as error:
         raise RunError(
             f"init={run.cfg.init.name}: must give features that differ; those of all training images are the same, as "
@@ -154,7 +155,9 @@ def _principal(run: Run, look: Look) -> maps.Principal:
         ) from error
 
 
-def _spread(looks: dict[Split, Look], flat: dict[Split, np.ndarray], spectrum: maps.Principal) -> dict[str, float]:
+def _spread(
+    looks: dict[Split, Look], flat: dict[Split, np.ndarray], spectrum: projections.Principal
+) -> dict[str, float]:
     """How far the classes lie apart, and how many directions the features take."""
     found = {
         "train/pca_variance_2": float(spectrum.shares[:2].sum()),
@@ -163,8 +166,10 @@ def _spread(looks: dict[Split, Look], flat: dict[Split, np.ndarray], spectrum: m
     for split, look in looks.items():
         # Of several labels an image there is no one group; nor is silhouette what many labels apart would mean.
         if look.labels_NL is not None and look.labels_NL.shape[1] == 1 and look.groups.codes_N is not None:
-            found[f"{split}/silhouette"] = maps.silhouette(look.features_ND, look.groups.codes_N, "cosine")
-            found[f"{split}/silhouette_pca"] = maps.silhouette(flat[split][:, :2], look.groups.codes_N, "euclidean")
+            found[f"{split}/silhouette"] = projections.silhouette(look.features_ND, look.groups.codes_N, "cosine")
+            found[f"{split}/silhouette_pca"] = projections.silhouette(
+                flat[split][:, :2], look.groups.codes_N, "euclidean"
+            )
     return {name: value for name, value in found.items() if not math.isnan(value)}
 
 

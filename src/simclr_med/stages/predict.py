@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from simclr_med import metrics
+from simclr_med.atomic import write_atomically
 from simclr_med.augment.sequence import to_float
 from simclr_med.data.progress import progress
 from simclr_med.data.source import Source
-from simclr_med.evaluation.answer_table import Answers
-from simclr_med.evaluation.answers import scored
-from simclr_med.files import write_atomically
-from simclr_med.learning.devices import device
-from simclr_med.learning.loggers import close, log_answers
-from simclr_med.reporting.terminal import summary
-from simclr_med.runs import Run
-from simclr_med.stages.assembly import loggers, provenance
+from simclr_med.evaluation.predict import scored
+from simclr_med.evaluation.predictions import Answers
+from simclr_med.metrics import classification
+from simclr_med.runs.run import Run
 from simclr_med.stages.saved_model import SavedModel, saved_model
+from simclr_med.stages.setup import loggers, provenance
+from simclr_med.stages.summary import summary
+from simclr_med.tracking.loggers import close, log_answers
+from simclr_med.training.devices import device
 
 
 def predict(run: Run, source: Source) -> None:
@@ -87,7 +87,7 @@ def _answers(
             for start in range(0, len(found), chunk):
                 images_BHWC = found.images[start : start + chunk]
                 probabilities_BK = scored(encoder, head, task, images_BHWC, to_float, where)
-                predicted = metrics.predicted(task, probabilities_BK)
+                predicted = classification.predicted(task, probabilities_BK)
                 for row in range(len(images_BHWC)):
                     place = start + row
                     name = found.names[place] if found.names is not None else f"{split}/{place}"

@@ -17,22 +17,13 @@ from simclr_med.data.datamodule import Images
 from simclr_med.data.source import Source
 from simclr_med.errors import DataError
 from simclr_med.evaluation.knn import knn_on_validation
-from simclr_med.learning.collapse import CollapseGuard
-from simclr_med.learning.devices import device
-from simclr_med.learning.loggers import close, log_pictures
-from simclr_med.learning.progress import ProgressLine
-from simclr_med.learning.recording import MetricsFile, rows
-from simclr_med.learning.saving import Checkpoints, resumable
-from simclr_med.learning.simclr import METRICS, SimCLR
-from simclr_med.learning.trainers import trainer
 from simclr_med.models.encoder_files import save_encoder, weights_hash
 from simclr_med.models.head_files import save_projection
 from simclr_med.models.heads import projection_head
-from simclr_med.models.normalization import synced
-from simclr_med.reporting.figures import training_curves, views_sheet
-from simclr_med.reporting.terminal import summary
-from simclr_med.runs import Run
-from simclr_med.stages.assembly import (
+from simclr_med.models.sync_batchnorm import synced
+from simclr_med.plots.training import training_curves, views_sheet
+from simclr_med.runs.run import Run
+from simclr_med.stages.setup import (
     HEAD,
     drawn_from,
     encoder_at_start,
@@ -42,7 +33,16 @@ from simclr_med.stages.assembly import (
     strategy,
     surroundings,
 )
-from simclr_med.stages.assembly import loggers as loggers_of
+from simclr_med.stages.setup import loggers as loggers_of
+from simclr_med.stages.summary import summary
+from simclr_med.tracking.loggers import close, log_pictures
+from simclr_med.training.callbacks.checkpoint import Checkpoints, resumable
+from simclr_med.training.callbacks.collapse import CollapseGuard
+from simclr_med.training.callbacks.metrics_csv import MetricsFile, rows
+from simclr_med.training.callbacks.progress import ProgressLine
+from simclr_med.training.devices import device
+from simclr_med.training.simclr import METRICS, SimCLR
+from simclr_med.training.trainer import trainer
 
 PANELS = (
     ("NT-Xent loss", ("train/loss", "val/loss")),

@@ -14,15 +14,15 @@ from simclr_med import build
 from simclr_med.augment.sequence import OneView
 from simclr_med.data.source import ImageSet, Source
 from simclr_med.data.subsets import choose
-from simclr_med.learning.loggers import close, log_pictures
-from simclr_med.naming import budget
-from simclr_med.reporting.counts import counts_figure, counts_table, show_counts, write_counts
-from simclr_med.reporting.galleries import sequences_sheet
-from simclr_med.reporting.terminal import summary
-from simclr_med.runs import Run
-from simclr_med.stages.assembly import fraction_of, loggers, provenance
-from simclr_med.stages.cautions import class_cautions, sequence_cautions
-from simclr_med.stages.samples import groups, named, points, shown
+from simclr_med.plots.class_counts import counts_figure, counts_table, show_counts, write_counts
+from simclr_med.plots.image_grids import sequences_sheet
+from simclr_med.runs.identity import budget
+from simclr_med.runs.run import Run
+from simclr_med.stages.preview_checks import class_cautions, sequence_cautions
+from simclr_med.stages.sampling import groups, named, points, shown
+from simclr_med.stages.setup import fraction_of, loggers, provenance
+from simclr_med.stages.summary import summary
+from simclr_med.tracking.loggers import close, log_pictures
 
 LOOKED_AT = 500  # training images, to see whether they have any colour
 

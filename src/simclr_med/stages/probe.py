@@ -10,26 +10,27 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from simclr_med import build, metrics
+from simclr_med import build
 from simclr_med.augment.sequence import to_float
 from simclr_med.data.datamodule import targets
 from simclr_med.data.source import Source
 from simclr_med.data.subsets import choose
-from simclr_med.evaluation.answers import answered
 from simclr_med.evaluation.cache import cache_key, cached
 from simclr_med.evaluation.features import extract
 from simclr_med.evaluation.knn import knn_scores
+from simclr_med.evaluation.predict import answered
 from simclr_med.evaluation.probe import FittedProbe, Labelled
-from simclr_med.learning.devices import device
-from simclr_med.learning.loggers import close, log_answers
+from simclr_med.metrics import classification
 from simclr_med.models.encoder_files import encoder_metadata, weights_hash
 from simclr_med.models.encoders import ResNetEncoder
 from simclr_med.models.head_files import save_head
-from simclr_med.naming import PROTOCOL_VERSION, scientific
-from simclr_med.reporting.terminal import summary
-from simclr_med.runs import Run
-from simclr_med.stages.assembly import encoder_at_start, fraction_of, loggers, provenance
+from simclr_med.runs.identity import PROTOCOL_VERSION, scientific
+from simclr_med.runs.run import Run
 from simclr_med.stages.scoring import Scored, labels_of, learnable, on_test, told
+from simclr_med.stages.setup import encoder_at_start, fraction_of, loggers, provenance
+from simclr_med.stages.summary import summary
+from simclr_med.tracking.loggers import close, log_answers
+from simclr_med.training.devices import device
 from simclr_med.types import Split
 
 # The last encoder of this process; a probe leaves it as it is.
@@ -72,7 +73,7 @@ def _probed(run: Run, source: Source) -> Scored:
     fitted = build.built(node, train=train, val=val, task=task, classes=classes, seed=cfg.seed)
     head = _layer(fitted)
     save_head(run.folder / "head.safetensors", head, source.classes, task)
-    chosen = metrics.scores(task, val_ML, answered(head, task, features("val")))
+    chosen = classification.scores(task, val_ML, answered(head, task, features("val")))
     extra = {f"val/{name}": chosen[name] for name in ("accuracy", "auroc")} | fitted.told
 
     scored = on_test(
@@ -85,8 +86,8 @@ def _probed(run: Run, source: Source) -> Scored:
     )
     near = knn_scores(features("test"), bank_ND, targets(train.labels_NL, classes), **cfg.stage.knn).numpy()
     test_ML = labels_of(source, "test", "probe")
-    extra["test/knn_accuracy"] = metrics.accuracy(task, test_ML, near)
-    extra["test/knn_auroc"] = metrics.auroc(task, test_ML, near)
+    extra["test/knn_accuracy"] = classification.accuracy(task, test_ML, near)
+    extra["test/knn_auroc"] = classification.auroc(task, test_ML, near)
     return scored.with_metrics({"train/images": len(rows), **extra})
 
 

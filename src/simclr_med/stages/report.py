@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simclr_med.errors import RunError
-from simclr_med.reporting.collect import collect
-from simclr_med.reporting.publish import publish
-from simclr_med.reporting.sections import counts
-from simclr_med.reporting.terminal import summary
-from simclr_med.runs import Run
+from simclr_med.report.collect import collect
+from simclr_med.report.sections import counts
+from simclr_med.report.write import publish
+from simclr_med.runs.run import Run
+from simclr_med.stages.summary import summary
 
 if TYPE_CHECKING:
     from simclr_med.data.source import Source
@@ -63,26 +63,28 @@ def _can_be_drawn() -> None:
 def _dashboard(node: Any, path: Path) -> None:
     """Views of the runs at Weights & Biases, where it can be reached; else what they would be, and why they are not."""
     os.environ.setdefault("WANDB_SILENT", "true")
-    from simclr_med.learning.reachable import asked
-    from simclr_med.reporting import dashboard
+    from simclr_med.tracking import workspaces
+    from simclr_med.tracking.wandb_mode import asked
 
     logger = node.wandb.loggers[0]
     project, datasets = logger.project, list(node.datasets)
-    dashboard.keep(path, dashboard.workspaces("", project, datasets), [])  # first, since this is where they are checked
+    workspaces.keep(
+        path, workspaces.workspaces("", project, datasets), []
+    )  # first, since this is where they are checked
     mode, why = asked(logger.timeout_s)
     entity = os.environ.get("WANDB_ENTITY", "")
     addresses: list[str] = []
     told = ""
     if mode == "online":
         try:
-            entity = entity or dashboard.default_entity()
-            for workspace in dashboard.workspaces(entity, project, datasets):
-                addresses.append(dashboard.save(workspace))
+            entity = entity or workspaces.default_entity()
+            for workspace in workspaces.workspaces(entity, project, datasets):
+                addresses.append(workspaces.save(workspace))
                 print(f"Dashboard: {addresses[-1]}", flush=True)
         except RunError as error:
             told = str(error)
     else:
         told = f"{why or f'Weights & Biases is {mode} here (WANDB_MODE)'}; the same command makes it when online"
-    dashboard.keep(path, dashboard.workspaces(entity, project, datasets), addresses)
+    workspaces.keep(path, workspaces.workspaces(entity, project, datasets), addresses)
     if told:
         print(f"Dashboard: not made, for {told}. Its content: {path}", flush=True)

@@ -14,8 +14,8 @@ from simclr_med.models.encoder_files import load_encoder_state, load_into
 from simclr_med.models.encoders import ResNetEncoder
 from simclr_med.models.head_files import LoadedHead, load_head
 from simclr_med.models.imagenet import fetched
-from simclr_med.runs import recorded_config
-from simclr_med.stages.assembly import ENCODER, drawn_from
+from simclr_med.runs.run import recorded_config
+from simclr_med.stages.setup import ENCODER, drawn_from
 from simclr_med.types import MULTI_LABEL, Task
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from simclr_med import intervals, metrics
+from simclr_med.atomic import write_bytes
 from simclr_med.data.source import Source
 from simclr_med.errors import DataError
-from simclr_med.evaluation.answer_table import Answers
-from simclr_med.files import write_bytes
+from simclr_med.evaluation.predictions import Answers
+from simclr_med.metrics import classification, intervals
 from simclr_med.types import SPLITS, Split, Task
 
 BOOTSTRAP_SEED = 0
@@ -126,8 +126,8 @@ def score(
     resamples: int,
 ) -> Scored:
     """All scores of the test split's probabilities, named as they are recorded."""
-    values = metrics.scores(task, labels_NL, probabilities_NK)
-    each = metrics.aurocs(task, labels_NL, probabilities_NK)
+    values = classification.scores(task, labels_NL, probabilities_NK)
+    each = classification.aurocs(task, labels_NL, probabilities_NK)
     notes = []
     missing = [classes[int(m)] for m in np.flatnonzero(np.isnan(each))] if len(each) == len(classes) else []
     if missing:
@@ -144,10 +144,10 @@ def score(
             rest = np.delete(each, unseen)
             values["auroc_trained_classes"] = float(np.nanmean(rest)) if not np.isnan(rest).all() else math.nan
     found = intervals.bootstrap(task, labels_NL, probabilities_NK, resamples, BOOTSTRAP_SEED) if resamples else {}
-    bins = metrics.reliability(task, labels_NL, probabilities_NK)
+    bins = classification.reliability(task, labels_NL, probabilities_NK)
     tables = {
         "classes": list(classes),
-        "confusion_matrix": metrics.confusion_matrix(task, labels_NL, probabilities_NK),
+        "confusion_matrix": classification.confusion_matrix(task, labels_NL, probabilities_NK),
         "reliability": {name: [None if math.isnan(x) else x for x in column] for name, column in bins.items()},
     }
     return Scored(

@@ -18,11 +18,11 @@ from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 from rich.table import Table
 
-from simclr_med.config.curve import amount
+from simclr_med.config.budgets import amount
 from simclr_med.data.source import Source
 from simclr_med.errors import ConfigError, DataError, RunError
-from simclr_med.runs import Run
-from simclr_med.stages.assembly import provenance
+from simclr_med.runs.run import Run
+from simclr_med.stages.setup import provenance
 
 ENDING_S = 15.0  # that a step has to save and end when the study is told to stop
 START_S = 10.0  # of a process: imports, data, export
@@ -164,7 +164,7 @@ def _rate(common: Sequence[str], steps: int) -> float | None:
     """Images a second of a few steps of pretraining on this machine; None when they fail, which step one then tells."""
     with tempfile.TemporaryDirectory() as folder:
         words = ("stage=pretrain", "stage.epochs=1", f"trainer.limit_steps={steps}", "logger=none")
-        command = [sys.executable, "-m", "simclr_med.main", *common, *words, f"paths.runs={folder}"]
+        command = [sys.executable, "-m", "simclr_med.cli.main", *common, *words, f"paths.runs={folder}"]
         with _ended_with_us(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)) as process:
             process.wait()
         for path in Path(folder).glob("pretrain/*/*/result.json"):
@@ -180,7 +180,7 @@ def looked_up(steps: Sequence[Step]) -> list[list[str]]:
     """
     states, problems = [], []
     for step in steps:
-        command = [sys.executable, "-m", "simclr_med.main", *step.words, "dry_run=true"]
+        command = [sys.executable, "-m", "simclr_med.cli.main", *step.words, "dry_run=true"]
         done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
         problems += done.stderr.splitlines() if done.returncode == ConfigError.exit_code else []
         states.append(
@@ -217,7 +217,7 @@ def _span(seconds: float) -> str:
 
 def _command(words: Sequence[str]) -> int:
     """Run one command line of this program and give its exit code."""
-    with _ended_with_us(subprocess.Popen([sys.executable, "-m", "simclr_med.main", *words])) as process:
+    with _ended_with_us(subprocess.Popen([sys.executable, "-m", "simclr_med.cli.main", *words])) as process:
         return process.wait()
 
 

@@ -16,26 +16,26 @@ from simclr_med.augment.sequence import OneView, to_float
 from simclr_med.data.datamodule import Images
 from simclr_med.data.source import Source
 from simclr_med.errors import RunError
-from simclr_med.evaluation.answers import scored
-from simclr_med.learning.classifier import METRICS, Classifier, balanced_weights
-from simclr_med.learning.devices import device
-from simclr_med.learning.loggers import close, log_answers, log_pictures
-from simclr_med.learning.patience import Patience
-from simclr_med.learning.progress import ProgressLine
-from simclr_med.learning.recording import MetricsFile, rows
-from simclr_med.learning.saving import Checkpoints, resumable
-from simclr_med.learning.trainers import trainer
+from simclr_med.evaluation.predict import scored
 from simclr_med.models.checkpoints import load_checkpoint
 from simclr_med.models.encoder_files import save_encoder, weights_hash
 from simclr_med.models.head_files import load_projection, save_head
 from simclr_med.models.heads import classifier_on, linear_head
-from simclr_med.models.normalization import synced
 from simclr_med.models.optimizers import layerwise
-from simclr_med.reporting.figures import training_curves
-from simclr_med.reporting.terminal import summary
-from simclr_med.runs import Run
-from simclr_med.stages import assembly
+from simclr_med.models.sync_batchnorm import synced
+from simclr_med.plots.training import training_curves
+from simclr_med.runs.run import Run
+from simclr_med.stages import setup
 from simclr_med.stages.scoring import Scored, learnable, on_test, task_of, told
+from simclr_med.stages.summary import summary
+from simclr_med.tracking.loggers import close, log_answers, log_pictures
+from simclr_med.training.callbacks.checkpoint import Checkpoints, resumable
+from simclr_med.training.callbacks.early_stopping import Patience
+from simclr_med.training.callbacks.metrics_csv import MetricsFile, rows
+from simclr_med.training.callbacks.progress import ProgressLine
+from simclr_med.training.classifier import METRICS, Classifier, balanced_weights
+from simclr_med.training.devices import device
+from simclr_med.training.trainer import trainer
 
 PANELS = (
     ("cross-entropy", ("train/loss", "val/loss")),
@@ -51,11 +51,11 @@ def supervised(run: Run, source: Source) -> None:
     if cfg.trainer.threads is not None:
         torch.set_num_threads(cfg.trainer.threads)
     learnable(source, cfg.stage.name)
-    data = assembly.images(run, source)
+    data = setup.images(run, source)
     for note in data.notes:
         print(note, flush=True)
     module = learner(run, data)
-    loggers = assembly.loggers(run)
+    loggers = setup.loggers(run)
     done = False
     try:
         watched, higher = f"val/{cfg.stage.select_by}", cfg.stage.select_by != "loss"
@@ -64,7 +64,7 @@ def supervised(run: Run, source: Source) -> None:
         stopped = saved is not None and _has_stopped(saved[1])
         fitter = trainer(
             cfg.trainer,
-            assembly.strategy(run),
+            setup.strategy(run),
             run.folder,
             saved[1]["epoch"] + 1 if saved is not None and stopped else cfg.stage.epochs,
             data.steps_per_epoch,
@@ -72,7 +72,7 @@ def supervised(run: Run, source: Source) -> None:
             callbacks=(
                 MetricsFile(run.folder / "metrics.csv", METRICS),
                 Patience(watched, higher, patience),
-                Checkpoints(run.checkpoints, cfg.stage.checkpoint_every_s, assembly.surroundings(run), watched, higher),
+                Checkpoints(run.checkpoints, cfg.stage.checkpoint_every_s, setup.surroundings(run), watched, higher),
                 ProgressLine(data.batch_size),
             ),
             loggers=loggers,
@@ -95,9 +95,9 @@ def supervised(run: Run, source: Source) -> None:
 def learner(run: Run, data: Images) -> Classifier:
     """The classifier as the run's config says, at its first step."""
     cfg, classes = run.cfg, len(data.source.classes)
-    encoder, origin = assembly.encoder_at_start(run)
+    encoder, origin = setup.encoder_at_start(run)
     print(f"Starting from {origin}", flush=True)
-    with assembly.drawn_from(cfg.seed, assembly.HEAD):
+    with setup.drawn_from(cfg.seed, setup.HEAD):
         head = _head(run, encoder.features, classes)
     if cfg.trainer.devices > 1:
         synced(encoder), synced(head)
@@ -111,7 +111,7 @@ def learner(run: Run, data: Images) -> Classifier:
         OneView(build.built(cfg.augmentation)),
         to_float,
         task,
-        optimizer=partial(layerwise, partial(assembly.optimizer, cfg.optimizer), decay=cfg.stage.layer_decay),
+        optimizer=partial(layerwise, partial(setup.optimizer, cfg.optimizer), decay=cfg.stage.layer_decay),
         schedule=partial(build.built, cfg.schedule, total_steps=steps * cfg.stage.epochs, steps_per_epoch=steps),
         class_weight_K=balanced_weights(task, labels_NL, classes) if cfg.stage.class_weights == "balanced" else None,
         validation=data,
@@ -160,7 +160,7 @@ def _conclude(run: Run, source: Source, data: Images, module: Classifier) -> Sco
     picture = _picture(run.folder)
     rates = [float(row["train/images_per_s"]) for row in table]
     timing = {"wall_s": float(table[-1]["wall_s"]), "images_per_s": round(statistics.median(rates), 1)}
-    facts = {**assembly.provenance(run), "protocol": PROTOCOL, "encoder_hash": weights_hash(state)}
+    facts = {**setup.provenance(run), "protocol": PROTOCOL, "encoder_hash": weights_hash(state)}
     run.finish(result.metrics, timing, facts, result.intervals, result.tables)
     rows_told = told(result) | {
         "best epoch": f"{epoch} of {len(table)}",

@@ -10,14 +10,14 @@ import torch
 
 from simclr_med.augment.sequence import to_float
 from simclr_med.data.source import Source
-from simclr_med.evaluation.answers import scored
-from simclr_med.learning.devices import device
-from simclr_med.learning.loggers import close, log_answers
-from simclr_med.reporting.terminal import summary
-from simclr_med.runs import Run
-from simclr_med.stages.assembly import loggers, provenance
+from simclr_med.evaluation.predict import scored
+from simclr_med.runs.run import Run
 from simclr_med.stages.saved_model import check_classes, saved_model
 from simclr_med.stages.scoring import on_test, task_of, told
+from simclr_med.stages.setup import loggers, provenance
+from simclr_med.stages.summary import summary
+from simclr_med.tracking.loggers import close, log_answers
+from simclr_med.training.devices import device
 
 
 def test(run: Run, source: Source) -> None:

@@ -1,0 +1,136 @@
+"""What a run is called: the hash of all that decides its result, and the name of its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+# Raised when a change of the code changes the results of an unchanged config.
+PROTOCOL_VERSION = 1
+
+# What a config says about where and how a run is done, not about what it computes.
+OPERATIONAL = {
+    "": ("paths", "logger", "init", "overwrite", "dry_run", "keep", "experiment", "grid"),
+    "dataset": ("root", "path", "groups_csv", "verify", "info"),
+    "stage": (
+        "checkpoint_every_s",
+        "collapse",
+        "budgets",
+        "seeds",
+        "run",
+        "chunk",
+        "out",
+        "dashboard",
+        "wandb",
+        "unread",
+    ),
+    "trainer": ("accelerator", "devices", "strategy", "threads"),
+}
+
+# Groups whose option's name is recorded and looked up, and so part of the run; of the others the values alone count.
+NAMED = ("dataset", "stage", "augmentation", "encoder")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run's encoder starts from.
+
+    Attributes:
+        kind: random, pretrained, checkpoint, imagenet or model.
+        hash: of the weights' content; of the kind alone when there is no file.
+        path: the weights, or None.
+        run: the folder of the run that made them, or None.
+        url: where the file at path comes from when it is not there yet, or None.
+    """
+
+    kind: str
+    hash: str
+    path: Path | None = None
+    run: Path | None = None
+    url: str | None = None
+
+
+def identity(cfg: DictConfig, data_hash: str, origin_hash: str) -> str:
+    """The hash (40 hex digits of SHA-256) of all that decides a run's result.
+
+    Args:
+        cfg: resolved config.
+        data_hash: content hash of the data.
+        origin_hash: content hash of the weights that the encoder starts from.
+    """
+    content = scientific(cfg) | {
+        "data_hash": data_hash,
+        "origin_hash": origin_hash,
+        "protocol_version": PROTOCOL_VERSION,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:40]
+
+
+def scientific(cfg: DictConfig) -> dict[str, Any]:
+    """The part of a config that decides what is computed, whatever it is called and wherever it is done."""
+    content: Any = OmegaConf.to_container(cfg, resolve=True)
+    for group, keys in OPERATIONAL.items():
+        node = content.get(group) if group else content
+        for key in keys:
+            node.pop(key, None)
+    for group, node in content.items():
+        if isinstance(node, dict) and group not in NAMED:
+            node.pop("name", None)
+    return dict(content)
+
+
+def budget(fraction: DictConfig) -> str:
+    """The label budget in a word, whichever way it was typed: full, n100, pct1 or per_class10."""
+    for prefix, value in (("n", fraction.samples), ("pct", fraction.percent), ("per_class", fraction.per_class)):
+        if value is not None:
+            return f"{prefix}{value:.15g}"
+    return "full"
+
+
+def folder_of(cfg: DictConfig, config_hash: str, origin: Origin) -> Path:
+    """``<runs>/<stage>/<dataset>/<readable>-<hash>``; of a report ``<runs>/report/<data sets, or all>``."""
+    top = Path(cfg.paths.runs).absolute() / cfg.stage.name
+    if "datasets" in cfg.stage:
+        return top / ("+".join(sorted(cfg.stage.datasets)) or "all")
+    top /= cfg.dataset.name
+    return top / f"{_readable(cfg, origin)}-{config_hash[:10]}"
+
+
+def method(cfg: DictConfig, origin: Origin) -> str:
+    """What the runs of one curve share, whatever their label budget and seed: data, stage, start, views, encoder."""
+    size = f" {cfg.dataset.size} px" if cfg.dataset.get("size") else ""
+    views = (cfg.augmentation.name,) if cfg.augmentation.name != "none" else ()
+    start = _start(origin).replace("_", " ")
+    return ", ".join((f"{cfg.dataset.name}{size}", cfg.stage.name, start, *views, cfg.encoder.name))
+
+
+def _readable(cfg: DictConfig, origin: Origin) -> str:
+    """What a person looks for in a run's name, as pretrained_<data set>_<sequence>; of a saved model that run's own."""
+    made = origin.run
+    if made is not None and "run" in cfg.stage:
+        return "-".join((made.parent.parent.name, made.parent.name, made.name.rpartition("-")[0]))
+    words = (cfg.augmentation.name, cfg.encoder.name, budget(cfg.data_fraction), _start(origin), f"seed{cfg.seed}")
+    return "-".join(words)
+
+
+def _start(origin: Origin) -> str:
+    """Where the encoder comes from in a word."""
+    made = origin.run
+    return origin.kind if made is None else "_".join((origin.kind, made.parent.name, made.name.partition("-")[0]))
+
+
+def slug(text: str, limit: int = 60) -> str:
+    """Letters (of any script), digits, dots and dashes of text, at most limit of them; never empty, never hidden."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.")[:limit].strip("-.") or "unnamed"
+
+
+def stem(path: str) -> str:
+    """The name of a data set that lies at path: its last part without the ending of a file."""
+    last = PurePath(path)
+    return slug(last.stem if last.suffix.lower() == ".npz" else last.name)

@@ -1,0 +1,59 @@
+"""A run whose features have collapsed, or whose loss is no number, ends at once instead of in the morning."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from simclr_med.errors import RunError
+from simclr_med.training.callbacks.metrics_csv import Recorded
+
+
+class CollapseGuard(Callback):
+    """Stops the run in one line before the bad state would be saved, so that the last good one stays.
+
+    Args:
+        effective_rank: of the last batch's features, at most which they count as collapsed.
+        feature_std: mean standard deviation of the L2-normalised features times the square root of their width (1
+            when they spread evenly over the sphere), at most which they count as collapsed.
+        uniformity: of the projections (0 when all are alike), at least which they count as collapsed.
+        gradient_norm: of the last step, at most which nothing is learned any more.
+        width: of the features.
+    """
+
+    def __init__(
+        self, effective_rank: float, feature_std: float, uniformity: float, gradient_norm: float, width: int
+    ) -> None:
+        self.effective_rank, self.feature_std, self.width = effective_rank, feature_std, width
+        self.uniformity, self.gradient_norm = uniformity, gradient_norm
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not math.isfinite(float(outputs["loss"])):
+            raise collapsed(trainer.current_epoch, f"the loss is {float(outputs['loss'])}")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        metrics = cast(Recorded, pl_module).epoch_metrics
+        if not math.isfinite(metrics.get("val/loss", 0.0)):
+            raise collapsed(trainer.current_epoch, f"the loss on validation is {metrics['val/loss']}")
+        rank = metrics["train/effective_rank"]
+        spread = metrics["train/feature_std"] * math.sqrt(self.width)
+        if not rank > self.effective_rank:
+            raise collapsed(trainer.current_epoch, f"the features' effective rank is {rank:.2f}")
+        if not spread > self.feature_std:
+            raise collapsed(trainer.current_epoch, f"the features' spread is {spread:.1e} of an even one")
+        if not metrics["train/uniformity"] < self.uniformity:
+            raise collapsed(trainer.current_epoch, "all projections are alike")
+        if not metrics["train/gradient_norm"] > self.gradient_norm:
+            raise collapsed(trainer.current_epoch, f"the gradient has vanished ({metrics['train/gradient_norm']:.1e})")
+
+
+def collapsed(epoch: int, why: str) -> RunError:
+    """What the user is told."""
+    return RunError(
+        f"Collapse in epoch {epoch + 1}: {why}. Stopped; the last good checkpoint stays. "
+        "Lower optimizer.lr, or look whether the images differ."
+    )

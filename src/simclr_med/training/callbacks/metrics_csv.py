@@ -1,0 +1,103 @@
+"""metrics.csv: a row for each epoch, each epoch once, also after a resume or when the file was damaged."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import time
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from simclr_med.atomic import write_text
+
+
+class Recorded(Protocol):
+    """A Lightning module that tells each epoch's metrics."""
+
+    epoch_metrics: dict[str, float]
+
+
+class MetricsFile(Callback):
+    """Appends every epoch's metrics and flushes them; a resumed run first drops the rows it will do again.
+
+    The rows are saved with the training's state too, so that a resumed run has them all whatever befell the file.
+
+    Args:
+        path: of metrics.csv.
+        names: the metrics, in the order of the columns; one that an epoch does not have stays empty.
+    """
+
+    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
+        self.path = path
+        self.columns = ("epoch", "step", *names, "wall_s")
+        self._rows: list[dict[str, str]] = []
+        self._started: float | None = None
+        self._before_s = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = time.monotonic()
+        self._restore(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._started is None:  # a resumed run whose last epoch was done already
+            self._restore(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        assert self._started is not None
+        found = {
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            **cast(Recorded, pl_module).epoch_metrics,
+            "wall_s": round(self._before_s + time.monotonic() - self._started, 3),
+        }
+        row = {name: str(value) for name, value in found.items()}
+        self._rows.append(dict.fromkeys(self.columns, "") | row)
+        try:
+            with open(self.path, "a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self.columns).writerow(row)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            error.filename = str(self.path)  # a failed write names no file
+            raise
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self._rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._rows = list(state_dict["rows"])
+
+    def _restore(self, trainer: Trainer) -> None:
+        """Write the file anew with the epochs before this one: the saved ones, and of the file what can be read."""
+        if not trainer.is_global_zero:
+            return
+        readable = (row for row in rows(self.path) if set(row) == set(self.columns))
+        known = {int(row["epoch"]): row for row in (*readable, *self._rows)}
+        self._rows = [known[epoch] for epoch in sorted(known) if epoch < trainer.current_epoch]
+        lost = trainer.current_epoch - len(self._rows)
+        if lost > 0:
+            print(f"{self.path}: {lost} of {trainer.current_epoch} epochs cannot be read and are left out.", flush=True)
+        self._before_s = float(self._rows[-1]["wall_s"]) if self._rows else 0.0
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_text(self.path, text.getvalue())
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The whole rows of a metrics.csv, as text; a row that a kill cut short or a disk damaged is left out."""
+    if not path.exists():
+        return []
+    whole, _, _ = path.read_text(encoding="utf-8", errors="replace").replace("\0", "").rpartition("\n")
+    return [row for row in csv.DictReader(whole.splitlines()) if _is_whole(row)]
+
+
+def _is_whole(row: dict[Any, Any]) -> bool:
+    # DictReader: cells too many stand under None, cells too few are None.
+    return None not in row and None not in row.values() and str(row.get("epoch", "")).isdecimal()

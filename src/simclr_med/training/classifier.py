@@ -1,0 +1,159 @@
+"""An encoder and a classifier trained together on labels: finetuning, and the supervised baseline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from simclr_med.errors import RunError
+from simclr_med.evaluation.predict import scored
+from simclr_med.metrics import classification
+from simclr_med.models.encoder_files import encoder_metadata
+from simclr_med.models.encoders import ResNetEncoder
+from simclr_med.models.losses import classification_loss
+from simclr_med.types import MULTI_LABEL, Batch, Task
+
+METRICS = (
+    "train/loss",
+    "train/gradient_norm",
+    "train/learning_rate",
+    "train/images_per_s",
+    "val/loss",
+    "val/accuracy",
+    "val/auroc",
+    "val/balanced_accuracy",
+)
+
+
+class Labelled(Protocol):
+    """Images with labels."""
+
+    @property
+    def images(self) -> np.ndarray:
+        """uint8 [N, H, W, C]."""
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """int64 [N, L], or None."""
+
+
+class Validation(Protocol):
+    """Where the validation split is found once the data have been read."""
+
+    @property
+    def val(self) -> Labelled:
+        """All of it."""
+
+
+class Classifier(LightningModule):
+    """Learns classes from labelled images; looks at the validation split after every epoch.
+
+    Args:
+        encoder: images_BCHW in [0, 1] to features_BD.
+        head: features_BD to logits_BK.
+        view: a `Batch`'s images to views_BCHW in [0, 1], one for each image.
+        to_float: uint8 NHWC to float32 BCHW, for images seen without augmentation.
+        task: what the labels mean.
+        optimizer: named parameters to an optimizer.
+        schedule: makes the function from an optimizer step to the factor on the learning rate.
+        class_weight_K: of the loss, as in `classification_loss`; None weighs every image alike.
+        validation: the split that is looked at.
+    """
+
+    def __init__(
+        self,
+        encoder: ResNetEncoder,
+        head: nn.Module,
+        view: nn.Module,
+        to_float: Callable[[Tensor], Tensor],
+        task: Task,
+        optimizer: Callable[[Any], torch.optim.Optimizer],
+        schedule: Callable[[], Callable[[int], float]],
+        class_weight_K: Tensor | None,
+        validation: Validation,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.head, self.view, self.to_float, self.task = encoder, head, view, to_float, task
+        self.optimizer, self.schedule = optimizer, schedule
+        self.register_buffer("class_weight_K", class_weight_K, persistent=False)
+        self.validation = validation
+        self.epoch_metrics: dict[str, float] = {}
+        self._losses: list[Tensor] = []
+        self._gradient_norm = torch.zeros(())
+        self._images, self._began = 0, 0.0
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer([*self.encoder.named_parameters(), *self.head.named_parameters(prefix="head")])
+        scheduler = LambdaLR(optimizer, self.schedule())
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["encoder_metadata"] = encoder_metadata(self.encoder)
+
+    def on_train_epoch_start(self) -> None:
+        self._losses = []
+        self._images, self._began = 0, time.monotonic()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        assert batch.labels is not None, "the stage asked for labels"
+        views_BCHW = self.view(batch.images, batch.key, batch.rows, batch.size)
+        logits_BK = self.head(self.encoder(views_BCHW.to(self.dtype)))
+        weight: Any = self.class_weight_K
+        value = classification_loss(self.task, logits_BK, batch.labels, weight)
+        self._losses.append(value.detach())
+        self._images += batch.size
+        return value
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self._gradient_norm = nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if not self.trainer.is_last_batch:
+            return
+        told = torch.stack((torch.stack(self._losses).mean().to(self._gradient_norm.dtype), self._gradient_norm))
+        told = self.trainer.strategy.reduce(told, reduce_op="mean")
+        self.epoch_metrics = {
+            **dict(zip(METRICS[:2], told.tolist(), strict=True)),
+            "train/learning_rate": max(group["lr"] for group in self.trainer.optimizers[0].param_groups),
+            "train/images_per_s": self._images / (time.monotonic() - self._began),
+            **self.look(),
+        }
+        self.log_dict(self.epoch_metrics, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
+
+    def look(self) -> dict[str, float]:
+        """Loss and scores on the whole validation split, in eval mode. Every process does all of it.
+
+        Raises:
+            RunError: training has diverged.
+        """
+        val = self.validation.val
+        assert val.labels is not None, "the stage asked for labels"
+        found = scored(self.encoder, self.head, self.task, val.images, self.to_float, self.device)
+        if not np.isfinite(found).all():
+            raise RunError(
+                f"Diverged in epoch {self.current_epoch + 1}: the answers on validation are no numbers. Stopped; the "
+                "last good checkpoint stays. Lower optimizer.lr."
+            )
+        scores = classification.scores(self.task, val.labels, found)
+        names = ("accuracy", "auroc", "balanced_accuracy")
+        return {"val/loss": scores["nll"], **{f"val/{name}": scores[name] for name in names}}
+
+
+def balanced_weights(task: Task, labels_NL: np.ndarray, classes: int) -> Tensor:
+    """float32 [K]: N / (K x images of the class) (King and Zeng 2001; scikit-learn's "balanced"), 0 for a class without
+    images; for a multi-label set negative over positive answers of each label, 1 for a label with one side only."""
+    if task == MULTI_LABEL:
+        positive = labels_NL.sum(axis=0)
+        both = (positive > 0) & (positive < len(labels_NL))
+        weights = np.where(both, (len(labels_NL) - positive) / np.maximum(positive, 1), 1.0)
+    else:
+        counts = np.bincount(labels_NL[:, 0], minlength=classes)
+        weights = np.where(counts > 0, len(labels_NL) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
+    return torch.from_numpy(weights).float()

@@ -1,0 +1,272 @@
+"""Mistakes typed on the real command line: one line, the right exit code, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+from simclr_med.cli import main as entry
+from simclr_med.models.encoders import resnet, tiny
+from simclr_med.runs import sweep
+
+
+class Outcome(NamedTuple):
+    status: int
+    out: str
+    lines: list[str]
+
+
+@pytest.fixture
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """The console entry in this process, with everything it keeps inside tmp_path."""
+    for name in ("runs", "data", "cache"):
+        monkeypatch.setenv("XDG_CACHE_HOME" if name == "cache" else f"SIMCLR_MED_{name.upper()}", str(tmp_path / name))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+    def run(*words: str) -> Outcome:
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(entry, "_done", [])
+        monkeypatch.setattr(sweep, "_begun", [])
+        monkeypatch.setattr(entry, "_said", set())
+        monkeypatch.setattr(sys, "argv", ["simclr-med", *map(str, words)])
+        capfd.readouterr()
+        status = 0
+        try:
+            entry.main()
+        except SystemExit as end:
+            status = end.code
+        captured = capfd.readouterr()
+        return Outcome(status, captured.out, captured.err.splitlines())
+
+    return run
+
+
+def recorded(tmp_path: Path) -> str:
+    """The message of the one failed run."""
+    (failure,) = tmp_path.glob("runs/*/*/*/failure.json")
+    assert not list(tmp_path.glob("runs/*/*/*/result.json"))
+    content = json.loads(failure.read_text(encoding="utf-8"))
+    assert "Traceback" in content["traceback"]
+    return content["message"]
+
+
+def nothing_left(tmp_path: Path) -> bool:
+    return not list(tmp_path.glob("runs/*/*")) and not list((tmp_path / "work").iterdir())
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def changed(**more: object) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        with np.load(path) as file:
+            content = dict(file) | more
+        np.savez(path, **{key: value for key, value in content.items() if value is not None})
+
+    return change
+
+
+NPZ = {
+    "cut": (cut, "must be an intact .npz (it is cut short or damaged). Get it again"),
+    "a label too high": (changed(val_labels=np.full(16, 9)), "=9: must lie in 0..2"),
+    "no val": (changed(val_images=None), "must be there; the file holds test_images"),
+}
+
+
+@pytest.mark.parametrize("name", NPZ)
+def test_a_bad_npz(typed, cells: Path, tmp_path: Path, name: str) -> None:
+    change, told = NPZ[name]
+    change(cells)
+    done = typed("dataset=npz", f"dataset.path={cells}")
+    assert (done.status, len(done.lines)) == (1, 1)
+    assert done.lines[0].startswith(str(cells))
+    assert told in done.lines[0]
+    assert recorded(tmp_path) == done.lines[0]
+
+
+class Malicious:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("kind", ["npz", "zip", "pickle"])
+def test_a_pickle_is_refused_and_not_executed(typed, cells: Path, tmp_path: Path, kind: str) -> None:
+    mark, weights = tmp_path / "executed", tmp_path / "weights.pt"
+    words = [f"dataset.path={cells}", "init=checkpoint", f"init.path={weights}"]
+    evil = {"state_dict": tiny().state_dict(), "extra": Malicious(mark)}
+    if kind == "npz":
+        changed(train_labels=np.array([Malicious(mark)] * 40, dtype=object))(cells)
+        words = words[:1]
+    elif kind == "pickle":
+        weights.write_bytes(pickle.dumps(evil))
+    else:
+        torch.save(evil, weights)
+    done = typed("dataset=npz", "encoder=tiny", *words)
+    assert done.status == 1
+    assert len(done.lines) == 1
+    assert "which can run code" in done.lines[0]
+    assert recorded(tmp_path) == done.lines[0]
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("kind", ["another encoder", "cut"])
+def test_a_bad_checkpoint(typed, cells: Path, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "Größe, a=b (1).pt"
+    torch.save(resnet(18).state_dict() if kind == "another encoder" else tiny().state_dict(), path)
+    told = "it seems to be resnet18 with the stock stem. Choose the encoder"
+    if kind == "cut":
+        cut(path)
+        told = "must be a whole checkpoint"
+    done = typed("dataset=npz", f"dataset.path={cells}", "encoder=tiny", "init=checkpoint", f"init.path={path}")
+    assert (done.status, len(done.lines)) == (1, 1)
+    assert done.lines[0].startswith(f"checkpoint={path}: must ")
+    assert told in done.lines[0]
+    assert recorded(tmp_path) == done.lines[0]
+
+
+def written(name: str, content: bytes) -> Callable[[Path], object]:
+    def write(root: Path) -> None:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+
+    return write
+
+
+@pytest.mark.parametrize("kind", ["unreadable", "an empty class", "no images"])
+def test_a_bad_folder(typed, tmp_path: Path, kind: str) -> None:
+    root = tmp_path / "images"
+    for name in ("a/0.png", "a/1.png", "b/0.png", "b/1.png", "b/2.png"):
+        written(name, b"no image" if kind == "unreadable" else b"")(root)
+    told = "must be a readable image (it is text). Replace or remove it."
+    if kind == "an empty class":
+        (root / "c").mkdir()
+        told = f"{root / 'c'}: must hold images, as each class folder does."
+    if kind == "no images":
+        shutil.rmtree(root)
+        written("scan.dcm", b"")(root)
+        told = "There are none (1 files end in .dcm); convert them or check the path."
+    done = typed("dataset=folder", f"dataset.path={root}")
+    assert (done.status, len(done.lines)) == (1, 1)
+    assert told in done.lines[0]
+    assert recorded(tmp_path) == done.lines[0] if kind == "unreadable" else nothing_left(tmp_path)
+
+
+FEW = {
+    "too large": (["data_fraction.samples=100"], "data_fraction.samples=100: must be at most 40"),
+    "one image of 40": (["data_fraction=pct1"], "must give at least 2 training images; data_fraction leaves 1 of 40"),
+    "micro-batches": (["stage.accumulate=32"], "must give at least 64 training images (2 in each micro-batch"),
+}
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_too_few_images(typed, cells: Path, tmp_path: Path, name: str) -> None:
+    words, told = FEW[name]
+    done = typed("dataset=npz", f"dataset.path={cells}", *words)
+    assert (done.status, len(done.lines)) == (1, 1)
+    assert told in done.lines[0]
+    assert recorded(tmp_path) == done.lines[0]
+
+
+WORDS = [
+    (["seed=0,1"], "seed=0,1: must be one value. Add -m to run each of them in turn."),
+    (["--epochs", "3"], "--epochs: must be a flag that simclr-med has. Keys go without dashes"),
+    (["--cfg", "jobs"], "--cfg jobs: must be one of all, hydra, job."),
+    (["--config-dir", "nowhere"], "--config-dir nowhere: must be a folder"),
+    (["trainer.devices=0"], "trainer.devices=0: must be at least 1."),
+    (["stage.batch_size=1"], "stage.batch_size=1: must be at least 2."),
+    (["dataset.name=../../x"], "dataset.name=../../x: must be letters, digits, dots and dashes."),
+    (["dataset=npz", "dataset.path="], "dataset.path=: must be given, not empty."),
+    (["dataset=npz", "dataset.path=null"], "dataset.path=null: must be given, not null."),
+    (["dataset=npz", "dataset.path=${x}.npz"], "dataset.path=${x}.npz: must have a key of the config inside"),
+    (["dataset=npz", "dataset.path=a", "dataset.size=64"], "dataset.size=64: must be a known key. There are dataset.n"),
+    (["dataset=breastmnist", "dataset.size=30"], "dataset.size=30: must be one of 28, 64, 128, 224."),
+    (["dataset=folder", "dataset.path=a", "dataset.val_fraction=.8"], "must be less than 1 together."),
+    (["~stage.epochs"], "~stage.epochs: must stay"),
+    (["stage=null"], "stage=null: must be "),
+    (["data_fraction=n7"], "Any other budget: data_fraction.samples="),
+    (["stage=probe", "stage.budgets=50"], "stage.budgets=50: must be a list, in brackets: [a,b]. Change the value."),
+    (["encoder.mean=[1,2]"], "encoder.mean=[1.0, 2.0]: must be three numbers"),
+    (["hydra.run.dir=/proc/none/x"], "No such file"),
+]
+
+
+@pytest.mark.parametrize(("words", "told"), WORDS, ids=[" ".join(words) for words, _ in WORDS])
+def test_bad_words(typed, tmp_path: Path, words: list[str], told: str) -> None:
+    done = typed(*words)
+    assert done.status == 2
+    assert len(done.lines) == 1
+    assert told in done.lines[0]
+    assert nothing_left(tmp_path)
+
+
+YAML = {
+    "name: [1, 2\n  x: {": "dataset/mine.yaml: must be YAML (expected",
+    "defaults: [npz, _self_]\npath: x\nfoo: 1": "dataset/mine.yaml: must have known keys alone, not foo.",
+    "defaults: [nps, _self_]": "dataset/mine.yaml: must have defaults that exist, not nps.",
+    "defaults: [npz, _self_]\npath: x\nmirror_p: often": "dataset/mine.yaml: dataset.mirror_p must be a number.",
+    "- a\n- b": "dataset: must be a mapping with name and _target_.",
+    "name: x": "dataset: must be a mapping with name and _target_.",
+}
+
+
+@pytest.mark.parametrize("text", YAML)
+def test_bad_yaml_of_ones_own(typed, tmp_path: Path, text: str) -> None:
+    written("dataset/mine.yaml", text.encode())(tmp_path / "conf")
+    done = typed("stage=pretrain", "--config-dir", tmp_path / "conf", "dataset=mine")
+    assert done.status == 2
+    assert len(done.lines) == 1
+    assert YAML[text] in done.lines[0]
+    assert nothing_left(tmp_path)
+
+
+def test_the_runs_of_a_sweep_tell_a_common_mistake_once(typed) -> None:
+    done = typed("-m", "seed=0,1,2", "stage.epochs=0")
+    assert (done.status, len(done.lines)) == (2, 1)
+
+
+def test_flags_may_stand_anywhere(typed, tmp_path: Path) -> None:
+    done = typed("dataset=synthetic", "-m", "seed=0,1", "dry_run=true")
+    assert (done.status, done.lines) == (0, [])
+    assert sum(line.startswith("new ") for line in done.out.splitlines()) == 2
+
+
+def test_a_path_with_a_comma_is_one_path(typed, cells: Path, tmp_path: Path) -> None:
+    path = cells.rename(tmp_path / "cells a,b.npz")
+    done = typed("dataset=npz", f"dataset.path={path}", "dry_run=true")
+    assert (done.status, done.lines) == (0, [])
+    assert "/pretrain/cells-a-b/" in done.out
+
+
+def test_a_data_folder_that_is_a_file(typed, cells: Path) -> None:
+    done = typed("dataset=breastmnist", f"paths.data={cells}")
+    assert (done.status, done.lines) == (1, [f"paths.data={cells}: must be a folder, not a file. Choose another one."])
+
+
+def test_memory_that_does_not_suffice_is_told_with_a_remedy(typed, cells: Path, tmp_path: Path) -> None:
+    done = typed("dataset=npz", f"dataset.path={cells}", "logger=none", f"stage.head.out={10**14}")
+    assert (done.status, len(done.lines)) == (1, 1)
+    assert done.lines[0].startswith("Out of memory (")
+    assert "Lower stage.batch_size" in done.lines[0]
+    assert "allocate" in recorded(tmp_path)
+
+
+def test_a_fault_of_ours_is_one_line_with_its_place(typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entry.build, "source", lambda cfg: 1 / 0)
+    done = typed("dataset=synthetic")
+    assert (done.status, len(done.lines)) == (1, 1)
+    assert done.lines[0].startswith("ZeroDivisionError: division by zero (test_errors.py, line ")

@@ -1,0 +1,145 @@
+"""Class names of the twelve MedMNIST sets, and of 2 to 14 classes, fit into pictures: none overlaps or is cut."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+
+from simclr_med.plots.class_counts import counts_figure, counts_table
+from simclr_med.plots.embeddings import maps_figure, pca_figure
+from simclr_med.plots.image_grids import Tile, gallery, sequences_sheet
+from simclr_med.plots.style import styles, wrapped
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from contact_sheet import class_names, panels
+
+sys.path.pop(0)
+NAMES = class_names()
+HARDEST = ("chestmnist", "bloodmnist", "14 classes")
+SLACK = 1.0  # pixels
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that would be saved, laid out and not written."""
+    figures: list[Figure] = []
+
+    def savefig(figure: Figure, target: Any) -> None:
+        figure.set_dpi(72)
+        figure.draw_without_rendering()
+        figures.append(figure)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return figures
+
+
+def texts(figure: Figure) -> list[tuple[str, Bbox]]:
+    """Every text that is seen, with its place in pixels."""
+    found = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
+    for axis in figure.axes:
+        found += [axis.title, *axis.texts, *(axis.get_legend().get_texts() if axis.get_legend() else [])]
+        if axis.axison:
+            found += [axis.xaxis.label, axis.yaxis.label, *ticks(axis.xaxis, 0), *ticks(axis.yaxis, 1)]
+    return [(text.get_text(), text.get_window_extent()) for text in found if text.get_text().strip()]
+
+
+def ticks(side: Any, place: int) -> list[Any]:
+    """The labels of the ticks that lie in view."""
+    low, high = sorted(side.get_view_interval())
+    labels = [tick.label1 for tick in side.get_major_ticks() if tick.label1.get_visible()]
+    return [label for label in labels if low <= label.get_position()[place] <= high]
+
+
+def assert_all_fits(figure: Figure) -> None:
+    places, whole = texts(figure), figure.bbox
+    assert places
+    for told, box in places:
+        inside = min(box.x0, box.y0) >= -SLACK and box.x1 <= whole.x1 + SLACK and box.y1 <= whole.y1 + SLACK
+        assert inside, f"{told} is cut"
+    for (one, a), (two, b) in itertools.combinations(places, 2):
+        assert not overlap(a, b), f"{one} lies over {two}"
+    for legend, axis in itertools.product(figure.legends, figure.axes):
+        assert not overlap(legend.get_window_extent(), axis.bbox), "the legend lies over a panel"
+
+
+def overlap(one: Bbox, two: Bbox) -> bool:
+    across = min(one.x1, two.x1) - max(one.x0, two.x0)
+    down = min(one.y1, two.y1) - max(one.y0, two.y0)
+    return across > SLACK and down > SLACK
+
+
+@pytest.mark.parametrize("name", {names: name for name, names in NAMES.items()}.values())  # organ sets share theirs
+def test_legends_of_maps(drawn: list[Figure], name: str) -> None:
+    maps_figure({"perplexity 30": panels(NAMES[name])}, NAMES[name], Path("none"))
+    assert_all_fits(drawn[0])
+    labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert len(set(labels)) == len(labels) == len(NAMES[name])
+
+
+@pytest.mark.parametrize("name", HARDEST)
+def test_everything_else_that_shows_classes(drawn: list[Figure], name: str) -> None:
+    names = NAMES[name]
+    both = panels(names)
+    pca_figure(0.5 ** np.arange(1, 12), both, names, Path("none"))
+    maps_figure({"perplexity 5": both[:1], "perplexity 30": both[1:]}, names, Path("none"))
+    counts = {split: [k * 99_999 for k in range(len(names))] for split in ("train", "val", "test")}
+    counts_figure(counts_table(names, counts, dict.fromkeys(counts, 9_999_999)), Path("none"))
+    row = [Tile(np.zeros((28, 28, 3), np.uint8), f"0.97 {one}") for one in names[:9]]
+    gallery([row, row], Path("none"), "a title\nof two lines", ["head"] * len(row))
+    views = np.zeros((6, 5, 28, 28, 3))
+    sheet = (np.zeros((6, 28, 28, 3), np.uint8), [*names, *names, *names][:6])
+    sequences_sheet(*sheet, {"novel": views, "greyscale (as set here)": views}, Path("none"))
+    assert len(drawn) == 5
+    for figure in drawn:
+        assert_all_fits(figure)
+
+
+def test_every_class_has_a_style_of_its_own() -> None:
+    for count in range(1, 50):
+        assert len(set(styles(count))) == count
+    assert len({style.marker for style in styles(7)}) == 1, "colours alone as long as they can be told apart"
+    assert styles(14)[:7] == styles(7)
+
+
+def test_long_names_are_wrapped_between_words_and_cut_in_the_end() -> None:
+    name = "immature granulocytes(myelocytes, metamyelocytes and promyelocytes)"
+    lines = wrapped(name, 20, lines=2).splitlines()
+    assert lines == ["immature", "granulocytes …"]
+    assert wrapped("platelet", 20) == "platelet"
+
+
+def test_the_check_finds_what_overlaps_and_what_is_cut() -> None:
+    figure = Figure(figsize=(3, 3))
+    figure.text(0.5, 0.5, "one"), figure.text(0.52, 0.5, "two")
+    figure.draw_without_rendering()
+    with pytest.raises(AssertionError, match="lies over"):
+        assert_all_fits(figure)
+    figure = Figure(figsize=(3, 3))
+    figure.text(0.95, 0.5, "far too long for this place")
+    figure.draw_without_rendering()
+    with pytest.raises(AssertionError, match="is cut"):
+        assert_all_fits(figure)
+
+
+def test_names_are_drawn_as_they_are(tmp_path: Path, drawn: list[Figure]) -> None:
+    names = ["cost $5 & $6_{", r"$\frac{$", "x^2 $y$"]
+    counts_figure(counts_table(names, {"train": [1, 2, 3]}, {"train": 6}), tmp_path / "counts.png")
+    assert [text.get_text() for text in drawn[0].axes[0].get_yticklabels()] == names
+    assert not any(text.get_parse_math() for text in drawn[0].axes[0].get_yticklabels())
+
+
+def test_a_letter_that_no_font_has_is_no_warning(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from simclr_med.plots.class_counts import counts_figure, counts_table;"
+        r"counts_figure(counts_table(['\U000e0100 \u7ec6'], {'train': [1]}, {'train': 1}), Path(sys.argv[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.png")], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,187 @@
+"""The page stands alone, reaches for nothing, and shows what users named as text."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import Counter
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from simclr_med.report.collect import collect
+from simclr_med.report.html import _numeric
+from simclr_med.report.score_tables import NONE
+from simclr_med.report.write import publish
+
+Add = Callable[..., Path]
+VOID = {"meta", "img", "input", "link", "br", "hr"}
+
+
+class Read(HTMLParser):
+    """Elements and attributes of a page; fails on one that is not closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.count: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.count[tag] += 1
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def values(self, name: str) -> list[str]:
+        return [value for _, attribute, value in self.attributes if attribute == name]
+
+
+@pytest.fixture(scope="module")
+def page(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return publish(collect(study), tmp_path_factory.mktemp("report"))[0]
+
+
+def test_it_fetches_nothing(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    found = Read(text)
+    assert all(value.startswith("data:image/png;base64,") for value in found.values("src"))
+    assert not set(found.count) & {"link", "iframe", "object", "embed", "base", "audio", "video"}
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|import\(|https?://", text)
+    assert all(value.startswith(("#", "tables/", "figures/")) for value in found.values("href"))
+    assert "default-src 'none'" in text
+
+
+def test_links_lead_to_files_that_are_there(page: Path) -> None:
+    found = Read(page.read_text(encoding="utf-8"))
+    ids = set(found.values("id"))
+    for link in found.values("href"):
+        assert link[1:] in ids if link.startswith("#") else (page.parent / link).is_file(), link
+    assert len(found.values("id")) == len(ids)
+
+
+def test_every_figure_is_inside_and_told_in_words(page: Path) -> None:
+    found = Read(page.read_text(encoding="utf-8"))
+    files = sorted((page.parent / "figures").glob("*.png"))
+    inside = {base64.b64decode(value.partition(",")[2]) for value in found.values("src")}
+    assert inside == {path.read_bytes() for path in files}
+    assert all(path.with_suffix(".pdf").read_bytes().startswith(b"%PDF") for path in files)
+    assert len(found.values("alt")) == found.count["img"] == len(files)
+    assert all(found.values("alt"))
+
+
+def test_tables_are_sorted_by_buttons_and_reached_by_keyboard(page: Path) -> None:
+    found = Read(page.read_text(encoding="utf-8"))
+    tables = len(list((page.parent / "tables").glob("*.csv")))
+    assert found.count["table"] == found.count["caption"] == tables > 8
+    assert found.count["button"] == found.count["th"]
+    assert found.values("tabindex") == ["0"] * (tables + found.count["img"])
+    assert found.values("for") == ["filter"]
+
+
+def test_what_a_user_named_is_text(add: Add, runs: Path, tmp_path: Path) -> None:
+    evil = "<script>alert('x')</script>"
+
+    def named(content: dict) -> None:
+        content["dataset"]["name"] = evil
+        content["encoder"]["name"] = "<img src=x onerror=alert(1)>"
+
+    plain = add("probe", dataset="plain")
+    (plain / "config.yaml").write_text("<b>")
+    for seed in (0, 1):
+        add("probe", dataset="named", seed=seed, change=named, classes=("<i>", '"', "&amp;"))
+        add("probe", dataset="named", seed=seed, change=named, init={"name": "imagenet"})
+    target, parts = publish(collect(runs), tmp_path / "report")
+    text = target.read_text(encoding="utf-8")
+    found = Read(text)
+    assert found.count["script"] == 1
+    assert not found.count["i"]
+    assert not found.count["b"]
+    assert not [name for _, name, _ in found.attributes if name.startswith("on")]
+    assert "&lt;script&gt;alert(" in text
+    assert "&amp;amp;" in text
+    written = [path for path in (tmp_path / "report").rglob("*") if path.is_file()]
+    assert {path.parent.name for path in written} == {"report", "tables", "figures"}
+    assert [part.key for part in parts if part.key == "gaps"]
+
+
+def test_the_next_report_leaves_none_of_the_last_ones_files(add: Add, runs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    add("probe", budget="per_class10")
+    publish(collect(runs), folder)
+    (folder / "tables" / "mine.txt").write_text("kept")
+    before = {path.name for path in (folder / "tables").iterdir()}
+    assert "class_balance_auroc.csv" in before
+    add("baseline", dataset="other")
+    publish(collect(runs, ["other"]), folder)
+    after = {path.name for path in (folder / "tables").iterdir()}
+    assert "class_balance_auroc.csv" not in after
+    assert "mine.txt" in after
+
+
+def test_a_multi_label_set_and_a_binary_one(add: Add, runs: Path, tmp_path: Path) -> None:
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    many = generator.integers(0, 2, (60, 3)), generator.random((60, 3)).astype(np.float32)
+    odds = generator.random((60, 1)).astype(np.float32)
+    two = generator.integers(0, 2, (60, 1)), np.hstack([1 - odds, odds])
+    for init in ({"name": "random"}, {"name": "imagenet"}):
+        add("probe", dataset="chest", predictions=many, init=init)
+        add("probe", dataset="lungs", predictions=two, init=init, classes=("no", "yes"))
+    target, parts = publish(collect(runs), tmp_path / "report")
+    names = {chart.name for part in parts for chart in part.charts}
+    assert {"confusion_lungs_tiny", "reliability_chest_tiny"} <= names
+    assert "confusion_chest_tiny" not in names
+    assert "chest" in target.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "test", "predict", "probe"])
+@pytest.mark.parametrize("state", ["finished", "failed", "unfinished"])
+def test_runs_of_one_kind_alone_are_a_report_too(add: Add, runs: Path, tmp_path: Path, stage: str, state: str) -> None:
+    add(stage, state=state, change=lambda content: content["stage"].update(run="runs/probe/cells/a"))
+    target, parts = publish(collect(runs), tmp_path / "report")
+    Read(target.read_text(encoding="utf-8"))
+    assert (state == "finished") == ("cost" in {part.key for part in parts})
+    assert (state != "finished") == any(table.name == "unfinished" for part in parts for table in part.tables)
+
+
+def test_mixed_protocols_are_marked(add: Add, runs: Path, tmp_path: Path) -> None:
+    add("probe", seed=0)
+    add("probe", seed=1, protocol_version=2)
+    target, _ = publish(collect(runs, mixed=True), tmp_path / "report")
+    text = target.read_text(encoding="utf-8")
+    assert "protocol versions 1, 2 stand together" in text
+    assert "untrained control (protocol_version=2)" in text
+
+
+def test_data_sets_whose_names_differ_in_signs_alone_keep_their_own_figures(
+    add: Add, runs: Path, tmp_path: Path
+) -> None:
+    for place, name in enumerate(("a/b", "a-b", "a b")):
+        for seed in (0, 1):
+            change = lambda content, name=name: content["dataset"].update(name=name)  # noqa: E731
+            add("probe", dataset=f"set{place}", seed=seed, quality=place, change=change)
+    target, parts = publish(collect(runs), tmp_path / "report")
+    found = Read(target.read_text(encoding="utf-8"))
+    assert len(set(found.values("src"))) == found.count["img"] == 9
+    links = [link for link in found.values("href") if link.endswith((".pdf", ".csv"))]
+    assert len(set(links)) == len(links) == 9 + sum(len(part.tables) for part in parts)
+    assert all((target.parent / link).is_file() for link in links)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0.812 ± 0.013 (3)", True), ("0.846 (5 alike)", True), ("+0.4 to +2.2", True), ("-1.3", True), ("1e-09", True),
+     ("0.64 (train mode)", True), (NONE, True), ("1,234", True), ("50% of it", False), ("28 px", False), ("-", False),
+     ("3rd set", False), ("+", False), ("", False)],
+)  # fmt: skip
+def test_names_that_begin_with_a_digit_are_no_numbers(text: str, number: bool) -> None:
+    assert _numeric(text) == number

@@ -1,0 +1,81 @@
+"""Runs that differ in their seed alone go by one name; those that differ in anything else never do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from run_folders import pretrained
+
+from simclr_med.report.collect import collect
+from simclr_med.report.methods import budget_order, headline
+
+Add = Callable[..., Path]
+
+
+def method(runs: Path, folder: Path) -> str:
+    table = collect(runs).table
+    return str(table[table["folder"] == folder]["method"].item())
+
+
+def test_names_tell_the_way_and_what_the_encoder_saw(add: Add, runs: Path) -> None:
+    made = add("pretrain", dataset="skin", augmentation="simple", budget="full")
+    further = add("pretrain", init=pretrained("skin", "simple"), made_by=made, augmentation="novel", budget="full")
+    expected = {
+        add("probe"): "untrained control",
+        add("baseline"): "baseline",
+        add("finetune"): "finetune, random weights",
+        add("probe", init=pretrained()): "probe, own novel",
+        add("probe", init=pretrained(run=str(made)), made_by=made): "probe, skin simple",
+        add("probe", init=pretrained(run=str(further)), made_by=further): "probe, skin then own novel",
+        add("finetune", init={"name": "imagenet"}): "finetune, ImageNet",
+        add("finetune", init={"name": "checkpoint", "path": "a/b.ckpt"}): "finetune, checkpoint b.ckpt",
+    }
+    assert {folder: method(runs, folder) for folder in expected} == expected
+
+
+def test_seeds_share_a_name_and_other_settings_do_not(add: Add, runs: Path) -> None:
+    def longer(content: dict) -> None:
+        content["stage"]["epochs"] = 7
+
+    def elsewhere(content: dict) -> None:
+        content["paths"]["runs"] = "/elsewhere"
+        content["stage"]["checkpoint_every_s"] = 1.0
+
+    first = add("baseline")
+    assert method(runs, first) == "baseline"
+    second, moved = add("baseline", seed=1), add("baseline", seed=2, change=elsewhere)
+    assert method(runs, first) == method(runs, second) == method(runs, moved) == "baseline"
+    other = add("baseline", seed=3, change=longer)
+    assert method(runs, other) == "baseline (stage.epochs=7)"
+    assert method(runs, first) == "baseline (stage.epochs=100)"
+
+
+def test_settings_of_the_pretraining_count_as_well(add: Add, runs: Path) -> None:
+    def longer(content: dict) -> None:
+        content["stage"]["epochs"] = 7
+
+    short = add("pretrain", change=longer, budget="full")
+    long = add("pretrain", budget="full")
+    probes = [add("probe", init=pretrained(run=str(made)), made_by=made, seed=0) for made in (short, long)]
+    assert [method(runs, probe) for probe in probes] == [
+        f"probe, own novel (pretraining stage.epochs={epochs})" for epochs in (7, 200)
+    ]
+
+
+def test_budgets_go_from_few_to_all() -> None:
+    words = ["full", "pct10", "n1000", "n50", "per_class100", "per_class25", "pct1"]
+    assert budget_order(words) == ["per_class25", "per_class100", "n50", "n1000", "pct1", "pct10", "full"]
+
+
+def test_the_headline_is_the_sets_own_encoder_with_the_most_runs() -> None:
+    rows = pd.DataFrame(
+        [("probe", "probe, skin novel", "skin novel")] * 5
+        + [("probe", "probe, own simple", "own simple")] * 3
+        + [("probe", "probe, own novel", "own novel")] * 2,
+        columns=["kind", "method", "origin"],
+    )
+    assert headline(rows, "probe") == "probe, own simple"
+    assert headline(rows.drop(index=range(5, 10)), "probe") == "probe, skin novel"
+    assert headline(rows, "baseline") is None

@@ -1,0 +1,200 @@
+"""Every number of a table is what the runs' own predictions give, worked out again from the files."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from run_folders import drawn, pretrained
+from scipy import stats
+
+from simclr_med.metrics import classification
+from simclr_med.report import run_tables
+from simclr_med.report.collect import Collection, collect
+from simclr_med.report.score_figures import ablation_bars
+from simclr_med.report.score_tables import ablation, cell, class_balance, label_efficiency, recalls, scored, transfer
+
+Add = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def found(study: Path) -> Collection:
+    return collect(study)
+
+
+def again(found: Collection, data: str, method: str, budget: str, score: Callable[..., float]) -> tuple[float, float]:
+    """Mean and half of the interval over the runs' predictions.npz."""
+    table = found.table
+    rows = table[(table["data"] == data) & (table["method"] == method) & (table["budget"] == budget)]
+    values = []
+    for folder in rows[rows["state"] == "finished"]["folder"]:
+        with np.load(folder / "predictions.npz") as content:
+            values.append(score("multi-class", content["labels"], content["probabilities"]))
+    assert len(values) == 3
+    interval = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    return float(np.mean(values)), float(interval[1] - np.mean(values))
+
+
+@pytest.mark.parametrize(("name", "score"), [("accuracy", classification.accuracy), ("auroc", classification.auroc)])
+def test_label_efficiency_from_the_predictions(found: Collection, name: str, score: Callable[..., float]) -> None:
+    (table,) = [one for one in label_efficiency(scored(found.table)) if one.name == f"label_efficiency_{name}"]
+    assert len(table.numbers) == 15 + 1  # five methods on cells twice and on skin once; the encoder of cells on skin
+    for row in table.numbers.to_dict("records"):
+        mean, half = again(found, row["data"], row["method"], row["budget"], score)
+        assert row[f"test/{name} mean"] == pytest.approx(mean, abs=1e-12)
+        assert row[f"test/{name} high"] == pytest.approx(mean + half, abs=1e-12)
+        assert row[f"test/{name} low"] == pytest.approx(mean - half, abs=1e-12)
+        (shown,) = table.shown[(table.shown["data set"] == row["data"]) & (table.shown["method"] == row["method"])][
+            row["budget"]
+        ]
+        assert shown == f"{mean:.3f} ± {half:.3f} (3)"
+    assert list(table.shown.columns) == ["data set", "method", "n50", "n100"]
+    assert "Encoder: tiny." in table.note
+    assert table.shown.set_index(["data set", "method"]).loc[("skin", "baseline"), "n100"] == "\N{EN DASH}"
+
+
+def test_methods_stand_in_their_order(found: Collection) -> None:
+    shown = label_efficiency(scored(found.table))[0].shown
+    assert list(shown[shown["data set"] == "cells"]["method"]) == [
+        "untrained control",
+        "probe, own novel",
+        "probe, own simple",
+        "finetune, own novel",
+        "baseline",
+    ]
+
+
+def test_class_balance_has_the_budgets_a_class_alone(found: Collection) -> None:
+    tables = class_balance(scored(found.table))
+    assert [one.name.removeprefix("class_balance_") for one in tables] == [
+        "accuracy",
+        "auroc",
+        "balanced_accuracy",
+        "macro_f1",
+    ]
+    assert set(tables[0].numbers["budget"]) == {"per_class10"}
+    row = tables[3].numbers.set_index("method").loc["baseline"]
+    mean, _ = again(found, "cells", "baseline", "per_class10", classification.macro_f1)
+    assert row["test/macro_f1 mean"] == pytest.approx(mean)
+
+
+def test_ablation_has_data_sets_with_several_sequences_alone(found: Collection) -> None:
+    numbers = ablation(scored(found.table))[0].numbers
+    assert set(numbers["method"]) == {"probe, own novel", "probe, own simple"}  # finetune has one
+
+
+def test_transfer_by_what_was_seen_and_what_is_classified(found: Collection) -> None:
+    shown = transfer(scored(found.table))[1].shown
+    assert list(shown.columns) == ["method", "labels", "pretrained on", "cells", "skin"]
+    assert list(shown["pretrained on"]) == ["cells novel", "skin novel"]
+    mean, half = again(found, "skin", "probe, cells novel", "n50", classification.auroc)
+    assert shown.iloc[0]["skin"] == f"{mean:.3f} ± {half:.3f} (3)"
+    assert shown.iloc[1]["cells"] == "\N{EN DASH}"
+
+
+def test_recall_of_each_class_from_the_predictions(found: Collection) -> None:
+    table = recalls(scored(found.table))[0]
+    row = table.numbers.set_index(["method", "budget"]).loc[("baseline", "n100")]
+    for k, name in enumerate(("red", "green", "blue")):
+        mean, _ = again(found, "cells", "baseline", "n100", lambda *args, k=k: classification.recalls(*args)[k])
+        assert row[f"{name} mean"] == pytest.approx(mean)
+    assert list(table.shown.columns)[-3:] == ["red", "green", "blue"]
+
+
+def test_cells_of_one_run_of_runs_that_are_alike_and_of_none() -> None:
+    assert cell(0.81234, 0.8, 3) == "0.812 ± 0.012 (3)"
+    assert cell(0.81234, np.nan, 1) == "0.812 (1)"
+    assert cell(0.81234, np.nan, 3) == "0.812 (3 alike)"
+    assert cell(np.nan, np.nan, 0) == "\N{EN DASH}"
+
+
+def test_runs_that_are_alike_have_no_interval(add: Add, runs: Path) -> None:
+    for seed in (0, 1, 2):
+        add("probe", budget="full", seed=seed, predictions=drawn(1.0, 0))
+    shown = label_efficiency(scored(collect(runs).table))[0].shown
+    assert re.fullmatch(r"0\.\d{3} \(3 alike\)", shown["full"].item())
+
+
+@pytest.mark.parametrize("lost", [float("nan"), float("inf"), None])
+def test_a_run_without_a_score_is_in_no_mean_and_in_no_count(add: Add, runs: Path, lost: float | None) -> None:
+    kept = [json.loads((add("probe", seed=s, quality=s) / "result.json").read_text()) for s in (0, 1)]
+    folder = add("probe", seed=2)
+    result = json.loads((folder / "result.json").read_text())
+    result["metrics"]["test/accuracy"] = lost
+    if lost is None:
+        del result["metrics"]["test/accuracy"]
+    (folder / "result.json").write_text(json.dumps(result))
+    accuracy, auroc = label_efficiency(scored(collect(runs).table))
+    mean = np.mean([one["metrics"]["test/accuracy"] for one in kept])
+    assert re.fullmatch(rf"{mean:.3f} ± \d\.\d{{3}} \(2\)", accuracy.shown["n50"].item())
+    assert accuracy.numbers["test/accuracy mean"].item() == pytest.approx(mean)
+    assert auroc.shown["n50"].item().endswith("(3)")
+
+
+def test_failed_unfinished_and_missing_cells_are_listed(found: Collection) -> None:
+    early = run_tables.ended_early(found.table)[0].shown
+    assert list(early["state"]) == ["failed", "unfinished"]
+    assert list(early["why"]) == ["Out of memory.", ""]
+    shown = run_tables.missing(found.table)[0].shown
+    told = {tuple(row) for row in shown.drop(columns="encoder", errors="ignore").itertuples(index=False)}
+    assert ("cells", "baseline", "n250", "all") in told
+    assert ("cells", "probe, own novel", "n250", "all") in told
+    assert not [row for row in told if row[0] == "skin"]
+    assert not [row for row in told if row[2] in ("n50", "n100", "per_class10")]
+
+
+def test_a_cell_that_lacks_a_seed(add: Add, runs: Path) -> None:
+    for seed in (0, 1, 2):
+        add("baseline", seed=seed)
+    add("probe", seed=1, init=pretrained())
+    shown = run_tables.missing(collect(runs).table)[0].shown
+    assert shown[["method", "labels", "missing"]].to_numpy().tolist() == [["probe, own novel", "n50", "seed 0, 2"]]
+
+
+def test_cost_adds_up(found: Collection) -> None:
+    numbers = run_tables.cost(found.table)[0].numbers
+    assert numbers["hours"].sum() == pytest.approx(36 * len(found.table[found.table["state"] == "finished"]) / 3600)
+    rates = numbers.set_index(["stage", "data"])["images_per_s"]
+    assert rates["baseline", "cells"] == 100
+    assert np.isnan(rates["probe", "cells"])
+
+
+def test_runs_that_differ_in_a_setting_are_never_averaged(add: Add, runs: Path) -> None:
+    """Nor are encoders of further pretraining with those of the data set alone."""
+
+    def longer(content: dict) -> None:
+        content["stage"]["resamples"] = 7
+
+    for augmentation in ("novel", "simple"):
+        for seed in (0, 1):
+            add("probe", seed=seed, init=pretrained("cells", augmentation))
+            add("probe", seed=seed, init=pretrained("cells", augmentation, start="skin"), quality=9.0)
+            add("probe", seed=seed, init=pretrained("skin", augmentation))
+        add("probe", init=pretrained("cells", augmentation), change=longer, quality=9.0)
+        add("probe", init=pretrained("skin", augmentation), change=longer, quality=9.0)
+    rows = scored(collect(runs).table)
+    suffixes = ("(stage.resamples=1000)", "(stage.resamples=7)")
+    assert set(ablation(rows)[0].shown["method"]) == {
+        f"probe, own {augmentation} {suffix}" for augmentation in ("novel", "simple") for suffix in suffixes
+    }
+    seen = transfer(rows)[0].shown["pretrained on"]
+    assert len(seen) == len(set(seen)) == 10
+    assert {"skin then cells novel", "skin simple (stage.resamples=7)"} <= set(seen)
+    (bars,) = ablation_bars(rows)
+    heights = [patch.get_height() for patch in bars.figure.axes[0].patches]
+    own = rows[rows["method"].str.startswith("probe, own") & rows["variant"].str.endswith("1000")]
+    assert heights == pytest.approx(list(own.groupby("sequence")["test/auroc"].mean()))
+
+
+def test_saved_classifiers_scored_again(add: Add, runs: Path) -> None:
+    folder = add("test", dataset="skin", change=lambda content: content["stage"].update(run="runs/probe/cells/a"))
+    recorded = json.loads((folder / "result.json").read_text())
+    recorded["provenance"]["model"] = {"stage": "probe", "dataset": "cells"}
+    (folder / "result.json").write_text(json.dumps(recorded))
+    (table,) = run_tables.scored_again(collect(runs).table)
+    assert table.shown[["classifier", "scored on"]].to_numpy().tolist() == [["probe of cells", "skin"]]
+    assert table.shown["accuracy"].item() == f"{recorded['metrics']['test/accuracy']:.3f}"

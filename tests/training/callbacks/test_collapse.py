@@ -1,0 +1,79 @@
+"""A collapsed run is stopped in one line, within two epochs, and its last good state stays."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from simclr_med import build
+from simclr_med.config.validate import checked
+from simclr_med.errors import DataError, RunError
+from simclr_med.runs.identity import Origin
+from simclr_med.runs.run import Run, open_run
+from simclr_med.stages.pretrain import pretrain
+from simclr_med.training.callbacks.collapse import CollapseGuard
+
+GUARD = CollapseGuard(effective_rank=1.5, feature_std=0.02, uniformity=-0.01, gradient_norm=0.005, width=64)
+HEALTHY = {"train/effective_rank": 30.0, "train/feature_std": 0.1, "train/uniformity": -0.5, "train/gradient_norm": 3.0}
+
+
+def ended(**changed: float) -> None:
+    metrics = HEALTHY | {f"train/{name}": value for name, value in changed.items()}
+    trainer: Any = SimpleNamespace(current_epoch=1)
+    GUARD.on_train_epoch_end(trainer, SimpleNamespace(epoch_metrics=metrics))  # type: ignore[arg-type]
+
+
+def test_a_healthy_epoch_passes() -> None:
+    ended()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("effective_rank", 1.01, "effective rank is 1.01"),
+        ("effective_rank", math.nan, "effective rank is nan"),
+        ("feature_std", 1e-5, "spread is"),
+        ("uniformity", -1e-5, "all projections are alike"),
+        ("gradient_norm", 1e-4, "the gradient has vanished"),
+    ],
+)
+def test_each_sign_of_collapse_stops_the_run(name: str, value: float, told: str) -> None:
+    with pytest.raises(RunError, match=f"Collapse in epoch 2: .*{told}"):
+        ended(**{name: value})
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_stops_the_run_at_once(loss: float) -> None:
+    trainer: Any = SimpleNamespace(current_epoch=0)
+    with pytest.raises(RunError, match="Collapse in epoch 1: the loss is"):
+        GUARD.on_train_batch_end(trainer, None, {"loss": torch.tensor(loss)}, None, 0)  # type: ignore[arg-type]
+
+
+def start(composed, folder, path, *words: str) -> Run:
+    cfg = checked(
+        composed(
+            *("dataset=npz", f"dataset.path={path}", f"paths.runs={folder}", "encoder=tiny", "stage.epochs=4"),
+            *("stage.batch_size=16", "logger=none", "trainer=cpu", "trainer.threads=1", *words),
+        )
+    )
+    with open_run(cfg, "d", Origin("random", "random")) as run:
+        pretrain(run, build.source(cfg))
+    return run
+
+
+def test_a_huge_learning_rate_is_caught_within_two_epochs(composed, tmp_path, cells) -> None:
+    with pytest.raises(RunError, match=r"Collapse in epoch [12]:"):
+        start(composed, tmp_path, cells, "optimizer.lr=100")
+    assert not list(tmp_path.glob("pretrain/*/*/result.json"))
+
+
+def test_a_constant_image_set_is_caught_at_the_start(composed, tmp_path) -> None:
+    grey = np.full((40, 28, 28), 90, np.uint8)
+    np.savez(tmp_path / "grey.npz", **{f"{split}_images": grey for split in ("train", "val", "test")})
+    with pytest.raises(DataError, match="must hold images that differ"):
+        start(composed, tmp_path, tmp_path / "grey.npz")

@@ -1,0 +1,56 @@
+"""Early stopping: when it ends training, and that a saved state knows of the epoch that it was saved after."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from simclr_med.training.callbacks.early_stopping import Patience
+
+NAN = float("nan")
+
+
+def ended_after(patience: Patience, values: list[float]) -> int | None:
+    """The number of epochs after which training stops; None when it does not."""
+    trainer: Any = SimpleNamespace(
+        should_stop=False, strategy=SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
+    )
+    for count, value in enumerate(values, start=1):
+        patience.on_train_epoch_end(trainer, SimpleNamespace(epoch_metrics={"val/x": value}))  # type: ignore[arg-type]
+        if trainer.should_stop:
+            return count
+    return None
+
+
+@pytest.mark.parametrize(
+    ("values", "epochs", "higher", "expected"),
+    [
+        ([0.5, 0.6, 0.55, 0.59], 2, True, 4),
+        ([0.5, 0.6, 0.55, 0.7, 0.6, 0.6], 2, True, 6),
+        ([0.5, 0.5, 0.5], 2, True, 3),
+        ([0.5, 0.4, 0.3, 0.2], 1, False, None),
+        ([0.5, 0.4, 0.45], 1, False, 3),
+        ([NAN, 0.5, NAN, NAN], 2, True, 4),
+        ([NAN, NAN], 2, True, 2),
+        ([NAN], 1, True, 1),
+    ],
+)
+def test_training_ends_after_so_many_epochs_that_are_no_better(
+    values: list[float], epochs: int, higher: bool, expected: int | None
+) -> None:
+    assert ended_after(Patience("val/x", higher, epochs), values) == expected
+
+
+@pytest.mark.parametrize("cut", range(8))
+def test_a_resumed_run_waits_on(cut: int) -> None:
+    values = [0.5, 0.6, 0.55, 0.58, 0.7, 0.1, 0.2, 0.3]
+    first = Patience("val/x", True, 3)
+    assert ended_after(first, values[:cut]) is None
+    state = first.state_dict()
+    assert state["ended"] is False
+    again = Patience("val/x", True, 3)
+    again.load_state_dict(state)
+    assert ended_after(again, values[cut:]) == len(values) - cut
+    assert again.state_dict()["ended"] is True

@@ -1,0 +1,137 @@
+"""The classifier as a Lightning module: its loss, its look at validation, its weights of classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
+
+from simclr_med.augment.sequence import to_float
+from simclr_med.metrics import classification
+from simclr_med.models.encoders import tiny
+from simclr_med.models.heads import linear_head
+from simclr_med.models.optimizers import layerwise, sgd
+from simclr_med.training.classifier import METRICS, Classifier, balanced_weights
+from simclr_med.types import Batch
+
+MULTI = "multi-label, binary-class"
+GENERATOR = np.random.default_rng(0)
+IMAGES = GENERATOR.integers(0, 256, (24, 12, 12, 3), dtype=np.uint8)
+LABELS = {"multi-class": np.arange(24)[:, None] % 3, MULTI: GENERATOR.integers(0, 2, (24, 3))}
+
+
+@dataclass
+class Part:
+    images: np.ndarray
+    labels: np.ndarray | None
+
+
+class Data:
+    def __init__(self, task: str) -> None:
+        self.val = Part(IMAGES, LABELS[task])
+
+
+class Plain(nn.Module):
+    """No augmentation."""
+
+    def forward(self, images: Any, key: Any, rows: Any, size: Any) -> Any:
+        return to_float(images)
+
+
+def made(task: Any = "multi-class", weights: torch.Tensor | None = None, decay: float = 1.0) -> Classifier:
+    torch.manual_seed(0)
+    make = partial(sgd, lr=0.1, momentum=0.0, weight_decay=0.0, decay_norm_and_bias=False)
+    return Classifier(
+        *(tiny(), linear_head(64, 3), Plain(), to_float, task),
+        optimizer=partial(layerwise, make, decay=decay),
+        schedule=lambda: lambda step: 0.5**step,
+        class_weight_K=weights,
+        validation=Data(task),
+    )
+
+
+def batch(task: str) -> Batch:
+    images, labels = torch.from_numpy(IMAGES), torch.from_numpy(LABELS[task].astype(np.int64))
+    return Batch(images, labels, torch.arange(24), (0, 0, 0), (0, 24), 24)
+
+
+@pytest.mark.parametrize("task", LABELS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_loss_is_torchs_with_the_weights_of_the_classes(task: str, weighted: bool) -> None:
+    weights = torch.tensor([0.5, 3.0, 1.0]) if weighted else None
+    module = made(task, weights)
+    found = module.training_step(batch(task), 0)
+    torch.manual_seed(0)
+    encoder, head = tiny(), linear_head(64, 3)
+    logits = head(encoder(to_float(torch.from_numpy(IMAGES))))
+    labels = torch.from_numpy(LABELS[task])
+    if task == MULTI:
+        expected = nn.BCEWithLogitsLoss(pos_weight=weights)(logits, labels.float())
+    else:
+        expected = nn.CrossEntropyLoss(weight=weights)(logits, labels[:, 0])
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("task", LABELS)
+def test_a_look_scores_validation_in_eval_mode_and_changes_nothing(task: Any) -> None:
+    module = made(task)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    found = module.look()
+    assert module.encoder.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
+    module.eval()
+    with torch.no_grad():
+        logits = module.head(module.encoder(to_float(torch.from_numpy(IMAGES)))).double()
+    p = (logits.sigmoid() if task == MULTI else logits.softmax(dim=1)).numpy()
+    scores = classification.scores(task, LABELS[task], p)
+    assert found == {
+        "val/loss": pytest.approx(scores["nll"], abs=1e-5),
+        **{f"val/{name}": pytest.approx(scores[name]) for name in ("accuracy", "auroc", "balanced_accuracy")},
+    }
+    assert set(found) < set(METRICS)
+
+
+def test_checkpoints_hold_encoder_and_head_alone() -> None:
+    """What `evaluation` and every other reader of a checkpoint looks for; class weights are of the data."""
+    module = made(weights=torch.ones(3))
+    assert {name.split(".")[0] for name in module.state_dict()} == {"encoder", "head"}
+    checkpoint: dict[str, Any] = {}
+    module.on_save_checkpoint(checkpoint)
+    assert checkpoint == {"encoder_metadata": {"mean": "[0.5, 0.5, 0.5]", "std": "[0.5, 0.5, 0.5]"}}
+
+
+def test_every_weight_is_trained_and_the_rate_falls_with_depth() -> None:
+    module = made(decay=0.5)
+    made_for = module.configure_optimizers()
+    optimizer, scheduler = made_for["optimizer"], made_for["lr_scheduler"]["scheduler"]
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    rates = {names[p]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert set(rates) == set(names.values())
+    assert rates["head.bias"] == pytest.approx(0.1)
+    assert rates["encoder.conv1.weight"] == pytest.approx(0.1 / 32)
+    optimizer.step()
+    scheduler.step()
+    after = {names[p]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert after == {name: pytest.approx(rate / 2) for name, rate in rates.items()}
+
+
+def test_balanced_weights_are_scikit_learns() -> None:
+    labels = np.repeat([0, 1, 2], [2, 7, 15])[:, None]
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels[:, 0])
+    assert balanced_weights("multi-class", labels, 3).tolist() == pytest.approx(expected.tolist())
+    assert balanced_weights("multi-class", labels[:2], 3).tolist() == [1, 0, 0]
+    absent = balanced_weights("multi-class", labels[labels[:, 0] != 1], 3)
+    assert absent.tolist() == pytest.approx([17 / (2 * 2), 0, 17 / (2 * 15)])
+    assert absent.dtype == torch.float32
+
+
+def test_balanced_weights_of_labels() -> None:
+    """Both answers of each label weigh the same in sum; a label with one side only is left as it is."""
+    labels = np.array([[1, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 0]])
+    assert balanced_weights(MULTI, labels, 4).tolist() == pytest.approx([3, 1, 1, 1 / 3])

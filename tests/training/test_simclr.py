@@ -1,0 +1,149 @@
+"""SimCLR as a Lightning module: one forward for both views, what it records, and that labels teach it nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from simclr_med import build
+from simclr_med.config.validate import checked
+from simclr_med.runs.identity import Origin
+from simclr_med.runs.run import open_run
+from simclr_med.stages.pretrain import learner, pretrain
+from simclr_med.stages.setup import images
+from simclr_med.training.callbacks.metrics_csv import rows
+
+ORIGIN = Origin("random", "random")
+QUICK = ("encoder=tiny", "stage.epochs=2", "stage.batch_size=16", "logger=none", "trainer=cpu", "trainer.threads=1")
+
+
+def opening_of(composed, folder: Path, cells: Path, *words: str):
+    cfg = checked(composed("dataset=npz", f"dataset.path={cells}", f"paths.runs={folder}", *QUICK, *words))
+    return open_run(cfg, "d", ORIGIN), build.source(cfg)
+
+
+def test_both_views_go_through_one_forward(composed, tmp_path, cells) -> None:
+    opening, source = opening_of(composed, tmp_path, cells)
+    with opening as run:
+        data = images(run, source)
+        module = learner(run, data)
+        seen: list[int] = []
+        module.encoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+        batch = next(iter(data.val_batches()))
+        module.project(batch)
+        assert seen == [2 * len(batch.images)]
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    state = safetensors.torch.load_file(next(folder.glob("pretrain/*/*")) / "encoder.safetensors")
+    return {name: tensor.numpy().tobytes() for name, tensor in state.items()}
+
+
+def test_a_run_leaves_every_file_and_repeats_exactly(composed, tmp_path, cells, capsys) -> None:
+    for name in ("one", "two"):
+        opening, source = opening_of(composed, tmp_path / name, cells)
+        with opening as run:
+            pretrain(run, source)
+    files = [next((tmp_path / name).glob("pretrain/*/*")) / "encoder.safetensors" for name in ("one", "two")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    left = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file()}
+    assert left == {
+        *("config.yaml", "result.json", "metrics.csv", "encoder.safetensors", "checkpoints/best.ckpt"),
+        *("figures/training.png", "figures/views.png", "projection_head.safetensors"),
+    }
+    table = rows(run.folder / "metrics.csv")
+    assert [row["epoch"] for row in table] == ["0", "1"]
+    assert all(table[-1].values()), table[-1]
+    result = run.result()
+    assert result["metrics"]["train/loss"] == float(table[-1]["train/loss"])
+    assert {"val/loss", "val/knn_accuracy", "val/knn_accuracy_before"} <= set(result["metrics"])
+    assert str(run.folder) in capsys.readouterr().out
+
+
+def test_labels_teach_nothing(composed, tmp_path, cells) -> None:
+    with np.load(cells) as content:
+        shuffled = {name: array[::-1] if name.endswith("labels") else array for name, array in content.items()}
+    np.savez(tmp_path / "other.npz", **shuffled)
+    for name, path in (("one", cells), ("two", tmp_path / "other.npz")):
+        opening, source = opening_of(composed, tmp_path / name, path)
+        with opening as run:
+            pretrain(run, source)
+    assert weights(tmp_path / "one") == weights(tmp_path / "two")
+
+
+def test_no_labels_no_label_monitors(composed, tmp_path, cells) -> None:
+    with np.load(cells) as content:
+        np.savez(tmp_path / "bare.npz", **{name: array for name, array in content.items() if name.endswith("images")})
+    opening, source = opening_of(composed, tmp_path, tmp_path / "bare.npz")
+    with opening as run:
+        pretrain(run, source)
+    metrics = run.result()["metrics"]
+    assert "val/loss" in metrics
+    assert not [name for name in metrics if "knn" in name]
+
+
+def test_the_test_split_is_never_opened(composed, tmp_path, cells) -> None:
+    opening, source = opening_of(composed, tmp_path, cells)
+    read = source.split
+
+    class Guarded:
+        """The source, but touching the test split fails."""
+
+        def __getattr__(self, name: str):
+            return getattr(source, name)
+
+        def split(self, split: str):
+            assert split != "test", "the test split was opened"
+            return read(split)
+
+    with opening as run:
+        pretrain(run, Guarded())  # type: ignore[arg-type]
+        with pytest.raises(AssertionError, match="was opened"):
+            Guarded().split("test")
+
+
+def test_a_batch_larger_than_the_data_becomes_the_data(composed, tmp_path, cells, capsys) -> None:
+    opening, source = opening_of(composed, tmp_path, cells, "stage.batch_size=64")
+    with opening as run:
+        pretrain(run, source)
+    assert "stage.batch_size=64 is more than the 40 images: using 40." in capsys.readouterr().out
+
+
+def test_accumulation_keeps_negatives_in_the_micro_batch_and_says_so(composed, tmp_path, cells, capsys) -> None:
+    opening, source = opening_of(composed, tmp_path, cells, "stage.accumulate=2")
+    with opening as run:
+        pretrain(run, source)
+    assert "negatives come from a micro-batch of 8 of 16 images" in capsys.readouterr().out
+    # Two optimizer steps an epoch: 40 images in batches of 16, each of two micro-batches.
+    assert rows(run.folder / "metrics.csv")[-1]["step"] == "4"
+
+
+def test_the_rate_follows_the_schedule_by_step(composed, tmp_path, cells) -> None:
+    opening, source = opening_of(composed, tmp_path, cells, "stage.epochs=4")
+    with opening as run:
+        pretrain(run, source)
+    seen = [float(row["train/learning_rate"]) for row in rows(run.folder / "metrics.csv")]
+    # Recorded after each epoch's last step of two: the factor of the step that comes next.
+    steps = torch.tensor([2.0, 4.0, 6.0, 8.0])
+    expected = 5e-4 * (0.02 + 0.98 * (1 + torch.cos(torch.pi * steps / 8)) / 2)
+    np.testing.assert_allclose(seen, expected.numpy(), rtol=1e-6)
+
+
+def test_further_pretraining_starts_a_new_run_from_weights(composed, tmp_path, cells) -> None:
+    opening, source = opening_of(composed, tmp_path, cells)
+    with opening as first:
+        pretrain(first, source)
+    words = ("dataset=npz", f"dataset.path={cells}", f"paths.runs={tmp_path}", *QUICK)
+    cfg = checked(composed(*words, "init=pretrained"))
+    origin = build.built(cfg.init)
+    assert origin.run == first.folder
+    with open_run(cfg, "d", origin) as run:
+        assert run.state == "new"
+        pretrain(run, build.source(cfg))
+    assert run.folder != first.folder
+    assert run.result()["provenance"]["init"]["run"] == first.folder.name
+    assert run.result()["metrics"]["val/knn_accuracy_before"] == first.result()["metrics"]["val/knn_accuracy"]
