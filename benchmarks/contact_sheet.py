@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from simclr_med.config.medmnist_info import medmnist_table
-from simclr_med.plots.class_counts import counts_figure, counts_table
-from simclr_med.plots.embeddings import Panel, maps_figure, pca_figure
-from simclr_med.plots.image_grids import Tile, gallery
+from simclr_med.config.medmnist_info import load_medmnist_table
+from simclr_med.plots.class_counts import class_counts_table, plot_class_counts
+from simclr_med.plots.embeddings import Panel, plot_pca, plot_projections
+from simclr_med.plots.image_grids import Tile, plot_gallery
 
 POINTS, TILES = 40, 9  # drawn for each class, and beside each other in the gallery
 WIDTH = 900  # pixels of a column of the contact sheet
@@ -24,7 +24,7 @@ WIDTH = 900  # pixels of a column of the contact sheet
 def class_names() -> dict[str, tuple[str, ...]]:
     """The names of each set of MedMNIST, those of a multi-label one with its two further groups, and of k classes."""
     sets: dict[str, tuple[str, ...]] = {}
-    for flag, info in medmnist_table().items():
+    for flag, info in load_medmnist_table().items():
         if not flag.endswith("3d"):
             more = ("none of them", "several of them") if info["task"].startswith("multi-label") else ()
             sets[flag] = (*info["label"].values(), *more)
@@ -50,13 +50,15 @@ def draw(names: Sequence[str], folder: Path) -> list[Path]:
     targets = [folder / f"{kind}.png" for kind in ("pca", "tsne", "counts", "gallery")]
     both = panels(names)
     shares = 0.5 ** np.arange(1, 12)
-    pca_figure(shares, both, names, targets[0])
-    maps_figure({"perplexity 30": both}, names, targets[1])
+    plot_pca(shares, both, names, targets[0])
+    plot_projections({"perplexity 30": both}, names, targets[1])
     counts = {split: [(7 * k + 3) ** 2 * size for k in range(len(names))] for split, size in (("train", 7), ("val", 1))}
-    counts_figure(counts_table(names, counts, {split: sum(each) for split, each in counts.items()}), targets[2])
+    plot_class_counts(
+        class_counts_table(names, counts, {split: sum(each) for split, each in counts.items()}), targets[2]
+    )
     image = np.full((28, 28, 1), 128, np.uint8)
     row = [Tile(image, f"0.97 {names[k % len(names)]}", k % 2 == 0) for k in range(TILES)]
-    gallery([row, row], targets[3], "drawn", [f"{k + 1}" for k in range(TILES)])
+    plot_gallery([row, row], targets[3], "drawn", [f"{k + 1}" for k in range(TILES)])
     return targets
 
 

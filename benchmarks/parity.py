@@ -25,7 +25,7 @@ from simclr_med.augment.color import BRIGHTNESS, CONTRAST, HUE, SATURATION
 from simclr_med.augment.filters import kernel_width
 from simclr_med.augment.op import Op, Parameters
 from simclr_med.augment.sequence import Sequence, to_float
-from simclr_med.build import built
+from simclr_med.build import instantiate_node
 
 CONF = Path(__file__).parents[1] / "conf" / "augmentation"
 SEQUENCES = ("natural", "simple", "novel", "greyscale")
@@ -117,7 +117,7 @@ def deviation(images_BCHW: Tensor, reference_BHWC: Tensor) -> Tensor:
 def load_sequence(name: str) -> Sequence:
     """A sequence from its YAML."""
     cfg = OmegaConf.create({"dataset": {"mirror_p": 0.5}, "augmentation": OmegaConf.load(CONF / f"{name}.yaml")})
-    sequence: Sequence = built(cfg.augmentation)
+    sequence: Sequence = instantiate_node(cfg.augmentation)
     return sequence
 
 

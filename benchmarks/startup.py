@@ -59,7 +59,7 @@ def main() -> None:
     stretches.mark("imports of the command (Hydra)")
     stretches.around(command, "checked", "config composed", "config checked")
     stretches.around(command.build, "stage", "data's hash, the run's folder", None)
-    found = command.build.stage
+    found = command.build.import_stage
     told: dict[str, Any] = {}
 
     def stage(cfg: Any) -> Any:
@@ -72,7 +72,7 @@ def main() -> None:
         _watch_fit(stretches, told)
         return run
 
-    command.build.stage = stage  # type: ignore[assignment]
+    command.build.import_stage = stage  # type: ignore[assignment]
     sys.argv = ["simclr-med", *words]
     try:
         command.main()

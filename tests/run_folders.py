@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from simclr_med.config.budgets import amount
+from simclr_med.config.budgets import parse_budget
 from simclr_med.config.registry import register
 from simclr_med.metrics import classification
 from simclr_med.types import Task
@@ -74,7 +74,7 @@ def write(
     """
     content = copy.deepcopy(config(stage))
     content["dataset"] |= {"name": dataset}
-    content["data_fraction"] |= {**(amount(budget) or {}), "seed": seed}
+    content["data_fraction"] |= {**(parse_budget(budget) or {}), "seed": seed}
     content["seed"] = seed
     if init is not None:
         content["init"] = init
@@ -102,9 +102,9 @@ def write(
         task: Task = "multi-label, binary-class" if labels.shape[1] > 1 else "multi-class"
         task = "binary-class" if len(classes) == 2 else task
         recorded |= {
-            f"test/{name}": value for name, value in classification.scores(task, labels, probabilities).items()
+            f"test/{name}": value for name, value in classification.compute_scores(task, labels, probabilities).items()
         }
-        bins = classification.reliability(task, labels, probabilities)
+        bins = classification.reliability_bins(task, labels, probabilities)
         tables = {
             "classes": list(classes),
             "confusion_matrix": classification.confusion_matrix(task, labels, probabilities),

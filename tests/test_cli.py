@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from simclr_med.config.validate import problems
+from simclr_med.config.validate import find_problems
 
 CONF = Path(__file__).parents[1] / "conf"
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -138,8 +138,8 @@ UNREAD = [
 def test_a_word_that_the_stage_would_not_read_is_an_error(composed, stage: str, word: str, why: str) -> None:
     more = ["stage.run=runs/probe/cells/a"] if stage == "stage=test" else []
     cfg = composed(stage, word, *more)
-    assert problems(cfg) == []  # as a cell of a sweep, whose words are for several stages
-    assert problems(cfg, [stage, word]) == [f"{word}: must be left out with {stage}: {why}. Leave it out."]
+    assert find_problems(cfg) == []  # as a cell of a sweep, whose words are for several stages
+    assert find_problems(cfg, [stage, word]) == [f"{word}: must be left out with {stage}: {why}. Leave it out."]
 
 
 def test_it_is_told_before_anything_is_done(command: Command, tmp_path: Path) -> None:

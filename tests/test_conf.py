@@ -9,8 +9,8 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from simclr_med.config.medmnist_info import medmnist_table
-from simclr_med.config.validate import checked, problems
+from simclr_med.config.medmnist_info import load_medmnist_table
+from simclr_med.config.validate import find_problems, validate_config
 
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
@@ -34,7 +34,7 @@ SOLVER = {"train", "val", "task", "classes", "seed"}  # the same, of a probe's s
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=[f"{group}={option}" for group, option in OPTIONS])
 def test_option_composes_and_its_targets_take_its_keys(composed, group: str, option: str) -> None:
-    cfg = checked(composed(f"{group}={option}", *NEEDS.get((group, option), [])))
+    cfg = validate_config(composed(f"{group}={option}", *NEEDS.get((group, option), [])))
     if group not in ("experiment", "grid"):
         assert cfg[group].name == option or (group, option) in NEEDS
     top = cfg.get(group)
@@ -65,21 +65,21 @@ def targets(node: object) -> list[DictConfig]:
 
 
 def test_every_2d_set_of_medmnist_is_an_option() -> None:
-    flags = {flag for flag in medmnist_table() if not flag.endswith("3d")}
+    flags = {flag for flag in load_medmnist_table() if not flag.endswith("3d")}
     assert len(flags) == 12
     assert flags <= {option for group, option in OPTIONS if group == "dataset"}
 
 
 @pytest.mark.parametrize("size", [28, 64, 128, 224])
 def test_each_size_has_its_own_file(composed, size: int) -> None:
-    info = checked(composed("dataset=pathmnist", f"dataset.size={size}")).dataset.info
+    info = validate_config(composed("dataset=pathmnist", f"dataset.size={size}")).dataset.info
     suffix = "" if size == 28 else f"_{size}"
     assert info.url.split("?")[0].endswith(f"/pathmnist{suffix}.npz")
-    assert info.md5 == medmnist_table()["pathmnist"][f"MD5{suffix}"]
+    assert info.md5 == load_medmnist_table()["pathmnist"][f"MD5{suffix}"]
 
 
 def test_the_default_recipe_is_the_thesis(composed) -> None:
-    cfg = checked(composed("stage=pretrain", "dataset=bloodmnist"))
+    cfg = validate_config(composed("stage=pretrain", "dataset=bloodmnist"))
     assert (cfg.augmentation.name, cfg.encoder.name, cfg.init.name) == ("novel", "resnet18", "random")
     assert (cfg.optimizer.lr, cfg.optimizer.weight_decay, cfg.stage.temperature) == (5e-4, 1e-4, 0.07)
     assert (cfg.schedule.name, cfg.schedule.warmup_epochs, cfg.schedule.final_factor) == ("warmup_cosine", 0, 0.02)
@@ -107,12 +107,12 @@ def test_thesis_experiments_have_its_epochs(composed, flag: str, epochs: int) ->
     ],
 )
 def test_rules_across_keys(composed, words: list[str], told: str) -> None:
-    found = problems(composed(*words))
+    found = find_problems(composed(*words))
     assert len(found) == 1
     assert told in found[0]
 
 
 def test_a_checked_config_cannot_be_changed(composed) -> None:
-    cfg = checked(composed())
+    cfg = validate_config(composed())
     with pytest.raises(Exception, match="read-only"):
         cfg.seed = 3

@@ -13,7 +13,7 @@ import torch
 import torchvision
 
 from simclr_med.cli.help import FIRST
-from simclr_med.config.validate import problems
+from simclr_med.config.validate import find_problems
 from simclr_med.models.encoder_files import save_encoder
 from simclr_med.models.encoders import resnet
 
@@ -35,7 +35,7 @@ def test_command_composes(composed, line: str) -> None:
     parts = [(word.split("=", 1)[0], re.split(r",(?![^\[]*\])", word.split("=", 1)[1])) for word in words]
     choices = [[f"{key}={value}" for value in values] for key, values in parts]
     for overrides in itertools.product(*choices):
-        assert problems(composed(*overrides)) == []
+        assert find_problems(composed(*overrides)) == []
 
 
 def test_there_are_commands() -> None:

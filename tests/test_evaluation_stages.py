@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import torch
 
-from simclr_med.config.medmnist_info import medmnist_table
+from simclr_med.config.medmnist_info import load_medmnist_table
 from simclr_med.models.encoders import resnet
-from simclr_med.training.callbacks.metrics_csv import rows
+from simclr_med.training.callbacks.metrics_csv import read_rows
 
 pytestmark = pytest.mark.process
 QUICK = ("encoder=tiny", "logger=none", "trainer=cpu", "trainer.threads=1")
@@ -55,7 +55,7 @@ def folder(runs: Path, stage: str) -> Path:
 
 def lasting(run: Path) -> list[dict[str, str]]:
     timed = ("wall_s", "train/images_per_s")
-    return [{key: value for key, value in row.items() if key not in timed} for row in rows(run / "metrics.csv")]
+    return [{key: value for key, value in row.items() if key not in timed} for row in read_rows(run / "metrics.csv")]
 
 
 def result(run: Path) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def test_a_finetune_killed_at_any_moment_ends_with_the_same_predictions(noisy: P
     command = line("finetune", noisy, runs, *words)
 
     def table() -> int:
-        return sum(len(rows(path)) for path in runs.glob("finetune/*/*/metrics.csv"))
+        return sum(len(read_rows(path)) for path in runs.glob("finetune/*/*/metrics.csv"))
 
     choose = random.Random(0)
     for _ in range(2):
@@ -160,7 +160,7 @@ def test_scoring_again_gives_the_runs_own_figures(noisy: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("flag", ["chestmnist", "retinamnist"])
 def test_multi_label_and_ordinal_sets_from_end_to_end(tmp_path: Path, flag: str) -> None:
-    info = medmnist_table()[flag]
+    info = load_medmnist_table()[flag]
     generator, classes = np.random.default_rng(0), len(info["label"])
     multi = info["task"].startswith("multi-label")
     content = {}

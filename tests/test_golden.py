@@ -8,10 +8,10 @@ from __future__ import annotations
 import pytest
 
 from simclr_med import build
-from simclr_med.config.validate import checked
+from simclr_med.config.validate import validate_config
 from simclr_med.runs.run import open_run
 from simclr_med.stages.pretrain import pretrain
-from simclr_med.training.callbacks.metrics_csv import rows
+from simclr_med.training.callbacks.metrics_csv import read_rows
 
 # augmentation -> train/loss of each epoch
 GOLDEN = {
@@ -22,15 +22,15 @@ GOLDEN = {
 
 @pytest.mark.parametrize("augmentation", sorted(GOLDEN))
 def test_losses_are_the_recorded_ones(composed, tmp_path, augmentation: str) -> None:
-    cfg = checked(
+    cfg = validate_config(
         composed(
             *("dataset=synthetic", "dataset.train=96", "dataset.val=16", "dataset.test=8", "encoder=tiny"),
             *(f"augmentation={augmentation}", "stage.epochs=3", "stage.batch_size=32", "logger=none", "trainer=cpu"),
             *("trainer.precision=64-true", "trainer.threads=1", f"paths.runs={tmp_path}"),
         )
     )
-    source = build.source(cfg)
-    with open_run(cfg, source.content_hash(), build.built(cfg.init)) as run:
+    source = build.build_source(cfg)
+    with open_run(cfg, source.content_hash(), build.instantiate_node(cfg.init)) as run:
         pretrain(run, source)
-    losses = [float(row["train/loss"]) for row in rows(run.folder / "metrics.csv")]
+    losses = [float(row["train/loss"]) for row in read_rows(run.folder / "metrics.csv")]
     assert losses == pytest.approx(GOLDEN[augmentation], rel=1e-4)

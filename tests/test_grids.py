@@ -10,7 +10,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from simclr_med.config.validate import checked
+from simclr_med.config.validate import validate_config
 
 GRIDS = sorted((Path(__file__).parents[1] / "conf" / "grid").glob("*.yaml"))
 NAMES = [path.stem for path in GRIDS]
@@ -32,7 +32,7 @@ def axes(path: Path) -> dict[str, list[str]]:
 def test_every_value_of_every_axis_composes(composed: Callable[..., DictConfig], path: Path) -> None:
     found = axes(path)
     for i in range(max(map(len, found.values()))):  # each value once, not each pair of values
-        cfg = checked(composed(*(f"{key}={values[i % len(values)]}" for key, values in found.items())))
+        cfg = validate_config(composed(*(f"{key}={values[i % len(values)]}" for key, values in found.items())))
         assert cfg.stage.name in ("pretrain", "probe", "finetune", "baseline")
 
 
@@ -42,7 +42,7 @@ def test_the_first_and_the_last_cell_compose(composed: Callable[..., DictConfig]
         [f"{k}={v}" for k, v in zip(axes(path), cell, strict=True)] for cell in itertools.product(*axes(path).values())
     ]
     for words in (cells[0], cells[-1]):
-        checked(composed(*words, f"grid={path.stem}"))
+        validate_config(composed(*words, f"grid={path.stem}"))
 
 
 def test_the_grids_of_the_study_are_there() -> None:

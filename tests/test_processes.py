@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from simclr_med.training.callbacks.metrics_csv import rows
+from simclr_med.training.callbacks.metrics_csv import read_rows
 
 pytestmark = pytest.mark.process
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -20,7 +20,7 @@ def curve(command: Command, cells: Path, runs: Path, *more: str) -> list[dict[st
         *("stage.epochs=3", "stage.batch_size=16", "logger=none", "stage.monitor_every=1", *more),
     )
     assert done.returncode == 0, done.stderr
-    return rows(next(runs.glob("pretrain/*/*/metrics.csv")))
+    return read_rows(next(runs.glob("pretrain/*/*/metrics.csv")))
 
 
 def test_float64_curves_agree(command: Command, cells: Path, tmp_path: Path) -> None:
@@ -44,9 +44,9 @@ def test_float32_first_step_has_the_same_gradients(command: Command, cells: Path
         for name in ("one", "two")
     ]
     from simclr_med.models.encoders import tiny
-    from simclr_med.stages.setup import ENCODER, drawn_from
+    from simclr_med.stages.setup import ENCODER, seeded_init
 
-    with drawn_from(0, ENCODER):
+    with seeded_init(0, ENCODER):
         start = tiny().state_dict()
     # One step of plain SGD at rate 1 moves a weight by its gradient.
     for name, tensor in start.items():

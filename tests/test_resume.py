@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from simclr_med.training.callbacks.metrics_csv import rows
+from simclr_med.training.callbacks.metrics_csv import read_rows
 
 pytestmark = pytest.mark.process
 EPOCHS = 80
@@ -32,7 +32,7 @@ def folder(runs: Path) -> Path:
 
 def lasting(path: Path) -> list[dict[str, str]]:
     timed = ("wall_s", "train/images_per_s")
-    return [{key: value for key, value in row.items() if key not in timed} for row in rows(path)]
+    return [{key: value for key, value in row.items() if key not in timed} for row in read_rows(path)]
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_bits(cells: Path, tmp_path: Path) -> None:
@@ -44,11 +44,11 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(cells: Path, tmp_pa
         process = subprocess.Popen(words(cells, runs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         # Kill some epochs after the run has begun (or gone on), wherever in the epoch that falls.
         table = next(iter(runs.glob("pretrain/*/*/metrics.csv")), None)
-        before = len(rows(table)) if table else 0
+        before = len(read_rows(table)) if table else 0
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:
             table = next(iter(runs.glob("pretrain/*/*/metrics.csv")), None)
-            if table and len(rows(table)) >= before + 1:
+            if table and len(read_rows(table)) >= before + 1:
                 break
             time.sleep(0.01)
         time.sleep(choose.uniform(0, 0.3))
@@ -60,7 +60,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(cells: Path, tmp_pa
     one, two = folder(tmp_path / "whole"), folder(runs)
     assert (one / "encoder.safetensors").read_bytes() == (two / "encoder.safetensors").read_bytes()
     assert lasting(one / "metrics.csv") == lasting(two / "metrics.csv")
-    assert [int(row["epoch"]) for row in rows(two / "metrics.csv")] == list(range(EPOCHS))
+    assert [int(row["epoch"]) for row in read_rows(two / "metrics.csv")] == list(range(EPOCHS))
     again = subprocess.run(words(cells, runs), check=True, capture_output=True, text=True)
     assert again.stdout.startswith("Finished already")
 

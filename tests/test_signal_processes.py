@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from simclr_med.training.callbacks.metrics_csv import rows
+from simclr_med.training.callbacks.metrics_csv import read_rows
 
 pytestmark = pytest.mark.process
 
@@ -41,4 +41,4 @@ def test_a_signal_ends_the_run_in_a_state_to_go_on_from(cells: Path, tmp_path: P
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     assert "Going on after epoch" in done.stdout
     (table,) = runs.glob("pretrain/*/*/metrics.csv")
-    assert [int(row["epoch"]) for row in rows(table)] == list(range(150))
+    assert [int(row["epoch"]) for row in read_rows(table)] == list(range(150))

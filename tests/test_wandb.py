@@ -15,7 +15,7 @@ import pytest
 import wandb_log
 import yaml
 
-from simclr_med.training.callbacks.metrics_csv import rows
+from simclr_med.training.callbacks.metrics_csv import read_rows
 
 pytestmark = pytest.mark.process
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -52,7 +52,7 @@ def only_log(folder: Path) -> wandb_log.Logged:
 
 def recorded(folder: Path) -> dict[str, list[float]]:
     """The columns of metrics.csv that are metrics, without the empty cells."""
-    table = rows(folder / "metrics.csv")
+    table = read_rows(folder / "metrics.csv")
     names = [name for name in table[0] if name not in ("epoch", "step", "wall_s")]
     return {name: [float(row[name]) for row in table if row[name]] for name in names}
 
@@ -60,7 +60,7 @@ def recorded(folder: Path) -> dict[str, list[float]]:
 def same_history(folder: Path, log: wandb_log.Logged) -> None:
     for name, values in recorded(folder).items():
         assert log.column(name) == pytest.approx(values, rel=1e-6), name  # Lightning hands float32 on
-    assert log.column("_step") == log.column("epoch") == list(range(len(rows(folder / "metrics.csv"))))
+    assert log.column("_step") == log.column("epoch") == list(range(len(read_rows(folder / "metrics.csv"))))
 
 
 def test_two_jobs_of_a_multirun_are_two_runs_that_hold_everything(
@@ -105,7 +105,7 @@ def test_a_run_killed_twice_is_one_run(cells: Path, tmp_path: Path) -> None:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:
             table = next(iter(runs.glob("pretrain/*/*/metrics.csv")), None)
-            if table and len(rows(table)) >= epochs:
+            if table and len(read_rows(table)) >= epochs:
                 break
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
@@ -155,7 +155,7 @@ def test_a_stopped_run_is_a_failed_run_and_a_silent_server_is_left_alone(cells: 
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:
             table = next(iter(runs.glob("pretrain/*/*/metrics.csv")), None)
-            if table and len(rows(table)) >= 2:
+            if table and len(read_rows(table)) >= 2:
                 break
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)

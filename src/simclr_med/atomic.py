@@ -54,7 +54,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def clear_half_written(folder: Path) -> None:
+def remove_temporary_files(folder: Path) -> None:
     """Remove what killed writes left anywhere under a folder that nobody writes to now."""
     for path in folder.rglob(".*.[0-9]*.tmp"):
         path.unlink(missing_ok=True)

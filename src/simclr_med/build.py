@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from simclr_med.errors import UserError
 
 
-def built(node: DictConfig, **arguments: Any) -> Any:
+def instantiate_node(node: DictConfig, **arguments: Any) -> Any:
     """Call the target of a group's node with its keys and the arguments known only at run time.
 
     ``name`` is the option's own name, not an argument.
@@ -31,14 +31,14 @@ def built(node: DictConfig, **arguments: Any) -> Any:
         raise
 
 
-def source(cfg: DictConfig) -> Any:
+def build_source(cfg: DictConfig) -> Any:
     """The data set of a run (`simclr_med.data.source.Source`). Reads nothing and imports no torch."""
     content: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
     content.pop("mirror_p", None)  # a fact for augmentations alone
     return instantiate(content)
 
 
-def stage(cfg: DictConfig) -> Any:
+def import_stage(cfg: DictConfig) -> Any:
     """The function that a stage's YAML names.
 
     Importing torch and Lightning makes millions of objects that stay: walking them again and again looking for garbage

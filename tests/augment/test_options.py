@@ -7,7 +7,7 @@ import torch
 from omegaconf import OmegaConf
 
 from simclr_med.augment.sequence import Sequence, TwoViews
-from simclr_med.build import built
+from simclr_med.build import instantiate_node
 
 CONF = Path(__file__).parents[2] / "conf" / "augmentation"
 OPTIONS = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -17,7 +17,7 @@ CROP, BLUR, SHARP = "random_resized_crop", "gaussian_blur", "sharpness"
 def option(name, mirror_p=0.5) -> Sequence:
     cfg = OmegaConf.create({"dataset": {"mirror_p": mirror_p}, "augmentation": OmegaConf.load(CONF / f"{name}.yaml")})
     assert cfg.augmentation.name == name
-    return built(cfg.augmentation)
+    return instantiate_node(cfg.augmentation)
 
 
 def values(sequence: Sequence, name: str) -> dict:

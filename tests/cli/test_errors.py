@@ -266,7 +266,7 @@ def test_memory_that_does_not_suffice_is_told_with_a_remedy(typed, cells: Path, 
 
 
 def test_a_fault_of_ours_is_one_line_with_its_place(typed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entry.build, "source", lambda cfg: 1 / 0)
+    monkeypatch.setattr(entry.build, "build_source", lambda cfg: 1 / 0)
     done = typed("dataset=synthetic")
     assert (done.status, len(done.lines)) == (1, 1)
     assert done.lines[0].startswith("ZeroDivisionError: division by zero (test_errors.py, line ")

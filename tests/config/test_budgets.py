@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from simclr_med.config.budgets import amount, cells
-from simclr_med.config.validate import checked
+from simclr_med.config.budgets import expand_budgets, parse_budget
+from simclr_med.config.validate import validate_config
 from simclr_med.errors import ConfigError
-from simclr_med.runs.identity import Origin, folder_of, identity, scientific
+from simclr_med.runs.identity import Init, compute_config_hash, run_folder, scientific_config
 
 NONE = {"samples": None, "percent": None, "per_class": None}
 
@@ -29,7 +29,7 @@ NONE = {"samples": None, "percent": None, "per_class": None}
     ],
 )
 def test_a_budget_in_a_word(word: object, expected: dict[str, object] | None) -> None:
-    assert amount(word) == (expected and NONE | expected)
+    assert parse_budget(word) == (expected and NONE | expected)
 
 
 @pytest.mark.parametrize(
@@ -40,18 +40,18 @@ def test_a_budget_in_a_word(word: object, expected: dict[str, object] | None) ->
 @pytest.mark.parametrize("stage", ["probe", "finetune"])
 def test_a_cell_is_the_run_of_its_single_command(composed, stage: str, budget: str, single: str) -> None:
     words = (f"stage={stage}", "init=random", "dataset=bloodmnist")
-    origin = Origin("random", "random")
-    (cell,) = map(checked, cells(composed(*words, f"stage.budgets=[{budget}]", "stage.seeds=[3]")))
-    typed = checked(composed(*words, single, "seed=3"))
-    assert scientific(cell) == scientific(typed)
-    folders = [folder_of(cfg, identity(cfg, "d", origin.hash), origin) for cfg in (cell, typed)]
+    origin = Init("random", "random")
+    (cell,) = map(validate_config, expand_budgets(composed(*words, f"stage.budgets=[{budget}]", "stage.seeds=[3]")))
+    typed = validate_config(composed(*words, single, "seed=3"))
+    assert scientific_config(cell) == scientific_config(typed)
+    folders = [run_folder(cfg, compute_config_hash(cfg, "d", origin.hash), origin) for cfg in (cell, typed)]
     assert folders[0] == folders[1]
     assert folders[0].parent == Path("runs").absolute() / stage / "bloodmnist"
     assert cell.data_fraction.seed == 3, "what follows the seed follows it in every cell"
 
 
 def test_budgets_come_first_then_seeds(composed) -> None:
-    found = cells(composed("stage=probe", "stage.budgets=[full,n50]", "stage.seeds=[1,0]"))
+    found = expand_budgets(composed("stage=probe", "stage.budgets=[full,n50]", "stage.seeds=[1,0]"))
     assert [(cell.data_fraction.name, cell.seed) for cell in found] == [
         ("full", 1),
         ("full", 0),
@@ -62,34 +62,36 @@ def test_budgets_come_first_then_seeds(composed) -> None:
 
 
 def test_seeds_alone_keep_the_budget_and_budgets_alone_the_seed(composed) -> None:
-    seeds = cells(composed("stage=probe", "data_fraction=pct10", "stage.seeds=[1,2]"))
+    seeds = expand_budgets(composed("stage=probe", "data_fraction=pct10", "stage.seeds=[1,2]"))
     assert [(cell.data_fraction.percent, cell.seed) for cell in seeds] == [(10, 1), (10, 2)]
-    budgets = cells(composed("stage=probe", "seed=5", "stage.budgets=[n50]", "data_fraction.strategy=stratified"))
+    budgets = expand_budgets(
+        composed("stage=probe", "seed=5", "stage.budgets=[n50]", "data_fraction.strategy=stratified")
+    )
     assert [(cell.data_fraction.strategy, cell.seed) for cell in budgets] == [("stratified", 5)]
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "probe"])
 def test_without_any_it_is_the_config_itself(composed, stage: str) -> None:
     cfg = composed(f"stage={stage}")
-    assert cells(cfg)[0] is cfg
-    assert len(cells(cfg)) == 1
+    assert expand_budgets(cfg)[0] is cfg
+    assert len(expand_budgets(cfg)) == 1
 
 
 def test_the_config_stays_as_it_was(composed) -> None:
     cfg = composed("stage=probe", "stage.budgets=[50]", "stage.seeds=[1]")
     before = OmegaConf.to_yaml(cfg)
-    cells(cfg)
+    expand_budgets(cfg)
     assert OmegaConf.to_yaml(cfg) == before
 
 
 def test_every_wrong_budget_is_told(composed) -> None:
     with pytest.raises(ConfigError) as caught:
-        cells(composed("stage=probe", "stage.budgets=[50,half,full,n1.5]"))
+        expand_budgets(composed("stage=probe", "stage.budgets=[50,half,full,n1.5]"))
     assert [line.partition(":")[0] for line in caught.value.problems] == ["stage.budgets=half", "stage.budgets=n1.5"]
     assert not any("\n" in line for line in caught.value.problems)
 
 
 def test_bounds_hold_in_every_cell(composed) -> None:
-    (cell,) = cells(composed("stage=probe", "stage.budgets=[pct200]"))
+    (cell,) = expand_budgets(composed("stage=probe", "stage.budgets=[pct200]"))
     with pytest.raises(ConfigError, match=r"data_fraction\.percent=200"):
-        checked(cell)
+        validate_config(cell)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from simclr_med.data import hashing
-from simclr_med.data.hashing import file_digest, remembered
+from simclr_med.data.hashing import cached_digest, hash_file
 from simclr_med.errors import DataError
 
 
@@ -20,44 +20,44 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
 def test_gives_the_digest(file: Path, algorithm) -> None:
-    assert file_digest(algorithm, file) == hashlib.new(algorithm, b"content").hexdigest()
+    assert hash_file(algorithm, file) == hashlib.new(algorithm, b"content").hexdigest()
 
 
 def test_an_unchanged_file_is_read_once(file: Path, monkeypatch) -> None:
-    first = file_digest("sha256", file)
+    first = hash_file("sha256", file)
     monkeypatch.setattr(hashing, "_digest", lambda *_: pytest.fail("read again"))
-    assert file_digest("sha256", file) == first
+    assert hash_file("sha256", file) == first
 
 
 @pytest.mark.parametrize("change", ["length", "time"])
 def test_a_changed_file_is_read_again(file: Path, change) -> None:
-    file_digest("sha256", file)
+    hash_file("sha256", file)
     file.write_bytes(b"longer content" if change == "length" else b"CONTENT")
     os.utime(file, ns=(5, 5))
-    assert file_digest("sha256", file) == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert hash_file("sha256", file) == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"a": 1}', "\x00"])
 def test_a_damaged_cache_is_made_anew(file: Path, cache: Path, damage) -> None:
-    first = file_digest("sha256", file)
+    first = hash_file("sha256", file)
     (cache / "hashes.json").write_text(damage)
-    assert file_digest("sha256", file) == first
-    assert remembered(f"sha256:{file}", f"{file.stat().st_size}-{file.stat().st_mtime_ns}", lambda: "new") == first
+    assert hash_file("sha256", file) == first
+    assert cached_digest(f"sha256:{file}", f"{file.stat().st_size}-{file.stat().st_mtime_ns}", lambda: "new") == first
 
 
 def test_a_home_that_cannot_be_written_does_no_harm(file: Path, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "no folder").touch()
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "no folder" / name)
     for _ in range(2):
-        assert file_digest("sha256", file) == hashlib.sha256(b"content").hexdigest()
+        assert hash_file("sha256", file) == hashlib.sha256(b"content").hexdigest()
 
 
 def test_what_several_processes_remember_adds_up() -> None:
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda i: remembered(f"key{i}", "now", lambda: str(i)), range(24)))
-    assert [remembered(f"key{i}", "now", lambda: "forgotten") for i in range(24)] == [str(i) for i in range(24)]
+        list(pool.map(lambda i: cached_digest(f"key{i}", "now", lambda: str(i)), range(24)))
+    assert [cached_digest(f"key{i}", "now", lambda: "forgotten") for i in range(24)] == [str(i) for i in range(24)]
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none.npz: must exist"):
-        file_digest("md5", tmp_path / "none.npz")
+        hash_file("md5", tmp_path / "none.npz")

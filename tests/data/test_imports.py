@@ -5,9 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-TORCH_FREE = (
-    "arrays decoding download folder hashing layout listing medmnist npy npz partition source subsets synthetic"
-)
+TORCH_FREE = "arrays decoding download folder hashing layout listing medmnist npy npz splits source subsets synthetic"
 
 
 def test_the_sources_load_no_heavy_package() -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simclr_med.config.medmnist_info import medmnist_info, medmnist_table
+from simclr_med.config.medmnist_info import load_medmnist_table, medmnist_info
 from simclr_med.data import hashing
 from simclr_med.data import medmnist as module
 from simclr_med.data.medmnist import MedMNIST
 from simclr_med.errors import DataError
 
-FLAGS = [flag for flag in medmnist_table() if not flag.endswith("3d")]
+FLAGS = [flag for flag in load_medmnist_table() if not flag.endswith("3d")]
 
 
 def made(root: Path, layout, flag: str = "bloodmnist", size: int = 28, verify: bool = True, **more) -> MedMNIST:

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simclr_med.data.splits import cut
+from simclr_med.data.splits import split_by_group
 
 
 def dealt(labels, groups, fractions=(0.2, 0.1), seed=0) -> tuple[tuple[int, ...], ...]:
-    return cut(labels, groups, fractions, seed)
+    return split_by_group(labels, groups, fractions, seed)
 
 
 def test_every_item_goes_to_one_part() -> None:

@@ -5,14 +5,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from simclr_med.data.subsets import choose
+from simclr_med.data.subsets import select_subset
 from simclr_med.errors import DataError
 
 LABELS = np.random.default_rng(0).choice(4, 1000, p=[0.5, 0.3, 0.15, 0.05])[:, None]
 
 
 def rows(**options) -> np.ndarray:
-    return choose(LABELS, 1000, **({"seed": 0} | options))[0]
+    return select_subset(LABELS, 1000, **({"seed": 0} | options))[0]
 
 
 def counts(chosen: np.ndarray) -> list[int]:
@@ -20,7 +20,7 @@ def counts(chosen: np.ndarray) -> list[int]:
 
 
 def test_nothing_asked_for_is_everything() -> None:
-    chosen, notes = choose(None, 7, seed=3)
+    chosen, notes = select_subset(None, 7, seed=3)
     assert chosen.dtype == np.int64
     assert (chosen.tolist(), notes) == (list(range(7)), [])
 
@@ -67,28 +67,28 @@ def test_per_class_takes_as_many_of_each() -> None:
 
 def test_a_short_class_gives_what_it_has_and_says_so_or_is_an_error() -> None:
     has = counts(np.arange(1000))[3]
-    chosen, notes = choose(LABELS, 1000, per_class=100, seed=0)
+    chosen, notes = select_subset(LABELS, 1000, per_class=100, seed=0)
     assert counts(chosen) == [100, 100, 100, has]
     assert notes == [f"class 3 has {has} images of the 100 asked for by data_fraction.per_class=100; all are used"]
     with pytest.raises(DataError, match=rf"data_fraction.per_class=100: must leave 100 .* class 3, which has {has}"):
-        choose(LABELS, 1000, per_class=100, strict=True, seed=0)
+        select_subset(LABELS, 1000, per_class=100, strict=True, seed=0)
 
 
 def test_a_class_behind_the_last_label_is_short_as_well() -> None:
     labels = np.array([[0], [0], [1], [1]])
-    indices, notes = choose(labels, 4, per_class=2, seed=0, classes=3)
+    indices, notes = select_subset(labels, 4, per_class=2, seed=0, classes=3)
     assert indices.tolist() == [0, 1, 2, 3]
     assert notes == ["class 2 has 0 images of the 2 asked for by data_fraction.per_class=2; all are used"]
     with pytest.raises(DataError, match="must leave 2 images of class 2, which has 0"):
-        choose(labels, 4, per_class=2, seed=0, classes=3, strict=True)
+        select_subset(labels, 4, per_class=2, seed=0, classes=3, strict=True)
 
 
 def test_a_long_tail_has_the_profile_of_cui() -> None:
     labels = np.repeat(np.arange(5), 1000)[:, None]
-    chosen, notes = choose(labels, 5000, imbalance_factor=100.0, seed=0)
+    chosen, notes = select_subset(labels, 5000, imbalance_factor=100.0, seed=0)
     assert np.bincount(labels[chosen, 0]).tolist() == [1000, 316, 100, 32, 10]
     assert notes == []
-    short = choose(LABELS, 1000, imbalance_factor=1.0, seed=0)
+    short = select_subset(LABELS, 1000, imbalance_factor=1.0, seed=0)
     assert len(short[0]) == 1000
     assert len(short[1]) == 3
 
@@ -98,8 +98,8 @@ def test_a_long_tail_has_the_profile_of_cui() -> None:
 def test_classes_are_needed_where_they_are_used(labels, options) -> None:
     key = next(iter(options))
     with pytest.raises(DataError, match=f"data_fraction.{key}={options[key]}: must be left out for a data set with"):
-        choose(labels, 1000, **options, seed=0)
-    assert len(choose(labels, 1000, samples=10, seed=0)[0]) == 10
+        select_subset(labels, 1000, **options, seed=0)
+    assert len(select_subset(labels, 1000, samples=10, seed=0)[0]) == 10
 
 
 @pytest.mark.parametrize("strategy", ["random", "stratified"])

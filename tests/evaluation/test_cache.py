@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from simclr_med.evaluation.cache import cache_key, cached
+from simclr_med.evaluation.cache import cache_key, load_or_compute
 
 FEATURES = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
 
@@ -36,11 +36,11 @@ def file_of(folder: Path) -> Path:
 def test_features_are_computed_once_and_come_back_bit_by_bit(tmp_path: Path, dtype) -> None:
     compute = Counted(FEATURES.to(dtype) / 3)
     for _ in range(3):
-        found = cached(tmp_path / "new" / "folder", "key", compute)
+        found = load_or_compute(tmp_path / "new" / "folder", "key", compute)
         assert found.dtype == dtype
         assert torch.equal(found, compute.features)
     assert compute.times == 1
-    cached(tmp_path / "new" / "folder", "other key", compute)
+    load_or_compute(tmp_path / "new" / "folder", "other key", compute)
     assert compute.times == 2
 
 
@@ -48,7 +48,7 @@ def test_features_in_another_order_in_memory_are_kept_too(tmp_path: Path) -> Non
     compute = Counted(FEATURES.T)
     assert not compute.features.is_contiguous()
     for _ in range(2):
-        assert torch.equal(cached(tmp_path, "key", compute), FEATURES.T)
+        assert torch.equal(load_or_compute(tmp_path, "key", compute), FEATURES.T)
     assert compute.times == 1
 
 
@@ -84,15 +84,15 @@ def misnamed(path: Path) -> None:
 def test_a_damaged_file_is_computed_again_and_this_is_said(
     tmp_path: Path, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cached(tmp_path, "key", Counted())
+    load_or_compute(tmp_path, "key", Counted())
     whole = file_of(tmp_path).read_bytes()
     damage(file_of(tmp_path))
     compute = Counted()
-    assert torch.equal(cached(tmp_path, "key", compute), FEATURES)
+    assert torch.equal(load_or_compute(tmp_path, "key", compute), FEATURES)
     assert compute.times == 1
     assert capsys.readouterr().out == f"{file_of(tmp_path)}: damaged; these features are computed again.\n"
     assert len(file_of(tmp_path).read_bytes()) == len(whole)
-    assert torch.equal(cached(tmp_path, "key", compute), FEATURES)
+    assert torch.equal(load_or_compute(tmp_path, "key", compute), FEATURES)
     assert compute.times == 1, "the file was mended"
 
 
@@ -100,7 +100,7 @@ def test_a_folder_that_cannot_be_written_costs_the_time_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert torch.equal(cached(tmp_path / "file", "key", Counted()), FEATURES)
+    assert torch.equal(load_or_compute(tmp_path / "file", "key", Counted()), FEATURES)
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"{tmp_path / 'file'}: features could not be kept (")
 
@@ -111,7 +111,7 @@ def test_a_full_disk_costs_the_file_alone(tmp_path: Path, monkeypatch, capsys: p
 
     monkeypatch.setattr("simclr_med.evaluation.cache.write_bytes", refuse)
     compute = Counted()
-    assert torch.equal(cached(tmp_path, "key", compute), FEATURES)
+    assert torch.equal(load_or_compute(tmp_path, "key", compute), FEATURES)
     assert compute.times == 1
     assert "could not be kept (No space left on device)" in capsys.readouterr().out
 
@@ -127,11 +127,11 @@ def test_an_error_of_computing_is_no_error_of_the_cache(
         raise kind("of the images")
 
     with pytest.raises(kind, match="of the images"):
-        cached(tmp_path, "key", fail)
+        load_or_compute(tmp_path, "key", fail)
     assert len(times) == 1
     assert capsys.readouterr().out == ""
     assert not list(tmp_path.glob("*.safetensors"))
-    assert torch.equal(cached(tmp_path, "key", Counted()), FEATURES)
+    assert torch.equal(load_or_compute(tmp_path, "key", Counted()), FEATURES)
 
 
 def test_of_several_that_ask_at_once_one_computes(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_of_several_that_ask_at_once_one_computes(tmp_path: Path) -> None:
 
     def ask() -> None:
         together.wait()
-        found.append(cached(tmp_path, "key", compute))
+        found.append(load_or_compute(tmp_path, "key", compute))
 
     askers = [threading.Thread(target=ask) for _ in range(6)]
     for asker in askers:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from simclr_med.evaluation.features import extract
-from simclr_med.evaluation.knn import knn_accuracy, knn_on_validation, knn_scores
+from simclr_med.evaluation.features import extract_features
+from simclr_med.evaluation.knn import knn_accuracy, knn_scores, validation_knn_accuracy
 from simclr_med.evaluation.representation import alignment, effective_rank, feature_std, uniformity
 from simclr_med.types import KnnSets
 
@@ -43,15 +43,15 @@ def test_features_come_in_order_and_the_mode_is_kept() -> None:
     def to_float(batch: torch.Tensor) -> torch.Tensor:
         return batch.permute(0, 3, 1, 2).float() / 255
 
-    one = extract(encoder, images, to_float, torch.device("cpu"), batch_size=3)
-    whole = extract(encoder, images, to_float, torch.device("cpu"), batch_size=100)
+    one = extract_features(encoder, images, to_float, torch.device("cpu"), batch_size=3)
+    whole = extract_features(encoder, images, to_float, torch.device("cpu"), batch_size=100)
     torch.testing.assert_close(one, whole)
     assert encoder.training
     assert encoder[2].num_batches_tracked == 0
 
 
 def test_no_labels_no_accuracy() -> None:
-    assert knn_on_validation(torch.nn.Identity(), None, lambda x: x, torch.device("cpu"), 3, 0.1) is None
+    assert validation_knn_accuracy(torch.nn.Identity(), None, lambda x: x, torch.device("cpu"), 3, 0.1) is None
 
 
 def test_separated_classes_are_found() -> None:
@@ -62,7 +62,9 @@ def test_separated_classes_are_found() -> None:
     sets = KnnSets(images, targets, images, targets)
     encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 16, bias=False))
     torch.nn.init.eye_(encoder[1].weight)
-    accuracy = knn_on_validation(encoder, sets, lambda x: x.permute(0, 3, 1, 2) / 255, torch.device("cpu"), 5, 0.1)
+    accuracy = validation_knn_accuracy(
+        encoder, sets, lambda x: x.permute(0, 3, 1, 2) / 255, torch.device("cpu"), 5, 0.1
+    )
     assert accuracy == 1.0
 
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simclr_med.evaluation.predictions import Answers, listed, spaced
+from simclr_med.evaluation.predictions import Predictions, select_rows, to_table
 from simclr_med.metrics import classification
 from simclr_med.types import MULTI_LABEL
 
 CLASSES = ("red", "green", "blue")
 
 
-def answers(images: int = 40, labelled: bool = True) -> Answers:
+def answers(images: int = 40, labelled: bool = True) -> Predictions:
     generator = np.random.default_rng(0)
     odds = generator.random((images, 3)).astype(np.float32)
     labels = generator.integers(0, 3, (images, 1)) if labelled else None
-    return Answers("multi-class", CLASSES, odds / odds.sum(axis=1, keepdims=True), labels)
+    return Predictions("multi-class", CLASSES, odds / odds.sum(axis=1, keepdims=True), labels)
 
 
 @pytest.mark.parametrize(("images", "most"), [(40, 7), (40, 40), (5, 40), (1, 1)])
 def test_rows_are_evenly_spaced_and_never_more_than_asked_for(images: int, most: int) -> None:
-    rows = np.sort(spaced(answers(images), most))
+    rows = np.sort(select_rows(answers(images), most))
     assert len(rows) == min(images, most) == len(set(rows.tolist()))
     gaps = np.diff(rows)
     assert len(gaps) == 0 or gaps.max() - gaps.min() <= 1
@@ -31,21 +31,21 @@ def test_rows_are_evenly_spaced_and_never_more_than_asked_for(images: int, most:
 
 def test_the_surest_wrong_answers_come_first() -> None:
     given = answers()
-    rows = spaced(given, 40)
+    rows = select_rows(given, 40)
     right, confidence = given.right_N[rows], given.confidence_N[rows]
     wrong = int((~right).sum())
     assert 0 < wrong < 40
     assert not right[:wrong].any()
     for part in (confidence[:wrong], confidence[wrong:]):
         assert (np.diff(part) <= 0).all()
-    assert spaced(answers(labelled=False), 40).tolist() == list(range(40)), "nothing is right or wrong there"
+    assert select_rows(answers(labelled=False), 40).tolist() == list(range(40)), "nothing is right or wrong there"
 
 
 def test_a_row_says_what_the_metrics_say() -> None:
     given = answers()
-    columns, rows = listed(given, np.arange(40))
+    columns, rows = to_table(given, np.arange(40))
     assert columns == ["row", "true", "predicted", "right", "confidence", *(f"probability/{c}" for c in CLASSES)]
-    found = classification.predicted(given.task, given.probabilities_NK)
+    found = classification.y_pred(given.task, given.probabilities_NK)
     for n, row in enumerate(rows):
         assert row[:3] == [n, CLASSES[given.labels_NL[n, 0]], CLASSES[found[n]]]
         assert row[4] == pytest.approx(given.probabilities_NK[n].max(), abs=1e-4)
@@ -55,16 +55,16 @@ def test_a_row_says_what_the_metrics_say() -> None:
 
 
 def test_images_without_labels_have_names_and_no_truth() -> None:
-    given = Answers("binary-class", ("no", "yes"), np.array([[0.7, 0.3], [0.2, 0.8]]), names=("a.png", "b.png"))
-    columns, rows = listed(given, spaced(given, 9))
+    given = Predictions("binary-class", ("no", "yes"), np.array([[0.7, 0.3], [0.2, 0.8]]), names=("a.png", "b.png"))
+    columns, rows = to_table(given, select_rows(given, 9))
     assert columns == ["row", "file", "predicted", "confidence", "probability/no", "probability/yes"]
     assert rows == [[0, "a.png", "no", 0.7, 0.7, 0.3], [1, "b.png", "yes", 0.8, 0.2, 0.8]]
 
 
 def test_several_labels_are_right_together_and_as_sure_as_the_least_certain() -> None:
     labels = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 0]])
-    given = Answers(MULTI_LABEL, CLASSES, np.array([[0.9, 0.2, 0.6], [0.1, 0.1, 0.4], [0.9, 0.1, 0.1]]), labels)
-    _, rows = listed(given, np.arange(3))
+    given = Predictions(MULTI_LABEL, CLASSES, np.array([[0.9, 0.2, 0.6], [0.1, 0.1, 0.4], [0.9, 0.1, 0.1]]), labels)
+    _, rows = to_table(given, np.arange(3))
     assert [row[1:5] for row in rows] == [
         ["red|blue", "red|blue", True, 0.6],
         ["", "", True, 0.6],

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from simclr_med.errors import RunError
-from simclr_med.evaluation.predict import from_logits
+from simclr_med.evaluation.predict import logits_to_probabilities
 from simclr_med.evaluation.probe import FittedProbe, Labelled, lbfgs, sgd
 from simclr_med.metrics import classification
 
@@ -65,7 +65,7 @@ def test_lbfgs_is_scikit_learns_regression_at_the_penalty_that_validation_likes_
     assert fitted.told["probe/lambda"] == GRID[int(np.argmin(losses))]
     assert 0 < int(np.argmin(losses)) < len(GRID) - 1, "the grid should hold the best penalty inside"
     expected = by_sklearn(train, fitted.told["probe/lambda"], val.features_ND)
-    np.testing.assert_allclose(from_logits(task, logits(fitted, val.features_ND)), expected, atol=1e-5)
+    np.testing.assert_allclose(logits_to_probabilities(task, logits(fitted, val.features_ND)), expected, atol=1e-5)
 
 
 def test_fewer_images_than_features_give_the_weights_of_the_direct_way() -> None:
@@ -101,7 +101,7 @@ def test_multi_label_is_a_regression_for_each_label() -> None:
     labels = np.concatenate([one.labels_NL, generator.integers(0, 2, (60, 1)), np.zeros((60, 1)), np.ones((60, 1))], 1)
     train = Labelled(one.features_ND, labels.astype(np.int64))
     fitted = lbfgs(train, train, "multi-label, binary-class", 4, **EXACT)
-    found = from_logits("multi-label, binary-class", logits(fitted, train.features_ND))
+    found = logits_to_probabilities("multi-label, binary-class", logits(fitted, train.features_ND))
     for column in (0, 1):
         expected = by_sklearn(train, fitted.told["probe/lambda"], train.features_ND, column)[:, 1]
         np.testing.assert_allclose(found[:, column], expected, atol=1e-5)
@@ -115,7 +115,7 @@ def test_a_class_without_training_images_gets_no_probability(present: tuple[int,
     kept = np.isin(everything.labels_NL[:, 0], present)
     train = Labelled(everything.features_ND[kept], everything.labels_NL[kept])
     fitted = lbfgs(train, val, "multi-class", 4, **EXACT)
-    found = from_logits("multi-class", logits(fitted, val.features_ND))
+    found = logits_to_probabilities("multi-class", logits(fitted, val.features_ND))
     assert set(np.flatnonzero(found.sum(axis=0))) == set(present)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
     if len(present) > 1:
@@ -182,5 +182,5 @@ def test_sgd_of_a_multi_label_set() -> None:
     scaled = (one.features_ND - one.features_ND.mean(axis=0)) / one.features_ND.std(axis=0)
     train = Labelled(scaled, np.concatenate([one.labels_NL, 1 - one.labels_NL], axis=1))
     fitted = sgd(train, train, "multi-label, binary-class", 2, **{**ORIGINAL, "epochs": 40})
-    found = from_logits("multi-label, binary-class", logits(fitted, train.features_ND))
+    found = logits_to_probabilities("multi-label, binary-class", logits(fitted, train.features_ND))
     assert ((found > 0.5) == train.labels_NL).mean() > 0.9

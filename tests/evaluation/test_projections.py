@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simclr_med.evaluation.projections import perplexities, principal, silhouette, tsne, umap, umap_is_there
+from simclr_med.evaluation.projections import fit_pca, is_umap_installed, silhouette, tsne, umap, usable_perplexities
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def clusters() -> tuple[np.ndarray, np.ndarray]:
 
 def test_principal_components_are_the_eigenvectors_of_the_covariance(clusters) -> None:
     rows = clusters[0].astype(np.float64)
-    found = principal(clusters[0])
+    found = fit_pca(clusters[0])
     values, vectors = np.linalg.eigh(np.cov(rows.T))
     np.testing.assert_allclose(found.shares, values[::-1] / values.sum(), rtol=1e-6)
     np.testing.assert_allclose(np.abs((found.axes_CD * vectors[:, ::-1].T).sum(axis=1)), 1, rtol=1e-6)
@@ -29,7 +29,7 @@ def test_principal_components_are_the_eigenvectors_of_the_covariance(clusters) -
 
 def test_features_that_are_all_the_same_have_no_components() -> None:
     with pytest.raises(ValueError, match="must differ"):
-        principal(np.full((20, 4), 0.3, np.float32))
+        fit_pca(np.full((20, 4), 0.3, np.float32))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_features_that_are_all_the_same_have_no_components() -> None:
     ],
 )
 def test_perplexities_that_so_many_points_allow(wanted: list[float], points: int, expected: list[float]) -> None:
-    found = perplexities(wanted, points)
+    found = usable_perplexities(wanted, points)
     assert found == expected
     assert all(value < points for value in found)
 
@@ -58,7 +58,7 @@ def test_tsne_keeps_clusters_apart_and_is_repeated_by_its_seed(clusters) -> None
 
 
 def test_umap_keeps_clusters_apart_and_is_repeated_by_its_seed(clusters) -> None:
-    if not umap_is_there():
+    if not is_umap_installed():
         pytest.skip("the extra analyse is not installed")
     rows, groups = clusters
     one = umap(rows, seed=0)

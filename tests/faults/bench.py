@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from simclr_med.training.callbacks.metrics_csv import rows
+from simclr_med.training.callbacks.metrics_csv import read_rows
 
 TIMED = ("wall_s", "train/images_per_s")
 
@@ -148,7 +148,7 @@ def folder(runs: Path) -> Path:
 
 def lasting(table: Path) -> list[dict[str, str]]:
     """metrics.csv without what a clock decides."""
-    return [{key: value for key, value in row.items() if key not in TIMED} for row in rows(table)]
+    return [{key: value for key, value in row.items() if key not in TIMED} for row in read_rows(table)]
 
 
 def wait_for(there: Path, process: subprocess.Popen[str], pattern: str, timeout: float = 120) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from faults.bench import Bench, Outcome, ended, folder, lasting, wait_for
 from faults.damage import killed_late
-from simclr_med.training.callbacks.metrics_csv import rows
+from simclr_med.training.callbacks.metrics_csv import read_rows
 
 MANY = 8
 # A set that is served from here, by medmnist's own reader.
@@ -137,7 +137,7 @@ def clocks(bench: Bench) -> Iterator[Outcome]:
     os.replace(bench.place / "clock.new", setting)
     hit = ended(process, began)
     outcome = bench.outcome("clock set back two days while it runs", runs, hit, (0,))
-    seconds = [float(row["wall_s"]) for row in rows(folder(runs) / "metrics.csv")]
+    seconds = [float(row["wall_s"]) for row in read_rows(folder(runs) / "metrics.csv")]
     wrong = [] if seconds == sorted(seconds) and seconds[0] > 0 else [f"wall_s goes back: {seconds}"]
     yield Outcome(outcome.fault, outcome.code, outcome.line, outcome.lost, (*outcome.wrong, *wrong))
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from faults.bench import Bench, Done, Outcome, ended, folder, wait_for
-from simclr_med.training.callbacks.metrics_csv import rows
+from simclr_med.training.callbacks.metrics_csv import read_rows
 
 KILLS = 20
 
@@ -27,7 +27,7 @@ def kills(bench: Bench, count: int = KILLS) -> Iterator[Outcome]:
             epochs, wait = choose.randint(0, bench.epochs), choose.uniform(0, 0.5)
             process = bench.start(runs)
             wait_for(runs, process, "pretrain/*/*")
-            while process.poll() is None and len(rows(folder(runs) / "metrics.csv")) < epochs:
+            while process.poll() is None and len(read_rows(folder(runs) / "metrics.csv")) < epochs:
                 time.sleep(0.002)
             time.sleep(wait if epochs else 10 * wait)
             process.send_signal(signal.SIGKILL)
@@ -107,4 +107,4 @@ def _reached(run: Path) -> str:
     for name in ("result.json", "figures/views.png", "figures/training.png", "encoder.safetensors"):
         if (run / name).exists():
             return f"when {name} was there{told}"
-    return f"after {len(rows(run / 'metrics.csv'))} epochs{told}"
+    return f"after {len(read_rows(run / 'metrics.csv'))} epochs{told}"

@@ -45,7 +45,10 @@ def test_accuracy_and_auroc_are_medmnists(task: Task, seed: int, ties: bool) -> 
 @pytest.mark.parametrize("task", [t for t in TASKS if "multi-label" not in t])
 def test_scores_are_scikit_learns(task: Task) -> None:
     labels, probabilities = drawn(task)
-    found, answers = classification.scores(task, labels, probabilities), classification.predicted(task, probabilities)
+    found, answers = (
+        classification.compute_scores(task, labels, probabilities),
+        classification.y_pred(task, probabilities),
+    )
     y = labels[:, 0]
     assert found["balanced_accuracy"] == pytest.approx(sklearn_metrics.balanced_accuracy_score(y, answers))
     assert found["macro_f1"] == pytest.approx(sklearn_metrics.f1_score(y, answers, average="macro"))
@@ -61,7 +64,10 @@ def test_scores_are_scikit_learns(task: Task) -> None:
 def test_multi_label_scores_are_means_over_the_labels() -> None:
     task: Task = "multi-label, binary-class"
     labels, probabilities = drawn(task)
-    found, answers = classification.scores(task, labels, probabilities), classification.predicted(task, probabilities)
+    found, answers = (
+        classification.compute_scores(task, labels, probabilities),
+        classification.y_pred(task, probabilities),
+    )
     columns = range(labels.shape[1])
     balanced = [sklearn_metrics.balanced_accuracy_score(labels[:, k], answers[:, k]) for k in columns]
     assert found["balanced_accuracy"] == pytest.approx(np.mean(balanced))
@@ -76,14 +82,14 @@ def test_calibration_error_of_known_answers() -> None:
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
     labels = np.array([[0], [1], [1], [1]])
     assert classification.calibration_error("binary-class", labels, probabilities) == pytest.approx(0.4)
-    bins = classification.reliability("binary-class", labels, probabilities)
+    bins = classification.reliability_bins("binary-class", labels, probabilities)
     assert sum(bins["count"]) == 4
     assert bins["accuracy"][13] == 0.5
 
 
 def test_perfect_answers() -> None:
     labels = np.array([[0], [1], [2], [1]])
-    found = classification.scores("multi-class", labels, np.eye(3)[labels[:, 0]])
+    found = classification.compute_scores("multi-class", labels, np.eye(3)[labels[:, 0]])
     ideal = {"calibration_error": 0, "nll": 0}
     assert found == pytest.approx({name: ideal.get(name, 1) for name in found})
 
@@ -91,10 +97,10 @@ def test_perfect_answers() -> None:
 def test_a_class_without_images_is_left_out() -> None:
     labels = np.array([[0], [1], [0], [1]])
     probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.5, 0.4, 0.1], [0.3, 0.6, 0.1]])
-    assert np.isnan(classification.aurocs("multi-class", labels, probabilities)[2])
+    assert np.isnan(classification.auroc_per_class("multi-class", labels, probabilities)[2])
     assert classification.auroc("multi-class", labels, probabilities) == 1
     assert classification.balanced_accuracy("multi-class", labels, probabilities) == 1
-    assert np.isnan(classification.recalls("multi-class", labels, probabilities)[2])
+    assert np.isnan(classification.recall_per_class("multi-class", labels, probabilities)[2])
     single: Any = np.zeros((4, 1), dtype=int)
     assert np.isnan(classification.auroc("multi-class", single, probabilities[:, :1]))
 
@@ -105,7 +111,7 @@ def test_bootstrap_equals_scoring_each_resample(task: Task, ties: bool) -> None:
     labels, probabilities = drawn(task, count=40, ties=ties)
     generator = np.random.default_rng([3, 40])
     drawn_rows = generator.integers(0, 40, (50, 40))
-    naive = [classification.scores(task, labels[rows], probabilities[rows]) for rows in drawn_rows]
+    naive = [classification.compute_scores(task, labels[rows], probabilities[rows]) for rows in drawn_rows]
     found = intervals.bootstrap(task, labels, probabilities, 50, seed=3)
     assert set(found) == {"accuracy", "auroc", "balanced_accuracy", "macro_f1"}
     for name, (low, high) in found.items():
@@ -121,7 +127,7 @@ def test_bootstrap_does_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch
 
 
 def test_interval_over_seeds_is_students() -> None:
-    mean, low, high = intervals.over_seeds([0.80, 0.82, 0.84])
+    mean, low, high = intervals.seed_interval([0.80, 0.82, 0.84])
     assert mean == pytest.approx(0.82)
     assert (low, high) == pytest.approx((0.82 - 4.302653 * 0.02 / 3**0.5, 0.82 + 4.302653 * 0.02 / 3**0.5), abs=1e-6)
-    assert np.isnan(intervals.over_seeds([0.8])[1])
+    assert np.isnan(intervals.seed_interval([0.8])[1])

@@ -8,7 +8,7 @@ from run_folders import drawn
 from scipy import stats
 
 from simclr_med.metrics import classification
-from simclr_med.metrics.paired import auroc_values, compare, correct, holm, task_of
+from simclr_med.metrics.paired import adjust_holm, auroc_values, compare_paired, is_correct, task_of
 
 GENERATOR = np.random.default_rng(3)
 BINARY = (GENERATOR.integers(0, 2, (50, 1)), np.round(GENERATOR.random((50, 1)), 1))
@@ -21,7 +21,7 @@ CASES = {
 
 def test_one_seed_is_scipys_paired_t_test_over_images() -> None:
     a, b = GENERATOR.random((2, 1, 40))
-    found, theirs = compare(a, b), stats.ttest_rel(a[0], b[0])
+    found, theirs = compare_paired(a, b), stats.ttest_rel(a[0], b[0])
     assert found.p == pytest.approx(theirs.pvalue, rel=1e-12)
     assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval()), rel=1e-12)
     assert found.mean == pytest.approx((a - b).mean())
@@ -30,14 +30,14 @@ def test_one_seed_is_scipys_paired_t_test_over_images() -> None:
 
 def test_seeds_whose_images_all_agree_are_scipys_paired_t_test_over_seeds() -> None:
     a, b = (np.repeat(GENERATOR.random((5, 1)), 30, axis=1) for _ in range(2))
-    found, theirs = compare(a, b), stats.ttest_rel(a[:, 0], b[:, 0])
+    found, theirs = compare_paired(a, b), stats.ttest_rel(a[:, 0], b[:, 0])
     assert found.p == pytest.approx(theirs.pvalue, rel=1e-9)
     assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval()), rel=1e-9)
 
 
 def test_images_whose_seeds_all_agree_are_scipys_paired_t_test_over_images() -> None:
     a, b = (np.repeat(GENERATOR.random((1, 30)), 4, axis=0) for _ in range(2))
-    assert compare(a, b).p == pytest.approx(stats.ttest_rel(a[0], b[0]).pvalue, rel=1e-9)
+    assert compare_paired(a, b).p == pytest.approx(stats.ttest_rel(a[0], b[0]).pvalue, rel=1e-9)
 
 
 def test_the_variance_is_that_of_the_textbooks_table() -> None:
@@ -53,7 +53,7 @@ def test_the_variance_is_that_of_the_textbooks_table() -> None:
     total = ms_seed + ms_image - ms_rest
     freedom = total**2 / (ms_seed**2 / (s - 1) + ms_image**2 / (n - 1) + ms_rest**2 / ((s - 1) * (n - 1)))
     p = 2 * stats.t.sf(abs(mean) / np.sqrt(total / (s * n)), freedom)
-    assert compare(gap, np.zeros_like(gap)).p == pytest.approx(p, rel=1e-9)
+    assert compare_paired(gap, np.zeros_like(gap)).p == pytest.approx(p, rel=1e-9)
 
 
 @pytest.mark.parametrize("by_seed", [0.0, 0.2])
@@ -62,26 +62,26 @@ def test_where_nothing_is_there_five_percent_are_found(by_seed: float) -> None:
     wrong = 0
     for _ in range(400):
         gap = generator.normal(size=(4, 60)) + 0.5 * generator.normal(size=60) + by_seed * generator.normal(size=(4, 1))
-        wrong += compare(gap, np.zeros_like(gap)).p < 0.05
+        wrong += compare_paired(gap, np.zeros_like(gap)).p < 0.05
     assert wrong <= 34  # 8.5 %; three standard errors above 5 %
 
 
 @pytest.mark.parametrize(("a", "p"), [(0.5, 1.0), (0.7, 0.0)])
 def test_methods_that_never_differ_and_always_differ(a: float, p: float) -> None:
-    found = compare(np.full((2, 5), a), np.full((2, 5), 0.5))
+    found = compare_paired(np.full((2, 5), a), np.full((2, 5), 0.5))
     assert found.p == p
 
 
 def test_tables_of_two_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="one shape"):
-        compare(np.zeros((2, 5)), np.zeros((2, 4)))
+        compare_paired(np.zeros((2, 5)), np.zeros((2, 4)))
 
 
 @pytest.mark.parametrize("task", CASES)
 def test_the_values_mean_the_scores(task: str) -> None:
     labels, probabilities = CASES[task]
     assert task_of(labels, probabilities) == task
-    assert correct(task, labels, probabilities).mean() == pytest.approx(
+    assert is_correct(task, labels, probabilities).mean() == pytest.approx(
         classification.accuracy(task, labels, probabilities)
     )
     assert auroc_values(task, labels, probabilities).mean() == pytest.approx(
@@ -111,6 +111,6 @@ def test_classes_without_images_are_left_out_as_in_the_score() -> None:
 
 def test_holm_as_in_the_literature() -> None:
     """The example of Holm's procedure as R's p.adjust gives it."""
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
-    assert len(holm([])) == 0
+    assert adjust_holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert adjust_holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert len(adjust_holm([])) == 0

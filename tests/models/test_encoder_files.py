@@ -11,7 +11,13 @@ import torchvision
 from torch import nn
 
 from simclr_med.errors import CheckpointError
-from simclr_med.models.encoder_files import encoder_metadata, load_encoder_state, load_into, save_encoder, weights_hash
+from simclr_med.models.encoder_files import (
+    encoder_metadata,
+    load_encoder_state,
+    load_weights,
+    save_encoder,
+    weights_hash,
+)
 from simclr_med.models.encoders import resnet, tiny
 from simclr_med.models.heads import projection_head
 
@@ -36,7 +42,7 @@ def same(one: nn.Module, two: nn.Module) -> bool:
 
 def refused(path: Path, words: str, encoder: nn.Module | None = None) -> None:
     with pytest.raises(CheckpointError, match=words) as caught:
-        load_into(encoder or tiny(), load_encoder_state(path))
+        load_weights(encoder or tiny(), load_encoder_state(path))
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
 
@@ -45,7 +51,7 @@ def test_safetensors_round_trip(tmp_path: Path) -> None:
     encoder, path = trained(), tmp_path / "encoder.safetensors"
     save_encoder(path, encoder, {"config_hash": "abc", "mean": "not this"})
     other = tiny()
-    told = load_into(other, load_encoder_state(path))
+    told = load_weights(other, load_encoder_state(path))
     assert told == f"a ResNet of 1-1-1-1 blocks with the stock stem, 8 channels wide from the encoder {path}"
     assert same(other, encoder)
     assert torch.equal(other.mean, encoder.mean)
@@ -71,7 +77,7 @@ def test_our_checkpoint(tmp_path: Path, with_metadata: bool) -> None:
     torch.save(content | ({"encoder_metadata": encoder_metadata(encoder)} if with_metadata else {}), path)
     loaded = load_encoder_state(path)
     other = tiny(mean=(0, 0, 0), std=(1, 1, 1))
-    load_into(other, loaded)
+    load_weights(other, loaded)
     assert all(torch.equal(other.state_dict()[name], tensor) for name, tensor in encoder.state_dict().items())
     assert torch.equal(other.mean, encoder.mean if with_metadata else torch.zeros(1, 3, 1, 1))
     head.load_state_dict(loaded.head)
@@ -95,9 +101,9 @@ def test_the_originals_checkpoints(tmp_path: Path, prefix: str, kind: str) -> No
     torch.save({**LIGHTNING, "state_dict": state}, path)
     loaded = load_encoder_state(path)
     other = tiny(mean=MEAN, std=STD)
-    assert f"the original system's {kind} {path}" in load_into(other, loaded)
+    assert f"the original system's {kind} {path}" in load_weights(other, loaded)
     assert other.mean.flatten().tolist() == [0.5] * 3
-    load_into(encoder, loaded)  # so that both normalise alike
+    load_weights(encoder, loaded)  # so that both normalise alike
     assert same(other, encoder)
     fc.load_state_dict(loaded.head)
 
@@ -120,7 +126,9 @@ def test_torchvision_state_dicts(tmp_path: Path, with_fc: bool, counters: bool, 
     }
     save(state, path)
     encoder = resnet(18)
-    assert load_into(encoder, load_encoder_state(path)).startswith("resnet18 with the stock stem from the torchvision")
+    assert load_weights(encoder, load_encoder_state(path)).startswith(
+        "resnet18 with the stock stem from the torchvision"
+    )
     assert encoder.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
     network.fc = nn.Identity()
     images = torch.rand(2, 3, 28, 28)

@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 
 from simclr_med.models.encoders import ResNetEncoder, resnet, tiny
-from simclr_med.models.small_maps import SmallMapConv2d, with_small_maps
+from simclr_med.models.small_maps import SmallMapConv2d, rewrite_small_maps
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
@@ -129,7 +129,7 @@ def test_rewriting_leaves_the_random_stream_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    with_small_maps(module)
+    rewrite_small_maps(module)
     assert torch.equal(torch.rand(3), expected)
 
 

@@ -11,11 +11,11 @@ import torchvision
 from torchvision.models import ResNet18_Weights, ResNet34_Weights, ResNet50_Weights
 
 from simclr_med import build
-from simclr_med.config.validate import checked
+from simclr_med.config.validate import validate_config
 from simclr_med.errors import CheckpointError, RunError
-from simclr_med.models.encoder_files import load_encoder_state, load_into
+from simclr_med.models.encoder_files import load_encoder_state, load_weights
 from simclr_med.models.encoders import resnet
-from simclr_med.models.imagenet import fetched
+from simclr_med.models.imagenet import download_weights
 
 PUBLISHED = {
     "resnet18": ResNet18_Weights.IMAGENET1K_V1,
@@ -36,7 +36,9 @@ def weights_file(folder: Path, name: str = "weights-{}.pth") -> Path:
 @pytest.mark.parametrize("encoder", sorted(PUBLISHED))
 def test_the_files_are_those_that_torchvision_names(composed, encoder: str, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    origin = build.built(checked(composed("stage=finetune", f"encoder={encoder}", "init=imagenet")).init)
+    origin = build.instantiate_node(
+        validate_config(composed("stage=finetune", f"encoder={encoder}", "init=imagenet")).init
+    )
     assert origin.url == PUBLISHED[encoder].url
     assert origin.path == tmp_path / "hub" / "checkpoints" / Path(PUBLISHED[encoder].url).name
     assert Path(torch.hub.get_dir()) / "checkpoints" == origin.path.parent
@@ -49,7 +51,7 @@ def test_features_are_torchvisions_own(tmp_path: Path) -> None:
     network.eval()
     torch.save(network.state_dict(), tmp_path / "resnet18-f37072fd.pth")
     encoder = resnet(18).eval()
-    told = load_into(encoder, load_encoder_state(tmp_path / "resnet18-f37072fd.pth"))
+    told = load_weights(encoder, load_encoder_state(tmp_path / "resnet18-f37072fd.pth"))
     assert "resnet18" in told
     network.fc = torch.nn.Identity()
     images = torch.rand(4, 3, 64, 64)
@@ -61,14 +63,14 @@ def test_features_are_torchvisions_own(tmp_path: Path) -> None:
 
 def test_an_encoder_without_such_weights_is_one_line(composed) -> None:
     with pytest.raises(RunError, match="encoder=tiny has none") as caught:
-        build.built(checked(composed("stage=finetune", "encoder=tiny", "init=imagenet")).init)
+        build.instantiate_node(validate_config(composed("stage=finetune", "encoder=tiny", "init=imagenet")).init)
     assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_is_there_is_not_asked_for_again(tmp_path: Path) -> None:
     there = weights_file(tmp_path)
     before = there.read_bytes()
-    fetched("http://127.0.0.1:9/nowhere.pth", there)
+    download_weights("http://127.0.0.1:9/nowhere.pth", there)
     assert there.read_bytes() == before
 
 
@@ -76,7 +78,7 @@ def test_a_file_that_is_there_and_is_another_is_refused_and_stays(tmp_path: Path
     there = weights_file(tmp_path, "weights-00000000.pth")
     before = there.read_bytes()
     with pytest.raises(CheckpointError, match="begins with 00000000; that of this one begins with") as caught:
-        fetched("http://127.0.0.1:9/nowhere.pth", there)
+        download_weights("http://127.0.0.1:9/nowhere.pth", there)
     assert "\n" not in str(caught.value)
     assert there.read_bytes() == before
 
@@ -84,14 +86,14 @@ def test_a_file_that_is_there_and_is_another_is_refused_and_stays(tmp_path: Path
 def test_a_file_is_fetched_and_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     origin = weights_file(tmp_path / "server")
     target = tmp_path / "new" / "cache" / origin.name
-    fetched(origin.as_uri(), target)
+    download_weights(origin.as_uri(), target)
     assert target.read_bytes() == origin.read_bytes()
     assert capsys.readouterr().out == f"Downloading {origin.as_uri()}\n"
 
 
 def refused(url: str, target: Path) -> str:
     with pytest.raises(CheckpointError, match="init=imagenet: must find") as caught:
-        fetched(url, target)
+        download_weights(url, target)
     (line,) = str(caught.value).splitlines()
     assert str(target) in line
     assert url in line

@@ -9,7 +9,7 @@ from torch import nn
 
 from simclr_med.models.encoders import resnet, tiny
 from simclr_med.models.heads import linear_head
-from simclr_med.models.optimizers import Lars, adam, adamw, lars, layerwise, sgd
+from simclr_med.models.optimizers import Lars, adam, adamw, build_layerwise_optimizer, lars, sgd
 
 
 def network() -> nn.Sequential:
@@ -159,7 +159,7 @@ def classifier(encoder: nn.Module) -> list[tuple[str, nn.Parameter]]:
 @pytest.mark.parametrize("encoder", [tiny, partial(resnet, 18), partial(resnet, 50)], ids=["tiny", "resnet18", "50"])
 def test_layerwise_rates_fall_from_the_head_to_the_stem(make, encoder) -> None:
     named = classifier(encoder())
-    optimizer = layerwise(make, named, decay=0.5)
+    optimizer = build_layerwise_optimizer(make, named, decay=0.5)
     names = {parameter: name for name, parameter in named}
     rates = {names[p]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert set(rates) == {name for name, _ in named}
@@ -180,7 +180,7 @@ def test_layerwise_without_decay_is_the_plain_optimizer(make) -> None:
     torch.manual_seed(0)
     one = tiny()
     two = copy.deepcopy(one)
-    optimizers = layerwise(make, one.named_parameters(), decay=1), make(two.named_parameters())
+    optimizers = build_layerwise_optimizer(make, one.named_parameters(), decay=1), make(two.named_parameters())
     assert len(optimizers[0].param_groups) == len(optimizers[1].param_groups)
     for module, steps in zip((one, two), optimizers, strict=True):
         with_gradients(module)
@@ -192,7 +192,7 @@ def test_layerwise_steps_are_those_of_an_optimizer_for_each_depth() -> None:
     torch.manual_seed(0)
     one = tiny()
     two = copy.deepcopy(one)
-    whole = layerwise(MAKERS["adamw"], one.named_parameters(), decay=0.5)
+    whole = build_layerwise_optimizer(MAKERS["adamw"], one.named_parameters(), decay=0.5)
     with_gradients(one), with_gradients(two)
     whole.step()
     for prefix, rate in (("layer4", 0.1), ("layer3", 0.05), ("layer2", 0.025), ("layer1", 0.0125)):

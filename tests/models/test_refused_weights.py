@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from simclr_med.errors import CheckpointError
-from simclr_med.models.encoder_files import load_encoder_state, load_into
+from simclr_med.models.encoder_files import load_encoder_state, load_weights
 from simclr_med.models.encoders import tiny
 
 
@@ -51,7 +51,7 @@ def test_says_what_a_file_holds_instead(tmp_path: Path, name: str) -> None:
     encoder = tiny()
     before = {key: tensor.clone() for key, tensor in encoder.state_dict().items()}
     with pytest.raises(CheckpointError) as caught:
-        load_into(encoder, load_encoder_state(path))
+        load_weights(encoder, load_encoder_state(path))
     assert str(caught.value).startswith(f"checkpoint={path}: must ")
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)

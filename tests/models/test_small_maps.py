@@ -7,7 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from simclr_med.models.small_maps import MIN_IMAGES, SmallMapConv2d, patch_products, toeplitz_products, with_small_maps
+from simclr_med.models.small_maps import (
+    MIN_IMAGES,
+    SmallMapConv2d,
+    patch_products,
+    rewrite_small_maps,
+    toeplitz_products,
+)
 
 # (kernel, stride, height, width)
 SHAPES = [
@@ -47,7 +53,7 @@ def apart(one: torch.Tensor, two: torch.Tensor) -> float:
 def test_rewriting_equals_the_convolution(shape, dtype, forward, backward, layout) -> None:
     conv, images = conv_and_images(*shape, dtype)
     images = images.contiguous(memory_format=layout).requires_grad_()
-    rewritten = with_small_maps(nn.Sequential(conv))[0]
+    rewritten = rewrite_small_maps(nn.Sequential(conv))[0]
     assert type(rewritten) is SmallMapConv2d
     assert rewritten.weight is conv.weight
     expected, output = conv(images), rewritten(images)
@@ -94,12 +100,12 @@ def convolutions(conv: nn.Conv2d, images: torch.Tensor) -> int:
 )
 def test_products_run_where_they_win(shape, batch, expected) -> None:
     conv, images = conv_and_images(*shape, torch.float32, batch)
-    assert convolutions(with_small_maps(nn.Sequential(conv))[0], images) == expected
+    assert convolutions(rewrite_small_maps(nn.Sequential(conv))[0], images) == expected
 
 
 def test_other_precisions_stay_convolutions() -> None:
     conv, images = conv_and_images(3, 1, 1, 1, torch.float32)
-    small = with_small_maps(nn.Sequential(conv))[0]
+    small = rewrite_small_maps(nn.Sequential(conv))[0]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert convolutions(small, images) == 1
     assert convolutions(small.to(torch.bfloat16), images.to(torch.bfloat16)) == 1
@@ -119,13 +125,13 @@ def test_other_precisions_stay_convolutions() -> None:
     ids=str,
 )
 def test_other_convolutions_are_left_alone(conv) -> None:
-    assert with_small_maps(nn.Sequential(conv))[0] is conv
+    assert rewrite_small_maps(nn.Sequential(conv))[0] is conv
 
 
 def test_state_dict_and_mode_stay() -> None:
     module = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)).eval()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    after = with_small_maps(module).state_dict()
+    after = rewrite_small_maps(module).state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert not module[0].training

@@ -13,10 +13,10 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from simclr_med.plots.class_counts import counts_figure, counts_table
-from simclr_med.plots.embeddings import maps_figure, pca_figure
-from simclr_med.plots.image_grids import Tile, gallery, sequences_sheet
-from simclr_med.plots.style import styles, wrapped
+from simclr_med.plots.class_counts import class_counts_table, plot_class_counts
+from simclr_med.plots.embeddings import plot_pca, plot_projections
+from simclr_med.plots.image_grids import Tile, plot_gallery, plot_sequences
+from simclr_med.plots.style import class_styles, wrap_name
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from contact_sheet import class_names, panels
@@ -78,7 +78,7 @@ def overlap(one: Bbox, two: Bbox) -> bool:
 
 @pytest.mark.parametrize("name", {names: name for name, names in NAMES.items()}.values())  # organ sets share theirs
 def test_legends_of_maps(drawn: list[Figure], name: str) -> None:
-    maps_figure({"perplexity 30": panels(NAMES[name])}, NAMES[name], Path("none"))
+    plot_projections({"perplexity 30": panels(NAMES[name])}, NAMES[name], Path("none"))
     assert_all_fits(drawn[0])
     labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
     assert len(set(labels)) == len(labels) == len(NAMES[name])
@@ -88,15 +88,15 @@ def test_legends_of_maps(drawn: list[Figure], name: str) -> None:
 def test_everything_else_that_shows_classes(drawn: list[Figure], name: str) -> None:
     names = NAMES[name]
     both = panels(names)
-    pca_figure(0.5 ** np.arange(1, 12), both, names, Path("none"))
-    maps_figure({"perplexity 5": both[:1], "perplexity 30": both[1:]}, names, Path("none"))
+    plot_pca(0.5 ** np.arange(1, 12), both, names, Path("none"))
+    plot_projections({"perplexity 5": both[:1], "perplexity 30": both[1:]}, names, Path("none"))
     counts = {split: [k * 99_999 for k in range(len(names))] for split in ("train", "val", "test")}
-    counts_figure(counts_table(names, counts, dict.fromkeys(counts, 9_999_999)), Path("none"))
+    plot_class_counts(class_counts_table(names, counts, dict.fromkeys(counts, 9_999_999)), Path("none"))
     row = [Tile(np.zeros((28, 28, 3), np.uint8), f"0.97 {one}") for one in names[:9]]
-    gallery([row, row], Path("none"), "a title\nof two lines", ["head"] * len(row))
+    plot_gallery([row, row], Path("none"), "a title\nof two lines", ["head"] * len(row))
     views = np.zeros((6, 5, 28, 28, 3))
     sheet = (np.zeros((6, 28, 28, 3), np.uint8), [*names, *names, *names][:6])
-    sequences_sheet(*sheet, {"novel": views, "greyscale (as set here)": views}, Path("none"))
+    plot_sequences(*sheet, {"novel": views, "greyscale (as set here)": views}, Path("none"))
     assert len(drawn) == 5
     for figure in drawn:
         assert_all_fits(figure)
@@ -104,16 +104,16 @@ def test_everything_else_that_shows_classes(drawn: list[Figure], name: str) -> N
 
 def test_every_class_has_a_style_of_its_own() -> None:
     for count in range(1, 50):
-        assert len(set(styles(count))) == count
-    assert len({style.marker for style in styles(7)}) == 1, "colours alone as long as they can be told apart"
-    assert styles(14)[:7] == styles(7)
+        assert len(set(class_styles(count))) == count
+    assert len({style.marker for style in class_styles(7)}) == 1, "colours alone as long as they can be told apart"
+    assert class_styles(14)[:7] == class_styles(7)
 
 
 def test_long_names_are_wrapped_between_words_and_cut_in_the_end() -> None:
     name = "immature granulocytes(myelocytes, metamyelocytes and promyelocytes)"
-    lines = wrapped(name, 20, lines=2).splitlines()
+    lines = wrap_name(name, 20, lines=2).splitlines()
     assert lines == ["immature", "granulocytes …"]
-    assert wrapped("platelet", 20) == "platelet"
+    assert wrap_name("platelet", 20) == "platelet"
 
 
 def test_the_check_finds_what_overlaps_and_what_is_cut() -> None:
@@ -131,15 +131,15 @@ def test_the_check_finds_what_overlaps_and_what_is_cut() -> None:
 
 def test_names_are_drawn_as_they_are(tmp_path: Path, drawn: list[Figure]) -> None:
     names = ["cost $5 & $6_{", r"$\frac{$", "x^2 $y$"]
-    counts_figure(counts_table(names, {"train": [1, 2, 3]}, {"train": 6}), tmp_path / "counts.png")
+    plot_class_counts(class_counts_table(names, {"train": [1, 2, 3]}, {"train": 6}), tmp_path / "counts.png")
     assert [text.get_text() for text in drawn[0].axes[0].get_yticklabels()] == names
     assert not any(text.get_parse_math() for text in drawn[0].axes[0].get_yticklabels())
 
 
 def test_a_letter_that_no_font_has_is_no_warning(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from simclr_med.plots.class_counts import counts_figure, counts_table;"
-        r"counts_figure(counts_table(['\U000e0100 \u7ec6'], {'train': [1]}, {'train': 1}), Path(sys.argv[1]))"
+        "import sys; from pathlib import Path; from simclr_med.plots.class_counts import plot_class_counts, class_counts_table;"
+        r"plot_class_counts(class_counts_table(['\U000e0100 \u7ec6'], {'train': [1]}, {'train': 1}), Path(sys.argv[1]))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.png")], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from simclr_med.plots.training import training_curves, views_sheet
+from simclr_med.plots.training import plot_training_curves, plot_views
 from simclr_med.report.diagnostic_figures import _pooled
 from simclr_med.report.score_figures import efficiency
 from simclr_med.stages.pretrain import PANELS
@@ -50,7 +50,7 @@ def shown(figure: Figure) -> dict[str, Any]:
 @pytest.mark.parametrize("epochs", [10, 1000])
 def test_every_monitor_is_shown_over_all_epochs(drawn: list[Figure], tmp_path: Path, epochs: int) -> None:
     target = tmp_path / "training.png"
-    training_curves(table(tmp_path / "metrics.csv", epochs, "train/later"), target, PANELS)
+    plot_training_curves(table(tmp_path / "metrics.csv", epochs, "train/later"), target, PANELS)
     assert target.read_bytes().startswith(b"\x89PNG")
     lines = shown(drawn[0])
     assert set(lines) == {*METRICS, "train/later"}
@@ -61,7 +61,7 @@ def test_every_monitor_is_shown_over_all_epochs(drawn: list[Figure], tmp_path: P
 
 
 def test_one_epoch_is_a_dot_at_a_whole_number(drawn: list[Figure], tmp_path: Path) -> None:
-    training_curves(table(tmp_path / "metrics.csv", 1), tmp_path / "training.png", PANELS)
+    plot_training_curves(table(tmp_path / "metrics.csv", 1), tmp_path / "training.png", PANELS)
     lines = shown(drawn[0])
     assert set(lines) == {name for name in METRICS if name.startswith("train/")}
     assert all(line.get_marker() == "o" for line in lines.values())
@@ -73,7 +73,7 @@ def test_one_epoch_is_a_dot_at_a_whole_number(drawn: list[Figure], tmp_path: Pat
 
 
 def test_lines_of_a_panel_differ_in_colour_and_in_stroke(drawn: list[Figure], tmp_path: Path) -> None:
-    training_curves(table(tmp_path / "metrics.csv", 20), tmp_path / "training.png", (("all", METRICS[:4]),))
+    plot_training_curves(table(tmp_path / "metrics.csv", 20), tmp_path / "training.png", (("all", METRICS[:4]),))
     (panel,) = [axis for axis in drawn[0].axes if axis.get_title() == "all"]
     assert len({line.get_color() for line in panel.lines}) == len({line.get_linestyle() for line in panel.lines}) == 4
     assert [text.get_text() for text in panel.get_legend().get_texts()] == list(METRICS[:4])
@@ -82,7 +82,7 @@ def test_lines_of_a_panel_differ_in_colour_and_in_stroke(drawn: list[Figure], tm
 def test_infinite_values_and_lost_epochs_leave_gaps(drawn: list[Figure], tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text("epoch,step,train/loss,wall_s\n0,2,1.0,1\n1,4,inf,2\n5,12,2.0,3\n")
-    training_curves(path, tmp_path / "training.png", PANELS)
+    plot_training_curves(path, tmp_path / "training.png", PANELS)
     line = shown(drawn[0])["train/loss"]
     assert (list(line.get_xdata()), list(line.get_ydata())) == ([1, 6], [1.0, 2.0])
     assert drawn[0].axes[0].get_xlim()[1] > 6
@@ -93,7 +93,7 @@ def test_each_row_of_the_sheet_is_an_image_and_its_views(drawn: list[Figure], tm
     generator = np.random.default_rng(0)
     originals = generator.integers(0, 256, (3, 8, 8, channels)).astype(np.uint8)
     views = generator.random((3, 2, 8, 8, channels), dtype=np.float32)
-    views_sheet(originals, views, tmp_path / "views.png", "augmentation=novel")
+    plot_views(originals, views, tmp_path / "views.png", "augmentation=novel")
     pictures = [np.asarray(axis.images[0].get_array()) for axis in drawn[0].axes]
     assert len(pictures) == 9
     assert np.array_equal(pictures[3], originals[1].squeeze())

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from simclr_med.report.collect import collect
-from simclr_med.report.write import publish
+from simclr_med.report.collect import collect_runs
+from simclr_med.report.write import write_report
 
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), "")
 pytestmark = [pytest.mark.process, pytest.mark.skipif(not BROWSER, reason="needs Chromium")]
@@ -46,7 +46,7 @@ parent.postMessage(JSON.stringify(found), "*");
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_it_sorts_filters_and_fits(study: Path, tmp_path: Path, width: int) -> None:
-    target, _ = publish(collect(study), tmp_path)
+    target, _ = write_report(collect_runs(study), tmp_path)
     probed = tmp_path / "probed.html"
     probed.write_text(target.read_text(encoding="utf-8").replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
     # A window cannot be as narrow as a phone, a frame can.

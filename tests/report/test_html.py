@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from simclr_med.report.collect import collect
+from simclr_med.report.collect import collect_runs
 from simclr_med.report.html import _numeric
 from simclr_med.report.score_tables import NONE
-from simclr_med.report.write import publish
+from simclr_med.report.write import write_report
 
 Add = Callable[..., Path]
 VOID = {"meta", "img", "input", "link", "br", "hr"}
@@ -46,7 +46,7 @@ class Read(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return publish(collect(study), tmp_path_factory.mktemp("report"))[0]
+    return write_report(collect_runs(study), tmp_path_factory.mktemp("report"))[0]
 
 
 def test_it_fetches_nothing(page: Path) -> None:
@@ -98,7 +98,7 @@ def test_what_a_user_named_is_text(add: Add, runs: Path, tmp_path: Path) -> None
     for seed in (0, 1):
         add("probe", dataset="named", seed=seed, change=named, classes=("<i>", '"', "&amp;"))
         add("probe", dataset="named", seed=seed, change=named, init={"name": "imagenet"})
-    target, parts = publish(collect(runs), tmp_path / "report")
+    target, parts = write_report(collect_runs(runs), tmp_path / "report")
     text = target.read_text(encoding="utf-8")
     found = Read(text)
     assert found.count["script"] == 1
@@ -115,12 +115,12 @@ def test_what_a_user_named_is_text(add: Add, runs: Path, tmp_path: Path) -> None
 def test_the_next_report_leaves_none_of_the_last_ones_files(add: Add, runs: Path, tmp_path: Path) -> None:
     folder = tmp_path / "report"
     add("probe", budget="per_class10")
-    publish(collect(runs), folder)
+    write_report(collect_runs(runs), folder)
     (folder / "tables" / "mine.txt").write_text("kept")
     before = {path.name for path in (folder / "tables").iterdir()}
     assert "class_balance_auroc.csv" in before
     add("baseline", dataset="other")
-    publish(collect(runs, ["other"]), folder)
+    write_report(collect_runs(runs, ["other"]), folder)
     after = {path.name for path in (folder / "tables").iterdir()}
     assert "class_balance_auroc.csv" not in after
     assert "mine.txt" in after
@@ -136,7 +136,7 @@ def test_a_multi_label_set_and_a_binary_one(add: Add, runs: Path, tmp_path: Path
     for init in ({"name": "random"}, {"name": "imagenet"}):
         add("probe", dataset="chest", predictions=many, init=init)
         add("probe", dataset="lungs", predictions=two, init=init, classes=("no", "yes"))
-    target, parts = publish(collect(runs), tmp_path / "report")
+    target, parts = write_report(collect_runs(runs), tmp_path / "report")
     names = {chart.name for part in parts for chart in part.charts}
     assert {"confusion_lungs_tiny", "reliability_chest_tiny"} <= names
     assert "confusion_chest_tiny" not in names
@@ -147,7 +147,7 @@ def test_a_multi_label_set_and_a_binary_one(add: Add, runs: Path, tmp_path: Path
 @pytest.mark.parametrize("state", ["finished", "failed", "unfinished"])
 def test_runs_of_one_kind_alone_are_a_report_too(add: Add, runs: Path, tmp_path: Path, stage: str, state: str) -> None:
     add(stage, state=state, change=lambda content: content["stage"].update(run="runs/probe/cells/a"))
-    target, parts = publish(collect(runs), tmp_path / "report")
+    target, parts = write_report(collect_runs(runs), tmp_path / "report")
     Read(target.read_text(encoding="utf-8"))
     assert (state == "finished") == ("cost" in {part.key for part in parts})
     assert (state != "finished") == any(table.name == "unfinished" for part in parts for table in part.tables)
@@ -156,7 +156,7 @@ def test_runs_of_one_kind_alone_are_a_report_too(add: Add, runs: Path, tmp_path:
 def test_mixed_protocols_are_marked(add: Add, runs: Path, tmp_path: Path) -> None:
     add("probe", seed=0)
     add("probe", seed=1, protocol_version=2)
-    target, _ = publish(collect(runs, mixed=True), tmp_path / "report")
+    target, _ = write_report(collect_runs(runs, mixed=True), tmp_path / "report")
     text = target.read_text(encoding="utf-8")
     assert "protocol versions 1, 2 stand together" in text
     assert "untrained control (protocol_version=2)" in text
@@ -169,7 +169,7 @@ def test_data_sets_whose_names_differ_in_signs_alone_keep_their_own_figures(
         for seed in (0, 1):
             change = lambda content, name=name: content["dataset"].update(name=name)  # noqa: E731
             add("probe", dataset=f"set{place}", seed=seed, quality=place, change=change)
-    target, parts = publish(collect(runs), tmp_path / "report")
+    target, parts = write_report(collect_runs(runs), tmp_path / "report")
     found = Read(target.read_text(encoding="utf-8"))
     assert len(set(found.values("src"))) == found.count["img"] == 9
     links = [link for link in found.values("href") if link.endswith((".pdf", ".csv"))]

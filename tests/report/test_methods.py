@@ -8,14 +8,14 @@ from pathlib import Path
 import pandas as pd
 from run_folders import pretrained
 
-from simclr_med.report.collect import collect
+from simclr_med.report.collect import collect_runs
 from simclr_med.report.methods import budget_order, headline
 
 Add = Callable[..., Path]
 
 
 def method(runs: Path, folder: Path) -> str:
-    table = collect(runs).table
+    table = collect_runs(runs).table
     return str(table[table["folder"] == folder]["method"].item())
 
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from run_folders import pretrained
 
-from simclr_med.config.medmnist_info import medmnist_table
-from simclr_med.report.collect import collect
+from simclr_med.config.medmnist_info import load_medmnist_table
+from simclr_med.report.collect import collect_runs
 from simclr_med.report.published import ANCHORS, anchors, published, sources
-from simclr_med.report.score_tables import scored
+from simclr_med.report.score_tables import score_rows
 
 Add = Callable[..., Path]
 
@@ -24,7 +24,7 @@ def test_every_published_figure_is_there_once() -> None:
     figures = sorted(x for one in mine for x in (one.accuracy, one.auroc) if x == x)
     assert figures == sorted(original["value"])
     assert len([one for one in found if one.source == "MedMNIST v2"]) == 24
-    assert {one.dataset for one in found} <= set(medmnist_table())
+    assert {one.dataset for one in found} <= set(load_medmnist_table())
     assert {source.name for source in sources({one.source for one in found})} == {one.source for one in found}
     for one in found:
         assert (one.accuracy, one.auroc) != (None, None)
@@ -41,7 +41,7 @@ def test_ours_stands_beside_the_same_protocol_and_budget(add: Add, runs: Path) -
         add("probe", dataset="bloodmnist", budget="n100", seed=seed, init=pretrained("bloodmnist", "simple"))
         add("probe", dataset="bloodmnist", budget="n100", seed=seed)
     add("baseline", dataset="bloodmnist", budget="full")
-    rows = scored(collect(runs).table)
+    rows = score_rows(collect_runs(runs).table)
     (table,), found = published(rows)
     shown = table.shown.set_index(["source", "method there", "labels"])
     assert shown.loc[("thesis", "probe, own simple", "n100"), "accuracy there"] == "0.749"
@@ -58,7 +58,7 @@ def test_ours_stands_beside_the_same_protocol_and_budget(add: Add, runs: Path) -
 @pytest.mark.parametrize(("dataset", "size"), [("cells", 28), ("bloodmnist", 64)])
 def test_sets_and_sizes_that_nobody_published_have_no_table(add: Add, runs: Path, dataset: str, size: int) -> None:
     add("probe", dataset=dataset, change=lambda content: content["dataset"].update(size=size))
-    assert published(scored(collect(runs).table)) == ([], [])
+    assert published(score_rows(collect_runs(runs).table)) == ([], [])
 
 
 def test_runs_of_several_encoders_are_never_averaged(add: Add, runs: Path) -> None:
@@ -68,7 +68,7 @@ def test_runs_of_several_encoders_are_never_averaged(add: Add, runs: Path) -> No
             add("baseline", dataset="bloodmnist", budget="full", seed=seed, quality=2.0 * place, change=change)
         add("probe", dataset="bloodmnist", budget="n100", init=pretrained("bloodmnist"), change=change)
     add("finetune", dataset="bloodmnist", budget="n100", init=pretrained("bloodmnist"))
-    rows = scored(collect(runs).table)
+    rows = score_rows(collect_runs(runs).table)
     (table,), _ = published(rows)
     numbers = table.numbers.set_index(["source", "what", "budget"])
     shown = table.shown.set_index(["source", "method there", "labels"])

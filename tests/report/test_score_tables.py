@@ -14,16 +14,24 @@ from scipy import stats
 
 from simclr_med.metrics import classification
 from simclr_med.report import run_tables
-from simclr_med.report.collect import Collection, collect
+from simclr_med.report.collect import Collection, collect_runs
 from simclr_med.report.score_figures import ablation_bars
-from simclr_med.report.score_tables import ablation, cell, class_balance, label_efficiency, recalls, scored, transfer
+from simclr_med.report.score_tables import (
+    ablation,
+    class_balance,
+    format_mean,
+    label_efficiency,
+    recalls,
+    score_rows,
+    transfer,
+)
 
 Add = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
 def found(study: Path) -> Collection:
-    return collect(study)
+    return collect_runs(study)
 
 
 def again(found: Collection, data: str, method: str, budget: str, score: Callable[..., float]) -> tuple[float, float]:
@@ -41,7 +49,7 @@ def again(found: Collection, data: str, method: str, budget: str, score: Callabl
 
 @pytest.mark.parametrize(("name", "score"), [("accuracy", classification.accuracy), ("auroc", classification.auroc)])
 def test_label_efficiency_from_the_predictions(found: Collection, name: str, score: Callable[..., float]) -> None:
-    (table,) = [one for one in label_efficiency(scored(found.table)) if one.name == f"label_efficiency_{name}"]
+    (table,) = [one for one in label_efficiency(score_rows(found.table)) if one.name == f"label_efficiency_{name}"]
     assert len(table.numbers) == 15 + 1  # five methods on cells twice and on skin once; the encoder of cells on skin
     for row in table.numbers.to_dict("records"):
         mean, half = again(found, row["data"], row["method"], row["budget"], score)
@@ -58,7 +66,7 @@ def test_label_efficiency_from_the_predictions(found: Collection, name: str, sco
 
 
 def test_methods_stand_in_their_order(found: Collection) -> None:
-    shown = label_efficiency(scored(found.table))[0].shown
+    shown = label_efficiency(score_rows(found.table))[0].shown
     assert list(shown[shown["data set"] == "cells"]["method"]) == [
         "untrained control",
         "probe, own novel",
@@ -69,7 +77,7 @@ def test_methods_stand_in_their_order(found: Collection) -> None:
 
 
 def test_class_balance_has_the_budgets_a_class_alone(found: Collection) -> None:
-    tables = class_balance(scored(found.table))
+    tables = class_balance(score_rows(found.table))
     assert [one.name.removeprefix("class_balance_") for one in tables] == [
         "accuracy",
         "auroc",
@@ -83,12 +91,12 @@ def test_class_balance_has_the_budgets_a_class_alone(found: Collection) -> None:
 
 
 def test_ablation_has_data_sets_with_several_sequences_alone(found: Collection) -> None:
-    numbers = ablation(scored(found.table))[0].numbers
+    numbers = ablation(score_rows(found.table))[0].numbers
     assert set(numbers["method"]) == {"probe, own novel", "probe, own simple"}  # finetune has one
 
 
 def test_transfer_by_what_was_seen_and_what_is_classified(found: Collection) -> None:
-    shown = transfer(scored(found.table))[1].shown
+    shown = transfer(score_rows(found.table))[1].shown
     assert list(shown.columns) == ["method", "labels", "pretrained on", "cells", "skin"]
     assert list(shown["pretrained on"]) == ["cells novel", "skin novel"]
     mean, half = again(found, "skin", "probe, cells novel", "n50", classification.auroc)
@@ -97,25 +105,27 @@ def test_transfer_by_what_was_seen_and_what_is_classified(found: Collection) -> 
 
 
 def test_recall_of_each_class_from_the_predictions(found: Collection) -> None:
-    table = recalls(scored(found.table))[0]
+    table = recalls(score_rows(found.table))[0]
     row = table.numbers.set_index(["method", "budget"]).loc[("baseline", "n100")]
     for k, name in enumerate(("red", "green", "blue")):
-        mean, _ = again(found, "cells", "baseline", "n100", lambda *args, k=k: classification.recalls(*args)[k])
+        mean, _ = again(
+            found, "cells", "baseline", "n100", lambda *args, k=k: classification.recall_per_class(*args)[k]
+        )
         assert row[f"{name} mean"] == pytest.approx(mean)
     assert list(table.shown.columns)[-3:] == ["red", "green", "blue"]
 
 
 def test_cells_of_one_run_of_runs_that_are_alike_and_of_none() -> None:
-    assert cell(0.81234, 0.8, 3) == "0.812 ± 0.012 (3)"
-    assert cell(0.81234, np.nan, 1) == "0.812 (1)"
-    assert cell(0.81234, np.nan, 3) == "0.812 (3 alike)"
-    assert cell(np.nan, np.nan, 0) == "\N{EN DASH}"
+    assert format_mean(0.81234, 0.8, 3) == "0.812 ± 0.012 (3)"
+    assert format_mean(0.81234, np.nan, 1) == "0.812 (1)"
+    assert format_mean(0.81234, np.nan, 3) == "0.812 (3 alike)"
+    assert format_mean(np.nan, np.nan, 0) == "\N{EN DASH}"
 
 
 def test_runs_that_are_alike_have_no_interval(add: Add, runs: Path) -> None:
     for seed in (0, 1, 2):
         add("probe", budget="full", seed=seed, predictions=drawn(1.0, 0))
-    shown = label_efficiency(scored(collect(runs).table))[0].shown
+    shown = label_efficiency(score_rows(collect_runs(runs).table))[0].shown
     assert re.fullmatch(r"0\.\d{3} \(3 alike\)", shown["full"].item())
 
 
@@ -128,7 +138,7 @@ def test_a_run_without_a_score_is_in_no_mean_and_in_no_count(add: Add, runs: Pat
     if lost is None:
         del result["metrics"]["test/accuracy"]
     (folder / "result.json").write_text(json.dumps(result))
-    accuracy, auroc = label_efficiency(scored(collect(runs).table))
+    accuracy, auroc = label_efficiency(score_rows(collect_runs(runs).table))
     mean = np.mean([one["metrics"]["test/accuracy"] for one in kept])
     assert re.fullmatch(rf"{mean:.3f} ± \d\.\d{{3}} \(2\)", accuracy.shown["n50"].item())
     assert accuracy.numbers["test/accuracy mean"].item() == pytest.approx(mean)
@@ -151,7 +161,7 @@ def test_a_cell_that_lacks_a_seed(add: Add, runs: Path) -> None:
     for seed in (0, 1, 2):
         add("baseline", seed=seed)
     add("probe", seed=1, init=pretrained())
-    shown = run_tables.missing(collect(runs).table)[0].shown
+    shown = run_tables.missing(collect_runs(runs).table)[0].shown
     assert shown[["method", "labels", "missing"]].to_numpy().tolist() == [["probe, own novel", "n50", "seed 0, 2"]]
 
 
@@ -176,7 +186,7 @@ def test_runs_that_differ_in_a_setting_are_never_averaged(add: Add, runs: Path) 
             add("probe", seed=seed, init=pretrained("skin", augmentation))
         add("probe", init=pretrained("cells", augmentation), change=longer, quality=9.0)
         add("probe", init=pretrained("skin", augmentation), change=longer, quality=9.0)
-    rows = scored(collect(runs).table)
+    rows = score_rows(collect_runs(runs).table)
     suffixes = ("(stage.resamples=1000)", "(stage.resamples=7)")
     assert set(ablation(rows)[0].shown["method"]) == {
         f"probe, own {augmentation} {suffix}" for augmentation in ("novel", "simple") for suffix in suffixes
@@ -195,6 +205,6 @@ def test_saved_classifiers_scored_again(add: Add, runs: Path) -> None:
     recorded = json.loads((folder / "result.json").read_text())
     recorded["provenance"]["model"] = {"stage": "probe", "dataset": "cells"}
     (folder / "result.json").write_text(json.dumps(recorded))
-    (table,) = run_tables.scored_again(collect(runs).table)
+    (table,) = run_tables.scored_again(collect_runs(runs).table)
     assert table.shown[["classifier", "scored on"]].to_numpy().tolist() == [["probe of cells", "skin"]]
     assert table.shown["accuracy"].item() == f"{recorded['metrics']['test/accuracy']:.3f}"

@@ -13,8 +13,8 @@ from simclr_med.runs import gpus
 
 WORKER = """
 import os, sys
-from simclr_med import gpus
-gpus.take(int(sys.argv[1]))
+from simclr_med.runs import gpus
+gpus.claim_gpus(int(sys.argv[1]))
 print(os.environ.get(gpus.VISIBLE), flush=True)
 sys.stdin.read()
 """
@@ -56,5 +56,5 @@ def test_two_gpus_for_one_run_and_more_workers_than_gpus(tmp_path: Path) -> None
 def test_no_gpu_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     for nothing in ("", "-1"):
         monkeypatch.setenv(gpus.VISIBLE, nothing)
-        gpus.take(1)
+        gpus.claim_gpus(1)
         assert os.environ[gpus.VISIBLE] == nothing

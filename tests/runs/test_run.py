@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from simclr_med.config.validate import checked
+from simclr_med.config.validate import validate_config
 from simclr_med.errors import RunError
 from simclr_med.runs import init
-from simclr_med.runs.identity import Origin, budget, folder_of, identity
-from simclr_med.runs.run import open_run, state_of
+from simclr_med.runs.identity import Init, budget_name, compute_config_hash, run_folder
+from simclr_med.runs.run import open_run, run_state
 
-ORIGIN = Origin("random", "random")
+ORIGIN = Init("random", "random")
 
 
 def identity_of(composed, *overrides: str, data: str = "d", origin: str = "random") -> str:
-    return identity(checked(composed(*overrides)), data, origin)
+    return compute_config_hash(validate_config(composed(*overrides)), data, origin)
 
 
 @pytest.mark.parametrize(
@@ -43,20 +43,20 @@ def test_what_is_computed_changes_a_run(composed, word: str) -> None:
 
 
 def test_a_budget_is_the_same_run_by_either_spelling(composed) -> None:
-    cfgs = [checked(composed(word)) for word in ("data_fraction=n100", "data_fraction.samples=100")]
-    (folder,) = {folder_of(cfg, identity(cfg, "d", "random"), init.random("", "", 0)) for cfg in cfgs}
+    cfgs = [validate_config(composed(word)) for word in ("data_fraction=n100", "data_fraction.samples=100")]
+    (folder,) = {run_folder(cfg, compute_config_hash(cfg, "d", "random"), init.random("", "", 0)) for cfg in cfgs}
     assert "-n100-" in folder.name
 
 
 def test_large_budgets_keep_every_digit(composed) -> None:
-    names = [budget(composed(f"data_fraction.samples={n}").data_fraction) for n in (1000001, 1000002)]
+    names = [budget_name(composed(f"data_fraction.samples={n}").data_fraction) for n in (1000001, 1000002)]
     assert names == ["n1000001", "n1000002"]
-    assert budget(composed("data_fraction.percent=0.1").data_fraction) == "pct0.1"
+    assert budget_name(composed("data_fraction.percent=0.1").data_fraction) == "pct0.1"
 
 
 @pytest.mark.parametrize("option", ["full", "n5000", "pct1", "pct10", "per_class25"])
 def test_a_budget_is_called_by_its_option(composed, option: str) -> None:
-    assert budget(checked(composed(f"data_fraction={option}")).data_fraction) == option
+    assert budget_name(validate_config(composed(f"data_fraction={option}")).data_fraction) == option
 
 
 def test_data_and_origin_change_a_run(composed) -> None:
@@ -64,7 +64,7 @@ def test_data_and_origin_change_a_run(composed) -> None:
 
 
 def test_a_run_from_new_to_finished(composed, tmp_path: Path) -> None:
-    cfg = checked(composed(f"paths.runs={tmp_path}/runs"))
+    cfg = validate_config(composed(f"paths.runs={tmp_path}/runs"))
     with open_run(cfg, "d", ORIGIN) as run:
         assert run.state == "new"
         assert OmegaConf.load(run.folder / "config.yaml") == OmegaConf.create(OmegaConf.to_container(cfg))
@@ -77,7 +77,7 @@ def test_a_run_from_new_to_finished(composed, tmp_path: Path) -> None:
         assert run.state == "finished"
         assert run.result()["metrics"] == {"train/loss": 1.0}
         assert not (run.checkpoints / "last.ckpt").exists()
-    again = checked(composed(f"paths.runs={tmp_path}/runs", "overwrite=true"))
+    again = validate_config(composed(f"paths.runs={tmp_path}/runs", "overwrite=true"))
     with open_run(again, "d", ORIGIN) as run:
         assert run.state == "new"
         assert not (run.folder / "result.json").exists()
@@ -85,7 +85,7 @@ def test_a_run_from_new_to_finished(composed, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ['{"config_hash": "', "", "[]", "null"])
 def test_a_damaged_result_is_an_unfinished_run(composed, tmp_path: Path, capsys, content: str) -> None:
-    cfg = checked(composed(f"paths.runs={tmp_path}"))
+    cfg = validate_config(composed(f"paths.runs={tmp_path}"))
     with open_run(cfg, "d", ORIGIN) as run:
         (run.folder / "result.json").write_text(content)
     assert capsys.readouterr().out == ""
@@ -101,14 +101,14 @@ def test_a_removal_that_is_cut_short_leaves_no_finished_run(composed, tmp_path: 
         raise KeyboardInterrupt
 
     monkeypatch.setattr(shutil, "rmtree", killed)
-    cfg = checked(composed(f"paths.runs={tmp_path}", "overwrite=true"))
+    cfg = validate_config(composed(f"paths.runs={tmp_path}", "overwrite=true"))
     with pytest.raises(KeyboardInterrupt), open_run(cfg, "d", ORIGIN):
         pass
-    assert state_of(folder, identity(cfg, "d", "random")) == "unfinished"
+    assert run_state(folder, compute_config_hash(cfg, "d", "random")) == "unfinished"
 
 
 def test_what_a_kill_left_half_written_goes(composed, tmp_path: Path) -> None:
-    cfg = checked(composed(f"paths.runs={tmp_path}"))
+    cfg = validate_config(composed(f"paths.runs={tmp_path}"))
     with open_run(cfg, "d", ORIGIN) as run:
         run.checkpoints.mkdir()
         left = [run.folder / ".result.json.123.tmp", run.checkpoints / ".last.ckpt.123.tmp"]
@@ -119,7 +119,7 @@ def test_what_a_kill_left_half_written_goes(composed, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_told_in_one_line_for_the_file(composed, tmp_path: Path, capsys, monkeypatch) -> None:
-    cfg = checked(composed(f"paths.runs={tmp_path}"))
+    cfg = validate_config(composed(f"paths.runs={tmp_path}"))
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -137,7 +137,7 @@ def test_a_full_disk_is_told_in_one_line_for_the_file(composed, tmp_path: Path, 
 
 
 def test_what_fails_after_the_result_leaves_a_finished_run(composed, tmp_path: Path) -> None:
-    with open_run(checked(composed(f"paths.runs={tmp_path}")), "d", ORIGIN) as run:
+    with open_run(validate_config(composed(f"paths.runs={tmp_path}")), "d", ORIGIN) as run:
         run.finish({}, {}, {})
         with pytest.raises(RunError, match=r"is finished, but what came after failed \(boom\)"):
             run.fail(ValueError("boom"))
@@ -155,14 +155,14 @@ def test_an_error_of_another_process_is_told_by_its_last_line(composed, tmp_path
     hidden = (
         f"\n\n-- Process 0 terminated with the following error:\nTraceback (most recent call last):\n  File x\n{last}\n"
     )
-    with open_run(checked(composed(f"paths.runs={tmp_path}")), "d", ORIGIN) as run:
+    with open_run(validate_config(composed(f"paths.runs={tmp_path}")), "d", ORIGIN) as run:
         with pytest.raises(RunError, match=told):
             run.fail(RuntimeError(hidden))
         assert "-- Process 0" in json.loads((run.folder / "failure.json").read_text())["traceback"]
 
 
 def test_a_folder_removed_under_a_run_is_told(composed, tmp_path: Path) -> None:
-    with open_run(checked(composed(f"paths.runs={tmp_path}")), "d", ORIGIN) as run:
+    with open_run(validate_config(composed(f"paths.runs={tmp_path}")), "d", ORIGIN) as run:
         shutil.rmtree(run.folder)
         with pytest.raises(RunError, match="it was removed"):
             run.fail(FileNotFoundError("metrics.csv"))
@@ -173,14 +173,14 @@ def test_a_lock_file_without_room_is_one_line(composed, tmp_path: Path, monkeypa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    cfg = checked(composed(f"paths.runs={tmp_path}"))
+    cfg = validate_config(composed(f"paths.runs={tmp_path}"))
     with pytest.raises(RunError, match=r"paths.runs=.*\(No space left on device\)"), open_run(cfg, "d", ORIGIN):
         pass
 
 
 @pytest.mark.parametrize("owner", ["process 999999 on here", "process 1 on elsewhere", ""])
 def test_what_a_dead_process_wrote_holds_no_lock(composed, tmp_path: Path, capsys, owner: str) -> None:
-    cfg = checked(composed(f"paths.runs={tmp_path}"))
+    cfg = validate_config(composed(f"paths.runs={tmp_path}"))
     with open_run(cfg, "d", ORIGIN) as run:
         lock = tmp_path / ".locks" / f"{run.config_hash}.owner"
     lock.write_text(owner)
@@ -190,7 +190,7 @@ def test_what_a_dead_process_wrote_holds_no_lock(composed, tmp_path: Path, capsy
 
 
 def test_a_failure_is_recorded_and_goes_when_the_run_ends_well(composed, tmp_path: Path) -> None:
-    cfg = checked(composed(f"paths.runs={tmp_path}"))
+    cfg = validate_config(composed(f"paths.runs={tmp_path}"))
     with open_run(cfg, "d", ORIGIN) as run:
         run.fail(ValueError("boom"))
         recorded = json.loads((run.folder / "failure.json").read_text())
@@ -207,7 +207,7 @@ def _hold(cfg, began, seconds: float) -> None:
 
 
 def test_a_second_process_waits_for_the_first(composed, tmp_path: Path, capsys) -> None:
-    cfg = checked(composed(f"paths.runs={tmp_path}"))
+    cfg = validate_config(composed(f"paths.runs={tmp_path}"))
     context = multiprocessing.get_context("fork")
     began = context.Event()
     other = context.Process(target=_hold, args=(cfg, began, 0.5))
@@ -222,7 +222,7 @@ def test_a_second_process_waits_for_the_first(composed, tmp_path: Path, capsys) 
 
 
 def test_a_killed_owner_holds_no_lock(composed, tmp_path: Path) -> None:
-    cfg = checked(composed(f"paths.runs={tmp_path}"))
+    cfg = validate_config(composed(f"paths.runs={tmp_path}"))
     context = multiprocessing.get_context("fork")
     began = context.Event()
     other = context.Process(target=_hold, args=(cfg, began, 60))
@@ -236,14 +236,14 @@ def test_a_killed_owner_holds_no_lock(composed, tmp_path: Path) -> None:
 
 
 def finished(composed, folder: Path, *overrides: str) -> Path:
-    cfg = checked(composed(f"paths.runs={folder}", *overrides))
+    cfg = validate_config(composed(f"paths.runs={folder}", *overrides))
     with open_run(cfg, "d", ORIGIN) as run:
         (run.folder / "encoder.safetensors").touch()
         run.finish({}, {}, {"encoder_hash": f"hash-{run.config_hash}"})
     return run.folder
 
 
-def find(folder: Path, **changed: object) -> Origin:
+def find(folder: Path, **changed: object) -> Init:
     wanted = {
         "dataset": "synthetic",
         "augmentation": "novel",
@@ -269,8 +269,8 @@ def test_a_finished_run_is_found_by_its_fields(composed, tmp_path: Path) -> None
 def test_further_pretraining_is_told_from_its_like_by_where_it_started(composed, tmp_path: Path) -> None:
     scratch = finished(composed, tmp_path)
     words = ("init=pretrained", "init.dataset=pathmnist")
-    cfg = checked(composed(f"paths.runs={tmp_path}", *words))
-    with open_run(cfg, "d", Origin("pretrained", "h", run=tmp_path / "pathmnist" / "novel-a")) as run:
+    cfg = validate_config(composed(f"paths.runs={tmp_path}", *words))
+    with open_run(cfg, "d", Init("pretrained", "h", run=tmp_path / "pathmnist" / "novel-a")) as run:
         (run.folder / "encoder.safetensors").touch()
         run.finish({}, {}, {"encoder_hash": "further"})
     assert find(tmp_path).run == scratch

@@ -10,14 +10,14 @@ import time
 
 import pytest
 
-from simclr_med.runs.signals import stoppable
+from simclr_med.runs.signals import terminate_on_signal
 
 
 def test_sigterm_leaves_from_the_middle_of_anything() -> None:
     before = signal.getsignal(signal.SIGTERM)
     began = time.monotonic()
     soon = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))
-    with pytest.raises(SystemExit) as stop, stoppable():
+    with pytest.raises(SystemExit) as stop, terminate_on_signal():
         _wait(soon)
     assert stop.value.code == 143
     assert time.monotonic() - began < 10
@@ -32,14 +32,14 @@ def _wait(soon: threading.Timer) -> None:
 def test_children_do_not_outlive_it() -> None:
     child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     child.start()
-    with pytest.raises(KeyboardInterrupt), stoppable():
+    with pytest.raises(KeyboardInterrupt), terminate_on_signal():
         raise KeyboardInterrupt
     child.join(10)
     assert child.exitcode == -signal.SIGKILL
 
 
 def test_children_of_a_run_that_ends_well_go_on() -> None:
-    with stoppable():
+    with terminate_on_signal():
         child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(0.5,))
         child.start()
     child.join(10)
@@ -50,7 +50,7 @@ def test_another_thread_may_open_runs() -> None:
     seen: list[bool] = []
 
     def inside() -> None:
-        with stoppable():
+        with terminate_on_signal():
             seen.append(True)
 
     thread = threading.Thread(target=inside)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from simclr_med.runs import sweep
-from simclr_med.runs.sweep import Cell, Place
+from simclr_med.runs.sweep import RunOutcome, SweepJob
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -62,31 +62,31 @@ def test_a_runs_folder_that_is_a_file_is_one_line(command: Command, cells: Path)
 
 def test_what_became_of_the_cells_is_read_back_in_their_order(tmp_path: Path) -> None:
     ends = [
-        Cell("done", folder="a", seconds=2.5),
-        Cell("failed", 1, "dataset=x: must be there.\nmore"),
-        Cell("started", 1),
+        RunOutcome("done", folder="a", seconds=2.5),
+        RunOutcome("failed", 1, "dataset=x: must be there.\nmore"),
+        RunOutcome("started", 1),
     ]
     for number, cell in reversed(list(enumerate(ends * 4))):
-        sweep.record(Place(tmp_path, number, (f"seed={number}",)), [cell])
-    found = sweep.read(tmp_path)
+        sweep.record_outcomes(SweepJob(tmp_path, number, (f"seed={number}",)), [cell])
+    found = sweep.read_outcomes(tmp_path)
     assert [words for words, _ in found] == [f"seed={number}" for number in range(12)]
     assert [cell for _, cell in found] == ends * 4
-    told = sweep.told(found, tmp_path).splitlines()
+    told = sweep.sweep_summary(found, tmp_path).splitlines()
     assert told[0] == "Sweep of 12 cells, 1 runs"
     assert told.count("failed: dataset=x: must be there.") == 1
     assert "  seed=10" in told
-    assert sweep.status(cell for _, cell in found) == 1
-    assert sweep.status([Cell("done"), Cell("skipped")]) == 0
+    assert sweep.exit_status(cell for _, cell in found) == 1
+    assert sweep.exit_status([RunOutcome("done"), RunOutcome("skipped")]) == 0
 
 
 def test_a_record_that_cannot_be_written_ends_nothing(tmp_path: Path, capsys) -> None:
     (tmp_path / "cells").write_text("")
-    sweep.record(Place(tmp_path, 0, ()), [Cell("done")])
+    sweep.record_outcomes(SweepJob(tmp_path, 0, ()), [RunOutcome("done")])
     assert "could not be written" in capsys.readouterr().err
 
 
 def test_the_records_are_plain_json(tmp_path: Path) -> None:
-    sweep.record(Place(tmp_path, 3, ("seed=1",)), [Cell("busy", 1, "x")])
+    sweep.record_outcomes(SweepJob(tmp_path, 3, ("seed=1",)), [RunOutcome("busy", 1, "x")])
     content = json.loads((tmp_path / "cells" / "3.json").read_text(encoding="utf-8"))
     assert content["words"] == ["seed=1"]
     assert content["runs"][0]["outcome"] == "busy"

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from simclr_med import build
-from simclr_med.config.validate import checked
+from simclr_med.config.validate import validate_config
 from simclr_med.runs.run import open_run
 
 QUICK = ("encoder=tiny", "logger=none", "trainer=cpu", "trainer.threads=1")
@@ -25,10 +25,10 @@ def staged(composed: Callable[..., Any], noisy: Path, tmp_path: Path) -> Callabl
     def run(stage: str, *words: str, source: Any = None, path: Path = noisy) -> Path:
         data = () if any(word.startswith("dataset=") for word in words) else ("dataset=npz", f"dataset.path={path}")
         where = () if any(word.startswith("paths.runs=") for word in words) else (f"paths.runs={tmp_path / 'runs'}",)
-        cfg = checked(composed(f"stage={stage}", *data, *where, *QUICK, *words))
-        found = build.source(cfg) if source is None else source
-        with open_run(cfg, found.content_hash(), build.built(cfg.init)) as run:
-            build.stage(cfg)(run, found)
+        cfg = validate_config(composed(f"stage={stage}", *data, *where, *QUICK, *words))
+        found = build.build_source(cfg) if source is None else source
+        with open_run(cfg, found.content_hash(), build.instantiate_node(cfg.init)) as run:
+            build.import_stage(cfg)(run, found)
             return run.folder
 
     return run

@@ -11,7 +11,7 @@ import pytest
 import torch
 from sklearn.metrics import silhouette_score
 
-from simclr_med.config.validate import problems
+from simclr_med.config.validate import find_problems
 from simclr_med.errors import DataError, RunError
 from simclr_med.evaluation import gradcam
 from simclr_med.evaluation.representation import effective_rank, uniformity
@@ -26,7 +26,7 @@ ALWAYS = {"pca", "tsne", "neighbours"}
 @pytest.fixture(autouse=True)
 def without_umap(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes half a minute to compile itself."""
-    monkeypatch.setattr(looks_module.maps, "umap_is_there", lambda: False)
+    monkeypatch.setattr(looks_module.projections, "is_umap_installed", lambda: False)
 
 
 def drawn(folder: Path) -> set[str]:
@@ -130,7 +130,7 @@ def test_an_encoder_that_gives_every_image_the_same_features_is_one_line(staged,
 def test_a_probe_without_captum(staged, result, tmp_path: Path, monkeypatch, capsys) -> None:
     """The features that the probe left are taken, and kNN is over all images as the probe's, whatever few are drawn."""
     first = staged("probe", "init=random", "stage.resamples=0", "stage.solvers.lbfgs.points=2")
-    monkeypatch.setattr(gradcam, "captum_is_there", lambda: False)
+    monkeypatch.setattr(gradcam, "is_captum_installed", lambda: False)
     before = sorted((tmp_path / "runs" / ".features").glob("*.safetensors"))
     folder = staged("analyse", "init=model", f"stage.run={first}", "stage.points=12", *QUICK)
     assert drawn(folder) == ALWAYS
@@ -146,10 +146,10 @@ def test_a_classifier_and_where_it_looks(staged, result, monkeypatch, capsys) ->
     words = ("stage.resamples=0", "stage.epochs=1", "schedule.warmup_epochs=0", "stage.batch_size=16")
     first = staged("baseline", *words)
     given: list[Any] = []
-    real = looks_module.gallery
-    monkeypatch.setattr(looks_module, "gallery", lambda *args: given.append(args) or real(*args))
+    real = looks_module.plot_gallery
+    monkeypatch.setattr(looks_module, "plot_gallery", lambda *args: given.append(args) or real(*args))
     if importlib.util.find_spec("captum") is None:
-        monkeypatch.setattr(gradcam, "captum_is_there", lambda: True)
+        monkeypatch.setattr(gradcam, "is_captum_installed", lambda: True)
         monkeypatch.setattr(gradcam, "grad_cam", lambda _e, _h, images, _t: (torch.rand(len(images), 4, 4), "layer2"))
     folder = staged("analyse", "init=model", f"stage.run={first}", "stage.cams=3", *QUICK)
     assert drawn(folder) == ALWAYS | {"gradcam"}
@@ -162,10 +162,12 @@ def test_a_classifier_and_where_it_looks(staged, result, monkeypatch, capsys) ->
 
 
 def test_a_run_comes_with_its_own_encoder(composed) -> None:
-    (line,) = problems(composed("stage=analyse", "stage.run=runs/probe/cells/a"))
+    (line,) = find_problems(composed("stage=analyse", "stage.run=runs/probe/cells/a"))
     assert line == "init=pretrained: must be model with stage.run, for the encoder is that run's. Add init=model."
-    assert problems(composed("stage=analyse", "init=model", "stage.run=runs/probe/cells/a")) == []
-    assert problems(composed("stage=analyse", "stage.perplexities=[0.5]"))[0].startswith("stage.perplexities=0.5: must")
+    assert find_problems(composed("stage=analyse", "init=model", "stage.run=runs/probe/cells/a")) == []
+    assert find_problems(composed("stage=analyse", "stage.perplexities=[0.5]"))[0].startswith(
+        "stage.perplexities=0.5: must"
+    )
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
@@ -179,8 +181,8 @@ def test_a_split_of_too_few_images_has_no_map(
         mapped.append(len(coordinates_NC))
         return coordinates_NC[:, :2]
 
-    monkeypatch.setattr(looks_module.maps, "umap_is_there", lambda: True)
-    monkeypatch.setattr(looks_module.maps, "umap", umap)
+    monkeypatch.setattr(looks_module.projections, "is_umap_installed", lambda: True)
+    monkeypatch.setattr(looks_module.projections, "umap", umap)
     content = arrays()
     few = {name: array[:count] if name.startswith("test") else array for name, array in content.items()}
     np.savez(tmp_path / "few.npz", **few)

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from simclr_med import build
-from simclr_med.config.budgets import cells as cells_of
-from simclr_med.config.medmnist_info import medmnist_table
-from simclr_med.config.validate import checked
+from simclr_med.config.budgets import expand_budgets as cells_of
+from simclr_med.config.medmnist_info import load_medmnist_table
+from simclr_med.config.validate import validate_config
 from simclr_med.data.npz import Npz
 from simclr_med.errors import ConfigError, DataError, RunError
 from simclr_med.metrics import classification
@@ -48,10 +48,10 @@ def do(composed, cells: Path, tmp_path: Path):
 
     def run(*words: str, source: Any = None, path: Path = cells) -> Path:
         data = ("dataset=npz", f"dataset.path={path}") if not any(w.startswith("dataset=") for w in words) else ()
-        cfg = checked(composed(*words[:1], *data, f"paths.runs={tmp_path / 'runs'}", *QUICK, *words[1:]))
-        found = build.source(cfg) if source is None else source
-        with open_run(cfg, found.content_hash(), build.built(cfg.init)) as run:
-            build.stage(cfg)(run, found)
+        cfg = validate_config(composed(*words[:1], *data, f"paths.runs={tmp_path / 'runs'}", *QUICK, *words[1:]))
+        found = build.build_source(cfg) if source is None else source
+        with open_run(cfg, found.content_hash(), build.instantiate_node(cfg.init)) as run:
+            build.import_stage(cfg)(run, found)
             return run.folder
 
     return run
@@ -65,7 +65,7 @@ def result(folder: Path) -> dict[str, Any]:
 def test_recorded_scores_are_those_of_the_predictions(do, stage: str) -> None:
     folder = do(f"stage={stage}", "init=random", "stage.resamples=50", *(TRAIN[:3] if stage == "baseline" else ()))
     kept = np.load(folder / "predictions.npz")
-    again = classification.scores("multi-class", kept["labels"], kept["probabilities"])
+    again = classification.compute_scores("multi-class", kept["labels"], kept["probabilities"])
     recorded = result(folder)
     for name in ("accuracy", "auroc", "balanced_accuracy", "macro_f1", "calibration_error", "nll"):
         assert recorded["metrics"][f"test/{name}"] == again[name]
@@ -149,9 +149,9 @@ def test_a_budget_per_class_of_a_multi_label_set_is_refused(do, tmp_path: Path) 
         do("stage=probe", "init=random", "data_fraction=per_class10", path=written(tmp_path / "m.npz", columns=4))
 
 
-@pytest.mark.parametrize("flag", sorted(flag for flag in medmnist_table() if not flag.endswith("3d")))
+@pytest.mark.parametrize("flag", sorted(flag for flag in load_medmnist_table() if not flag.endswith("3d")))
 def test_every_medmnist_set_trains_a_step_and_is_scored(do, tmp_path: Path, flag: str) -> None:
-    info = medmnist_table()[flag]
+    info = load_medmnist_table()[flag]
     columns = len(info["label"]) if info["task"].startswith("multi-label") else 1
     written(tmp_path / "data" / f"{flag}.npz", len(info["label"]), columns=columns, channels=info["n_channels"])
     folder = do(
@@ -177,9 +177,9 @@ def test_every_medmnist_set_trains_a_step_and_is_scored(do, tmp_path: Path, flag
 
 def test_cells_are_the_single_commands(composed) -> None:
     whole = composed("stage=probe", "init=random", "stage.budgets=[50,pct10,full]", "stage.seeds=[0,3]")
-    found = [checked(cell) for cell in cells_of(whole)]
+    found = [validate_config(cell) for cell in cells_of(whole)]
     typed = [
-        checked(composed("stage=probe", "init=random", f"data_fraction={budget}", f"seed={seed}"))
+        validate_config(composed("stage=probe", "init=random", f"data_fraction={budget}", f"seed={seed}"))
         for budget in ("n50", "pct10", "full")
         for seed in (0, 3)
     ]
@@ -191,7 +191,7 @@ def test_cells_are_the_single_commands(composed) -> None:
 def test_original_checkpoint_gives_torchvisions_features(tmp_path: Path) -> None:
     from torchvision.models import resnet18
 
-    from simclr_med.models.encoder_files import load_encoder_state, load_into
+    from simclr_med.models.encoder_files import load_encoder_state, load_weights
     from simclr_med.models.encoders import resnet
 
     torch.manual_seed(0)
@@ -201,7 +201,7 @@ def test_original_checkpoint_gives_torchvisions_features(tmp_path: Path) -> None
     state |= {"convnet.fc.2.weight": torch.randn(128, 512), "convnet.fc.2.bias": torch.randn(128)}
     torch.save({"state_dict": state}, tmp_path / "original.ckpt")
     encoder = resnet(18).eval()
-    told = load_into(encoder, load_encoder_state(tmp_path / "original.ckpt"))
+    told = load_weights(encoder, load_encoder_state(tmp_path / "original.ckpt"))
     assert "original" in told
     network.fc = torch.nn.Identity()
     images = torch.rand(4, 3, 28, 28)

@@ -12,7 +12,7 @@ import torch
 
 from simclr_med import build
 from simclr_med.augment.sequence import OneView
-from simclr_med.config.validate import checked, problems
+from simclr_med.config.validate import find_problems, validate_config
 from simclr_med.data.npz import Npz
 from simclr_med.stages import preview as preview_module
 from simclr_med.stages.preview import sequences_of
@@ -36,8 +36,8 @@ class WithoutTestImages(Npz):
 def sheets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What was handed to the sheet of views."""
     given: list[tuple[Any, ...]] = []
-    real = preview_module.sequences_sheet
-    monkeypatch.setattr(preview_module, "sequences_sheet", lambda *args: given.append(args) or real(*args))
+    real = preview_module.plot_sequences
+    monkeypatch.setattr(preview_module, "plot_sequences", lambda *args: given.append(args) or real(*args))
     return given
 
 
@@ -65,9 +65,11 @@ def test_the_views_are_those_of_the_sequence(staged, noisy: Path, composed, shee
     with np.load(noisy) as content:
         places = [np.flatnonzero((content["train_images"] == one).all(axis=(1, 2, 3))).item() for one in originals]
         assert [str(label) for label in content["train_labels"][places, 0]] == names
-    cfg = checked(composed("augmentation=natural"))
+    cfg = validate_config(composed("augmentation=natural"))
     for step in range(2):
-        expected = OneView(build.built(cfg.augmentation))(torch.from_numpy(originals), (3, 0, step), (0, 3), 3)
+        expected = OneView(build.instantiate_node(cfg.augmentation))(
+            torch.from_numpy(originals), (3, 0, step), (0, 3), 3
+        )
         assert np.array_equal(blocks["natural"][:, step], expected.permute(0, 2, 3, 1).numpy())
 
 
@@ -100,7 +102,7 @@ def test_several_labels_an_image_and_three_channels_without_colour(staged, array
 
 def test_the_runs_own_sequence_comes_first_and_equal_ones_once(composed) -> None:
     def names(*words: str) -> list[str]:
-        return list(sequences_of(checked(composed("stage=preview", *words))))
+        return list(sequences_of(validate_config(composed("stage=preview", *words))))
 
     assert names() == ["novel", "natural", "simple", "greyscale"]
     assert names("augmentation=light", "stage.sequences=[simple]") == ["light", "simple"]
@@ -110,5 +112,5 @@ def test_the_runs_own_sequence_comes_first_and_equal_ones_once(composed) -> None
 
 
 def test_an_unknown_sequence_is_one_line(composed) -> None:
-    (line,) = problems(composed("stage=preview", "stage.sequences=[natural,nowel]"))
+    (line,) = find_problems(composed("stage=preview", "stage.sequences=[natural,nowel]"))
     assert line.startswith("stage.sequences=nowel: must be among natural, simple, novel, greyscale, simclr, light.")

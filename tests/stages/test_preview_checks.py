@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simclr_med.stages.preview_checks import class_cautions, sequence_cautions
+from simclr_med.stages.preview_checks import check_classes, check_sequence
 
 FLIP = {"_target_": "simclr_med.augment.geometry.horizontal_flip", "p": 0.5}
 CROP = {"_target_": "simclr_med.augment.geometry.random_resized_crop", "scale": [0.08, 1.0], "ratio": [0.75, 1.33]}
@@ -14,7 +14,7 @@ WEAK = {**JITTER, "saturation": 0.0, "hue": 0.0}
 
 
 def told(*ops: dict, side: int = 224, grey: bool = False, mirror_p: float = 0.5) -> list[str]:
-    return sequence_cautions({"one": ops}, side, grey, mirror_p)
+    return check_sequence({"one": ops}, side, grey, mirror_p)
 
 
 def test_nothing_bites_large_images_in_colour_that_may_be_mirrored() -> None:
@@ -46,11 +46,11 @@ def test_a_crop_of_one_size() -> None:
 
 
 def test_each_caution_names_all_its_sequences_once() -> None:
-    found = sequence_cautions({"one": [CROP, JITTER, GRAY], "two": [CROP], "three": [FLIP]}, 28, True, 0.5)
+    found = check_sequence({"one": [CROP, JITTER, GRAY], "two": [CROP], "three": [FLIP]}, 28, True, 0.5)
     assert [line.split(":")[0] for line in found] == ["one, two", "one"]
 
 
 def test_classes_with_few_training_images() -> None:
-    (line,) = class_cautions(["a", "b", "c"], [9, 10, 0], "n100")
+    (line,) = check_classes(["a", "b", "c"], [9, 10, 0], "n100")
     assert line.startswith("a (9), c (0): have fewer than 10 training images in data_fraction=n100;")
-    assert class_cautions(["a"], [10], "full") == []
+    assert check_classes(["a"], [10], "full") == []

@@ -19,7 +19,7 @@ from torchvision.transforms.functional import normalize
 
 from simclr_med.atomic import sha256
 from simclr_med.errors import DataError
-from simclr_med.models.encoder_files import load_encoder_state, load_into
+from simclr_med.models.encoder_files import load_encoder_state, load_weights
 from simclr_med.models.encoders import tiny
 from simclr_med.stages import probe as probe_module
 
@@ -61,7 +61,7 @@ def test_the_whole_probe_by_hand(staged, result, weights: Path, noisy: Path) -> 
     words = ("init=checkpoint", f"init.path={weights}", "stage.resamples=0", "stage.knn.k=5", *lbfgs)
     folder = staged("probe", *words)
     encoder = tiny()
-    load_into(encoder, load_encoder_state(weights))
+    load_weights(encoder, load_encoder_state(weights))
     with torch.no_grad():
         features = {split: encoder.eval()(images_of(noisy, split)).double().numpy() for split in ("train", "test")}
     scaler = StandardScaler().fit(features["train"])
@@ -91,8 +91,8 @@ def test_features_are_computed_once_for_all_budgets_seeds_and_solvers(
     staged, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times: list[int] = []
-    extract: Callable[..., Any] = probe_module.extract
-    monkeypatch.setattr(probe_module, "extract", lambda *given: times.append(len(given[1])) or extract(*given))
+    extract: Callable[..., Any] = probe_module.extract_features
+    monkeypatch.setattr(probe_module, "extract_features", lambda *given: times.append(len(given[1])) or extract(*given))
     words = ("probe", "init=checkpoint", f"init.path={weights}", *FAST)
     folders = {
         staged(*words),

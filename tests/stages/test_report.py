@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from simclr_med import build
-from simclr_med.config.validate import checked, problems
+from simclr_med.config.validate import find_problems, validate_config
 from simclr_med.errors import RunError
 from simclr_med.runs.run import open_run
 
@@ -22,11 +22,11 @@ def reported(composed: Callable[..., Any], tmp_path: Path) -> Callable[..., Path
     """Run the stage as the command would, and give the run's folder."""
 
     def run(*words: str) -> Path:
-        cfg = checked(composed("stage=report", f"paths.runs={tmp_path / 'runs'}", *words))
-        source = build.source(cfg)
-        with open_run(cfg, source.content_hash(), build.built(cfg.init)) as run:
+        cfg = validate_config(composed("stage=report", f"paths.runs={tmp_path / 'runs'}", *words))
+        source = build.build_source(cfg)
+        with open_run(cfg, source.content_hash(), build.instantiate_node(cfg.init)) as run:
             assert run.state != "finished"
-            build.stage(cfg)(run, source)
+            build.import_stage(cfg)(run, source)
             return run.folder
 
     return run
@@ -86,6 +86,6 @@ def test_an_out_that_is_a_file_is_one_line(staged: Staged, reported: Callable[..
     ],
 )
 def test_what_it_cannot_take_is_told_before(composed: Callable[..., Any], words: list[str], told: str) -> None:
-    found = problems(composed("stage=report", *words))
+    found = find_problems(composed("stage=report", *words))
     assert len(found) == 1
     assert told in found[0]

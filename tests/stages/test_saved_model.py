@@ -14,7 +14,7 @@ from simclr_med.errors import CheckpointError, DataError, RunError
 from simclr_med.models.encoders import tiny
 from simclr_med.models.head_files import LoadedHead
 from simclr_med.models.heads import linear_head
-from simclr_med.stages.saved_model import SavedModel, check_classes, saved_model
+from simclr_med.stages.saved_model import SavedModel, check_classes, load_saved_model
 
 TRAIN = ("schedule.warmup_epochs=0", "stage.batch_size=16", "stage.resamples=30", "stage.epochs=1")
 WORDS = {"probe": ("init=pretrained", "stage.resamples=30"), "finetune": ("init=pretrained", *TRAIN)}
@@ -98,7 +98,7 @@ def test_a_probes_encoder_that_has_changed_is_one_line(staged, tmp_path: Path) -
     assert "\n" not in str(caught.value)
     weights.unlink()
     with pytest.raises(RunError, match=r"init\.path="):
-        saved_model(first)
+        load_saved_model(first)
 
 
 def test_a_head_that_is_gone_or_damaged_is_one_line(staged, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_config_that_is_gone_or_damaged_is_one_line(staged) -> None:
     for spoil in (lambda path: path.write_text("a: ["), lambda path: path.write_text("a: 1"), Path.unlink):
         spoil(folder / "config.yaml")
         with pytest.raises(CheckpointError, match=r"config\.yaml: must be there as its run wrote it") as caught:
-            saved_model(folder)
+            load_saved_model(folder)
         assert "\n" not in str(caught.value)
 
 

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import DictConfig
 
-from simclr_med.config.validate import checked
+from simclr_med.config.validate import validate_config
 from simclr_med.errors import ConfigError, DataError
 from simclr_med.stages import study as study_module
-from simclr_med.stages.study import Step, looked_up, plan, share_left, shared_words
+from simclr_med.stages.study import Step, looked_up, plan_steps, share_left, shared_overrides
 
 TYPED = [
     "stage=study",
@@ -26,15 +26,15 @@ TYPED = [
 
 
 def test_the_words_of_the_stage_stay_with_the_study() -> None:
-    assert shared_words(TYPED) == ["dataset=synthetic", "augmentation=simclr", "+seed=3", "encoder=tiny"]
-    assert shared_words(TYPED, without=("augmentation", "seed")) == ["dataset=synthetic", "encoder=tiny"]
+    assert shared_overrides(TYPED) == ["dataset=synthetic", "augmentation=simclr", "+seed=3", "encoder=tiny"]
+    assert shared_overrides(TYPED, without=("augmentation", "seed")) == ["dataset=synthetic", "encoder=tiny"]
 
 
 def test_every_step_composes_and_looks_for_the_encoder_that_was_made(composed: Callable[..., DictConfig]) -> None:
     words = ["stage=study", "dataset=synthetic", "augmentation=simclr", "seed=3", "encoder=tiny", "stage.epochs=5"]
-    cfg = checked(composed(*words))
-    steps = plan(cfg, words, images=2000)
-    found = [checked(composed(*step.words)) for step in steps]
+    cfg = validate_config(composed(*words))
+    steps = plan_steps(cfg, words, images=2000)
+    found = [validate_config(composed(*step.words)) for step in steps]
     assert [one.stage.name for one in found] == ["pretrain", "probe", "probe", "finetune", "baseline", "report"]
     assert (found[0].augmentation.name, found[0].seed, found[0].stage.epochs) == ("simclr", 3, 5)
     for one in (found[1], found[3]):
@@ -50,16 +50,16 @@ def test_every_step_composes_and_looks_for_the_encoder_that_was_made(composed: C
 def test_budgets_that_the_data_cannot_fill_are_left_out(
     composed: Callable[..., DictConfig], images: int, curve: list
 ) -> None:
-    steps = plan(checked(composed("stage=study")), ["stage=study"], images)
-    assert list(checked(composed(*steps[1].words)).stage.budgets) == curve
+    steps = plan_steps(validate_config(composed("stage=study")), ["stage=study"], images)
+    assert list(validate_config(composed(*steps[1].words)).stage.budgets) == curve
 
 
 def test_a_budget_that_is_left_out_is_told_in_whatever_form_it_was_asked_for(
     composed: Callable[..., DictConfig], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["stage=study", "stage.curve=[n50,pct10,per_class5,n5000,60]", "stage.supervised=[100]"]
-    steps = plan(checked(composed(*words)), words, images=60)
-    assert list(checked(composed(*steps[1].words)).stage.budgets) == ["n50", "pct10", "per_class5"]
+    steps = plan_steps(validate_config(composed(*words)), words, images=60)
+    assert list(validate_config(composed(*steps[1].words)).stage.budgets) == ["n50", "pct10", "per_class5"]
     assert capsys.readouterr().out.splitlines() == [
         f"stage.{key} is not less than the 60 training images: left out."
         for key in ("curve=n5000", "curve=60", "supervised=100")
@@ -75,7 +75,7 @@ def test_a_budget_that_is_left_out_is_told_in_whatever_form_it_was_asked_for(
 def test_wrong_budgets_and_no_seed_are_told_before_anything_is_done(composed: Callable[..., DictConfig]) -> None:
     words = ["stage=study", "stage.curve=[foo,1.5]", "stage.supervised=[bar]", "stage.repeats=[]"]
     with pytest.raises(ConfigError) as caught:
-        plan(checked(composed(*words)), words, images=60)
+        plan_steps(validate_config(composed(*words)), words, images=60)
     starts = [problem.partition(":")[0] for problem in caught.value.problems]
     assert starts == ["stage.curve=foo", "stage.curve=1.5", "stage.supervised=bar", "stage.repeats=[]"]
 
@@ -122,11 +122,16 @@ def test_what_is_finished_is_no_time_to_come(
 
 
 def test_data_without_labels_is_refused_before_the_encoder_is_made(composed: Callable[..., DictConfig]) -> None:
-    run, source = SimpleNamespace(cfg=checked(composed("stage=study"))), SimpleNamespace(task=None, name="scans")
+    run, source = (
+        SimpleNamespace(cfg=validate_config(composed("stage=study"))),
+        SimpleNamespace(task=None, name="scans"),
+    )
     with pytest.raises(DataError, match="dataset=scans: must have labels for stage=study"):
         study_module.study(run, source)  # type: ignore[arg-type]
 
 
 def test_a_longer_pretraining_is_told_to_take_longer(composed: Callable[..., DictConfig]) -> None:
-    short, long = (plan(checked(composed("stage=study", f"stage.epochs={n}")), [], 100)[0] for n in (10, 20))
+    short, long = (
+        plan_steps(validate_config(composed("stage=study", f"stage.epochs={n}")), [], 100)[0] for n in (10, 20)
+    )
     assert (short.images, long.images) == (1000, 2000)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from simclr_med.stages.summary import summary
+from simclr_med.stages.summary import print_summary
 
 
 def test_the_summary_prints_names_as_they_are_and_paths_whole(capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path("/") / "/".join(40 * ["long"])
-    summary("Pretrained on [red]:cat:", {"loss [/x]": "1.234"}, folder, [folder / "a.png", folder / "b.png"])
+    print_summary("Pretrained on [red]:cat:", {"loss [/x]": "1.234"}, folder, [folder / "a.png", folder / "b.png"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Pretrained on [red]:cat:"
     assert any("loss [/x]" in line and "1.234" in line for line in lines)

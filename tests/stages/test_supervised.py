@@ -14,7 +14,7 @@ import torch
 from simclr_med.errors import CheckpointError, DataError, RunError
 from simclr_med.models.checkpoints import load_checkpoint
 from simclr_med.training.callbacks import checkpoint
-from simclr_med.training.callbacks.metrics_csv import rows
+from simclr_med.training.callbacks.metrics_csv import read_rows
 
 QUICK = ("schedule.warmup_epochs=0", "stage.batch_size=16", "stage.resamples=0")
 LONG = (*QUICK, "stage.epochs=30", "stage.patience=2", "stage.checkpoint_every_s=0")
@@ -45,7 +45,7 @@ def killed(monkeypatch: pytest.MonkeyPatch, staged: Callable[..., Path]) -> Call
 
 def lasting(folder: Path) -> list[dict[str, str]]:
     timed = ("wall_s", "train/images_per_s")
-    return [{key: value for key, value in row.items() if key not in timed} for row in rows(folder / "metrics.csv")]
+    return [{key: value for key, value in row.items() if key not in timed} for row in read_rows(folder / "metrics.csv")]
 
 
 def waited(values: list[float], patience: int) -> int:
@@ -63,7 +63,7 @@ def test_cut_short_after_any_epoch_it_ends_as_if_nothing_had_happened(staged, ki
     """Also when patience had ended it, and nothing but the scoring was left."""
     words = ("baseline", *LONG, "seed=1")
     whole = staged(*words)
-    epochs = len(rows(whole / "metrics.csv"))
+    epochs = len(read_rows(whole / "metrics.csv"))
     assert 3 <= epochs < 30, "patience should end this run"
     for epoch in range(epochs):
         runs = f"paths.runs={tmp_path / str(epoch)}"
@@ -79,7 +79,7 @@ def test_cut_short_after_any_epoch_it_ends_as_if_nothing_had_happened(staged, ki
 def test_cut_short_between_the_best_and_the_last_state(staged, killed, tmp_path: Path) -> None:
     words = ("baseline", *LONG, "seed=0", "stage.patience=null", "stage.epochs=4")
     whole = staged(*words)
-    values = [float(row["val/auroc"]) for row in rows(whole / "metrics.csv")]
+    values = [float(row["val/auroc"]) for row in read_rows(whole / "metrics.csv")]
     # The first epoch is always the best so far, whatever the machine; with this seed a later one is too.
     better = [0, *(epoch for epoch in range(1, 4) if values[epoch] > max(values[:epoch]))]
     for epoch in better:
@@ -94,7 +94,7 @@ def test_cut_short_between_the_best_and_the_last_state(staged, killed, tmp_path:
 def test_the_epoch_that_validation_likes_best_is_kept(staged, result, select_by: str, sign: int) -> None:
     """By the recorded table: where training ends, which epoch is best, and that its weights are the exported ones."""
     folder = staged("baseline", *LONG, f"stage.select_by={select_by}", "optimizer.lr=0.01")
-    table = rows(folder / "metrics.csv")
+    table = read_rows(folder / "metrics.csv")
     values = [sign * float(row[f"val/{select_by}"]) for row in table]
     assert waited(values, 2) == len(values)
     best = int(np.argmax(values))
@@ -113,7 +113,7 @@ def test_the_epoch_that_validation_likes_best_is_kept(staged, result, select_by:
 
 def test_without_patience_every_epoch_is_trained(staged, result) -> None:
     folder = staged("baseline", *LONG, "stage.epochs=5", "stage.patience=null", "optimizer.lr=1e-9")
-    assert len(rows(folder / "metrics.csv")) == 5
+    assert len(read_rows(folder / "metrics.csv")) == 5
     assert not (folder / "checkpoints" / "last.ckpt").exists()
 
 
@@ -153,7 +153,7 @@ def test_balanced_weights_of_a_balanced_subset_change_nothing(staged) -> None:
 def test_every_image_of_a_small_budget_is_one_batch(staged, result, capsys) -> None:
     folder = staged("baseline", *QUICK, "stage.epochs=1", "stage.batch_size=128", "data_fraction.samples=10")
     assert "stage.batch_size=128 is more than the 10 images: using 10." in capsys.readouterr().out
-    assert [row["step"] for row in rows(folder / "metrics.csv")] == ["1"]
+    assert [row["step"] for row in read_rows(folder / "metrics.csv")] == ["1"]
     assert result(folder)["metrics"]["train/images"] == 10
 
 
@@ -174,7 +174,7 @@ def test_training_that_diverges_is_one_line_and_nothing_bad_is_kept(staged, tmp_
         staged("baseline", *QUICK, "stage.epochs=4", "optimizer.lr=1e30")
     assert "\n" not in str(caught.value)
     (folder,) = tmp_path.glob("runs/baseline/*/*")
-    assert rows(folder / "metrics.csv") == []
+    assert read_rows(folder / "metrics.csv") == []
     assert not list(folder.glob("checkpoints/*.ckpt"))
 
 

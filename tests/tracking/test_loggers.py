@@ -18,9 +18,9 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from simclr_med.errors import ConfigError, RunError
-from simclr_med.evaluation.predictions import Answers
+from simclr_med.evaluation.predictions import Predictions
 from simclr_med.tracking.history import WandbHistory
-from simclr_med.tracking.loggers import close, log_answers, log_pictures, tensorboard_logger, wandb_logger
+from simclr_med.tracking.loggers import close_loggers, log_pictures, log_predictions, tensorboard_logger, wandb_logger
 from simclr_med.tracking.wandb_mode import wandb_mode
 
 KEY = 40 * "a"
@@ -166,7 +166,7 @@ def test_an_offline_run_that_goes_on_is_one_run_with_each_epoch_once(
     for epoch in (2, 3):
         second.log_metrics({"epoch": epoch, "train/loss": loss(epoch)}, 2 * epoch + 1)
     table(tmp_path, 5)  # the last row is of an epoch that failed before it was logged
-    close([second], failed=True)
+    close_loggers([second], failed=True)
     logged = only_log(tmp_path)
     (place,) = tmp_path.glob("wandb/*run-*")
     assert capsys.readouterr().out == f"W&B:      offline; upload it with: wandb sync {place}\n"
@@ -186,21 +186,21 @@ def test_an_offline_run_that_goes_on_is_one_run_with_each_epoch_once(
 def test_a_folder_with_spaces_is_quoted_for_the_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "my runs"
     folder.mkdir()
-    close([attempt(folder)], failed=False)
+    close_loggers([attempt(folder)], failed=False)
     (place,) = folder.glob("wandb/*run-*")
     assert capsys.readouterr().out.endswith(f" wandb sync '{place}'\n")
 
 
 def test_a_run_whose_epochs_were_all_done_is_logged_all_the_same(tmp_path: Path) -> None:
     table(tmp_path, 4)
-    close([attempt(tmp_path)], failed=False)
+    close_loggers([attempt(tmp_path)], failed=False)
     assert only_log(tmp_path).column("train/loss") == [loss(epoch) for epoch in range(4)]
 
 
 def test_scores_at_the_end_of_a_run_need_no_epoch(tmp_path: Path) -> None:
     logger = attempt(tmp_path)
     logger.log_metrics({"test/accuracy": 0.5})
-    close([logger], failed=False)
+    close_loggers([logger], failed=False)
     logged = only_log(tmp_path)
     assert logged.column("test/accuracy") == [0.5]
     assert logged.exit_code == 0
@@ -221,7 +221,7 @@ def test_pictures_are_in_the_row_of_the_last_epoch(tmp_path: Path, scores: dict[
     log_pictures([logger], [picture(tmp_path, "training.png"), picture(tmp_path, "views.png")])
     if scores:
         logger.log_metrics(scores)
-    close([logger], failed=False)
+    close_loggers([logger], failed=False)
     logged = only_log(tmp_path)
     assert logged.column("_step") == logged.column("epoch") == [0, 1]
     assert [row["_step"] for row in logged.history if "figures/views.path" in row] == [1]
@@ -242,15 +242,15 @@ def test_pictures_that_find_no_room_end_no_run(
     monkeypatch.setattr(wandb, "Image", full)
     log_pictures([logger], [picture(tmp_path, "views.png")])
     assert "could not be written (No space left on device)" in capsys.readouterr().out
-    close([logger], failed=False)
+    close_loggers([logger], failed=False)
     assert only_log(tmp_path).exit_code == 0
 
 
-def some(images: int = 9) -> Answers:
+def some(images: int = 9) -> Predictions:
     """Every third answer is wrong; one class each."""
     labels = np.arange(images)[:, None] % 3
     found = np.where(np.arange(images) % 3 == 0, 1, labels[:, 0])
-    return Answers("multi-class", ("a", "b", "c"), np.eye(3, dtype=np.float32)[found] * 0.4 + 0.2, labels)
+    return Predictions("multi-class", ("a", "b", "c"), np.eye(3, dtype=np.float32)[found] * 0.4 + 0.2, labels)
 
 
 def logged_table(folder: Path, log: wandb_log.Logged, key: str) -> tuple[list[str], list[list[Any]]]:
@@ -263,9 +263,9 @@ def test_answers_are_a_table_in_the_row_of_the_scores(tmp_path: Path) -> None:
     logger = attempt(tmp_path, 4, 2)
     table(tmp_path, 2)
     images = np.arange(9 * 25, dtype=np.uint8).reshape(9, 5, 5, 1)
-    log_answers([logger], some(), lambda: images)
+    log_predictions([logger], some(), lambda: images)
     logger.log_metrics({"test/accuracy": 0.5})
-    close([logger], failed=False)
+    close_loggers([logger], failed=False)
     log = only_log(tmp_path)
     assert [row["_step"] for row in log.history if "predictions.path" in row] == [1]
     assert "test/accuracy" in log.history[-1]
@@ -289,8 +289,8 @@ def test_answers_are_a_table_in_the_row_of_the_scores(tmp_path: Path) -> None:
 
 def test_large_images_are_shown_small(tmp_path: Path) -> None:
     logger = attempt(tmp_path, 1, 1)
-    log_answers([logger], some(), lambda: np.zeros((9, 300, 200, 3), np.uint8))
-    close([logger], failed=False)
+    log_predictions([logger], some(), lambda: np.zeros((9, 300, 200, 3), np.uint8))
+    close_loggers([logger], failed=False)
     kept = [path for path in (tmp_path / "wandb" / "data").rglob("*") if path.is_file()]
     (image,) = [Image.open(path) for path in kept if path.read_bytes().startswith(b"\x89PNG")]
     assert image.size == (67, 100)
@@ -298,8 +298,8 @@ def test_large_images_are_shown_small(tmp_path: Path) -> None:
 
 def test_no_rows_asked_for_is_no_table(tmp_path: Path) -> None:
     logger = attempt(tmp_path)
-    log_answers([logger], some())
-    close([logger], failed=False)
+    log_predictions([logger], some())
+    close_loggers([logger], failed=False)
     assert "predictions.path" not in only_log(tmp_path).summary
 
 
@@ -309,11 +309,11 @@ def test_a_table_that_finds_no_room_ends_no_run(
     logger = attempt(tmp_path, 4, 2)
     monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
     (tmp_path / "wandb" / "data").write_text("a file where wandb's folder should be made")
-    log_answers([logger], some())
+    log_predictions([logger], some())
     out = capsys.readouterr().out
     assert "its table of answers could not be written (" in out
     assert "(None)" not in out
-    close([logger], failed=False)
+    close_loggers([logger], failed=False)
     assert only_log(tmp_path).exit_code == 0
 
 
@@ -322,7 +322,7 @@ def test_a_job_that_nothing_closed_has_failed(tmp_path: Path) -> None:
     for place in places:
         place.mkdir()
     attempt(places[0])
-    close([attempt(places[1])], failed=False)
+    close_loggers([attempt(places[1])], failed=False)
     logs = [only_log(place) for place in places]
     assert [log.exit_code for log in logs] == [1, 0]
     assert logs[0].run.run_id != logs[1].run.run_id
@@ -338,7 +338,7 @@ def test_what_a_lost_server_did_not_take_is_told(
         raise TimeoutError
 
     monkeypatch.setattr(wandb, "finish", cut_short)
-    close([logger], failed=False)
+    close_loggers([logger], failed=False)
     (place,) = tmp_path.glob("wandb/*run-*")
     told = capsys.readouterr().out
     assert f"W&B:      not all is uploaded; the rest is by: wandb sync --include-online {place}\n" in told
@@ -377,7 +377,7 @@ def test_event_files_hold_each_epoch_once(tmp_path: Path) -> None:
         logger.log_hyperparams({"seed": 0})
         for epoch in range(begin, end):
             logger.log_metrics({"epoch": epoch, "train/loss": loss(epoch)}, 2 * epoch + 1)
-        close([logger], failed=False)
+        close_loggers([logger], failed=False)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert sorted(events.Tags()["scalars"]) == ["epoch", *NAMES]

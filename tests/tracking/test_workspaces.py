@@ -38,27 +38,30 @@ def panels(specification: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_every_view_survives_the_librarys_own_reading() -> None:
-    found = [workspaces.specification(workspace) for workspace in workspaces.workspaces("lab", "cells", ["skin"])]
+    found = [workspaces.specification(workspace) for workspace in workspaces.build_workspaces("lab", "cells", ["skin"])]
     assert [view.title for view in views()] == TITLES
     assert [len(panels(one)) for one in found] == [
         sum(map(len, view.sections.values())) for view in views()
     ]  # fmt: skip
-    again = [workspaces.specification(workspace) for workspace in workspaces.workspaces("lab", "cells", ["skin"])]
+    again = [workspaces.specification(workspace) for workspace in workspaces.build_workspaces("lab", "cells", ["skin"])]
     assert again == found
     names = [panel["__id__"] for one in found for panel in panels(one)]
     assert len(set(names)) == len(names)
 
 
 def test_a_view_that_is_read_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    workspace = workspaces.workspaces("lab", "cells")[0]
-    monkeypatch.setattr(type(workspace), "_from_model", lambda model: workspaces.workspaces("lab", "cells")[1])
+    workspace = workspaces.build_workspaces("lab", "cells")[0]
+    monkeypatch.setattr(type(workspace), "_from_model", lambda model: workspaces.build_workspaces("lab", "cells")[1])
     with pytest.raises(ValueError, match="label efficiency does not survive"):
         workspaces.specification(workspace)
 
 
 def test_a_view_shows_the_runs_of_its_stages_and_data_sets_alone() -> None:
     for view, one, narrow in zip(
-        views(), workspaces.workspaces("lab", "c"), workspaces.workspaces("lab", "c", ["skin", "cells"]), strict=True
+        views(),
+        workspaces.build_workspaces("lab", "c"),
+        workspaces.build_workspaces("lab", "c", ["skin", "cells"]),
+        strict=True,
     ):
         (stages,) = workspaces.specification(one)["section"]["runSets"][0]["filters"]["filters"]
         assert stages["key"] == {"section": "run", "name": "jobType"}
@@ -75,7 +78,7 @@ def test_what_is_uploaded_is_the_specification_and_saving_again_changes_the_same
     server: wandb_server.Kept,
 ) -> None:
     assert workspaces.default_entity() == "lab"
-    views = workspaces.workspaces("lab", "cells")
+    views = workspaces.build_workspaces("lab", "cells")
     addresses = [workspaces.save(workspace) for workspace in views]
     assert [address.partition("?")[0] for address in addresses] == 5 * [f"{server.address}/lab/cells"]
     assert len(set(addresses)) == 5
@@ -84,7 +87,7 @@ def test_what_is_uploaded_is_the_specification_and_saving_again_changes_the_same
         assert (told["entityName"], told["projectName"], told["type"]) == ("lab", "cells", "project-view")
         assert told["displayName"] == workspace.name
         assert "id" not in told
-    assert [workspaces.save(workspace) for workspace in workspaces.workspaces("lab", "cells")] == addresses
+    assert [workspaces.save(workspace) for workspace in workspaces.build_workspaces("lab", "cells")] == addresses
     assert [told["id"] for told in server.saved[5:]] == [f"id-of-{told['name']}" for told in server.saved[:5]]
     assert len(server.views) == 5
 
@@ -92,13 +95,13 @@ def test_what_is_uploaded_is_the_specification_and_saving_again_changes_the_same
 def test_a_refusal_is_one_line(server: wandb_server.Kept) -> None:
     server.refusal = "permission denied\nfor you"
     with pytest.raises(RunError, match=r"^lab/cells takes no view .*permission denied for you") as caught:
-        workspaces.save(workspaces.workspaces("lab", "cells")[0])
+        workspaces.save(workspaces.build_workspaces("lab", "cells")[0])
     assert "\n" not in str(caught.value)
 
 
 def test_what_is_kept_says_which_views_are_there(tmp_path: Path) -> None:
-    views = workspaces.workspaces("", "cells")
-    workspaces.keep(tmp_path / "dashboard.json", views, ["http://there"])
+    views = workspaces.build_workspaces("", "cells")
+    workspaces.write_specifications(tmp_path / "dashboard.json", views, ["http://there"])
     content = json.loads((tmp_path / "dashboard.json").read_text())
     assert (content["entity"], content["project"]) == (None, "cells")
     assert [view["url"] for view in content["views"]] == ["http://there", None, None, None, None]
@@ -166,8 +169,8 @@ def run_report(
 ) -> Callable[..., str]:
     """Run the stage as the command would, with these variables of the environment and no others of wandb's."""
     from simclr_med import build
-    from simclr_med.config.validate import checked
-    from simclr_med.runs.identity import Origin
+    from simclr_med.config.validate import validate_config
+    from simclr_med.runs.identity import Init
     from simclr_med.runs.run import Run
 
     def run(study: Path, environment: dict[str, str], *words: str) -> str:
@@ -176,8 +179,8 @@ def run_report(
         for name, value in {**environment, "WANDB_PROJECT": "ours", "NETRC": str(tmp_path / "netrc")}.items():
             monkeypatch.setenv(name, value)
         wandb.teardown()
-        cfg = checked(composed("stage=report", f"paths.runs={study}", "stage.dashboard=true", *words))
-        build.stage(cfg)(Run(tmp_path / "report", "0", "new", cfg, "", Origin("random", "")), None)
+        cfg = validate_config(composed("stage=report", f"paths.runs={study}", "stage.dashboard=true", *words))
+        build.import_stage(cfg)(Run(tmp_path / "report", "0", "new", cfg, "", Init("random", "")), None)
         return capsys.readouterr().out
 
     return run

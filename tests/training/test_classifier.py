@@ -16,7 +16,7 @@ from simclr_med.augment.sequence import to_float
 from simclr_med.metrics import classification
 from simclr_med.models.encoders import tiny
 from simclr_med.models.heads import linear_head
-from simclr_med.models.optimizers import layerwise, sgd
+from simclr_med.models.optimizers import build_layerwise_optimizer, sgd
 from simclr_med.training.classifier import METRICS, Classifier, balanced_weights
 from simclr_med.types import Batch
 
@@ -49,7 +49,7 @@ def made(task: Any = "multi-class", weights: torch.Tensor | None = None, decay: 
     make = partial(sgd, lr=0.1, momentum=0.0, weight_decay=0.0, decay_norm_and_bias=False)
     return Classifier(
         *(tiny(), linear_head(64, 3), Plain(), to_float, task),
-        optimizer=partial(layerwise, make, decay=decay),
+        optimizer=partial(build_layerwise_optimizer, make, decay=decay),
         schedule=lambda: lambda step: 0.5**step,
         class_weight_K=weights,
         validation=Data(task),
@@ -89,7 +89,7 @@ def test_a_look_scores_validation_in_eval_mode_and_changes_nothing(task: Any) ->
     with torch.no_grad():
         logits = module.head(module.encoder(to_float(torch.from_numpy(IMAGES)))).double()
     p = (logits.sigmoid() if task == MULTI else logits.softmax(dim=1)).numpy()
-    scores = classification.scores(task, LABELS[task], p)
+    scores = classification.compute_scores(task, LABELS[task], p)
     assert found == {
         "val/loss": pytest.approx(scores["nll"], abs=1e-5),
         **{f"val/{name}": pytest.approx(scores[name]) for name in ("accuracy", "auroc", "balanced_accuracy")},

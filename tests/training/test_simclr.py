@@ -10,27 +10,27 @@ import safetensors.torch
 import torch
 
 from simclr_med import build
-from simclr_med.config.validate import checked
-from simclr_med.runs.identity import Origin
+from simclr_med.config.validate import validate_config
+from simclr_med.runs.identity import Init
 from simclr_med.runs.run import open_run
-from simclr_med.stages.pretrain import learner, pretrain
-from simclr_med.stages.setup import images
-from simclr_med.training.callbacks.metrics_csv import rows
+from simclr_med.stages.pretrain import build_module, pretrain
+from simclr_med.stages.setup import load_images
+from simclr_med.training.callbacks.metrics_csv import read_rows
 
-ORIGIN = Origin("random", "random")
+ORIGIN = Init("random", "random")
 QUICK = ("encoder=tiny", "stage.epochs=2", "stage.batch_size=16", "logger=none", "trainer=cpu", "trainer.threads=1")
 
 
 def opening_of(composed, folder: Path, cells: Path, *words: str):
-    cfg = checked(composed("dataset=npz", f"dataset.path={cells}", f"paths.runs={folder}", *QUICK, *words))
-    return open_run(cfg, "d", ORIGIN), build.source(cfg)
+    cfg = validate_config(composed("dataset=npz", f"dataset.path={cells}", f"paths.runs={folder}", *QUICK, *words))
+    return open_run(cfg, "d", ORIGIN), build.build_source(cfg)
 
 
 def test_both_views_go_through_one_forward(composed, tmp_path, cells) -> None:
     opening, source = opening_of(composed, tmp_path, cells)
     with opening as run:
-        data = images(run, source)
-        module = learner(run, data)
+        data = load_images(run, source)
+        module = build_module(run, data)
         seen: list[int] = []
         module.encoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
         batch = next(iter(data.val_batches()))
@@ -55,7 +55,7 @@ def test_a_run_leaves_every_file_and_repeats_exactly(composed, tmp_path, cells, 
         *("config.yaml", "result.json", "metrics.csv", "encoder.safetensors", "checkpoints/best.ckpt"),
         *("figures/training.png", "figures/views.png", "projection_head.safetensors"),
     }
-    table = rows(run.folder / "metrics.csv")
+    table = read_rows(run.folder / "metrics.csv")
     assert [row["epoch"] for row in table] == ["0", "1"]
     assert all(table[-1].values()), table[-1]
     result = run.result()
@@ -119,14 +119,14 @@ def test_accumulation_keeps_negatives_in_the_micro_batch_and_says_so(composed, t
         pretrain(run, source)
     assert "negatives come from a micro-batch of 8 of 16 images" in capsys.readouterr().out
     # Two optimizer steps an epoch: 40 images in batches of 16, each of two micro-batches.
-    assert rows(run.folder / "metrics.csv")[-1]["step"] == "4"
+    assert read_rows(run.folder / "metrics.csv")[-1]["step"] == "4"
 
 
 def test_the_rate_follows_the_schedule_by_step(composed, tmp_path, cells) -> None:
     opening, source = opening_of(composed, tmp_path, cells, "stage.epochs=4")
     with opening as run:
         pretrain(run, source)
-    seen = [float(row["train/learning_rate"]) for row in rows(run.folder / "metrics.csv")]
+    seen = [float(row["train/learning_rate"]) for row in read_rows(run.folder / "metrics.csv")]
     # Recorded after each epoch's last step of two: the factor of the step that comes next.
     steps = torch.tensor([2.0, 4.0, 6.0, 8.0])
     expected = 5e-4 * (0.02 + 0.98 * (1 + torch.cos(torch.pi * steps / 8)) / 2)
@@ -138,12 +138,12 @@ def test_further_pretraining_starts_a_new_run_from_weights(composed, tmp_path, c
     with opening as first:
         pretrain(first, source)
     words = ("dataset=npz", f"dataset.path={cells}", f"paths.runs={tmp_path}", *QUICK)
-    cfg = checked(composed(*words, "init=pretrained"))
-    origin = build.built(cfg.init)
+    cfg = validate_config(composed(*words, "init=pretrained"))
+    origin = build.instantiate_node(cfg.init)
     assert origin.run == first.folder
     with open_run(cfg, "d", origin) as run:
         assert run.state == "new"
-        pretrain(run, build.source(cfg))
+        pretrain(run, build.build_source(cfg))
     assert run.folder != first.folder
     assert run.result()["provenance"]["init"]["run"] == first.folder.name
     assert run.result()["metrics"]["val/knn_accuracy_before"] == first.result()["metrics"]["val/knn_accuracy"]

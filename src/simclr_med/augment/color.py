@@ -10,13 +10,13 @@ from torch import Generator, Tensor
 from simclr_med.augment.op import (
     Op,
     Parameters,
-    checked_probability,
     coin,
     column,
     from_levels_,
     to_levels,
     true_rows,
     uniform,
+    validate_probability,
 )
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
@@ -36,7 +36,7 @@ def color_jitter(brightness: float, contrast: float, saturation: float, hue: flo
     if not 0.0 <= hue <= 0.5:
         raise ValueError(f"hue={hue}: must be in [0, 0.5] turns.")
     bounds = (*((max(0.0, 1.0 - strength), 1.0 + strength) for strength in strengths.values()), (-hue, hue))
-    sample = partial(sample_color_jitter, bounds=bounds, p=checked_probability("p", p))
+    sample = partial(sample_color_jitter, bounds=bounds, p=validate_probability("p", p))
     return Op("color_jitter", sample, apply_color_jitter)
 
 
@@ -82,7 +82,7 @@ def apply_color_jitter(images_BCHW: Tensor, active_B: Tensor, order_B4: Tensor, 
 
 def random_grayscale(p: float) -> Op:
     """Replaces the three channels by PIL's luma with probability p, independently per image."""
-    sample = partial(sample_random_grayscale, p=checked_probability("p", p))
+    sample = partial(sample_random_grayscale, p=validate_probability("p", p))
     return Op("random_grayscale", sample, apply_random_grayscale)
 
 

@@ -10,14 +10,14 @@ from torch import Generator, Tensor
 from simclr_med.augment.op import (
     Op,
     Parameters,
-    checked_probability,
-    checked_range,
     coin,
     column,
     from_levels_,
     to_levels,
     true_rows,
     uniform,
+    validate_probability,
+    validate_range,
 )
 
 
@@ -41,10 +41,10 @@ def gaussian_blur(
     """
     if not 0.0 < kernel_per_side < 1.0:
         raise ValueError(f"kernel_per_side={kernel_per_side}: must be in (0, 1).")
-    low, high = checked_range("sigma", sigma, 0.0)
+    low, high = validate_range("sigma", sigma, 0.0)
     if low == 0.0:
         raise ValueError(f"sigma={[low, high]}: must be above 0.")
-    sample = partial(sample_gaussian_blur, sigma=(low, high), p=checked_probability("p", p))
+    sample = partial(sample_gaussian_blur, sigma=(low, high), p=validate_probability("p", p))
     apply = partial(
         apply_gaussian_blur, kernel_per_side=kernel_per_side, reference_side=reference_side, above_side=above_side
     )
@@ -88,7 +88,7 @@ def kernel_width(kernel_per_side: float, side: int) -> int:
 
 def equalize(p: float) -> Op:
     """With probability p, equalises the histogram of the Y of YCbCr (PIL's ImageOps.equalize), chroma kept."""
-    return Op("equalize", partial(sample_equalize, p=checked_probability("p", p)), apply_equalize)
+    return Op("equalize", partial(sample_equalize, p=validate_probability("p", p)), apply_equalize)
 
 
 def sample_equalize(count: int, height: int, width: int, generator: Generator, *, p: float) -> Parameters:
@@ -138,7 +138,7 @@ def sharpness(factor: tuple[float, float]) -> Op:
 
     smooth is the 3x3 filter 1 1 1 / 1 5 1 / 1 1 1 over 13, rounded; border pixels stay. The result is truncated.
     """
-    return Op("sharpness", partial(sample_sharpness, factor=checked_range("factor", factor, 0.0)), apply_sharpness)
+    return Op("sharpness", partial(sample_sharpness, factor=validate_range("factor", factor, 0.0)), apply_sharpness)
 
 
 def sample_sharpness(

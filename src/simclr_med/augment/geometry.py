@@ -11,12 +11,12 @@ from torch import Generator, Tensor
 from simclr_med.augment.op import (
     Op,
     Parameters,
-    checked_probability,
-    checked_range,
     coin,
     from_levels_,
     to_levels,
     true_rows,
+    validate_probability,
+    validate_range,
 )
 
 CROP_ATTEMPTS = 10  # torchvision.transforms.RandomResizedCrop.get_params
@@ -25,7 +25,7 @@ WEIGHT_STEPS = 2**13  # resize weights are multiples of 1 / 2^13, so that sums o
 
 def horizontal_flip(p: float) -> Op:
     """Mirrors left and right with probability p, independently per image."""
-    return Op("horizontal_flip", partial(sample_horizontal_flip, p=checked_probability("p", p)), apply_horizontal_flip)
+    return Op("horizontal_flip", partial(sample_horizontal_flip, p=validate_probability("p", p)), apply_horizontal_flip)
 
 
 def sample_horizontal_flip(count: int, height: int, width: int, generator: Generator, *, p: float) -> Parameters:
@@ -49,7 +49,7 @@ def random_resized_crop(scale: tuple[float, float], ratio: tuple[float, float], 
         ratio: its width over its height.
         size: side of the square result in pixels; None keeps the images' height and width.
     """
-    scale, ratio = checked_range("scale", scale, 0.0), checked_range("ratio", ratio, 0.0)
+    scale, ratio = validate_range("scale", scale, 0.0), validate_range("ratio", ratio, 0.0)
     if scale[0] == 0.0 or scale[1] > 1.0:
         raise ValueError(f"scale={list(scale)}: must be a share of the area in (0, 1].")
     if ratio[0] == 0.0:

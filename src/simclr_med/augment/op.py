@@ -62,14 +62,14 @@ def column(values_B: Tensor, images_BCHW: Tensor) -> Tensor:
     return values_B.to(images_BCHW.device).reshape(-1, 1, 1, 1)
 
 
-def checked_probability(name: str, value: float) -> float:
+def validate_probability(name: str, value: float) -> float:
     """The value itself; ValueError outside [0, 1]."""
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{name}={value}: must be a probability in [0, 1].")
     return value
 
 
-def checked_range(name: str, bounds: tuple[float, float], least: float) -> tuple[float, float]:
+def validate_range(name: str, bounds: tuple[float, float], least: float) -> tuple[float, float]:
     """The bounds as a pair of floats; ValueError unless least <= low <= high."""
     low, high = (float(bound) for bound in bounds)
     if not least <= low <= high:

@@ -24,7 +24,7 @@ _VALUED: dict[str, set[str] | None] = {
 }
 
 
-class Words(NamedTuple):
+class CommandLine(NamedTuple):
     """A command line taken apart.
 
     Attributes:
@@ -42,7 +42,7 @@ class Words(NamedTuple):
         return not _SWEEPS.isdisjoint(self.flags) or any(word.startswith("grid=") for word in self.overrides)
 
 
-def taken_apart(argv: list[str]) -> Words:
+def parse_argv(argv: list[str]) -> CommandLine:
     """Take a command line apart. Flags may stand anywhere; Hydra itself reads no key behind one that follows a key.
 
     Raises:
@@ -58,7 +58,7 @@ def taken_apart(argv: list[str]) -> Words:
             raise ConfigError(f"{shown}: must be text in UTF-8. Set LANG=C.UTF-8, or rename the file.")
         flag, equals, value = word.partition("=")
         if not word.startswith("-"):
-            overrides.append(readable(word))
+            overrides.append(quote_for_hydra(word))
         elif word in _ALONE | _SWEEPS:
             flags.append(word)
         elif flag in ("--info", "-i"):
@@ -73,10 +73,10 @@ def taken_apart(argv: list[str]) -> Words:
                 f"{word}: must be a flag that simclr-med has. Keys go without dashes, as stage.epochs=10; "
                 "simclr-med --help says more."
             )
-    return Words(flags, overrides, extra)
+    return CommandLine(flags, overrides, extra)
 
 
-def for_each_cell(overrides: list[str]) -> list[str]:
+def as_sweep_axes(overrides: list[str]) -> list[str]:
     """The overrides of a sweep, those of single keys as an axis of one value.
 
     Hydra composes the config once without the sweep's axes, where ``stage.patience=5`` would fail for want of the
@@ -85,18 +85,22 @@ def for_each_cell(overrides: list[str]) -> list[str]:
     return [_axis(word) for word in overrides]
 
 
-def typed(beginning: str) -> list[str]:
+def job_overrides(beginning: str) -> list[str]:
     """The words of this job (of a sweep: of its cell) of one key, or of all keys that begin so when it ends in a dot,
     as they can be pasted into a shell. None outside of a job."""
     words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     pairs = [word.partition("=")[::2] for word in words]
     dotted = beginning.endswith(".")
-    return [pasted(key, value) for key, value in pairs if key == beginning or (dotted and key.startswith(beginning))]
+    return [
+        quote_for_shell(key, value)
+        for key, value in pairs
+        if key == beginning or (dotted and key.startswith(beginning))
+    ]
 
 
-def pasted(key: str, value: str) -> str:
+def quote_for_shell(key: str, value: str) -> str:
     """``key=value`` for a shell; the quotes that `readable` set are left out, for it sets them again."""
-    if len(value) > 1 and value[0] == value[-1] == "'" and readable(f"{key}={_bare(value)}") == f"{key}={value}":
+    if len(value) > 1 and value[0] == value[-1] == "'" and quote_for_hydra(f"{key}={_bare(value)}") == f"{key}={value}":
         value = _bare(value)
     return f"{key}={shlex.quote(value)}"
 
@@ -124,7 +128,7 @@ def _check(flag: str, value: str) -> None:
         raise ConfigError(f"{flag} {value}: must be a folder with YAML of yours. Check the path.")
 
 
-def readable(word: str) -> str:
+def quote_for_hydra(word: str) -> str:
     """The word itself, or with its value in quotes where Hydra's grammar would not read it as it is meant.
 
     So ``dataset.path=/data/Mäuse (2)`` needs no second pair of quotes inside the shell's, and a path with a comma is

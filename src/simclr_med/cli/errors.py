@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import UnsupportedValueType, ValidationError
 from yaml import MarkedYAMLError
 
-from simclr_med.cli.arguments import Words
-from simclr_med.config.validate import chain, problems
+from simclr_med.cli.arguments import CommandLine
+from simclr_med.config.validate import error_chain, find_problems
 from simclr_med.errors import ConfigError
 
 # What stands beside a group's options and says more than its list.
@@ -27,7 +27,7 @@ OTHERWISE = {
 }
 
 
-def explained(typed: Words, conf: Path) -> list[str]:
+def explain_errors(typed: CommandLine, conf: Path) -> list[str]:
     """Every problem of a command line that does not compose, found by adding its overrides one at a time.
 
     Args:
@@ -54,7 +54,7 @@ def explained(typed: Words, conf: Path) -> list[str]:
                 kept.append(cases[0])
         try:
             told_of = {message.split("=")[0] for message in found}
-            found += [more for more in problems(compose("config", kept)) if more.split("=")[0] not in told_of]
+            found += [more for more in find_problems(compose("config", kept)) if more.split("=")[0] not in told_of]
         except Exception as error:
             found += [] if found else [first_line(error)]
     return [" ".join(message.splitlines()).strip() for message in dict.fromkeys(found)]
@@ -80,7 +80,7 @@ def _problem(word: str, kept: list[str]) -> str | None:
 
 def _sentence(word: str, error: Exception, kept: list[str]) -> str:
     key = word.split("=")[0].lstrip("+~")
-    causes = list(chain(error))
+    causes = list(error_chain(error))
     for cause in causes:
         if isinstance(cause, ConfigError):
             return cause.problems[0]

@@ -22,7 +22,7 @@ be done, -m with lists (seed=0,1,2) a sweep, --hydra-help the flags of Hydra. YA
 FOLDER/<group>/<option>.yaml. Completion by the shell: eval "$(simclr-med -sc install=bash)" (or install=zsh, fish)."""
 
 
-def guide(folders: list[Path]) -> str:
+def help_text(folders: list[Path]) -> str:
     """The help text.
 
     Args:
@@ -32,7 +32,7 @@ def guide(folders: list[Path]) -> str:
     for folder in folders:
         for path in folder.glob("*/*.yaml"):
             groups.setdefault(path.parent.name, {})[path.stem] = path
-    stages = [f"  {name:<10} {purpose(path)}".rstrip() for name, path in sorted(groups.pop("stage").items())]
+    stages = [f"  {name:<10} {first_sentence(path)}".rstrip() for name, path in sorted(groups.pop("stage").items())]
     lines = [
         textwrap.fill(" ".join(sorted(options)), 118, initial_indent=f"  {group:<15}", subsequent_indent=" " * 17)
         for group, options in sorted(groups.items())
@@ -40,7 +40,7 @@ def guide(folders: list[Path]) -> str:
     return "\n".join((FIRST, "Stages (stage=name)", *stages, "", "Groups (group=option)", *lines, "", LAST))
 
 
-def purpose(path: Path) -> str:
+def first_sentence(path: Path) -> str:
     """What a YAML says of itself first: its opening comment up to a colon or a full stop."""
     comment = re.match(r"(?:# @package .*\n)?((?:#.*\n)*)", path.read_text(encoding="utf-8"))
     words = " ".join(line.lstrip("# ") for line in comment[1].splitlines()) if comment else ""

@@ -17,17 +17,17 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from simclr_med import build
-from simclr_med.cli.arguments import for_each_cell, taken_apart
-from simclr_med.cli.errors import explained, first_line
-from simclr_med.cli.help import guide
+from simclr_med.cli.arguments import as_sweep_axes, parse_argv
+from simclr_med.cli.errors import explain_errors, first_line
+from simclr_med.cli.help import help_text
 from simclr_med.config import budgets
 from simclr_med.config.registry import register
-from simclr_med.config.validate import checked
+from simclr_med.config.validate import validate_config
 from simclr_med.errors import BusyError, ConfigError, MissingEncoderError, RunError, UserError
 from simclr_med.runs import gpus, signals, sweep
-from simclr_med.runs.identity import Origin, folder_of, identity
-from simclr_med.runs.run import Run, open_run, state_of
-from simclr_med.runs.sweep import Cell
+from simclr_med.runs.identity import Init, compute_config_hash, run_folder
+from simclr_med.runs.run import Run, open_run, run_state
+from simclr_med.runs.sweep import RunOutcome
 
 # In a wheel conf/ travels inside the package; in a checkout it stands at the top.
 _INSIDE = Path(__file__).parents[1] / "conf"
@@ -35,26 +35,26 @@ CONF = _INSIDE if _INSIDE.is_dir() else Path(__file__).parents[3] / "conf"
 
 register()
 # What became of every run of this process outside a sweep: several for a job that covers several budgets.
-_done: list[Cell] = []
+_done: list[RunOutcome] = []
 # Cells that another process was doing when their turn came.
-_later: list[tuple[sweep.Place, DictConfig]] = []
+_later: list[tuple[sweep.SweepJob, DictConfig]] = []
 _said: set[str] = set()
 
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def job(cfg: DictConfig) -> int:
     """One run, or one cell of a sweep. It returns an exit code and never raises, so a sweep goes on."""
-    place = sweep.place()
+    place = sweep.current_job()
     if place is not None:
         return _cell(place, cfg, wait=not place.own)
     _done.extend(_runs(cfg, wait=True, words=HydraConfig.get().overrides.task))
-    return sweep.status(_done)
+    return sweep.exit_status(_done)
 
 
 def main() -> None:
     """The command ``simclr-med``."""
     try:
-        typed = taken_apart(sys.argv[1:])
+        typed = parse_argv(sys.argv[1:])
         Path.cwd()
     except ConfigError as error:
         sys.exit(_failed(error).status)
@@ -64,11 +64,11 @@ def main() -> None:
         )
     if {"--help", "-h"} & set(typed.flags):
         try:
-            print(guide([CONF, *([Path(typed.extra)] if typed.extra else [])]), flush=True)
+            print(help_text([CONF, *([Path(typed.extra)] if typed.extra else [])]), flush=True)
         except BrokenPipeError:
             sys.exit(_unread())
         return
-    sys.argv[1:] = [*typed.flags, *(for_each_cell(typed.overrides) if typed.sweep else typed.overrides)]
+    sys.argv[1:] = [*typed.flags, *(as_sweep_axes(typed.overrides) if typed.sweep else typed.overrides)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its exceptions to us instead of printing them
     status = 0
     try:
@@ -82,9 +82,9 @@ def main() -> None:
     except BrokenPipeError:
         status = _unread()
     except Exception as error:  # a job tells its own: this is Hydra, or the launcher of a sweep
-        status = _not_launched(error, explained(typed, CONF))
+        status = _not_launched(error, explain_errors(typed, CONF))
     swept = _swept()
-    sys.exit(status or sweep.status([*_done, *swept]))
+    sys.exit(status or sweep.exit_status([*_done, *swept]))
 
 
 def _unread() -> int:
@@ -104,7 +104,7 @@ def _not_launched(error: Exception, problems: list[str]) -> int:
     folder = sweep.begun()
     if problems or folder is None:
         if folder is not None:
-            sweep.forget(folder)
+            sweep.remove_unstarted(folder)
         print("\n".join(problems or [first_line(error)]), file=sys.stderr)
         return 2
     if isinstance(error, OSError):
@@ -115,42 +115,42 @@ def _not_launched(error: Exception, problems: list[str]) -> int:
     return 1
 
 
-def _swept() -> list[Cell]:
+def _swept() -> list[RunOutcome]:
     """What became of the sweep that this process began, told."""
     folder = sweep.begun()
-    found = sweep.read(folder) if folder else []
+    found = sweep.read_outcomes(folder) if folder else []
     if folder and found:
-        print(sweep.told(found, folder), flush=True)
+        print(sweep.sweep_summary(found, folder), flush=True)
     return [cell for _, cell in found]
 
 
-def _cell(place: sweep.Place, cfg: DictConfig, wait: bool) -> int:
+def _cell(place: sweep.SweepJob, cfg: DictConfig, wait: bool) -> int:
     """A job that is a cell of a sweep: written down before it starts and after it ends, whatever its end."""
     print(f"Cell {place.number}: {' '.join(place.words)}", flush=True)
-    sweep.record(place, [Cell("started", 1)])
+    sweep.record_outcomes(place, [RunOutcome("started", 1)])
     if not place.own:
-        gpus.take(cfg.trainer.devices)
+        gpus.claim_gpus(cfg.trainer.devices)
     found = _runs(cfg, wait)
-    sweep.record(place, found)
+    sweep.record_outcomes(place, found)
     if any(cell.outcome == "busy" for cell in found):
         _later.append((place, cfg))
-    return sweep.status(found)
+    return sweep.exit_status(found)
 
 
-def _runs(cfg: DictConfig, wait: bool, words: Sequence[str] = ()) -> list[Cell]:
+def _runs(cfg: DictConfig, wait: bool, words: Sequence[str] = ()) -> list[RunOutcome]:
     """All runs of one job: one, or one for each budget and seed of the stage; checked before the first starts."""
     try:
-        configs = [checked(config, words) for config in budgets.cells(cfg)]
+        configs = [validate_config(config, words) for config in budgets.expand_budgets(cfg)]
     except Exception as error:
         return [_failed(error)]
     return [_run(config, wait) for config in configs]
 
 
-def _run(cfg: DictConfig, wait: bool) -> Cell:
+def _run(cfg: DictConfig, wait: bool) -> RunOutcome:
     """One run, and what became of it."""
     began = time.monotonic()
     try:
-        source, origin = build.source(cfg), build.built(cfg.init)
+        source, origin = build.build_source(cfg), build.instantiate_node(cfg.init)
         data_hash = source.content_hash()
         if cfg.dry_run:
             return _looked_up(cfg, data_hash, origin)
@@ -158,43 +158,45 @@ def _run(cfg: DictConfig, wait: bool) -> Cell:
             return _done_in(run, source, began)
     except BusyError as busy:
         print(str(busy), flush=True)
-        return Cell("busy", 1, str(busy))
+        return RunOutcome("busy", 1, str(busy))
     except MissingEncoderError as error:
         if not cfg.dry_run:
             return _failed(error)
         print(f"{'no encoder':<11} {error.problems[0]}", flush=True)
-        return Cell("missing encoder", 0, error.problems[0])
+        return RunOutcome("missing encoder", 0, error.problems[0])
     except Exception as error:
         return _failed(error)
 
 
-def _looked_up(cfg: DictConfig, data_hash: str, origin: Origin) -> Cell:
+def _looked_up(cfg: DictConfig, data_hash: str, origin: Init) -> RunOutcome:
     """How far a run has come, said and not changed."""
-    config_hash = identity(cfg, data_hash, origin.hash)
-    folder = folder_of(cfg, config_hash, origin)
-    state = state_of(folder, config_hash)
+    config_hash = compute_config_hash(cfg, data_hash, origin.hash)
+    folder = run_folder(cfg, config_hash, origin)
+    state = run_state(folder, config_hash)
     print(f"{state:<11} {folder}", flush=True)
-    return Cell(state, folder=str(folder))
+    return RunOutcome(state, folder=str(folder))
 
 
-def _done_in(run: Run, source: Any, began: float) -> Cell:
+def _done_in(run: Run, source: Any, began: float) -> RunOutcome:
     """Call the stage, unless the run is finished."""
     if run.state == "finished":
         print(f"Finished already (overwrite=true does it again): {run.folder}", flush=True)
-        return Cell("skipped", folder=str(run.folder))
+        return RunOutcome("skipped", folder=str(run.folder))
     try:
-        build.stage(run.cfg)(run, source)
+        build.import_stage(run.cfg)(run, source)
     except (KeyboardInterrupt, SystemExit) as stop:
         # Lightning makes a SystemExit(1) of SIGINT and one without a code of SIGTERM. Either ends a sweep as well.
         _stopped(run, 143 if isinstance(stop, SystemExit) and stop.code in (None, 143) else 130)
     except Exception as error:
-        if (number := signals.received()) is not None:  # what a library made of the exception that the signal raised
+        if (
+            number := signals.received_signal()
+        ) is not None:  # what a library made of the exception that the signal raised
             _stopped(run, 128 + number)
         run.fail(error)
         if isinstance(error, UserError):
             raise
         raise RunError(f"{_unforeseen(error)} (traceback in {run.folder / 'failure.json'})") from error
-    return Cell("done", folder=str(run.folder), seconds=round(time.monotonic() - began, 3))
+    return RunOutcome("done", folder=str(run.folder), seconds=round(time.monotonic() - began, 3))
 
 
 def _stopped(run: Run, status: int) -> NoReturn:
@@ -202,11 +204,11 @@ def _stopped(run: Run, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def _failed(error: Exception) -> Cell:
+def _failed(error: Exception) -> RunOutcome:
     """A run that ended with an error, which is printed, one line a problem."""
     lines, status = _problems(error)
     _say(lines, status)
-    return Cell("failed", status, "\n".join(lines))
+    return RunOutcome("failed", status, "\n".join(lines))
 
 
 def _say(lines: list[str], status: int) -> None:

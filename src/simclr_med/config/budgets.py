@@ -14,7 +14,7 @@ _AMOUNTS = {"n": "samples", "pct": "percent", "per_class": "per_class"}
 _BUDGET = re.compile(r"(n|pct|per_class)([0-9]+(?:\.[0-9]+)?)")
 
 
-def cells(cfg: DictConfig) -> list[DictConfig]:
+def expand_budgets(cfg: DictConfig) -> list[DictConfig]:
     """The config itself, or one config for each of ``stage.budgets`` times ``stage.seeds``, budgets first.
 
     Args:
@@ -26,7 +26,7 @@ def cells(cfg: DictConfig) -> list[DictConfig]:
     budgets, seeds = (list(cfg.stage.get(key) or []) if "stage" in cfg else [] for key in ("budgets", "seeds"))
     if not budgets and not seeds:
         return [cfg]
-    wrong = [str(word) for word in budgets if amount(word) is None]
+    wrong = [str(word) for word in budgets if parse_budget(word) is None]
     if wrong:
         raise ConfigError(
             *(
@@ -37,7 +37,7 @@ def cells(cfg: DictConfig) -> list[DictConfig]:
     return [_cell(cfg, budget, seed) for budget in budgets or [None] for seed in seeds or [None]]
 
 
-def amount(word: Any) -> dict[str, Any] | None:
+def parse_budget(word: Any) -> dict[str, Any] | None:
     """The keys of data_fraction that a budget sets, from 50, n50, pct10, per_class25 or full; None if it is none."""
     none: dict[str, Any] = dict.fromkeys(_AMOUNTS.values())
     if word == "full":
@@ -55,7 +55,7 @@ def _cell(cfg: DictConfig, budget: Any, seed: int | None) -> DictConfig:
     cell = copy.deepcopy(cfg)
     with open_dict(cell):
         if budget is not None:
-            OmegaConf.update(cell, "data_fraction", amount(budget))
+            OmegaConf.update(cell, "data_fraction", parse_budget(budget))
         if seed is not None:
             cell.seed = seed
         cell.stage.budgets, cell.stage.seeds = [], []

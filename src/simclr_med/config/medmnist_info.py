@@ -14,7 +14,7 @@ SIZES = (28, 64, 128, 224)
 
 
 @lru_cache(maxsize=1)
-def medmnist_table() -> dict[str, dict[str, Any]]:
+def load_medmnist_table() -> dict[str, dict[str, Any]]:
     """medmnist's INFO, read as a literal: importing the package would import torch and make a folder."""
     spec = importlib.util.find_spec("medmnist")
     if spec is None or not spec.submodule_search_locations:
@@ -36,7 +36,7 @@ def medmnist_info(flag: str, size: int) -> dict[str, Any]:
     Returns:
         task, labels ({"0": name}), n_channels, n_samples, url and md5 of the file of that size.
     """
-    table = medmnist_table()
+    table = load_medmnist_table()
     if flag not in table or flag.endswith("3d"):
         raise ConfigError(f"dataset.name={flag}: must be a 2D MedMNIST flag. Use dataset=npz for a file of your own.")
     if size not in SIZES:

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from simclr_med.config import data_nodes, schema, stage_nodes
 from simclr_med.config.medmnist_info import medmnist_info
-from simclr_med.runs.identity import stem
+from simclr_med.runs.identity import dataset_name
 
 # A YAML binds itself to a type by "- /schema/<group>/<name>@_here_".
 NODES: dict[str, dict[str, type]] = {
@@ -52,4 +52,4 @@ def register() -> None:
             store.store(group=f"schema/{group}", name=name, node=node)
     OmegaConf.register_new_resolver("medmnist", medmnist_info, replace=True)
     OmegaConf.register_new_resolver("home", lambda name: str(Path.home() / name), replace=True)
-    OmegaConf.register_new_resolver("stem", stem, replace=True)
+    OmegaConf.register_new_resolver("stem", dataset_name, replace=True)

@@ -16,7 +16,7 @@ from simclr_med.runs.identity import slug
 NAMED = ("dataset", "augmentation", "encoder", "init")
 
 
-def problems(cfg: DictConfig, words: Sequence[str] = ()) -> list[str]:
+def find_problems(cfg: DictConfig, words: Sequence[str] = ()) -> list[str]:
     """One sentence for each broken rule; an empty list for a good config.
 
     Args:
@@ -27,7 +27,7 @@ def problems(cfg: DictConfig, words: Sequence[str] = ()) -> list[str]:
     return found or [*_unread(cfg, words), *_bounds(cfg), *_cross(cfg)]
 
 
-def checked(cfg: DictConfig, words: Sequence[str] = ()) -> DictConfig:
+def validate_config(cfg: DictConfig, words: Sequence[str] = ()) -> DictConfig:
     """The config, resolved and read-only.
 
     Args:
@@ -36,7 +36,7 @@ def checked(cfg: DictConfig, words: Sequence[str] = ()) -> DictConfig:
     Raises:
         ConfigError: with every problem found.
     """
-    found = problems(cfg, words)
+    found = find_problems(cfg, words)
     if found:
         raise ConfigError(*found)
     # A plain copy: the types have done their work, and a resolver may give a whole mapping, which they would refuse.
@@ -45,7 +45,7 @@ def checked(cfg: DictConfig, words: Sequence[str] = ()) -> DictConfig:
     return cast(DictConfig, resolved)
 
 
-def chain(error: BaseException | None) -> Iterator[BaseException]:
+def error_chain(error: BaseException | None) -> Iterator[BaseException]:
     """An error, what it was raised from, and so on."""
     while error is not None:
         yield error
@@ -90,7 +90,7 @@ def _without_value(cfg: DictConfig) -> Iterator[str]:
                     told.add(f"{full}={raw}: must have a key of the config inside ${{...}}. Correct or rename it.")
             except OmegaConfBaseException as error:
                 # Ours, raised inside a resolver, says more than OmegaConf's around it.
-                ours = [cause for cause in chain(error) if isinstance(cause, ConfigError)]
+                ours = [cause for cause in error_chain(error) if isinstance(cause, ConfigError)]
                 told.update(ours[0].problems if ours else (f"{full}: {str(error).splitlines()[0]}",))
     yield from sorted(told)
 

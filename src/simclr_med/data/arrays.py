@@ -22,7 +22,7 @@ import numpy as np
 
 from simclr_med.data import npy
 from simclr_med.data.progress import progress
-from simclr_med.data.sniff import appearance
+from simclr_med.data.sniff import sniff_image
 from simclr_med.errors import DataError
 
 MMAP_ABOVE = 1 << 30  # bytes: a larger split is memory-mapped
@@ -41,7 +41,7 @@ class Header(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def keys(file: Path) -> tuple[str, ...]:
+def list_keys(file: Path) -> tuple[str, ...]:
     """The names of the arrays of an .npz.
 
     Raises:
@@ -51,7 +51,7 @@ def keys(file: Path) -> tuple[str, ...]:
         return tuple(name.removesuffix(".npy") for name in archive.namelist())
 
 
-def header(file: Path, key: str) -> Header:
+def read_header(file: Path, key: str) -> Header:
     """Shape and type of one array, from the first bytes of its member.
 
     Raises:
@@ -88,7 +88,7 @@ def read_or_map(file: Path, key: str, mmap_above: int = MMAP_ABOVE) -> np.ndarra
     Raises:
         DataError: as `read`; or no folder has room for the .npy.
     """
-    head = header(file, key)
+    head = read_header(file, key)
     if head.nbytes <= mmap_above or head.dtype != np.uint8:
         return read(file, key)
     if head.fortran_order:
@@ -179,7 +179,7 @@ def _zip(file: Path) -> Iterator[zipfile.ZipFile]:
     except FileNotFoundError as error:
         raise DataError(f"{file}: must exist. Check the path.") from error
     except zipfile.BadZipFile as error:
-        seen = appearance(file)
+        seen = sniff_image(file)
         raise (_pickled(file) if seen == "a pickle" else _damaged(file, None, f"it is {seen}")) from error
     except IsADirectoryError as error:
         raise DataError(f"{file}: must be a file, not a folder. Check the path, or use dataset=folder.") from error

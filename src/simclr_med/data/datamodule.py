@@ -12,7 +12,7 @@ from torch import Tensor
 
 from simclr_med.data.loader import Batches
 from simclr_med.data.source import ImageSet, Source
-from simclr_med.data.subsets import choose
+from simclr_med.data.subsets import select_subset
 from simclr_med.errors import DataError
 from simclr_med.types import Batch, KnnSets
 
@@ -20,7 +20,7 @@ from simclr_med.types import Batch, KnnSets
 VAL_EPOCH = 0
 
 
-class Images(LightningDataModule):
+class ImageDataModule(LightningDataModule):
     """Training batches of a data fraction, and the validation split to look at.
 
     Each process reads the data itself (in `setup`), so nothing large is pickled when processes are spawned.
@@ -63,7 +63,7 @@ class Images(LightningDataModule):
             return
         self._train, self._val = self.source.split("train"), self.source.split("val")
         classes = len(self.source.classes)
-        self.indices, self.notes = choose(self._train.labels, len(self._train), **self.fraction, classes=classes)
+        self.indices, self.notes = select_subset(self._train.labels, len(self._train), **self.fraction, classes=classes)
         self._check_enough()
         if len(self._val) < 2:
             self.notes.append("The validation split has one image: what is measured on it says little.")
@@ -143,13 +143,13 @@ class Images(LightningDataModule):
         classes = max(len(self.source.classes), 2)
         return KnnSets(
             self.train.images[rows],
-            targets(self.train.labels[rows], classes),
+            one_hot_targets(self.train.labels[rows], classes),
             self.val.images,
-            targets(self.val.labels, classes),
+            one_hot_targets(self.val.labels, classes),
         )
 
 
-def targets(labels_NL: np.ndarray, classes: int) -> Tensor:
+def one_hot_targets(labels_NL: np.ndarray, classes: int) -> Tensor:
     """Float targets_NK: one-hot of a single label column, the columns themselves of a multi-label set."""
     labels = torch.from_numpy(np.asarray(labels_NL, dtype=np.int64))
     if labels.shape[1] > 1:

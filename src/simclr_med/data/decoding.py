@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from simclr_med.data.sniff import appearance
+from simclr_med.data.sniff import sniff_image
 from simclr_med.errors import DataError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def image(file: Path, size: int, channels: int, intensity: Intensity) -> np.ndar
     except Exception as error:  # PIL and tifffile raise a dozen kinds for damaged files, SyntaxError among them
         told = " ".join(str(error).replace(repr(str(file)), "the file").split()) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
-            told = f"it is {appearance(file)}"
+            told = f"it is {sniff_image(file)}"
         raise DataError(f"{file}: must be a readable image ({told}). Replace or remove it.") from error
 
 

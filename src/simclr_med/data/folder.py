@@ -13,12 +13,12 @@ import numpy as np
 from simclr_med.data import npy
 from simclr_med.data.arrays import MMAP_ABOVE
 from simclr_med.data.decoding import RULES_VERSION, Intensity, decoded
-from simclr_med.data.hashing import remembered
-from simclr_med.data.layout import inferred_task
-from simclr_med.data.listing import Entry, listing
+from simclr_med.data.hashing import cached_digest
+from simclr_med.data.layout import infer_task
+from simclr_med.data.listing import Entry, list_images
 from simclr_med.data.progress import progress
 from simclr_med.data.source import ImageSet
-from simclr_med.data.splits import cut, patients
+from simclr_med.data.splits import read_groups, split_by_group
 from simclr_med.errors import DataError
 from simclr_med.types import SPLITS, Split, Task
 
@@ -64,7 +64,7 @@ class Folder:
 
     @property
     def task(self) -> Task | None:
-        return inferred_task(1, len(self.classes)) if self.classes else None
+        return infer_task(1, len(self.classes)) if self.classes else None
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -147,22 +147,22 @@ class Folder:
 
     @cached_property
     def _entries(self) -> tuple[Entry, ...]:
-        return listing(self.root, self._class_folders)
+        return list_images(self.root, self._class_folders)
 
     @cached_property
     def _parts(self) -> dict[Split, tuple[Entry, ...]]:
         entries = self._entries
         groups = [entry.name for entry in entries]
         if self._groups_csv is not None:
-            groups = patients(self._groups_csv, groups)
+            groups = read_groups(self._groups_csv, groups)
         if entries[0].split is None:
             fractions = (self._test_fraction, self._val_fraction)
-            test, val, train = cut([entry.label for entry in entries], groups, fractions, self._split_seed)
+            test, val, train = split_by_group([entry.label for entry in entries], groups, fractions, self._split_seed)
         else:
             train, val, test = (tuple(i for i, e in enumerate(entries) if e.split == split) for split in SPLITS)
             if not val:
                 labels = [entries[i].label for i in train]
-                parts = cut(labels, [groups[i] for i in train], (self._val_fraction,), self._split_seed)
+                parts = split_by_group(labels, [groups[i] for i in train], (self._val_fraction,), self._split_seed)
                 val, train = (tuple(train[i] for i in part) for part in parts)
             self._check_patients(groups, train, val, test)
         rows: dict[Split, tuple[int, ...]] = {"train": train, "val": val, "test": test}
@@ -187,7 +187,7 @@ class Folder:
         except OSError as error:
             raise DataError(f"{error.filename}: must be a readable file ({error.strerror}). Check it.") from error
         stamp = hashlib.sha256(json.dumps(stats).encode()).hexdigest()
-        return remembered(f"folder:{self.root}:{self._groups_csv}", stamp, lambda: self._compute_digest(files))
+        return cached_digest(f"folder:{self.root}:{self._groups_csv}", stamp, lambda: self._compute_digest(files))
 
     def _compute_digest(self, files: list[Path]) -> str:
         digest = hashlib.sha256()

@@ -15,7 +15,7 @@ BLOCK = 1 << 20
 LOCK_TIMEOUT_S = 10.0
 
 
-def file_digest(algorithm: Literal["sha256", "md5"], file: Path) -> str:
+def hash_file(algorithm: Literal["sha256", "md5"], file: Path) -> str:
     """The hex digest of a file's bytes, computed anew only when its length or time of change is another.
 
     Raises:
@@ -24,7 +24,7 @@ def file_digest(algorithm: Literal["sha256", "md5"], file: Path) -> str:
     try:
         stat = file.stat()
         stamp = f"{stat.st_size}-{stat.st_mtime_ns}"
-        return remembered(f"{algorithm}:{file.absolute()}", stamp, lambda: _digest(algorithm, file))
+        return cached_digest(f"{algorithm}:{file.absolute()}", stamp, lambda: _digest(algorithm, file))
     except FileNotFoundError as error:
         raise DataError(f"{file}: must exist. Check the path.") from error
     except IsADirectoryError as error:
@@ -33,7 +33,7 @@ def file_digest(algorithm: Literal["sha256", "md5"], file: Path) -> str:
         raise DataError(f"{file}: must be a readable file ({error.strerror}). Check path and rights.") from error
 
 
-def remembered(key: str, stamp: str, compute: Callable[[], str]) -> str:
+def cached_digest(key: str, stamp: str, compute: Callable[[], str]) -> str:
     """The value computed for key under this stamp, now or in an earlier process.
 
     Args:

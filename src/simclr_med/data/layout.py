@@ -115,7 +115,7 @@ def as_matrix(file: Path, key: str, labels: np.ndarray) -> np.ndarray:
     return labels.astype(np.int64).reshape(len(labels), labels.shape[1] if labels.ndim == 2 else 1)
 
 
-def inferred_task(columns: int, classes: int) -> Task:
+def infer_task(columns: int, classes: int) -> Task:
     """The task that labels [N, columns] of this many classes pose when nobody says."""
     if columns > 1:
         return MULTI_LABEL

@@ -38,7 +38,7 @@ class Entry:
     label: str | None
 
 
-def listing(root: Path, class_folders: bool | None) -> tuple[Entry, ...]:
+def list_images(root: Path, class_folders: bool | None) -> tuple[Entry, ...]:
     """Every image below root, sorted by name. Hidden files and files of other kinds are passed over.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 
 from simclr_med.data import arrays, layout
 from simclr_med.data.download import download
-from simclr_med.data.hashing import file_digest
+from simclr_med.data.hashing import hash_file
 from simclr_med.data.source import ImageSet
 from simclr_med.errors import DataError
 from simclr_med.types import SPLITS, Split, Task
@@ -60,7 +60,7 @@ class MedMNIST:
         """The MD5 that medmnist states, without reading the file; of an unverified file, the SHA-256 of its bytes."""
         if self.verify:
             return f"md5:{self.info['md5']}"
-        return f"sha256:{file_digest('sha256', self._present)}"
+        return f"sha256:{hash_file('sha256', self._present)}"
 
     def present(self) -> tuple[Split, ...]:
         """All three."""
@@ -77,7 +77,7 @@ class MedMNIST:
             DataError: the file cannot be had, has another MD5, or is not of MedMNIST's layout.
         """
         key = f"{split}_images"
-        head = arrays.header(self._checked, key)
+        head = arrays.read_header(self._checked, key)
         shape = layout.image_shape(self._checked, key, head.shape, head.dtype)
         layout.square(self._checked, key, shape, self.size, self.channels)
         labels = self._labels(split, shape[0])
@@ -89,7 +89,7 @@ class MedMNIST:
         Raises:
             DataError: as for `split`.
         """
-        return self._labels(split, arrays.header(self._checked, f"{split}_images").shape[0])
+        return self._labels(split, arrays.read_header(self._checked, f"{split}_images").shape[0])
 
     def names(self, split: Split) -> None:
         """None: the images are rows of an array."""
@@ -111,7 +111,7 @@ class MedMNIST:
     @cached_property
     def _checked(self) -> Path:
         if self.verify:
-            found, stated = file_digest("md5", self._present), self.info["md5"]
+            found, stated = hash_file("md5", self._present), self.info["md5"]
             if found != stated:
                 raise DataError(
                     f"{self.file}: must have the MD5 {stated}, it has {found}. Delete it to have it downloaded again, "

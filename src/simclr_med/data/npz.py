@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 
 from simclr_med.data import arrays, layout
-from simclr_med.data.hashing import file_digest
+from simclr_med.data.hashing import hash_file
 from simclr_med.data.source import ImageSet
 from simclr_med.errors import DataError
 from simclr_med.types import SPLITS, Split, Task
@@ -23,9 +23,9 @@ def image_shape(path: str) -> tuple[int, int, int]:
         DataError: no such file or array, or not one of images.
     """
     file = Path(path).expanduser()
-    held = arrays.keys(file)
+    held = arrays.list_keys(file)
     key = next((f"{split}_images" for split in SPLITS if f"{split}_images" in held), "train_images")
-    head = arrays.header(file, key)
+    head = arrays.read_header(file, key)
     return layout.image_shape(file, key, head.shape, head.dtype)[1:]
 
 
@@ -66,7 +66,7 @@ class Npz:
                 f"dataset.task=binary-class: must be of two classes; there are {len(self.classes)}. Leave dataset.task "
                 "out, or correct the labels."
             )
-        return self._task or layout.inferred_task(self._deciding_labels.shape[1], len(self.classes))
+        return self._task or layout.infer_task(self._deciding_labels.shape[1], len(self.classes))
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -127,11 +127,11 @@ class Npz:
 
     @cached_property
     def _keys(self) -> tuple[str, ...]:
-        return arrays.keys(self.file)
+        return arrays.list_keys(self.file)
 
     @cached_property
     def _file_hash(self) -> str:
-        return file_digest("sha256", self.file)
+        return hash_file("sha256", self.file)
 
     @cached_property
     def _deciding_labels(self) -> np.ndarray | None:
@@ -150,7 +150,7 @@ class Npz:
         return matrix
 
     def _image_shape(self, split: Split) -> tuple[int, int, int, int]:
-        head = arrays.header(self.file, f"{split}_images")
+        head = arrays.read_header(self.file, f"{split}_images")
         return layout.image_shape(self.file, f"{split}_images", head.shape, head.dtype)
 
     def _labels(self, split: Split, images: int) -> np.ndarray | None:

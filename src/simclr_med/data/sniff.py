@@ -14,7 +14,7 @@ _BEGINNINGS = (
 )
 
 
-def appearance(file: Path) -> str:
+def sniff_image(file: Path) -> str:
     """The file's kind in words, as ``a web page``."""
     with open(file, "rb") as handle:
         start = handle.read(512)

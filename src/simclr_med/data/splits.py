@@ -12,7 +12,7 @@ import numpy as np
 from simclr_med.errors import DataError
 
 
-def cut(
+def split_by_group(
     labels: Sequence[str | None], groups: Sequence[str], fractions: Sequence[float], seed: int
 ) -> tuple[tuple[int, ...], ...]:
     """Deal items to parts of given sizes.
@@ -52,7 +52,7 @@ def cut(
     return tuple(tuple(sorted(part)) for part in parts)
 
 
-def patients(file: Path, names: Sequence[str]) -> list[str]:
+def read_groups(file: Path, names: Sequence[str]) -> list[str]:
     """Who each image is of.
 
     Args:

@@ -11,7 +11,7 @@ from simclr_med.errors import DataError
 ORDER_STREAM, CLASS_STREAM, TIE_STREAM = 11, 12, 13  # seeds of independent random streams
 
 
-def choose(
+def select_subset(
     labels_NL: np.ndarray | None,
     count: int,
     *,

@@ -25,7 +25,7 @@ def cache_key(**facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def cached(folder: Path, key: str, compute: Callable[[], Tensor]) -> Tensor:
+def load_or_compute(folder: Path, key: str, compute: Callable[[], Tensor]) -> Tensor:
     """The features kept under a key, or computed and kept.
 
     Of several processes that need the same ones, one computes. A file that is damaged is made again, and this is said;

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 @torch.no_grad()
-def extract(
+def extract_features(
     encoder: nn.Module,
     images_NHWC: np.ndarray,
     to_float: Callable[[Tensor], Tensor],

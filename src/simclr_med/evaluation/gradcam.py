@@ -10,7 +10,7 @@ from torch import Tensor, nn
 SMALLEST = 4  # pixels of a map's side: on 1x1 and 2x2 maps nothing is to be seen
 
 
-def captum_is_there() -> bool:
+def is_captum_installed() -> bool:
     """Whether the package captum is installed."""
     return importlib.util.find_spec("captum") is not None
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from simclr_med.evaluation.features import extract
+from simclr_med.evaluation.features import extract_features
 from simclr_med.types import KnnSets
 
 
@@ -37,7 +37,7 @@ def knn_scores(
     return torch.cat(parts)
 
 
-def nearest(queries_ND: Tensor, bank_MD: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def find_nearest(queries_ND: Tensor, bank_MD: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k nearest rows of the bank, or all of fewer, by cosine: (cosine_NK, rows_NK int64), nearest first."""
     cosine_NM = F.normalize(queries_ND.float(), dim=1) @ F.normalize(bank_MD.float(), dim=1).T
     found = cosine_NM.topk(min(k, len(bank_MD)), dim=1)
@@ -52,7 +52,7 @@ def knn_accuracy(scores_NK: Tensor, targets_NK: Tensor) -> float:
     return float((scores_NK.argmax(dim=1) == targets_NK.argmax(dim=1)).float().mean())
 
 
-def knn_on_validation(
+def validation_knn_accuracy(
     encoder: nn.Module,
     sets: KnnSets | None,
     to_float: Callable[[Tensor], Tensor],
@@ -63,6 +63,8 @@ def knn_on_validation(
     """Accuracy of the queries by their neighbours in the bank, on the encoder's features; None without labels."""
     if sets is None:
         return None
-    bank, queries = (extract(encoder, images, to_float, device) for images in (sets.bank_NHWC, sets.queries_MHWC))
+    bank, queries = (
+        extract_features(encoder, images, to_float, device) for images in (sets.bank_NHWC, sets.queries_MHWC)
+    )
     scores = knn_scores(queries, bank, sets.bank_targets_NK.to(device), k, temperature)
     return knn_accuracy(scores, sets.targets_MK.to(device))

@@ -8,27 +8,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from simclr_med.evaluation.features import extract
+from simclr_med.evaluation.features import extract_features
 from simclr_med.types import MULTI_LABEL, Task
 
 
-def from_logits(task: Task, logits_NK: np.ndarray | Tensor) -> np.ndarray:
+def logits_to_probabilities(task: Task, logits_NK: np.ndarray | Tensor) -> np.ndarray:
     """Probabilities float32 [N, K] of float64 logits: a softmax over the classes, or a sigmoid of each label."""
     logits = torch.as_tensor(logits_NK).double()
     return np.asarray((logits.sigmoid() if task == MULTI_LABEL else logits.softmax(dim=1)).float().cpu().numpy())
 
 
 @torch.no_grad()
-def answered(head: nn.Module, task: Task, features_ND: Tensor) -> np.ndarray:
+def classify_features(head: nn.Module, task: Task, features_ND: Tensor) -> np.ndarray:
     """Probabilities float32 [N, K] of features; the head in eval mode and in its own dtype (float64 for a probe's)."""
     training = head.training
     head.eval()
     logits_NK = head(features_ND.to(next(head.parameters()).dtype))
     head.train(training)
-    return from_logits(task, logits_NK)
+    return logits_to_probabilities(task, logits_NK)
 
 
-def scored(
+def predict_proba(
     encoder: nn.Module,
     head: nn.Module,
     task: Task,
@@ -37,4 +37,4 @@ def scored(
     device: torch.device,
 ) -> np.ndarray:
     """Probabilities float32 [N, K] of images without augmentation, encoder and head in eval mode."""
-    return answered(head, task, extract(encoder, images_NHWC, to_float, device))
+    return classify_features(head, task, extract_features(encoder, images_NHWC, to_float, device))

@@ -15,7 +15,7 @@ DIGITS = 4  # of a probability in the table
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """What a classifier says of some images.
 
     Attributes:
@@ -39,7 +39,7 @@ class Answers:
         """Whether an answer is the true one, of a multi-label set in every label; bool, None without labels."""
         if self.labels_NL is None:
             return None
-        same = classification.predicted(self.task, self.probabilities_NK) == classification.answers(
+        same = classification.y_pred(self.task, self.probabilities_NK) == classification.y_true(
             self.task, self.labels_NL
         )
         return np.asarray(same.all(axis=1) if same.ndim == 2 else same)
@@ -51,7 +51,7 @@ class Answers:
         return np.asarray(np.maximum(p, 1 - p).min(axis=1) if self.task == MULTI_LABEL else p.max(axis=1))
 
 
-def spaced(answers: Answers, most: int) -> np.ndarray:
+def select_rows(answers: Predictions, most: int) -> np.ndarray:
     """At most so many rows, evenly spaced from the first to the last and the same each time; int64.
 
     Wrong answers come first, the surest at the top, then right ones likewise; without labels they stay in order.
@@ -64,7 +64,7 @@ def spaced(answers: Answers, most: int) -> np.ndarray:
     return rows_M[np.lexsort((rows_M, -answers.confidence_N[rows_M], right_N[rows_M]))]
 
 
-def listed(answers: Answers, rows_M: np.ndarray) -> tuple[list[str], list[list[Any]]]:
+def to_table(answers: Predictions, rows_M: np.ndarray) -> tuple[list[str], list[list[Any]]]:
     """The columns' names, and a row for each of these images, in their order.
 
     The columns are row (in the split), file where there are names, true and right where there are labels, predicted,
@@ -73,8 +73,8 @@ def listed(answers: Answers, rows_M: np.ndarray) -> tuple[list[str], list[list[A
     known = answers.labels_NL is not None
     columns = ["row", *["file"] * (answers.names is not None), *["true"] * known, "predicted", *["right"] * known]
     columns += ["confidence", *(f"probability/{name}" for name in answers.classes)]
-    found = classification.predicted(answers.task, answers.probabilities_NK)
-    true = None if answers.labels_NL is None else classification.answers(answers.task, answers.labels_NL)
+    found = classification.y_pred(answers.task, answers.probabilities_NK)
+    true = None if answers.labels_NL is None else classification.y_true(answers.task, answers.labels_NL)
     right_N, confidence_N = answers.right_N, answers.confidence_N
     rows = []
     for n in rows_M.tolist():

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from simclr_med.errors import RunError
-from simclr_med.evaluation.predict import from_logits
+from simclr_med.evaluation.predict import logits_to_probabilities
 from simclr_med.metrics import classification
 from simclr_med.models.losses import classification_loss
 from simclr_med.types import MULTI_LABEL, Task
@@ -175,7 +175,7 @@ def _chosen(
     for strength, (weight, bias) in zip(
         strengths, _path(train_ND, train.labels_NL, task, classes, strengths, max_iterations, tolerance), strict=True
     ):
-        score = _score(select_by, task, val.labels_NL, from_logits(task, val_MD @ weight.T + bias))
+        score = _score(select_by, task, val.labels_NL, logits_to_probabilities(task, val_MD @ weight.T + bias))
         if best is None or score > best[0]:
             best = (score, strength, weight, bias)
     assert best is not None, "points is at least 1"

@@ -34,7 +34,7 @@ class Principal:
         return ((features_ND.astype(np.float64) - self.mean_D) @ self.axes_CD[:components].T).astype(np.float32)
 
 
-def principal(features_ND: np.ndarray) -> Principal:
+def fit_pca(features_ND: np.ndarray) -> Principal:
     """All principal components of features that differ, exact and with the signs that scikit-learn gives them.
 
     Raises:
@@ -47,7 +47,7 @@ def principal(features_ND: np.ndarray) -> Principal:
     return Principal(fitted.explained_variance_ratio_, fitted.mean_, fitted.components_)
 
 
-def perplexities(wanted: Sequence[float], points: int) -> list[float]:
+def usable_perplexities(wanted: Sequence[float], points: int) -> list[float]:
     """Those that so many points allow, in order and each once: one that asks for more neighbours than there are becomes
     the largest that does not.
 
@@ -70,7 +70,7 @@ def tsne(coordinates_NC: np.ndarray, perplexity: float, seed: int) -> np.ndarray
         return np.asarray(method.fit_transform(coordinates_NC), dtype=np.float32)
 
 
-def umap_is_there() -> bool:
+def is_umap_installed() -> bool:
     """Whether the package umap-learn is installed."""
     return importlib.util.find_spec("umap") is not None
 

@@ -22,7 +22,7 @@ BINS = 15  # of the calibration error: Guo et al. 2017, section 5
 _SMALLEST = float(np.finfo(np.float32).eps)  # a probability below counts as this in the log likelihood
 
 
-def scores(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> dict[str, float]:
+def compute_scores(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> dict[str, float]:
     """Every score of one split: accuracy, auroc, balanced_accuracy, macro_f1, calibration_error, nll, recall/<class>.
 
     A score that the labels leave undefined (AUROC of a single class, recall of a class without images) is NaN.
@@ -35,10 +35,10 @@ def scores(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> d
         "calibration_error": calibration_error(task, labels_NL, probabilities_NK),
         "nll": nll(task, labels_NL, probabilities_NK),
     }
-    return found | {f"recall/{k}": float(x) for k, x in enumerate(recalls(task, labels_NL, probabilities_NK))}
+    return found | {f"recall/{k}": float(x) for k, x in enumerate(recall_per_class(task, labels_NL, probabilities_NK))}
 
 
-def predicted(task: Task, probabilities_NK: np.ndarray) -> np.ndarray:
+def y_pred(task: Task, probabilities_NK: np.ndarray) -> np.ndarray:
     """The answers: int [N] classes, or [N, K] of 0 and 1 for a multi-label set. Binary answers are 1 above 0.5."""
     if task == MULTI_LABEL:
         return (probabilities_NK > 0.5).astype(np.int64)
@@ -47,14 +47,14 @@ def predicted(task: Task, probabilities_NK: np.ndarray) -> np.ndarray:
     return probabilities_NK.argmax(axis=1)
 
 
-def answers(task: Task, labels_NL: np.ndarray) -> np.ndarray:
+def y_true(task: Task, labels_NL: np.ndarray) -> np.ndarray:
     """The right answers in the layout of `predicted`."""
     return labels_NL if task == MULTI_LABEL else labels_NL[:, 0]
 
 
 def accuracy(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> float:
     """Fraction of right answers; of (image, label) pairs for a multi-label set."""
-    return float((predicted(task, probabilities_NK) == answers(task, labels_NL)).mean())
+    return float((y_pred(task, probabilities_NK) == y_true(task, labels_NL)).mean())
 
 
 def positives(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +69,7 @@ def positives(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -
     return labels_NL == np.arange(probabilities_NK.shape[1]), probabilities_NK
 
 
-def aurocs(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
+def auroc_per_class(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
     """AUROC of each problem of `positives`, [M]; NaN where the labels hold one side only."""
     truth, score = positives(task, labels_NL, probabilities_NK)
     return np.array(
@@ -82,12 +82,12 @@ def aurocs(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> n
 
 def auroc(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> float:
     """Mean of `aurocs` over the problems for which it is defined; NaN when there are none."""
-    each = aurocs(task, labels_NL, probabilities_NK)
+    each = auroc_per_class(task, labels_NL, probabilities_NK)
     known = each[~np.isnan(each)]
     return float(known.mean()) if len(known) else float("nan")
 
 
-def recalls(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
+def recall_per_class(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
     """Fraction of each class's (or label's) images that are found, [K]; NaN without images."""
     return _found_of(*_one_hot(task, labels_NL, probabilities_NK))
 
@@ -105,7 +105,7 @@ def balanced_accuracy(task: Task, labels_NL: np.ndarray, probabilities_NK: np.nd
 
 def macro_f1(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> float:
     """Mean F1 of the classes or labels; 0 for one that is neither there nor predicted."""
-    true, found = answers(task, labels_NL), predicted(task, probabilities_NK)
+    true, found = y_true(task, labels_NL), y_pred(task, probabilities_NK)
     classes = range(probabilities_NK.shape[1])
     return float(f1_score(true, found, labels=list(classes), average="macro", zero_division=0))
 
@@ -117,7 +117,7 @@ def nll(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> floa
     return float(-np.log(np.clip(p, _SMALLEST, 1)).mean())
 
 
-def reliability(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> dict[str, list[float]]:
+def reliability_bins(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> dict[str, list[float]]:
     """Confidence against accuracy in `BINS` equal bins of confidence (Guo et al. 2017, section 2).
 
     The confidence of an answer is its probability; a multi-label set has N x K answers.
@@ -126,7 +126,7 @@ def reliability(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray)
         count, confidence and accuracy of each bin (NaN in an empty one).
     """
     p = probabilities_NK.astype(np.float64)
-    right = (predicted(task, probabilities_NK) == answers(task, labels_NL)).ravel()
+    right = (y_pred(task, probabilities_NK) == y_true(task, labels_NL)).ravel()
     confidence = (np.maximum(p, 1 - p) if task == MULTI_LABEL else p.max(axis=1)).ravel()
     place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
     count = np.bincount(place, minlength=BINS)
@@ -140,14 +140,14 @@ def reliability(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray)
 
 def calibration_error(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> float:
     """Expected calibration error (Guo et al. 2017, equation 5), in [0, 1]."""
-    bins = {name: np.array(values) for name, values in reliability(task, labels_NL, probabilities_NK).items()}
+    bins = {name: np.array(values) for name, values in reliability_bins(task, labels_NL, probabilities_NK).items()}
     gaps = np.nan_to_num(np.abs(bins["accuracy"] - bins["confidence"]))
     return float((bins["count"] * gaps).sum() / bins["count"].sum())
 
 
 def confusion_matrix(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> list[Any]:
     """Counts by (true class, answer), [K][K]; [K][2][2] for a multi-label set, one table a label."""
-    true, found = answers(task, labels_NL), predicted(task, probabilities_NK)
+    true, found = y_true(task, labels_NL), y_pred(task, probabilities_NK)
     if task == MULTI_LABEL:
         return list(multilabel_confusion_matrix(true, found).tolist())
     return list(sklearn_confusion_matrix(true, found, labels=range(probabilities_NK.shape[1])).tolist())
@@ -155,7 +155,7 @@ def confusion_matrix(task: Task, labels_NL: np.ndarray, probabilities_NK: np.nda
 
 def _one_hot(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Right answers and answers, bool [N, K]."""
-    right, found = answers(task, labels_NL), predicted(task, probabilities_NK)
+    right, found = y_true(task, labels_NL), y_pred(task, probabilities_NK)
     if task == MULTI_LABEL:
         return right == 1, found == 1
     classes = np.arange(probabilities_NK.shape[1])

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy import stats
 
-from simclr_med.metrics.classification import answers, positives, predicted
+from simclr_med.metrics.classification import positives, y_pred, y_true
 from simclr_med.types import MULTI_LABEL, Task
 
 LEVEL = 0.95
@@ -34,7 +34,7 @@ def bootstrap(
         name to (low, high); a score that no resample defines is left out.
     """
     multi_label = task == MULTI_LABEL
-    right, found = answers(task, labels_NL), predicted(task, probabilities_NK)
+    right, found = y_true(task, labels_NL), y_pred(task, probabilities_NK)
     width = probabilities_NK.shape[1]
     true_NK, found_NK = (
         (x == 1 if multi_label else x[:, None] == np.arange(width)).astype(np.float64) for x in (right, found)
@@ -66,7 +66,7 @@ def bootstrap(
     return found_intervals
 
 
-def over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
+def seed_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Mean and 95 % interval of Student's t over runs that differ in their seed; a single run has no interval (NaN)."""
     known = np.asarray(values, dtype=np.float64)
     mean = float(known.mean())

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from simclr_med.metrics.classification import answers, positives, predicted
+from simclr_med.metrics.classification import positives, y_pred, y_true
 from simclr_med.metrics.intervals import LEVEL
 from simclr_med.types import MULTI_LABEL, Task
 
@@ -48,9 +48,9 @@ def task_of(labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> Task:
     return "binary-class" if probabilities_NK.shape[1] == 2 else "multi-class"
 
 
-def correct(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
+def is_correct(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
     """1 for a right answer and 0 for a wrong one, float64 [N]; the share of right labels when multi-label."""
-    right = answers(task, labels_NL) == predicted(task, probabilities_NK)
+    right = y_true(task, labels_NL) == y_pred(task, probabilities_NK)
     return np.asarray(right.reshape(len(right), -1).mean(axis=1), dtype=np.float64)
 
 
@@ -81,7 +81,7 @@ def _below(others: np.ndarray, score: np.ndarray) -> np.ndarray:
     return (np.searchsorted(ordered, score, "left") + np.searchsorted(ordered, score, "right")) / 2
 
 
-def compare(a_SN: np.ndarray, b_SN: np.ndarray) -> Difference:
+def compare_paired(a_SN: np.ndarray, b_SN: np.ndarray) -> Difference:
     """The mean of A minus B, with its uncertainty over images and seeds together.
 
     One seed: the paired t-test over images, which says nothing of other seeds. Several: seeds and images are crossed
@@ -121,7 +121,7 @@ def compare(a_SN: np.ndarray, b_SN: np.ndarray) -> Difference:
     return Difference(mean, mean - half, mean + half, effect, p, seeds, images)
 
 
-def holm(p_values: Sequence[float]) -> np.ndarray:
+def adjust_holm(p_values: Sequence[float]) -> np.ndarray:
     """p-values that hold for all tests together (Holm 1979), in the order given."""
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")

@@ -50,16 +50,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         # A zip file has passed its checksums: only its content can have been refused.
         named = re.findall(r"GLOBAL ([\w.]+)", str(error))
         unsafe = zipfile.is_zipfile(path) or named or _is_plain_pickle(path)
-        raise CheckpointError(_unsafe(path, named) if unsafe else damaged(path)) from error
+        raise CheckpointError(_unsafe(path, named) if unsafe else damaged_message(path)) from error
     # What zipfile and torch raise on damaged bytes is of no one kind; all of it means that the file cannot be read.
     except Exception as error:
-        raise CheckpointError(damaged(path)) from error
+        raise CheckpointError(damaged_message(path)) from error
     if not isinstance(loaded, dict):
         raise CheckpointError(f"checkpoint={path}: must hold a dictionary, not {type(loaded).__name__}. Name another.")
     return loaded
 
 
-def damaged(path: Path) -> str:
+def damaged_message(path: Path) -> str:
     """The problem of a file that is not a whole checkpoint, in one line."""
     return f"checkpoint={path}: must be a whole checkpoint; it is damaged or of another kind. Copy it again."
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from simclr_med.atomic import write_bytes
 from simclr_med.errors import CheckpointError
-from simclr_med.models.checkpoints import damaged, load_checkpoint
+from simclr_med.models.checkpoints import damaged_message, load_checkpoint
 from simclr_med.models.encoders import ResNetEncoder
 
 # torchvision's own weights expect these (torchvision.transforms._presets.ImageClassification).
@@ -62,7 +62,7 @@ class LoadedEncoder:
     @property
     def description(self) -> str:
         """One line for the log: the network, the kind of file and its name."""
-        return f"{described(self.state)} from {self.kind} {self.path}"
+        return f"{describe_network(self.state)} from {self.kind} {self.path}"
 
 
 def save_encoder(path: Path, encoder: ResNetEncoder, metadata: Mapping[str, str]) -> None:
@@ -72,12 +72,12 @@ def save_encoder(path: Path, encoder: ResNetEncoder, metadata: Mapping[str, str]
     ``weights_hash``.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
-    own = {"network": described(state), "weights_hash": weights_hash(state), **encoder_metadata(encoder)}
-    content = ordered(safetensors.torch.save(state, {**metadata, **own}))
+    own = {"network": describe_network(state), "weights_hash": weights_hash(state), **encoder_metadata(encoder)}
+    content = sort_header(safetensors.torch.save(state, {**metadata, **own}))
     write_bytes(path, content)
 
 
-def ordered(content: bytes) -> bytes:
+def sort_header(content: bytes) -> bytes:
     """The same safetensors file with its header's keys in order: the library's order of metadata is random."""
     length = int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
@@ -128,7 +128,7 @@ def load_encoder_state(path: Path) -> LoadedEncoder:
     raise CheckpointError(_no_encoder(path, state))
 
 
-def load_into(encoder: ResNetEncoder, loaded: LoadedEncoder) -> str:
+def load_weights(encoder: ResNetEncoder, loaded: LoadedEncoder) -> str:
     """Loads every weight, and the mean and deviation where the file says them, into an encoder in place.
 
     Returns:
@@ -143,8 +143,8 @@ def load_into(encoder: ResNetEncoder, loaded: LoadedEncoder) -> str:
     fits = given == set(wanted) and set(loaded.state) <= set(wanted)
     if not fits or any(loaded.state[name].shape != wanted[name].shape for name in loaded.state):
         raise CheckpointError(
-            f"checkpoint={loaded.path}: must fit the encoder, {described(wanted)}; it seems to be "
-            f"{described(loaded.state)}. Choose the encoder that it was trained with."
+            f"checkpoint={loaded.path}: must fit the encoder, {describe_network(wanted)}; it seems to be "
+            f"{describe_network(loaded.state)}. Choose the encoder that it was trained with."
         )
     unfit = next((name for name, tensor in loaded.state.items() if not _usable(name, tensor)), None)
     if unfit is not None:
@@ -202,14 +202,14 @@ def _load_safetensors(path: Path) -> LoadedEncoder:
             metadata = dict(file.metadata() or {})
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError) as error:
-        raise CheckpointError(damaged(path)) from error
+        raise CheckpointError(damaged_message(path)) from error
     if "conv1.weight" not in state:
         raise CheckpointError(_no_encoder(path, state))
     if not {"weights_hash", *_MOMENTS} & set(metadata):  # not written by `save_encoder`
         return _torchvisions(path, state)
     state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
     if "weights_hash" in metadata and metadata["weights_hash"] != weights_hash(state):
-        raise CheckpointError(damaged(path))
+        raise CheckpointError(damaged_message(path))
     return LoadedEncoder(state, {}, "the encoder", *_moments(metadata, path), metadata, path)
 
 
@@ -231,13 +231,13 @@ def _moments(metadata: Mapping[str, str], path: Path) -> Moments:
     try:
         mean, std = (tuple(map(float, json.loads(metadata[key]))) if key in metadata else None for key in _MOMENTS)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(damaged(path)) from error
+        raise CheckpointError(damaged_message(path)) from error
     if any(values is not None and len(values) != 3 for values in (mean, std)):
-        raise CheckpointError(damaged(path))
+        raise CheckpointError(damaged_message(path))
     return mean, std
 
 
-def described(state: Mapping[str, Tensor]) -> str:
+def describe_network(state: Mapping[str, Tensor]) -> str:
     """A network in words, such as ``resnet18 with the stock stem``."""
     if "conv1.weight" not in state or "layer1.0.conv1.weight" not in state:
         return "not a ResNet"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from simclr_med.models.small_maps import with_small_maps
+from simclr_med.models.small_maps import rewrite_small_maps
 
 Stem = Literal["stock", "small"]
 _LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
@@ -62,7 +62,7 @@ class ResNetEncoder(ResNet):
             nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
         self.register_buffer("mean", torch.tensor(list(map(float, mean))).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(map(float, std))).view(1, 3, 1, 1), persistent=False)
-        with_small_maps(self)
+        rewrite_small_maps(self)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _make_layer(

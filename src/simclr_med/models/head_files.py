@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from simclr_med.atomic import write_bytes
 from simclr_med.errors import CheckpointError
-from simclr_med.models.encoder_files import ordered
+from simclr_med.models.encoder_files import sort_header
 from simclr_med.models.heads import classifier_from
 from simclr_med.types import Task
 
@@ -39,7 +39,7 @@ def save_head(path: Path, head: nn.Module, classes: Sequence[str], task: Task) -
     """Writes safetensors, whole or not at all; the folder must exist."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
     metadata = {"classes": json.dumps(list(classes), ensure_ascii=False), "task": task}
-    content = ordered(safetensors.torch.save(state, metadata))
+    content = sort_header(safetensors.torch.save(state, metadata))
     write_bytes(path, content)
 
 

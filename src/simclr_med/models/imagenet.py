@@ -11,7 +11,7 @@ from simclr_med.atomic import sha256
 from simclr_med.errors import CheckpointError
 
 
-def fetched(url: str, path: Path) -> None:
+def download_weights(url: str, path: Path) -> None:
     """Puts the file at url to path, unless it is there; checked by the beginning of SHA-256 that its name ends with.
 
     Raises:

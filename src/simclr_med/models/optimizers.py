@@ -100,7 +100,7 @@ def lars(
     return Lars([group for group in groups if group["params"]], lr=scaled, momentum=momentum, eta=eta)
 
 
-def layerwise(
+def build_layerwise_optimizer(
     make: Callable[[NamedParameters], Optimizer], named_parameters: NamedParameters, decay: float
 ) -> Optimizer:
     """An optimizer whose learning rate falls from the head to the first layers (Bao et al., arXiv 2106.08254, 3.2).

@@ -50,7 +50,7 @@ class SmallMapConv2d(nn.Conv2d):
         return toeplitz_products(input, self.weight) if stride == 1 else patch_products(input, self.weight, stride)
 
 
-def with_small_maps(module: nn.Module) -> nn.Module:
+def rewrite_small_maps(module: nn.Module) -> nn.Module:
     """Replaces, in place, each convolution that the rewriting covers; the parameters stay the same objects."""
     for name, child in module.named_children():
         if type(child) is nn.Conv2d and _covered(child):
@@ -66,7 +66,7 @@ def with_small_maps(module: nn.Module) -> nn.Module:
             conv.weight = child.weight
             setattr(module, name, conv.train(child.training))
         else:
-            with_small_maps(child)
+            rewrite_small_maps(child)
     return module
 
 

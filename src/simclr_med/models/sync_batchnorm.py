@@ -31,7 +31,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         return _normalised(self, input) if _spread(self) else super().forward(input)
 
 
-def synced(module: nn.Module) -> nn.Module:
+def convert_sync_batchnorm(module: nn.Module) -> nn.Module:
     """Makes every batch norm inside a synced one, in place; parameters and buffers stay the same objects.
 
     Returns:
@@ -42,7 +42,7 @@ def synced(module: nn.Module) -> nn.Module:
     if type(module) is nn.BatchNorm2d:
         return _replaced(module, SyncedBatchNorm2d)
     for name, child in module.named_children():
-        setattr(module, name, synced(child))
+        setattr(module, name, convert_sync_batchnorm(child))
     return module
 
 

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from simclr_med.atomic import write_text
-from simclr_med.plots.style import wrapped
+from simclr_med.plots.style import wrap_name
 from simclr_med.plots.training import COLOURS
 
 ALL = "all images"
 
 
-def counts_table(
+def class_counts_table(
     classes: Sequence[str], columns: Mapping[str, Sequence[int] | None], images: Mapping[str, int]
 ) -> pd.DataFrame:
     """A row for each class and one for all images; whole numbers, missing where a split has no labels.
@@ -36,12 +36,12 @@ def counts_table(
     return table
 
 
-def write_counts(table: pd.DataFrame, target: Path) -> None:
+def write_class_counts(table: pd.DataFrame, target: Path) -> None:
     """The table of `counts_table` as CSV."""
     write_text(target, table.to_csv(lineterminator="\n"))
 
 
-def show_counts(table: pd.DataFrame, title: str) -> None:
+def print_class_counts(table: pd.DataFrame, title: str) -> None:
     """The table of `counts_table` in the terminal."""
     shown = Table()
     shown.add_column("class", overflow="fold")
@@ -54,10 +54,10 @@ def show_counts(table: pd.DataFrame, title: str) -> None:
     Console(markup=False, emoji=False).print(shown)
 
 
-def counts_figure(table: pd.DataFrame, target: Path) -> None:
+def plot_class_counts(table: pd.DataFrame, target: Path) -> None:
     """Bars of each class's images, a panel with its own scale for each split."""
     classes, splits = table.drop(index=ALL), list(table)
-    names = [wrapped(str(name), 34, lines=2) for name in classes.index]
+    names = [wrap_name(str(name), 34, lines=2) for name in classes.index]
     pitch = 0.32 if any("\n" in name for name in names) else 0.22  # inches
     width = 1.9 * len(splits) + 0.075 * max(len(line) for name in names for line in name.splitlines())
     height = pitch * len(names) + 0.4

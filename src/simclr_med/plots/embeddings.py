@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from simclr_med.plots.style import GREY, legend, styles
+from simclr_med.plots.style import GREY, class_styles, draw_legend
 from simclr_med.plots.training import COLOURS
 
 SCREE = 30  # components shown
@@ -32,7 +32,7 @@ class Panel:
     groups_N: np.ndarray | None
 
 
-def pca_figure(shares: np.ndarray, panels: Sequence[Panel], names: Sequence[str], target: Path) -> None:
+def plot_pca(shares: np.ndarray, panels: Sequence[Panel], names: Sequence[str], target: Path) -> None:
     """The shares of variance of the components, and the first two as maps.
 
     Args:
@@ -51,7 +51,7 @@ def pca_figure(shares: np.ndarray, panels: Sequence[Panel], names: Sequence[str]
     figure.savefig(target)
 
 
-def maps_figure(rows: Mapping[str, Sequence[Panel]], names: Sequence[str], target: Path) -> None:
+def plot_projections(rows: Mapping[str, Sequence[Panel]], names: Sequence[str], target: Path) -> None:
     """Maps whose axes mean nothing, as those of t-SNE and UMAP.
 
     Args:
@@ -75,7 +75,7 @@ def _canvas(down: int, across: int, names: Sequence[str]) -> tuple[Figure, Any]:
     figure = Figure(figsize=(width, 3.2 * down), layout="constrained", dpi=150)
     axes = figure.subplots(down, across, squeeze=False)
     if names:
-        legend(figure, names)
+        draw_legend(figure, names)
     return figure, axes
 
 
@@ -88,7 +88,7 @@ def _map(axis: Any, panel: Panel, groups: int) -> None:
     if panel.groups_N is None:
         axis.scatter(*panel.points_N2.T, color=GREY, **looks)
         return
-    for group, style in reversed(list(enumerate(styles(groups)))):  # classes over what is none of them or several
+    for group, style in reversed(list(enumerate(class_styles(groups)))):  # classes over what is none of them or several
         inside = panel.points_N2[panel.groups_N == group]
         axis.scatter(*inside.T, color=style.colour, marker=style.marker, **looks)
 

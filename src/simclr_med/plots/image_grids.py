@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from simclr_med.plots.style import GREY, RIGHT, WRONG, wrapped
+from simclr_med.plots.style import GREY, RIGHT, WRONG, wrap_name
 
 GAP = 0.08  # of an image's side, between two images of a mosaic
 ROW_CHARS, ROW_CHAR = 16, 0.105  # of a row's name: letters of a line, and the part of an image that one takes
@@ -35,7 +35,7 @@ class Tile:
     heat: np.ndarray | None = None
 
 
-def sequences_sheet(
+def plot_sequences(
     originals_NHWC: np.ndarray, names: Sequence[str], blocks: Mapping[str, np.ndarray], target: Path
 ) -> None:
     """Each row an original image, and beside it its views by each of several augmentation sequences.
@@ -49,7 +49,7 @@ def sequences_sheet(
     count, height_px, width_px = originals_NHWC.shape[:3]
     cell = 0.5 if width_px <= 64 else 0.75  # inches of an image's width
     tall = cell * height_px / width_px
-    labels = [wrapped(name, ROW_CHARS) for name in names]
+    labels = [wrap_name(name, ROW_CHARS) for name in names]
     margin = 0.1 + cell * ROW_CHAR * max(len(line) for label in labels for line in [*label.splitlines(), ""])
     mosaics = {"original": originals_NHWC[:, None] / 255, **blocks}
     spans = [cell * (mosaic.shape[1] + GAP * (mosaic.shape[1] - 1)) for mosaic in mosaics.values()]
@@ -84,7 +84,7 @@ def _mosaic(axis: Any, images_NVHWC: np.ndarray, title: str, points: float) -> N
     axis.set_title(title, fontsize=points)
 
 
-def gallery(rows: Sequence[Sequence[Tile]], target: Path, title: str, heads: Sequence[str] = ()) -> None:
+def plot_gallery(rows: Sequence[Sequence[Tile]], target: Path, title: str, heads: Sequence[str] = ()) -> None:
     """Rows of framed images with captions; a row may be shorter than the others.
 
     Args:
@@ -94,7 +94,7 @@ def gallery(rows: Sequence[Sequence[Tile]], target: Path, title: str, heads: Seq
         heads: of the columns, above the first row.
     """
     across, lines = max(len(row) for row in rows), 1 + title.count("\n")
-    caption = 0.08 + LINE * max(1 + wrapped(tile.caption, CAPTION_CHARS).count("\n") for row in rows for tile in row)
+    caption = 0.08 + LINE * max(1 + wrap_name(tile.caption, CAPTION_CHARS).count("\n") for row in rows for tile in row)
     top = 0.1 + 0.17 * lines + (0.22 if heads else 0.1)
     width, height = TILE * across + 0.1, (TILE + caption) * len(rows) + top
     figure = Figure(figsize=(width, height), dpi=150)
@@ -131,4 +131,4 @@ def _tile(axis: Any, tile: Tile) -> None:
     axis.set_xticks([]), axis.set_yticks([])
     colour = GREY if tile.right is None else (RIGHT if tile.right else WRONG)
     axis.spines[:].set(color=colour, linewidth=0.8 if tile.right is None else 2)
-    axis.set_xlabel(wrapped(tile.caption, CAPTION_CHARS), fontsize=6, labelpad=2, color="black")
+    axis.set_xlabel(wrap_name(tile.caption, CAPTION_CHARS), fontsize=6, labelpad=2, color="black")

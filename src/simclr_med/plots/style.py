@@ -31,26 +31,26 @@ class Style(NamedTuple):
     marker: str
 
 
-def styles(count: int) -> list[Style]:
+def class_styles(count: int) -> list[Style]:
     """A style of its own for each of up to 49 classes; more of them begin again."""
     return [
         Style(COLOURS[index % len(COLOURS)], MARKERS[index // len(COLOURS) % len(MARKERS)]) for index in range(count)
     ]
 
 
-def wrapped(name: str, width: int, lines: int = 3) -> str:
+def wrap_name(name: str, width: int, lines: int = 3) -> str:
     """A name in a few lines of so many characters, cut with an ellipsis when it is longer still."""
     return textwrap.fill(re.sub(r"(?<=\w)\(", " (", name), width, max_lines=lines, placeholder=" …")
 
 
-def legend(figure: Figure, names: Sequence[str]) -> None:
+def draw_legend(figure: Figure, names: Sequence[str]) -> None:
     """A legend of all classes below the panels, in as many columns as the figure's width holds; the figure grows by it.
 
     Args:
         figure: with layout="constrained", as high as its panels alone want to be.
         names: of the classes, styled by `styles`.
     """
-    labels = [wrapped(name, LINE_CHARS) for name in names]
+    labels = [wrap_name(name, LINE_CHARS) for name in names]
     widest = max(len(line) for label in labels for line in label.splitlines())
     columns = min(len(names), max(1, int((figure.get_figwidth() - 0.2) / (widest * CHAR_WIDTH + KEY_WIDTH))))
     down = -(-len(names) // columns)  # of the legend's entries, which it lists column by column
@@ -60,7 +60,7 @@ def legend(figure: Figure, names: Sequence[str]) -> None:
     figure.set_figheight(figure.get_figheight() + 0.25 + lines * LINE_HEIGHT + down * ENTRY_GAP)
     handles = [
         Line2D([], [], linestyle="", color=style.colour, marker=style.marker, markersize=6)
-        for style in styles(len(names))
+        for style in class_styles(len(names))
     ]
     figure.legend(
         handles,

@@ -30,7 +30,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 STROKES = ("-", "--", "-.", ":")
 
 
-def training_curves(metrics_csv: Path, target: Path, panels: Sequence[tuple[str, Sequence[str]]]) -> None:
+def plot_training_curves(metrics_csv: Path, target: Path, panels: Sequence[tuple[str, Sequence[str]]]) -> None:
     """A panel for each group of metrics over the epochs, at most four beside each other.
 
     A metric that was never recorded is left out; one that no panel names gets a panel of its own after them.
@@ -77,7 +77,7 @@ def _curves(axis: Any, table: pd.DataFrame, names: Sequence[str]) -> None:
         axis.legend(frameon=False, fontsize=8)
 
 
-def views_sheet(originals_NHWC: np.ndarray, views_NVHWC: np.ndarray, target: Path, title: str) -> None:
+def plot_views(originals_NHWC: np.ndarray, views_NVHWC: np.ndarray, target: Path, title: str) -> None:
     """Each row an original image and its augmented views.
 
     Args:

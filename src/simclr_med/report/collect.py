@@ -12,7 +12,7 @@ import pandas as pd
 
 from simclr_med.errors import RunError
 from simclr_med.report.methods import named
-from simclr_med.report.results import DamagedError, Result, Start, read
+from simclr_med.report.results import DamagedError, Result, Start, read_result
 
 # Stages that leave no result of their own.
 _NOT_RUNS = ("report", "study", "preview")
@@ -40,7 +40,7 @@ class Collection:
         return table[(table["state"] == "finished") & table["stage"].isin(stages)]
 
 
-def collect(runs: Path, datasets: Sequence[str] = (), mixed: bool = False) -> Collection:
+def collect_runs(runs: Path, datasets: Sequence[str] = (), mixed: bool = False) -> Collection:
     """Read every run's folder; no weights, no predictions.
 
     Args:
@@ -54,9 +54,9 @@ def collect(runs: Path, datasets: Sequence[str] = (), mixed: bool = False) -> Co
     """
     found: list[Result] = []
     damaged: list[str] = []
-    for folder in folders(runs):
+    for folder in find_run_folders(runs):
         try:
-            found.append(read(folder))
+            found.append(read_result(folder))
         except DamagedError as error:
             damaged.append(str(error))
     kept = [result for result in found if not datasets or result.dataset in datasets]
@@ -79,7 +79,7 @@ def collect(runs: Path, datasets: Sequence[str] = (), mixed: bool = False) -> Co
     return Collection(runs.absolute(), named(table, _pretraining(found)), damaged, versions)
 
 
-def folders(runs: Path) -> Iterator[Path]:
+def find_run_folders(runs: Path) -> Iterator[Path]:
     """``<runs>/<stage>/<dataset>/<run>``, in the order of their names; hidden folders are none."""
     for stage in _inside(runs):
         if stage.name in _NOT_RUNS:

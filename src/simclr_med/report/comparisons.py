@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from simclr_med.metrics.paired import Difference, auroc_values, compare, correct, holm, task_of
+from simclr_med.metrics.paired import Difference, adjust_holm, auroc_values, compare_paired, is_correct, task_of
 from simclr_med.report.methods import CONTROL, budget_order, headline
 from simclr_med.report.score_tables import NONE, Table, table
 from simclr_med.types import Task
@@ -18,7 +18,7 @@ from simclr_med.types import Task
 SURE = 0.05  # of all tests of one data set together
 _VALUES: dict[str, Callable[[Task, np.ndarray, np.ndarray], np.ndarray]] = {
     "AUROC": auroc_values,
-    "accuracy": correct,
+    "accuracy": is_correct,
 }
 _NAMES = {"AUROC": "test/auroc", "accuracy": "test/accuracy"}
 
@@ -64,7 +64,7 @@ class Comparison:
         return f"{start}“{self.a}” is {self.verdict} than “{self.b}”{which} {numbers}."
 
 
-def pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
+def find_pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
     """The comparisons that answer a question, among the methods of one data set and encoder.
 
     What pretraining adds to the features (probe against the untrained control), to training on labels (finetune and
@@ -89,7 +89,7 @@ def pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
     return sorted(set(found))
 
 
-def comparisons(rows: pd.DataFrame) -> tuple[list[Comparison], list[str]]:
+def compare_methods(rows: pd.DataFrame) -> tuple[list[Comparison], list[str]]:
     """Every test of every data set, encoder and budget.
 
     Args:
@@ -106,7 +106,7 @@ def comparisons(rows: pd.DataFrame) -> tuple[list[Comparison], list[str]]:
         tests: list[tuple[str, str, str, str, Difference]] = []
         for budget in budget_order(group["budget"]):
             cell = group[group["budget"] == budget]
-            wanted = pairs(cell)
+            wanted = find_pairs(cell)
             methods = {name for pair in wanted for name in pair}
             values = _values(cell[cell["method"].isin(methods)], notes)
             for a, b in wanted:
@@ -117,7 +117,7 @@ def comparisons(rows: pd.DataFrame) -> tuple[list[Comparison], list[str]]:
                 tests += [(budget, score, a, b, gap) for score, gap in _tested(values.get(a), values.get(b))]
         for score in _VALUES:
             mine = [test for test in tests if test[1] == score]
-            corrected = holm([test[4].p for test in mine])
+            corrected = adjust_holm([test[4].p for test in mine])
             found += [
                 Comparison(where, str(data), str(encoder), budget, score, a, b, gap, float(p))
                 for (budget, _, a, b, gap), p in zip(mine, corrected, strict=True)
@@ -125,7 +125,7 @@ def comparisons(rows: pd.DataFrame) -> tuple[list[Comparison], list[str]]:
     return found, notes
 
 
-def as_table(found: Sequence[Comparison]) -> list[Table]:
+def comparison_table(found: Sequence[Comparison]) -> list[Table]:
     """All tests as one table."""
     if not found:
         return []
@@ -240,4 +240,4 @@ def _tested(a: Mapping[int, _ByKey] | None, b: Mapping[int, _ByKey] | None) -> I
         ]
         if np.isnan(tables[0]).any() or np.isnan(tables[1]).any() or tables[0].shape[1] < 2:
             continue
-        yield score, compare(tables[0], tables[1])
+        yield score, compare_paired(tables[0], tables[1])

@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*(e[+-]?[0-9]+)?( (±|to|\().*)?")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def page(
+def render_page(
     title: str,
     facts: Mapping[str, str],
     warnings: Sequence[str],

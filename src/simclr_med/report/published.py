@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from simclr_med.report.methods import headline
-from simclr_med.report.score_tables import MAIN, NONE, Table, cell, means, number
+from simclr_med.report.score_tables import MAIN, NONE, Table, format_mean, format_number, mean_over_seeds
 
 ANCHORS = Path(__file__).parent / "anchors"
 NEIGHBOURS = ("test/knn_accuracy", "test/knn_auroc")
@@ -108,7 +108,7 @@ def _beside(one: Anchor, ours: pd.DataFrame) -> tuple[dict[str, object], dict[st
     cell_rows = cell_rows[cell_rows["encoder"] == encoder]
     method = headline(cell_rows, one.kind)
     metrics = NEIGHBOURS if one.by_neighbours else MAIN
-    mine = means(cell_rows[cell_rows["method"] == method], ["method"], metrics)
+    mine = mean_over_seeds(cell_rows[cell_rows["method"] == method], ["method"], metrics)
     ours_told = f"kNN beside {method}" if method and one.by_neighbours else method or ""
     if method and ours["encoder"].nunique() > 1:
         ours_told += f", {encoder}"
@@ -128,15 +128,16 @@ def _beside(one: Anchor, ours: pd.DataFrame) -> tuple[dict[str, object], dict[st
         "source": one.source,
         "method there": one.what,
         "labels": one.budget,
-        "accuracy there": number(one.accuracy),
-        "AUROC there": number(one.auroc) + (f" ({one.caution})" if one.caution and one.auroc == one.auroc else ""),
+        "accuracy there": format_number(one.accuracy),
+        "AUROC there": format_number(one.auroc)
+        + (f" ({one.caution})" if one.caution and one.auroc == one.auroc else ""),
         "ours, nearest": ours_told or "no run",
     }
     for metric, word in zip(metrics, ("accuracy", "AUROC"), strict=True):
         values = mine.iloc[0] if len(mine) else None
         numeric[f"our {word}"] = np.nan if values is None else values[f"{metric} mean"]
         text[f"our {word}"] = (
-            NONE if values is None else cell(*(values[f"{metric} {part}"] for part in ("mean", "low", "runs")))
+            NONE if values is None else format_mean(*(values[f"{metric} {part}"] for part in ("mean", "low", "runs")))
         )
     return numeric, text
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
-from simclr_med.runs.identity import OPERATIONAL, budget
+from simclr_med.runs.identity import OPERATIONAL, budget_name
 
 # The loader in C where PyYAML has it: fifteen times faster, which a thousand runs feel.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -89,7 +89,7 @@ class Result:
     message: str = ""
 
 
-def read(folder: Path) -> Result:
+def read_result(folder: Path) -> Result:
     """The record of one run.
 
     Raises:
@@ -125,7 +125,7 @@ def _of_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "encoder": str(config["encoder"]["name"]),
         "augmentation": str(config["augmentation"]["name"]),
         "size": None if size is None else int(size),
-        "budget": budget(fraction),
+        "budget": budget_name(fraction),
         "seed": int(config["seed"]),
         "start": _start(config["init"]),
         "settings": _settings(config),

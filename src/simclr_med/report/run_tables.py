@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from simclr_med.report.methods import SCORED, budget_order, method_order
-from simclr_med.report.score_tables import Table, number
+from simclr_med.report.score_tables import Table, format_number
 from simclr_med.report.score_tables import table as made
 
 
@@ -29,7 +29,7 @@ def cost(table: pd.DataFrame) -> list[Table]:
             "runs": numbers["runs"].astype(str),
             "hours in all": [f"{hours:.2f}" for hours in numbers["hours"]],
             "minutes a run": [f"{minutes:.2f}" for minutes in numbers["minutes_a_run"]],
-            "images/s": [number(rate, 0) for rate in numbers["images_per_s"].astype(float)],
+            "images/s": [format_number(rate, 0) for rate in numbers["images_per_s"].astype(float)],
         }
     )
     note = (
@@ -106,7 +106,7 @@ def pretraining(table: pd.DataFrame) -> list[Table]:
     shown["seed"] = numbers["seed"].astype(str)
     for name, word in metrics.items():
         if name in numbers:
-            shown[word] = [number(value) for value in numbers[name]]
+            shown[word] = [format_number(value) for value in numbers[name]]
     return [made("pretraining", "Pretraining runs at their end", "One row a run.", numbers, shown)]
 
 
@@ -129,8 +129,8 @@ def scored_again(table: pd.DataFrame) -> list[Table]:
             "classifier": numbers["classifier"],
             "scored on": numbers["data"],
             "run": numbers["run"],
-            "accuracy": [number(value) for value in numbers["test/accuracy"]],
-            "AUROC": [number(value) for value in numbers["test/auroc"]],
+            "accuracy": [format_number(value) for value in numbers["test/accuracy"]],
+            "AUROC": [format_number(value) for value in numbers["test/auroc"]],
         }
     )
     return [made("scored_again", "Saved classifiers scored again", "One row a run.", numbers, shown)]

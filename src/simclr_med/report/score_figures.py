@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from simclr_med.plots.training import COLOURS, STROKES
 from simclr_med.report.methods import KINDS, budget_order, headline
-from simclr_med.report.score_tables import MAIN, WORDS, ablated, means, transferred
+from simclr_med.report.score_tables import MAIN, WORDS, ablated, mean_over_seeds, transferred
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 ASIDE = 1.03  # from one method to the next, on a logarithmic axis
@@ -52,7 +52,7 @@ def efficiency(rows: pd.DataFrame) -> list[Chart]:
     picked = rows[~rows["budget"].str.startswith("per_class")]
     for (data, encoder), group in picked.groupby(["data", "encoder"]):
         chosen = _chief(group)
-        numbers = means(group[group["method"].isin(chosen)], ["method", "budget"], MAIN).sort_values("images")
+        numbers = mean_over_seeds(group[group["method"].isin(chosen)], ["method", "budget"], MAIN).sort_values("images")
         if len(numbers) == 0:
             continue
         figure = Figure(figsize=(9, 3.6), layout="constrained", dpi=150)
@@ -87,7 +87,7 @@ def ablation_bars(rows: pd.DataFrame) -> list[Chart]:
         axes = figure.subplots(1, len(kinds), squeeze=False, sharey=False)[0]
         for axis, kind in zip(axes, kinds, strict=True):
             mine = group[group["kind"] == kind]
-            _bars(axis, means(mine, ["sequence", "budget"], MAIN), sequences, budget_order(mine["budget"]))
+            _bars(axis, mean_over_seeds(mine, ["sequence", "budget"], MAIN), sequences, budget_order(mine["budget"]))
             axis.set_title(kind, fontsize=10)
         axes[0].set_ylabel("test AUROC")
         handles, labels = axes[0].get_legend_handles_labels()
@@ -102,7 +102,7 @@ def transfer_maps(rows: pd.DataFrame) -> list[Chart]:
     """AUROC by the data set pretrained on (row) and classified (column), a panel a budget, a figure a method."""
     charts = []
     for (kind, encoder), group in transferred(rows).groupby(["kind", "encoder"]):
-        numbers = means(group, ["seen", "data", "budget"], MAIN)
+        numbers = mean_over_seeds(group, ["seen", "data", "budget"], MAIN)
         budgets = budget_order(numbers["budget"])[-4:]
         down, across = sorted(set(numbers["seen"])), sorted(set(numbers["data"]))
         size = (1.5 + len(budgets) * (0.9 * len(across) + 0.6), 1.6 + 0.45 * len(down))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from simclr_med.metrics.intervals import over_seeds
+from simclr_med.metrics.intervals import seed_interval
 from simclr_med.report.methods import SCORED, budget_order, method_order
 
 MEAN = (
@@ -56,7 +56,7 @@ def table(name: str, title: str, note: str, numbers: pd.DataFrame, shown: pd.Dat
     return Table(name, title, note, numbers, shown)
 
 
-def means(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
+def mean_over_seeds(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
     """Mean and interval of each metric over the runs that share some columns.
 
     Returns:
@@ -70,7 +70,7 @@ def means(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> pd.D
         row |= {"images": _mean(group, "train/images"), "runs": len(group)}
         for metric in metrics:
             values = group[metric].dropna() if metric in group else ()
-            mean, low, high = over_seeds(list(values)) if len(values) else (np.nan, np.nan, np.nan)
+            mean, low, high = seed_interval(list(values)) if len(values) else (np.nan, np.nan, np.nan)
             if len(values) and min(values) == max(values):
                 low = high = np.nan
             row |= dict(zip((f"{metric} {part}" for part in PARTS), (mean, low, high, len(values)), strict=True))
@@ -79,7 +79,7 @@ def means(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> pd.D
     return pd.DataFrame(found, columns=columns)
 
 
-def cell(mean: float, low: float, runs: int) -> str:
+def format_mean(mean: float, low: float, runs: int) -> str:
     """A mean with its interval in one cell: ``0.812 ± 0.013 (3)``."""
     if np.isnan(mean):
         return NONE
@@ -88,7 +88,7 @@ def cell(mean: float, low: float, runs: int) -> str:
     return f"{mean:.3f} ± {mean - low:.3f} ({runs})"
 
 
-def number(value: float, digits: int = 3) -> str:
+def format_number(value: float, digits: int = 3) -> str:
     """A number in a cell, or a dash for NaN."""
     return NONE if np.isnan(value) else f"{value:.{digits}f}"
 
@@ -123,7 +123,7 @@ def transfer(rows: pd.DataFrame) -> list[Table]:
     made = transferred(rows)
     if made.empty:
         return []
-    numbers = means(made, ["kind", "encoder", "budget", "seen", "data"], MAIN)
+    numbers = mean_over_seeds(made, ["kind", "encoder", "budget", "seen", "data"], MAIN)
     numbers["_budget"] = numbers["budget"].map(budget_order(made["budget"]).index)
     numbers = numbers.sort_values(["kind", "encoder", "_budget", "seen", "data"]).drop(columns="_budget")
     keys = {"kind": "method", "encoder": "encoder", "budget": "labels", "seen": "pretrained on"}
@@ -154,7 +154,7 @@ def recalls(rows: pd.DataFrame) -> list[Table]:
         metrics = [f"test/recall/{k}" for k in range(len(classes))]
         if not any(metric in group and group[metric].notna().any() for metric in metrics):
             continue
-        numbers = _ordered(means(group, _GROUP, metrics), group)
+        numbers = _ordered(mean_over_seeds(group, _GROUP, metrics), group)
         shown = pd.DataFrame({"encoder": numbers["encoder"], "method": numbers["method"], "labels": numbers["budget"]})
         for k, (name, metric) in enumerate(zip(classes, metrics, strict=True)):
             shown[name if name not in shown else f"{name} (class {k})"] = _cells(numbers, metric)
@@ -166,7 +166,7 @@ def recalls(rows: pd.DataFrame) -> list[Table]:
     return tables
 
 
-def scored(runs: pd.DataFrame) -> pd.DataFrame:
+def score_rows(runs: pd.DataFrame) -> pd.DataFrame:
     """The rows that the tables of scores are made of: finished, with a score on the test split.
 
     Adds ``seen``: the origin that says the same on whatever data set it is used.
@@ -188,7 +188,7 @@ def _by_budget(rows: pd.DataFrame, name: str, title: str, metrics: Sequence[str]
     """A table a metric: a row a method, a column a budget."""
     if rows.empty:
         return []
-    numbers = _ordered(means(rows, _GROUP, metrics), rows)
+    numbers = _ordered(mean_over_seeds(rows, _GROUP, metrics), rows)
     keys = {"data": "data set", "encoder": "encoder", "method": "method"}
     return [
         table(
@@ -219,7 +219,7 @@ def _of(metric: str, numbers: pd.DataFrame) -> pd.DataFrame:
 
 def _cells(numbers: pd.DataFrame, metric: str) -> list[str]:
     parts = (numbers[f"{metric} mean"], numbers[f"{metric} low"], numbers[f"{metric} runs"])
-    return [cell(mean, low, runs) for mean, low, runs in zip(*parts, strict=True)]
+    return [format_mean(mean, low, runs) for mean, low, runs in zip(*parts, strict=True)]
 
 
 def _ordered(numbers: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

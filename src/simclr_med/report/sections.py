@@ -10,7 +10,7 @@ import pandas as pd
 
 from simclr_med.report import diagnostic_figures, run_tables, score_figures, score_tables
 from simclr_med.report.collect import Collection
-from simclr_med.report.comparisons import Comparison, as_table, comparisons
+from simclr_med.report.comparisons import Comparison, compare_methods, comparison_table
 from simclr_med.report.methods import KINDS, headline
 from simclr_med.report.published import Source, published
 from simclr_med.report.score_figures import Chart
@@ -37,18 +37,20 @@ class Section:
     sources: list[Source] = field(default_factory=list)
 
 
-def sections(found: Collection) -> list[Section]:
+def build_sections(found: Collection) -> list[Section]:
     """All sections that have something to show."""
     table = found.table
-    rows = score_tables.scored(table)
-    tests, notes = comparisons(rows)
+    rows = score_tables.score_rows(table)
+    tests, notes = compare_methods(rows)
     beside, sources = published(rows)
     parts = [
-        Section("answer", "The answer", [*in_short(tests, rows), *_of_one_pretraining(rows)] if tests else []),
+        Section("answer", "The answer", [*summarise(tests, rows), *_of_one_pretraining(rows)] if tests else []),
         Section(
             "efficiency", "Label efficiency", [], score_tables.label_efficiency(rows), score_figures.efficiency(rows)
         ),
-        Section("comparisons", "Better, worse, or cannot tell", [one.sentence for one in tests], as_table(tests)),
+        Section(
+            "comparisons", "Better, worse, or cannot tell", [one.sentence for one in tests], comparison_table(tests)
+        ),
         Section("ablation", "Augmentations", [], score_tables.ablation(rows), score_figures.ablation_bars(rows)),
         Section("transfer", "Transfer", [], score_tables.transfer(rows), score_figures.transfer_maps(rows)),
         Section("balance", "Class balance", [], score_tables.class_balance(rows)),
@@ -81,7 +83,7 @@ def counts(found: Collection) -> dict[str, int]:
     return told | ({"cannot be read": len(found.damaged)} if found.damaged else {})
 
 
-def in_short(tests: Sequence[Comparison], rows: pd.DataFrame) -> list[str]:
+def summarise(tests: Sequence[Comparison], rows: pd.DataFrame) -> list[str]:
     """A sentence for each two chief methods of a data set: under which budgets which is better, if one can tell."""
     groups = rows.groupby(["data", "encoder"])
     heads = {key: {headline(group, kind) for kind in KINDS} for key, group in groups}

@@ -11,15 +11,15 @@ from pathlib import Path
 from simclr_med.atomic import write_json, write_text
 from simclr_med.errors import RunError
 from simclr_med.report.collect import Collection
-from simclr_med.report.html import page
+from simclr_med.report.html import render_page
 from simclr_med.report.score_tables import NONE
-from simclr_med.report.sections import Section, counts, sections
+from simclr_med.report.sections import Section, build_sections, counts
 from simclr_med.report.table_files import file_names, write_table
 
 _CONTENTS = "contents.json"  # the files that a report wrote, so that the next one leaves none of them behind
 
 
-def publish(found: Collection, folder: Path) -> tuple[Path, list[Section]]:
+def write_report(found: Collection, folder: Path) -> tuple[Path, list[Section]]:
     """Write report.html, tables/ and figures/; files of an earlier report there that are no more go.
 
     Returns:
@@ -31,7 +31,7 @@ def publish(found: Collection, folder: Path) -> tuple[Path, list[Section]]:
     try:
         for name in ("tables", "figures"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        parts = _told_apart(sections(found))
+        parts = _told_apart(build_sections(found))
         written: list[Path] = []
         pictures: dict[str, Path] = {}
         for part in parts:
@@ -42,7 +42,7 @@ def publish(found: Collection, folder: Path) -> tuple[Path, list[Section]]:
                 pictures[chart.name] = png
                 written += [png, png.with_suffix(".pdf")]
         target = folder / "report.html"
-        write_text(target, page(_title(found), _facts(found), _warnings(found), parts, pictures))
+        write_text(target, render_page(_title(found), _facts(found), _warnings(found), parts, pictures))
         _sweep(folder, [path.relative_to(folder).as_posix() for path in written])
     except OSError as error:
         raise RunError(

@@ -12,7 +12,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 _held: list[FileLock] = []  # to the end of this process
 
 
-def take(count: int) -> None:
+def claim_gpus(count: int) -> None:
     """Let this process see count GPUs that no other worker of this machine has; a second call changes nothing.
 
     With more workers than GPUs some must share: those then see all, dealt by the number of the process.
@@ -20,7 +20,7 @@ def take(count: int) -> None:
     Args:
         count: GPUs that one run uses.
     """
-    devices = visible()
+    devices = visible_gpus()
     if _held or not devices:
         return
     # A scheduler numbers the GPUs of each of its jobs anew.
@@ -43,7 +43,7 @@ def take(count: int) -> None:
     os.environ[VISIBLE] = ",".join(free)
 
 
-def visible() -> list[str]:
+def visible_gpus() -> list[str]:
     """The GPUs of NVIDIA's that a process started now would see, by index or id, asked without torch."""
     told = os.environ.get(VISIBLE)
     if told is not None:

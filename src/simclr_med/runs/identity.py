@@ -38,7 +38,7 @@ NAMED = ("dataset", "stage", "augmentation", "encoder")
 
 
 @dataclass(frozen=True)
-class Origin:
+class Init:
     """Where a run's encoder starts from.
 
     Attributes:
@@ -56,7 +56,7 @@ class Origin:
     url: str | None = None
 
 
-def identity(cfg: DictConfig, data_hash: str, origin_hash: str) -> str:
+def compute_config_hash(cfg: DictConfig, data_hash: str, origin_hash: str) -> str:
     """The hash (40 hex digits of SHA-256) of all that decides a run's result.
 
     Args:
@@ -64,7 +64,7 @@ def identity(cfg: DictConfig, data_hash: str, origin_hash: str) -> str:
         data_hash: content hash of the data.
         origin_hash: content hash of the weights that the encoder starts from.
     """
-    content = scientific(cfg) | {
+    content = scientific_config(cfg) | {
         "data_hash": data_hash,
         "origin_hash": origin_hash,
         "protocol_version": PROTOCOL_VERSION,
@@ -72,7 +72,7 @@ def identity(cfg: DictConfig, data_hash: str, origin_hash: str) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:40]
 
 
-def scientific(cfg: DictConfig) -> dict[str, Any]:
+def scientific_config(cfg: DictConfig) -> dict[str, Any]:
     """The part of a config that decides what is computed, whatever it is called and wherever it is done."""
     content: Any = OmegaConf.to_container(cfg, resolve=True)
     for group, keys in OPERATIONAL.items():
@@ -85,7 +85,7 @@ def scientific(cfg: DictConfig) -> dict[str, Any]:
     return dict(content)
 
 
-def budget(fraction: DictConfig) -> str:
+def budget_name(fraction: DictConfig) -> str:
     """The label budget in a word, whichever way it was typed: full, n100, pct1 or per_class10."""
     for prefix, value in (("n", fraction.samples), ("pct", fraction.percent), ("per_class", fraction.per_class)):
         if value is not None:
@@ -93,7 +93,7 @@ def budget(fraction: DictConfig) -> str:
     return "full"
 
 
-def folder_of(cfg: DictConfig, config_hash: str, origin: Origin) -> Path:
+def run_folder(cfg: DictConfig, config_hash: str, origin: Init) -> Path:
     """``<runs>/<stage>/<dataset>/<readable>-<hash>``; of a report ``<runs>/report/<data sets, or all>``."""
     top = Path(cfg.paths.runs).absolute() / cfg.stage.name
     if "datasets" in cfg.stage:
@@ -102,7 +102,7 @@ def folder_of(cfg: DictConfig, config_hash: str, origin: Origin) -> Path:
     return top / f"{_readable(cfg, origin)}-{config_hash[:10]}"
 
 
-def method(cfg: DictConfig, origin: Origin) -> str:
+def method_name(cfg: DictConfig, origin: Init) -> str:
     """What the runs of one curve share, whatever their label budget and seed: data, stage, start, views, encoder."""
     size = f" {cfg.dataset.size} px" if cfg.dataset.get("size") else ""
     views = (cfg.augmentation.name,) if cfg.augmentation.name != "none" else ()
@@ -110,16 +110,16 @@ def method(cfg: DictConfig, origin: Origin) -> str:
     return ", ".join((f"{cfg.dataset.name}{size}", cfg.stage.name, start, *views, cfg.encoder.name))
 
 
-def _readable(cfg: DictConfig, origin: Origin) -> str:
+def _readable(cfg: DictConfig, origin: Init) -> str:
     """What a person looks for in a run's name, as pretrained_<data set>_<sequence>; of a saved model that run's own."""
     made = origin.run
     if made is not None and "run" in cfg.stage:
         return "-".join((made.parent.parent.name, made.parent.name, made.name.rpartition("-")[0]))
-    words = (cfg.augmentation.name, cfg.encoder.name, budget(cfg.data_fraction), _start(origin), f"seed{cfg.seed}")
+    words = (cfg.augmentation.name, cfg.encoder.name, budget_name(cfg.data_fraction), _start(origin), f"seed{cfg.seed}")
     return "-".join(words)
 
 
-def _start(origin: Origin) -> str:
+def _start(origin: Init) -> str:
     """Where the encoder comes from in a word."""
     made = origin.run
     return origin.kind if made is None else "_".join((origin.kind, made.parent.name, made.name.partition("-")[0]))
@@ -130,7 +130,7 @@ def slug(text: str, limit: int = 60) -> str:
     return re.sub(r"[^\w.-]+", "-", text).strip("-.")[:limit].strip("-.") or "unnamed"
 
 
-def stem(path: str) -> str:
+def dataset_name(path: str) -> str:
     """The name of a data set that lies at path: its last part without the ending of a file."""
     last = PurePath(path)
     return slug(last.stem if last.suffix.lower() == ".npz" else last.name)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from simclr_med.atomic import sha256
-from simclr_med.cli.arguments import pasted, typed
+from simclr_med.cli.arguments import job_overrides, quote_for_shell
 from simclr_med.errors import MissingEncoderError, RunError
-from simclr_med.runs.identity import Origin, stem
-from simclr_med.runs.run import finished_runs
+from simclr_med.runs.identity import Init, dataset_name
+from simclr_med.runs.run import find_finished_runs
 
 
-def random(dataset: str | None, augmentation: str, seed: int) -> Origin:
+def random(dataset: str | None, augmentation: str, seed: int) -> Init:
     """Weights drawn from the run's seed.
 
     Args:
@@ -22,10 +22,10 @@ def random(dataset: str | None, augmentation: str, seed: int) -> Origin:
             which are then one and the same run.
     """
     del dataset, augmentation, seed
-    return Origin(kind="random", hash="random")
+    return Init(kind="random", hash="random")
 
 
-def checkpoint(path: str) -> Origin:
+def checkpoint(path: str) -> Init:
     """Weights of a file, whatever its kind.
 
     Raises:
@@ -34,7 +34,7 @@ def checkpoint(path: str) -> Origin:
     file = Path(path).expanduser()
     if not file.is_file():
         raise RunError(f"init.path={path}: must be a file with weights. There is none at {file.absolute()}.")
-    return Origin(kind="checkpoint", hash=f"sha256:{sha256(file)}", path=file.absolute())
+    return Init(kind="checkpoint", hash=f"sha256:{sha256(file)}", path=file.absolute())
 
 
 def pretrained(
@@ -48,7 +48,7 @@ def pretrained(
     run: str | None,
     path: str | None,
     own: str | None = None,
-) -> Origin:
+) -> Init:
     """The encoder of the one finished pretraining run that recorded these fields.
 
     Args:
@@ -67,7 +67,7 @@ def pretrained(
     if run is not None:
         return _of(Path(run).expanduser().absolute())
     wanted = {"augmentation": augmentation, "encoder": encoder, "size": size, "seed": seed, "start": start}
-    found = list(finished_runs(Path(runs).absolute(), "pretrain", dataset))
+    found = list(find_finished_runs(Path(runs).absolute(), "pretrain", dataset))
     fitting = [folder for folder, cfg, _ in found if _fits(cfg, wanted)]
     if len(fitting) == 1:
         return _of(fitting[0])
@@ -99,9 +99,9 @@ def _fits(cfg: Any, wanted: Mapping[str, Any]) -> bool:
 
 def _own_data(dataset: str, path: str | None) -> list[str]:
     """The words for this run's own data set: those that were typed."""
-    if path is not None and stem(path) == dataset and not typed("dataset"):
+    if path is not None and dataset_name(path) == dataset and not job_overrides("dataset"):
         return _at(path)
-    return [*(typed("dataset") or [f"dataset={dataset}"]), *typed("dataset.")]
+    return [*(job_overrides("dataset") or [f"dataset={dataset}"]), *job_overrides("dataset.")]
 
 
 def _other_data(dataset: str, size: int | None, made: list[Any]) -> list[str]:
@@ -113,17 +113,17 @@ def _other_data(dataset: str, size: int | None, made: list[Any]) -> list[str]:
 
 
 def _at(path: str) -> list[str]:
-    return [f"dataset={'npz' if path.endswith('.npz') else 'folder'}", pasted("dataset.path", path)]
+    return [f"dataset={'npz' if path.endswith('.npz') else 'folder'}", quote_for_shell("dataset.path", path)]
 
 
 def _recipe(augmentation: str, encoder: str, seed: int, start: str) -> Iterator[str]:
-    yield from (f"augmentation={augmentation}", f"encoder={encoder}", *typed("encoder."), f"seed={seed}")
+    yield from (f"augmentation={augmentation}", f"encoder={encoder}", *job_overrides("encoder."), f"seed={seed}")
     if start != "random":
         yield from ("init=imagenet",) if start == "imagenet" else ("init=pretrained", f"init.dataset={start}")
-    yield from typed("paths.")
+    yield from job_overrides("paths.")
 
 
-def _of(folder: Path) -> Origin:
+def _of(folder: Path) -> Init:
     path = folder / "encoder.safetensors"
     try:
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
@@ -132,10 +132,10 @@ def _of(folder: Path) -> Origin:
         raise RunError(f"init.run={folder}: must be the folder of a finished pretraining run. Finish it.") from error
     if not path.is_file():
         raise RunError(f"init.run={folder}: must hold encoder.safetensors. Make the run again with overwrite=true.")
-    return Origin(kind="pretrained", hash=digest, path=path, run=folder)
+    return Init(kind="pretrained", hash=digest, path=path, run=folder)
 
 
-def model(run: str | None) -> Origin:
+def model(run: str | None) -> Init:
     """A finished run's classifier with its encoder.
 
     Raises:
@@ -151,10 +151,10 @@ def model(run: str | None) -> Origin:
         raise RunError(f"stage.run={run}: must be the folder of a finished probe, finetune or baseline run.") from error
     if not head.is_file():
         raise RunError(f"stage.run={run}: must be a probe, finetune or baseline run; it has no head.safetensors.")
-    return Origin(kind="model", hash=f"{digest}:{sha256(head)}", path=head, run=folder)
+    return Init(kind="model", hash=f"{digest}:{sha256(head)}", path=head, run=folder)
 
 
-def imagenet(encoder: str, folder: str, files: dict[str, str], url: str) -> Origin:
+def imagenet(encoder: str, folder: str, files: dict[str, str], url: str) -> Init:
     """torchvision's ImageNet weights: from torch's own cache, or downloaded into it by the stage.
 
     Args:
@@ -172,4 +172,4 @@ def imagenet(encoder: str, folder: str, files: dict[str, str], url: str) -> Orig
             f"{encoder} has none. Choose one of them, or init=random."
         )
     path = Path(folder).expanduser() / files[encoder]
-    return Origin(kind="imagenet", hash=f"imagenet:{files[encoder]}", path=path, url=f"{url}/{files[encoder]}")
+    return Init(kind="imagenet", hash=f"imagenet:{files[encoder]}", path=path, url=f"{url}/{files[encoder]}")

@@ -14,7 +14,7 @@ from simclr_med.errors import BusyError
 
 
 @contextmanager
-def locked(path: Path, folder: Path, wait: bool = True) -> Iterator[None]:
+def hold_lock(path: Path, folder: Path, wait: bool = True) -> Iterator[None]:
     """Hold the lock at path until the block ends; wait, and say so, while another process holds it.
 
     The lock is the system's own: a file that a dead process left, or another one with its number, holds nothing.

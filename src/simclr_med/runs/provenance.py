@@ -21,7 +21,7 @@ PACKAGES = (
 )
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Version of Python and of each package that a result depends on; one that is not installed is left out."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:

@@ -16,12 +16,12 @@ from typing import Any, Literal, TypeGuard
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from simclr_med.atomic import clear_half_written, write_json, write_text
+from simclr_med.atomic import remove_temporary_files, write_json, write_text
 from simclr_med.errors import RunError, UserError
-from simclr_med.runs.identity import NAMED, Origin, folder_of, identity
+from simclr_med.runs.identity import NAMED, Init, compute_config_hash, run_folder
 from simclr_med.runs.identity import PROTOCOL_VERSION as PROTOCOL_VERSION
-from simclr_med.runs.lock import locked
-from simclr_med.runs.signals import stoppable
+from simclr_med.runs.lock import hold_lock
+from simclr_med.runs.signals import terminate_on_signal
 
 SCHEMA_VERSION = 1
 
@@ -40,7 +40,7 @@ class Run:
     state: State
     cfg: DictConfig
     data_hash: str
-    origin: Origin
+    origin: Init
 
     @property
     def checkpoints(self) -> Path:
@@ -106,7 +106,7 @@ class Run:
         if not self.folder.is_dir():
             gone = "must stay while its run goes on; it was removed"
             raise RunError(f"{self.folder}: {gone}. The same command starts it again.") from error
-        if state_of(self.folder, self.config_hash) == "finished":
+        if run_state(self.folder, self.config_hash) == "finished":
             raise RunError(f"{self.folder}: is finished, but what came after failed ({error}).") from error
         content = {
             "message": str(error) or type(error).__name__,
@@ -129,7 +129,7 @@ class Run:
             raise RunError(told if ours else f"{kind}: {told} (traceback in {self.folder / 'failure.json'})") from error
 
 
-def state_of(folder: Path, config_hash: str) -> State:
+def run_state(folder: Path, config_hash: str) -> State:
     """How far the run in that folder has come. A result.json that cannot be read counts as unfinished."""
     if not folder.is_dir():
         return "new"
@@ -149,7 +149,7 @@ def _recorded(folder: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def open_run(cfg: DictConfig, data_hash: str, origin: Origin, wait: bool = True) -> Iterator[Run]:
+def open_run(cfg: DictConfig, data_hash: str, origin: Init, wait: bool = True) -> Iterator[Run]:
     """The run of this config, made or found, and locked until the block ends.
 
     Args:
@@ -162,18 +162,20 @@ def open_run(cfg: DictConfig, data_hash: str, origin: Origin, wait: bool = True)
         BusyError: another process does it, and nobody is to wait.
         RunError: the runs folder cannot be written.
     """
-    config_hash = identity(cfg, data_hash, origin.hash)
-    folder = folder_of(cfg, config_hash, origin)
+    config_hash = compute_config_hash(cfg, data_hash, origin.hash)
+    folder = run_folder(cfg, config_hash, origin)
     again = cfg.overwrite or cfg.stage.get("always", False)
     # A finished run needs no lock: its files do not change any more.
-    if state_of(folder, config_hash) == "finished" and not again:
+    if run_state(folder, config_hash) == "finished" and not again:
         yield Run(folder, config_hash, "finished", cfg, data_hash, origin)
         return
     with ExitStack() as held:
-        held.enter_context(stoppable())
+        held.enter_context(terminate_on_signal())
         try:
-            held.enter_context(locked(Path(cfg.paths.runs).absolute() / ".locks" / f"{config_hash}.lock", folder, wait))
-            state = state_of(folder, config_hash)
+            held.enter_context(
+                hold_lock(Path(cfg.paths.runs).absolute() / ".locks" / f"{config_hash}.lock", folder, wait)
+            )
+            state = run_state(folder, config_hash)
             if again and state != "new":
                 # First: of a removal that is cut short no finished run must remain.
                 (folder / "result.json").unlink(missing_ok=True)
@@ -183,7 +185,7 @@ def open_run(cfg: DictConfig, data_hash: str, origin: Origin, wait: bool = True)
                 if (folder / "result.json").exists():
                     print(f"{folder / 'result.json'}: cannot be read, so this run is done again.", flush=True)
                 folder.mkdir(parents=True, exist_ok=True)
-                clear_half_written(folder)
+                remove_temporary_files(folder)
                 (folder / "failure.json").unlink(missing_ok=True)
                 write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         except OSError as error:
@@ -195,17 +197,17 @@ def _unwritable(runs: str, error: OSError) -> RunError:
     return RunError(f"paths.runs={runs}: must be a folder that can be written ({error.strerror}). Choose another one.")
 
 
-def finished_runs(runs: Path, stage: str, dataset: str) -> Iterator[tuple[Path, DictConfig, dict[str, Any]]]:
+def find_finished_runs(runs: Path, stage: str, dataset: str) -> Iterator[tuple[Path, DictConfig, dict[str, Any]]]:
     """(folder, config, result) of every finished run of a stage on a data set, in the order of their names."""
     for path in sorted((runs / stage / dataset).glob("*/result.json")):
-        result, cfg = _recorded(path.parent), recorded_config(path.parent)
+        result, cfg = _recorded(path.parent), load_config(path.parent)
         if result is None or cfg is None:
             print(f"{path.parent}: its result.json or config.yaml cannot be read; passed over.", file=sys.stderr)
             continue
         yield path.parent, cfg, result
 
 
-def recorded_config(folder: Path) -> DictConfig | None:
+def load_config(folder: Path) -> DictConfig | None:
     """A run's config.yaml; None when there is none, or none that tells which run it is of."""
     try:
         cfg = OmegaConf.load(folder / "config.yaml")

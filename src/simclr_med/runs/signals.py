@@ -14,7 +14,7 @@ _received: list[int] = []
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
+def terminate_on_signal() -> Iterator[None]:
     """Inside, SIGTERM raises SystemExit as Ctrl-C raises KeyboardInterrupt; whatever is raised ends child processes.
 
     No moment is a wrong one, since files are written whole. Lightning alone would finish the epoch's look at the
@@ -40,7 +40,7 @@ def stoppable() -> Iterator[None]:
             signal.signal(signal.SIGINT, interrupt)
 
 
-def received() -> int | None:
+def received_signal() -> int | None:
     """The signal that told this run to stop, if one did: a library may make another exception of ours."""
     return _received[0] if _received else None
 

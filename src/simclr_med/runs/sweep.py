@@ -44,7 +44,7 @@ _begun: list[Path] = []
 
 
 @dataclass(frozen=True)
-class Place:
+class SweepJob:
     """Where a cell stands in its sweep.
 
     Attributes:
@@ -68,7 +68,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Cell:
+class RunOutcome:
     """What became of a cell, or of one run of a job that covers several budgets.
 
     Attributes:
@@ -93,14 +93,14 @@ class Sweep(Callback):
         _begun.append(Path(config.hydra.sweep.dir).absolute())
 
 
-def place() -> Place | None:
+def current_job() -> SweepJob | None:
     """The cell that is being run, or None outside a sweep."""
     if not HydraConfig.initialized():
         return None
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
         return None
-    return Place(Path(hydra.sweep.dir).absolute(), hydra.job.num, tuple(hydra.overrides.task))
+    return SweepJob(Path(hydra.sweep.dir).absolute(), hydra.job.num, tuple(hydra.overrides.task))
 
 
 def begun() -> Path | None:
@@ -108,7 +108,7 @@ def begun() -> Path | None:
     return _begun[-1] if _begun else None
 
 
-def record(at: Place, cells: Iterable[Cell]) -> None:
+def record_outcomes(at: SweepJob, cells: Iterable[RunOutcome]) -> None:
     """Write down what became of a cell; a disk that takes nothing more must not end the sweep."""
     try:
         at.record.parent.mkdir(parents=True, exist_ok=True)
@@ -117,16 +117,16 @@ def record(at: Place, cells: Iterable[Cell]) -> None:
         print(f"{at.record}: could not be written ({error.strerror}).", file=sys.stderr)
 
 
-def read(folder: Path) -> list[tuple[str, Cell]]:
+def read_outcomes(folder: Path) -> list[tuple[str, RunOutcome]]:
     """(overrides, run) of every recorded run of a sweep, in the order of the cells."""
     found = []
     for path in sorted((folder / "cells").glob("*.json"), key=lambda path: int(path.stem)):
         content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found += [(" ".join(content["words"]), Cell(**run)) for run in content["runs"]]
+        found += [(" ".join(content["words"]), RunOutcome(**run)) for run in content["runs"]]
     return found
 
 
-def forget(folder: Path) -> None:
+def remove_unstarted(folder: Path) -> None:
     """Remove the folder of a sweep whose cells never began, and the folders above it that hold nothing else."""
     if not (folder / "cells").exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -135,12 +135,12 @@ def forget(folder: Path) -> None:
             folder.parent.parent.rmdir()
 
 
-def status(cells: Iterable[Cell]) -> int:
+def exit_status(cells: Iterable[RunOutcome]) -> int:
     """Exit code of a sweep, or of one job: the highest of its runs."""
     return max((cell.status for cell in cells), default=0)
 
 
-def told(cells: Sequence[tuple[str, Cell]], folder: Path) -> str:
+def sweep_summary(cells: Sequence[tuple[str, RunOutcome]], folder: Path) -> str:
     """The table that ends a sweep: how many cells came to which end, and each that failed with its reason."""
     counts = Counter(cell.outcome for _, cell in cells)
     table = Table(show_header=False)

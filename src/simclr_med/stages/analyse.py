@@ -12,26 +12,26 @@ from torch import Tensor
 
 from simclr_med import build
 from simclr_med.augment.sequence import OneView
-from simclr_med.data.datamodule import targets
+from simclr_med.data.datamodule import one_hot_targets
 from simclr_med.data.source import Source
-from simclr_med.data.subsets import choose
+from simclr_med.data.subsets import select_subset
 from simclr_med.errors import DataError, RunError
 from simclr_med.evaluation import projections
 from simclr_med.evaluation.embedding_files import Embedded, write_npz, write_parquet
-from simclr_med.evaluation.features import extract
+from simclr_med.evaluation.features import extract_features
 from simclr_med.evaluation.knn import knn_scores
 from simclr_med.evaluation.representation import alignment, effective_rank, feature_std, uniformity
 from simclr_med.metrics import classification
 from simclr_med.models.encoders import ResNetEncoder
 from simclr_med.runs.run import Run
-from simclr_med.stages.analyse_figures import Look, cam_sheet, maps_pictures, neighbours_sheet, pca_picture
+from simclr_med.stages.analyse_figures import AnalysedSplit, cam_sheet, maps_pictures, neighbours_sheet, pca_picture
 from simclr_med.stages.probe import reader_of
 from simclr_med.stages.sampling import groups, points
-from simclr_med.stages.saved_model import SavedModel, check_classes, saved_model
-from simclr_med.stages.setup import encoder_at_start, fraction_of, loggers, provenance
-from simclr_med.stages.summary import summary
-from simclr_med.tracking.loggers import close, log_pictures
-from simclr_med.training.devices import device
+from simclr_med.stages.saved_model import SavedModel, check_classes, load_saved_model
+from simclr_med.stages.setup import build_encoder, build_loggers, collect_provenance, fraction_arguments
+from simclr_med.stages.summary import print_summary
+from simclr_med.tracking.loggers import close_loggers, log_pictures
+from simclr_med.training.devices import resolve_device
 from simclr_med.types import Split
 
 PROTOCOL = "features from images without augmentation; the PCA is fitted on training images, nothing on test images"
@@ -44,7 +44,7 @@ def analyse(run: Run, source: Source) -> None:
         torch.set_num_threads(cfg.trainer.threads)
     if "train" not in source.present():
         raise DataError(f"dataset={source.name}: must have train images, which every map is made of. Add some.")
-    logs = loggers(run)
+    logs = build_loggers(run)
     done = False
     try:
         encoder, model = _encoder(run, source)
@@ -66,12 +66,12 @@ def analyse(run: Run, source: Source) -> None:
             log.log_metrics(found)
         wall_s = round(time.monotonic() - began, 3)
         shares = [round(float(share), 6) for share in spectrum.shares[: cfg.stage.components]]
-        facts = {**provenance(run), "protocol": PROTOCOL}
+        facts = {**collect_provenance(run), "protocol": PROTOCOL}
         run.finish(found, {"wall_s": wall_s}, facts, tables={"explained_variance": shares})
         done = True
     finally:
-        close(logs, failed=not done)
-    summary(f"Analysis on {source.name}", _told(found, looks, wall_s), run.folder, pictures)
+        close_loggers(logs, failed=not done)
+    print_summary(f"Analysis on {source.name}", _told(found, looks, wall_s), run.folder, pictures)
     for table in tables:
         print(f"Table:    {table}")
 
@@ -79,10 +79,10 @@ def analyse(run: Run, source: Source) -> None:
 def _encoder(run: Run, source: Source) -> tuple[ResNetEncoder, SavedModel | None]:
     """The encoder to look at, and the classifier on it where there is one."""
     if run.origin.kind != "model" or run.origin.run is None:
-        encoder, origin = encoder_at_start(run)
+        encoder, origin = build_encoder(run)
         print(f"Encoder: {origin}", flush=True)
         return encoder, None
-    model = saved_model(run.origin.run)
+    model = load_saved_model(run.origin.run)
     print(f"Encoder: of the {model.stage} run {run.origin.run}", flush=True)
     if source.task is None:
         print("Grad-CAM: left out, for it compares answers with labels, and there are none.", flush=True)
@@ -92,19 +92,21 @@ def _encoder(run: Run, source: Source) -> tuple[ResNetEncoder, SavedModel | None
     return model.encoder, model
 
 
-def _looked_at(run: Run, source: Source, encoder: ResNetEncoder) -> tuple[dict[Split, Look], dict[str, float]]:
+def _looked_at(run: Run, source: Source, encoder: ResNetEncoder) -> tuple[dict[Split, AnalysedSplit], dict[str, float]]:
     """The chosen images of train and test with their features, and what is measured on them before any map."""
     cfg = run.cfg
-    features, where = reader_of(encoder, run, source), device(cfg.trainer.accelerator)
-    view = OneView(build.built(cfg.augmentation))
-    looks: dict[Split, Look] = {}
+    features, where = reader_of(encoder, run, source), resolve_device(cfg.trainer.accelerator)
+    view = OneView(build.instantiate_node(cfg.augmentation))
+    looks: dict[Split, AnalysedSplit] = {}
     found: dict[str, float] = {}
     whole: dict[Split, tuple[Tensor, np.ndarray | None]] = {}
     for split in [split for split in source.present() if split != "val"]:
         images = source.split(split)
         kept = np.arange(len(images))
         if split == "train":
-            kept, notes = choose(images.labels, len(images), **fraction_of(cfg), classes=len(source.classes))
+            kept, notes = select_subset(
+                images.labels, len(images), **fraction_arguments(cfg), classes=len(source.classes)
+            )
             for note in notes:
                 print(note, flush=True)
         rows = kept[points(len(kept), cfg.stage.points, cfg.seed)]
@@ -113,7 +115,7 @@ def _looked_at(run: Run, source: Source, encoder: ResNetEncoder) -> tuple[dict[S
         labels_NL = None if images.labels is None else images.labels[rows]
         chosen_NHWC = np.ascontiguousarray(images.images[rows])
         some_ND = all_ND[torch.from_numpy(rows)]
-        looks[split] = Look(rows, chosen_NHWC, some_ND.numpy(), labels_NL, groups(labels_NL, source.classes))
+        looks[split] = AnalysedSplit(rows, chosen_NHWC, some_ND.numpy(), labels_NL, groups(labels_NL, source.classes))
         one, two = (_features_of_views(encoder, chosen_NHWC, view, (cfg.seed, 0, step), where) for step in range(2))
         found |= {
             f"{split}/points": len(rows),
@@ -125,7 +127,9 @@ def _looked_at(run: Run, source: Source, encoder: ResNetEncoder) -> tuple[dict[S
     if "test" in whole and source.task is not None:
         (bank_ND, known_NL), (queries_ND, labels_NL) = whole["train"], whole["test"]
         if known_NL is not None and labels_NL is not None:
-            near = knn_scores(queries_ND, bank_ND, targets(known_NL, len(source.classes)), **cfg.stage.knn).numpy()
+            near = knn_scores(
+                queries_ND, bank_ND, one_hot_targets(known_NL, len(source.classes)), **cfg.stage.knn
+            ).numpy()
             found["test/knn_accuracy"] = classification.accuracy(source.task, labels_NL, near)
             found["test/knn_auroc"] = classification.auroc(source.task, labels_NL, near)
     return looks, {name: value for name, value in found.items() if not math.isnan(value)}
@@ -142,12 +146,12 @@ def _features_of_views(
         count = len(images_BHWC)
         return view(images_BHWC, (seed, epoch, 2 * next(batch) + step), (0, count), count)
 
-    return extract(encoder.to(where), images_NHWC, augmented, where)
+    return extract_features(encoder.to(where), images_NHWC, augmented, where)
 
 
-def _principal(run: Run, look: Look) -> projections.Principal:
+def _principal(run: Run, look: AnalysedSplit) -> projections.Principal:
     try:
-        return projections.principal(look.features_ND)
+        return projections.fit_pca(look.features_ND)
     except ValueError as error:
         raise RunError(
             f"init={run.cfg.init.name}: must give features that differ; those of all training images are the same, as "
@@ -156,7 +160,7 @@ def _principal(run: Run, look: Look) -> projections.Principal:
 
 
 def _spread(
-    looks: dict[Split, Look], flat: dict[Split, np.ndarray], spectrum: projections.Principal
+    looks: dict[Split, AnalysedSplit], flat: dict[Split, np.ndarray], spectrum: projections.Principal
 ) -> dict[str, float]:
     """How far the classes lie apart, and how many directions the features take."""
     found = {
@@ -176,7 +180,7 @@ def _spread(
 def _exported(
     folder: Path,
     source: Source,
-    looks: dict[Split, Look],
+    looks: dict[Split, AnalysedSplit],
     flat: dict[Split, np.ndarray],
     placed: dict[Split, dict[str, np.ndarray]],
 ) -> list[Path]:
@@ -193,7 +197,7 @@ def _exported(
     return [npz]
 
 
-def _told(found: dict[str, float], looks: dict[Split, Look], wall_s: float) -> dict[str, str]:
+def _told(found: dict[str, float], looks: dict[Split, AnalysedSplit], wall_s: float) -> dict[str, str]:
     rows = {"images": ", ".join(f"{len(look.rows_N):,} {split}" for split, look in looks.items())}
     for name in ("silhouette", "knn_accuracy", "effective_rank", "alignment", "uniformity"):
         values = {split: found[f"{split}/{name}"] for split in looks if f"{split}/{name}" in found}

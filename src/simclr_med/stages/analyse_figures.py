@@ -13,21 +13,21 @@ import torch
 from simclr_med.augment.sequence import to_float
 from simclr_med.data.source import Source
 from simclr_med.evaluation import gradcam, projections
-from simclr_med.evaluation.knn import nearest
-from simclr_med.evaluation.predict import answered
-from simclr_med.plots.embeddings import Panel, maps_figure, pca_figure
-from simclr_med.plots.image_grids import Tile, gallery
+from simclr_med.evaluation.knn import find_nearest
+from simclr_med.evaluation.predict import classify_features
+from simclr_med.plots.embeddings import Panel, plot_pca, plot_projections
+from simclr_med.plots.image_grids import Tile, plot_gallery
 from simclr_med.runs.run import Run
 from simclr_med.stages.sampling import Groups, named, shown
 from simclr_med.stages.saved_model import SavedModel
-from simclr_med.training.devices import device
+from simclr_med.training.devices import resolve_device
 from simclr_med.types import MULTI_LABEL, Split
 
 EXTRA = "(pip install 'simclr-med[analyse]')"
 
 
 @dataclass(frozen=True)
-class Look:
+class AnalysedSplit:
     """The chosen images of one split.
 
     Attributes:
@@ -46,16 +46,16 @@ class Look:
 
 
 def pca_picture(
-    shares: np.ndarray, looks: Mapping[Split, Look], flat: Mapping[Split, np.ndarray], folder: Path
+    shares: np.ndarray, looks: Mapping[Split, AnalysedSplit], flat: Mapping[Split, np.ndarray], folder: Path
 ) -> Path:
     """The spectrum, and the first two components of each split; the PCA is that of the training images."""
     panels = [_panel(split, look, flat[split][:, :2]) for split, look in looks.items()]
-    pca_figure(shares, panels, _names(looks), folder / "pca.png")
+    plot_pca(shares, panels, _names(looks), folder / "pca.png")
     return folder / "pca.png"
 
 
 def maps_pictures(
-    cfg: Any, looks: Mapping[Split, Look], flat: Mapping[Split, np.ndarray], folder: Path
+    cfg: Any, looks: Mapping[Split, AnalysedSplit], flat: Mapping[Split, np.ndarray], folder: Path
 ) -> tuple[list[Path], dict[Split, dict[str, np.ndarray]]]:
     """t-SNE under each perplexity, and UMAP where it is installed: the pictures, and the maps of each split by name.
 
@@ -73,7 +73,7 @@ def maps_pictures(
         return [], placed
     rows: dict[str, list[Panel]] = {}
     fewest = min(len(look.rows_N) for look in looks.values())
-    values = projections.perplexities(cfg.stage.perplexities, fewest)
+    values = projections.usable_perplexities(cfg.stage.perplexities, fewest)
     for value in sorted(set(map(float, cfg.stage.perplexities)) - set(values)):
         print(f"stage.perplexities={value:g} is too many neighbours for {fewest} images: using {values[-1]:g}.")
     for value in values:
@@ -84,23 +84,23 @@ def maps_pictures(
             rows.setdefault(f"perplexity {value:g}", []).append(_panel(split, look, points_N2))
     pictures = []
     if rows:
-        maps_figure(rows, _names(looks), folder / "tsne.png")
+        plot_projections(rows, _names(looks), folder / "tsne.png")
         pictures.append(folder / "tsne.png")
-    if not projections.umap_is_there():
+    if not projections.is_umap_installed():
         print(f"UMAP:     left out, for umap-learn is not installed {EXTRA}.", flush=True)
         return pictures, placed
     for split in looks:
         placed[split]["umap"] = projections.umap(flat[split], cfg.seed)
     panels = [_panel(split, look, placed[split]["umap"]) for split, look in looks.items()]
-    maps_figure({"UMAP": panels}, _names(looks), folder / "umap.png")
+    plot_projections({"UMAP": panels}, _names(looks), folder / "umap.png")
     return [*pictures, folder / "umap.png"], placed
 
 
-def neighbours_sheet(cfg: Any, source: Source, looks: Mapping[Split, Look], folder: Path) -> Path:
+def neighbours_sheet(cfg: Any, source: Source, looks: Mapping[Split, AnalysedSplit], folder: Path) -> Path:
     """Test images, each beside the training images whose features are nearest by cosine."""
     train, test = looks["train"], looks["test"]
     queries = shown(test.groups.codes_N, len(test.rows_N), cfg.stage.queries, cfg.seed)
-    cosine, near = nearest(
+    cosine, near = find_nearest(
         torch.from_numpy(test.features_ND[queries]), torch.from_numpy(train.features_ND), cfg.stage.neighbours
     )
     rows = []
@@ -114,23 +114,25 @@ def neighbours_sheet(cfg: Any, source: Source, looks: Mapping[Split, Look], fold
     told = "Blue frame: a label in common with the test image; orange: none." if known else "There are no labels."
     heads = ["test image", *(f"{k + 1}" for k in range(near.shape[1]))]
     title = f"{source.name}: test images and the nearest training images, with the cosine of their features. {told}"
-    gallery(rows, folder / "neighbours.png", title, heads)
+    plot_gallery(rows, folder / "neighbours.png", title, heads)
     return folder / "neighbours.png"
 
 
-def cam_sheet(run: Run, source: Source, model: SavedModel, looks: Mapping[Split, Look], folder: Path) -> list[Path]:
+def cam_sheet(
+    run: Run, source: Source, model: SavedModel, looks: Mapping[Split, AnalysedSplit], folder: Path
+) -> list[Path]:
     """Grad-CAM of right and of wrong answers to test images, where captum is installed and labels are."""
     look = looks.get("test")
     if look is None or look.labels_NL is None:
         print("Grad-CAM: left out, for there are no test images with labels.", flush=True)
         return []
-    if not gradcam.captum_is_there():
+    if not gradcam.is_captum_installed():
         print(f"Grad-CAM: left out, for captum is not installed {EXTRA}.", flush=True)
         return []
     task, count, seed = model.head.task, run.cfg.stage.cams, run.cfg.seed
-    where = device(run.cfg.trainer.accelerator)
+    where = resolve_device(run.cfg.trainer.accelerator)
     encoder, head = model.encoder.to(where).eval(), model.head.module.to(where).eval()
-    probabilities_NK = answered(head, task, torch.from_numpy(look.features_ND).to(where))
+    probabilities_NK = classify_features(head, task, torch.from_numpy(look.features_ND).to(where))
     best_N = probabilities_NK.argmax(axis=1)
     right_N = _holds(look.labels_NL, best_N)
     rows, stage = [], ""
@@ -156,24 +158,24 @@ def cam_sheet(run: Run, source: Source, model: SavedModel, looks: Mapping[Split,
         f"{source.name}, {model.stage} of {model.dataset}: Grad-CAM at {stage} ({size}).{several}\n"
         f"Blue frame: right answers ({int(right_N.sum()):,} of {len(right_N):,}); orange: wrong ones."
     )
-    gallery(rows, folder / "gradcam.png", title)
+    plot_gallery(rows, folder / "gradcam.png", title)
     return [folder / "gradcam.png"]
 
 
-def _panel(split: str, look: Look, points_N2: np.ndarray) -> Panel:
+def _panel(split: str, look: AnalysedSplit, points_N2: np.ndarray) -> Panel:
     return Panel(f"{split}: {len(look.rows_N):,} images", points_N2, look.groups.codes_N)
 
 
-def _names(looks: Mapping[Split, Look]) -> tuple[str, ...]:
+def _names(looks: Mapping[Split, AnalysedSplit]) -> tuple[str, ...]:
     """Of the groups, the same in every split that has labels."""
     return max((look.groups.names for look in looks.values()), key=len)
 
 
-def _label(source: Source, look: Look, row: int) -> str:
+def _label(source: Source, look: AnalysedSplit, row: int) -> str:
     return named(None if look.labels_NL is None else look.labels_NL[row], source.classes)
 
 
-def _alike(one: Look, row: int, other: Look, place: int) -> bool | None:
+def _alike(one: AnalysedSplit, row: int, other: AnalysedSplit, place: int) -> bool | None:
     """Whether two images have a label in common; None where that is not known."""
     if one.labels_NL is None or other.labels_NL is None:
         return None

@@ -16,15 +16,15 @@ from simclr_med.atomic import write_atomically
 from simclr_med.augment.sequence import to_float
 from simclr_med.data.progress import progress
 from simclr_med.data.source import Source
-from simclr_med.evaluation.predict import scored
-from simclr_med.evaluation.predictions import Answers
+from simclr_med.evaluation.predict import predict_proba
+from simclr_med.evaluation.predictions import Predictions
 from simclr_med.metrics import classification
 from simclr_med.runs.run import Run
-from simclr_med.stages.saved_model import SavedModel, saved_model
-from simclr_med.stages.setup import loggers, provenance
-from simclr_med.stages.summary import summary
-from simclr_med.tracking.loggers import close, log_answers
-from simclr_med.training.devices import device
+from simclr_med.stages.saved_model import SavedModel, load_saved_model
+from simclr_med.stages.setup import build_loggers, collect_provenance
+from simclr_med.stages.summary import print_summary
+from simclr_med.tracking.loggers import close_loggers, log_predictions
+from simclr_med.training.devices import resolve_device
 
 
 def predict(run: Run, source: Source) -> None:
@@ -37,7 +37,7 @@ def predict(run: Run, source: Source) -> None:
     if cfg.trainer.threads is not None:
         torch.set_num_threads(cfg.trainer.threads)
     folder: Any = run.origin.run
-    model = saved_model(Path(folder))
+    model = load_saved_model(Path(folder))
     target = run.folder / "predictions.csv"
     counts = dict.fromkeys(model.head.classes, 0)
     names: list[str] = []
@@ -47,7 +47,9 @@ def predict(run: Run, source: Source) -> None:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["file", *(f"probability/{name}" for name in model.head.classes), "predicted"])
-        for name, probabilities_K, answer in _answers(model, source, cfg.stage.chunk, device(cfg.trainer.accelerator)):
+        for name, probabilities_K, answer in _answers(
+            model, source, cfg.stage.chunk, resolve_device(cfg.trainer.accelerator)
+        ):
             writer.writerow([name, *(f"{p:.6g}" for p in probabilities_K), "|".join(answer)])
             names.append(name)
             found.append(probabilities_K)
@@ -55,23 +57,23 @@ def predict(run: Run, source: Source) -> None:
                 counts[one] += 1
         text.detach()
 
-    logs = loggers(run)
+    logs = build_loggers(run)
     done = False
     try:
         write_atomically(target, write)
         if found:
-            log_answers(logs, Answers(model.head.task, model.head.classes, np.stack(found), names=names))
+            log_predictions(logs, Predictions(model.head.task, model.head.classes, np.stack(found), names=names))
         numbers: dict[str, float] = {f"predicted/{name}": count for name, count in counts.items()}
         for log in logs:
             log.log_metrics(numbers)
         wall_s = round(time.monotonic() - began, 3)
-        facts = {**provenance(run), "model": {"stage": model.stage, "dataset": model.dataset}}
+        facts = {**collect_provenance(run), "model": {"stage": model.stage, "dataset": model.dataset}}
         run.finish(numbers, {"wall_s": wall_s}, facts)
         done = True
     finally:
-        close(logs, failed=not done)
+        close_loggers(logs, failed=not done)
     told = {name: str(count) for name, count in counts.items()}
-    summary(f"{model.stage.capitalize()} of {model.dataset}: answers for {source.name}", told, run.folder, [])
+    print_summary(f"{model.stage.capitalize()} of {model.dataset}: answers for {source.name}", told, run.folder, [])
     print(f"Table:    {target}")
 
 
@@ -86,8 +88,8 @@ def _answers(
         with progress(f"Predicting {source.name} {split}", "images") as show:
             for start in range(0, len(found), chunk):
                 images_BHWC = found.images[start : start + chunk]
-                probabilities_BK = scored(encoder, head, task, images_BHWC, to_float, where)
-                predicted = classification.predicted(task, probabilities_BK)
+                probabilities_BK = predict_proba(encoder, head, task, images_BHWC, to_float, where)
+                predicted = classification.y_pred(task, probabilities_BK)
                 for row in range(len(images_BHWC)):
                     place = start + row
                     name = found.names[place] if found.names is not None else f"{split}/{place}"

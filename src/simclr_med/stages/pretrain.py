@@ -13,36 +13,36 @@ from omegaconf import OmegaConf
 
 from simclr_med import build
 from simclr_med.augment.sequence import TwoViews, to_float
-from simclr_med.data.datamodule import Images
+from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
 from simclr_med.errors import DataError
-from simclr_med.evaluation.knn import knn_on_validation
+from simclr_med.evaluation.knn import validation_knn_accuracy
 from simclr_med.models.encoder_files import save_encoder, weights_hash
 from simclr_med.models.head_files import save_projection
 from simclr_med.models.heads import projection_head
-from simclr_med.models.sync_batchnorm import synced
-from simclr_med.plots.training import training_curves, views_sheet
+from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
+from simclr_med.plots.training import plot_training_curves, plot_views
 from simclr_med.runs.run import Run
 from simclr_med.stages.setup import (
     HEAD,
-    drawn_from,
-    encoder_at_start,
-    images,
-    optimizer,
-    provenance,
-    strategy,
-    surroundings,
+    build_encoder,
+    build_optimizer,
+    build_strategy,
+    collect_provenance,
+    load_images,
+    numerics_environment,
+    seeded_init,
 )
-from simclr_med.stages.setup import loggers as loggers_of
-from simclr_med.stages.summary import summary
-from simclr_med.tracking.loggers import close, log_pictures
-from simclr_med.training.callbacks.checkpoint import Checkpoints, resumable
+from simclr_med.stages.setup import build_loggers as loggers_of
+from simclr_med.stages.summary import print_summary
+from simclr_med.tracking.loggers import close_loggers, log_pictures
+from simclr_med.training.callbacks.checkpoint import Checkpoints, find_resumable
 from simclr_med.training.callbacks.collapse import CollapseGuard
-from simclr_med.training.callbacks.metrics_csv import MetricsFile, rows
+from simclr_med.training.callbacks.metrics_csv import MetricsCsv, read_rows
 from simclr_med.training.callbacks.progress import ProgressLine
-from simclr_med.training.devices import device
+from simclr_med.training.devices import resolve_device
 from simclr_med.training.simclr import METRICS, SimCLR
-from simclr_med.training.trainer import trainer
+from simclr_med.training.trainer import build_trainer
 
 PANELS = (
     ("NT-Xent loss", ("train/loss", "val/loss")),
@@ -64,7 +64,7 @@ def pretrain(run: Run, source: Source) -> None:
     cfg = run.cfg
     if cfg.trainer.threads is not None:
         torch.set_num_threads(cfg.trainer.threads)
-    data = images(run, source)
+    data = load_images(run, source)
     if data.all_alike():
         raise DataError(
             f"dataset={cfg.dataset.name}: must hold images that differ; all training images are the same. "
@@ -75,26 +75,26 @@ def pretrain(run: Run, source: Source) -> None:
     if cfg.stage.accumulate > 1:
         told = f"{data.batch_size // cfg.stage.accumulate} of {data.batch_size} images"
         print(f"stage.accumulate={cfg.stage.accumulate}: negatives come from a micro-batch of {told}.", flush=True)
-    module = learner(run, data)
+    module = build_module(run, data)
     loggers = loggers_of(run)
     done = False
     try:
-        fitter = trainer(
+        fitter = build_trainer(
             cfg.trainer,
-            strategy(run),
+            build_strategy(run),
             run.folder,
             cfg.stage.epochs,
             data.steps_per_epoch,
             cfg.stage.accumulate,
             callbacks=(
-                MetricsFile(run.folder / "metrics.csv", METRICS),
+                MetricsCsv(run.folder / "metrics.csv", METRICS),
                 CollapseGuard(**cfg.stage.collapse, width=module.encoder.features),
-                Checkpoints(run.checkpoints, cfg.stage.checkpoint_every_s, surroundings(run)),
+                Checkpoints(run.checkpoints, cfg.stage.checkpoint_every_s, numerics_environment(run)),
                 ProgressLine(data.batch_size // cfg.stage.accumulate),
             ),
             loggers=loggers,
         )
-        saved = resumable(run.checkpoints)
+        saved = find_resumable(run.checkpoints)
         if saved is not None:
             print(f"Going on after epoch {saved[1]['epoch'] + 1} of {cfg.stage.epochs}: {run.folder}", flush=True)
         fitter.fit(module, datamodule=data, ckpt_path=saved and saved[0], weights_only=True)
@@ -102,27 +102,29 @@ def pretrain(run: Run, source: Source) -> None:
         log_pictures(loggers, run.folder.glob("figures/*.png"))
         done = True
     finally:
-        close(loggers, failed=not done)
+        close_loggers(loggers, failed=not done)
 
 
-def learner(run: Run, data: Images) -> SimCLR:
+def build_module(run: Run, data: ImageDataModule) -> SimCLR:
     """SimCLR as the run's config says, at its first step."""
     cfg = run.cfg
-    encoder, told = encoder_at_start(run)
+    encoder, told = build_encoder(run)
     if run.origin.path is not None:
         print(f"Starting from {told}", flush=True)
-    with drawn_from(cfg.seed, HEAD):
+    with seeded_init(cfg.seed, HEAD):
         head = projection_head(encoder.features, **_head(cfg.stage.head, encoder.features))
     if cfg.trainer.devices > 1:
-        synced(encoder), synced(head)
+        convert_sync_batchnorm(encoder), convert_sync_batchnorm(head)
     steps = data.steps_per_epoch
     return SimCLR(
         encoder,
         head,
-        TwoViews(build.built(cfg.augmentation)),
+        TwoViews(build.instantiate_node(cfg.augmentation)),
         to_float,
-        optimizer=partial(optimizer, cfg.optimizer),
-        schedule=partial(build.built, cfg.schedule, total_steps=steps * cfg.stage.epochs, steps_per_epoch=steps),
+        optimizer=partial(build_optimizer, cfg.optimizer),
+        schedule=partial(
+            build.instantiate_node, cfg.schedule, total_steps=steps * cfg.stage.epochs, steps_per_epoch=steps
+        ),
         temperature=cfg.stage.temperature,
         looks=data,
         look_every=cfg.stage.monitor_every,
@@ -130,13 +132,13 @@ def learner(run: Run, data: Images) -> SimCLR:
     )
 
 
-def _conclude(run: Run, data: Images, module: SimCLR) -> None:
+def _conclude(run: Run, data: ImageDataModule, module: SimCLR) -> None:
     """From trained weights to a finished run; everything here can be done again after a kill."""
-    table = rows(run.folder / "metrics.csv")
+    table = read_rows(run.folder / "metrics.csv")
     final = {name: float(table[-1][name]) for name in METRICS if table[-1][name]}
-    start, _ = encoder_at_start(run)
-    where = device(run.cfg.trainer.accelerator)
-    before = knn_on_validation(start.to(where), data.knn_sets(), to_float, where, *module.knn)
+    start, _ = build_encoder(run)
+    where = resolve_device(run.cfg.trainer.accelerator)
+    before = validation_knn_accuracy(start.to(where), data.knn_sets(), to_float, where, *module.knn)
     if before is not None:
         final["val/knn_accuracy_before"] = before
     state = module.encoder.state_dict()
@@ -146,11 +148,11 @@ def _conclude(run: Run, data: Images, module: SimCLR) -> None:
     pictures = _pictures(run, data, module)
     rates = [float(row["train/images_per_s"]) for row in table]
     timing = {"wall_s": float(table[-1]["wall_s"]), "images_per_s": round(statistics.median(rates), 1)}
-    run.finish(final, timing, {**provenance(run), "encoder_hash": digest})
-    summary(f"Pretrained on {run.cfg.dataset.name}", _told(final, timing, data), run.folder, pictures)
+    run.finish(final, timing, {**collect_provenance(run), "encoder_hash": digest})
+    print_summary(f"Pretrained on {run.cfg.dataset.name}", _told(final, timing, data), run.folder, pictures)
 
 
-def _told(final: dict[str, float], timing: dict[str, float], data: Images) -> dict[str, str]:
+def _told(final: dict[str, float], timing: dict[str, float], data: ImageDataModule) -> dict[str, str]:
     told = {"images": str(len(data.indices)), "loss": f"{final['train/loss']:.3f}"}
     if "val/loss" in final:
         told["loss on validation"] = f"{final['val/loss']:.3f}"
@@ -161,17 +163,17 @@ def _told(final: dict[str, float], timing: dict[str, float], data: Images) -> di
     return told | {"time": f"{timing['wall_s']:.0f} s, {timing['images_per_s']:.0f} images/s"}
 
 
-def _pictures(run: Run, data: Images, module: SimCLR) -> list[Path]:
+def _pictures(run: Run, data: ImageDataModule, module: SimCLR) -> list[Path]:
     folder = run.folder / "figures"
     folder.mkdir(exist_ok=True)
     curves, sheet = folder / "training.png", folder / "views.png"
-    training_curves(run.folder / "metrics.csv", curves, PANELS)
+    plot_training_curves(run.folder / "metrics.csv", curves, PANELS)
     chosen = data.indices[:: max(1, len(data.indices) // 6)][:6]
     originals = np.ascontiguousarray(data.train.images[chosen])
     batch = torch.from_numpy(originals)
     looks = [module.views(batch, (run.cfg.seed, 0, step), (0, len(batch)), len(batch)).chunk(2) for step in range(3)]
     views = torch.stack([view for pair in looks for view in pair][:5], dim=1)
-    views_sheet(originals, views.permute(0, 1, 3, 4, 2).numpy(), sheet, f"augmentation={run.cfg.augmentation.name}")
+    plot_views(originals, views.permute(0, 1, 3, 4, 2).numpy(), sheet, f"augmentation={run.cfg.augmentation.name}")
     return [curves, sheet]
 
 

@@ -13,16 +13,16 @@ from omegaconf import OmegaConf
 from simclr_med import build
 from simclr_med.augment.sequence import OneView
 from simclr_med.data.source import ImageSet, Source
-from simclr_med.data.subsets import choose
-from simclr_med.plots.class_counts import counts_figure, counts_table, show_counts, write_counts
-from simclr_med.plots.image_grids import sequences_sheet
-from simclr_med.runs.identity import budget
+from simclr_med.data.subsets import select_subset
+from simclr_med.plots.class_counts import class_counts_table, plot_class_counts, print_class_counts, write_class_counts
+from simclr_med.plots.image_grids import plot_sequences
+from simclr_med.runs.identity import budget_name
 from simclr_med.runs.run import Run
-from simclr_med.stages.preview_checks import class_cautions, sequence_cautions
+from simclr_med.stages.preview_checks import check_classes, check_sequence
 from simclr_med.stages.sampling import groups, named, points, shown
-from simclr_med.stages.setup import fraction_of, loggers, provenance
-from simclr_med.stages.summary import summary
-from simclr_med.tracking.loggers import close, log_pictures
+from simclr_med.stages.setup import build_loggers, collect_provenance, fraction_arguments
+from simclr_med.stages.summary import print_summary
+from simclr_med.tracking.loggers import close_loggers, log_pictures
 
 LOOKED_AT = 500  # training images, to see whether they have any colour
 
@@ -36,14 +36,14 @@ def preview(run: Run, source: Source) -> None:
     if cfg.trainer.threads is not None:
         torch.set_num_threads(cfg.trainer.threads)
     train = source.split("train")
-    rows, notes = choose(train.labels, len(train), **fraction_of(cfg), classes=len(source.classes))
-    table = counts_table(*_counts(source, train, rows, budget(cfg.data_fraction)))
+    rows, notes = select_subset(train.labels, len(train), **fraction_arguments(cfg), classes=len(source.classes))
+    table = class_counts_table(*_counts(source, train, rows, budget_name(cfg.data_fraction)))
     cautions = _cautions(cfg, source, train, rows, table)
-    show_counts(table, f"{source.name}: {source.size} px, {'grey' if source.channels == 1 else 'RGB'}")
+    print_class_counts(table, f"{source.name}: {source.size} px, {'grey' if source.channels == 1 else 'RGB'}")
     for line in [*notes, *(f"Warning: {caution}" for caution in cautions)]:
         print(line, flush=True)
-    write_counts(table, run.folder / "counts.csv")
-    logs = loggers(run)
+    write_class_counts(table, run.folder / "counts.csv")
+    logs = build_loggers(run)
     done = False
     try:
         pictures = _pictures(run, source, train, rows, table)
@@ -52,13 +52,13 @@ def preview(run: Run, source: Source) -> None:
         images = {f"{split}/images": float(table[split].iloc[-1]) for split in source.present()}
         for log in logs:
             log.log_metrics(images)
-        run.finish(images, {"wall_s": wall_s}, provenance(run), tables={"warnings": cautions, "notes": notes})
+        run.finish(images, {"wall_s": wall_s}, collect_provenance(run), tables={"warnings": cautions, "notes": notes})
         done = True
     finally:
-        close(logs, failed=not done)
+        close_loggers(logs, failed=not done)
     told = {str(split): f"{table[split].iloc[-1]:,} images" for split in table}
     told |= {"classes": str(len(source.classes) or "no labels"), "warnings": str(len(cautions))}
-    summary(f"Preview of {source.name}", told, run.folder, pictures)
+    print_summary(f"Preview of {source.name}", told, run.folder, pictures)
     print(f"Table:    {run.folder / 'counts.csv'}")
 
 
@@ -100,11 +100,11 @@ def _cautions(cfg: Any, source: Source, train: ImageSet, rows: np.ndarray, table
     seen = train.images[points(len(train), LOOKED_AT, cfg.seed)]
     grey = source.channels == 1 or bool((seen == seen[..., :1]).all())
     ops: dict[str, Any] = {name: OmegaConf.to_container(node.ops) for name, node in sequences_of(cfg).items()}
-    found = sequence_cautions(ops, source.size, grey, cfg.dataset.mirror_p)
+    found = check_sequence(ops, source.size, grey, cfg.dataset.mirror_p)
     if train.labels is None:
         return found
-    return found + class_cautions(
-        source.classes, _each(train.labels[rows], len(source.classes)), budget(cfg.data_fraction)
+    return found + check_classes(
+        source.classes, _each(train.labels[rows], len(source.classes)), budget_name(cfg.data_fraction)
     )
 
 
@@ -116,14 +116,14 @@ def _pictures(run: Run, source: Source, train: ImageSet, rows: np.ndarray, table
     names = [named(None if train.labels is None else train.labels[row], source.classes) for row in chosen]
     originals = np.ascontiguousarray(train.images[chosen])
     blocks = {
-        name: _views(build.built(node), originals, cfg.seed, cfg.stage.views)
+        name: _views(build.instantiate_node(node), originals, cfg.seed, cfg.stage.views)
         for name, node in sequences_of(cfg).items()
     }
     sheet, bars = folder / "sequences.png", folder / "counts.png"
-    sequences_sheet(originals, names, blocks, sheet)
+    plot_sequences(originals, names, blocks, sheet)
     if train.labels is None:
         return [sheet]
-    counts_figure(table, bars)
+    plot_class_counts(table, bars)
     return [sheet, bars]
 
 

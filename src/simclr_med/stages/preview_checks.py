@@ -9,7 +9,7 @@ FEW_PIXELS = 10  # of a crop's side: too few to tell what it is of
 FEW_IMAGES = 10  # of a class, to learn it from
 
 
-def sequence_cautions(
+def check_sequence(
     sequences: Mapping[str, Sequence[Mapping[str, Any]]], side: int, grey: bool, mirror_p: float
 ) -> list[str]:
     """What augmentation sequences do that these images suffer from, each once with the sequences that do it.
@@ -29,7 +29,7 @@ def sequence_cautions(
     return [f"{', '.join(names)}: {caution}" for caution, names in found.items()]
 
 
-def class_cautions(classes: Sequence[str], counts: Sequence[int], budget: str) -> list[str]:
+def check_classes(classes: Sequence[str], counts: Sequence[int], budget: str) -> list[str]:
     """Classes that have too few training images.
 
     Args:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simclr_med.errors import RunError
-from simclr_med.report.collect import collect
+from simclr_med.report.collect import collect_runs
 from simclr_med.report.sections import counts
-from simclr_med.report.write import publish
+from simclr_med.report.write import write_report
 from simclr_med.runs.run import Run
-from simclr_med.stages.summary import summary
+from simclr_med.stages.summary import print_summary
 
 if TYPE_CHECKING:
     from simclr_med.data.source import Source
@@ -29,9 +29,9 @@ def report(run: Run, source: Source) -> None:
     cfg = run.cfg
     if cfg.stage.dashboard:
         _can_be_drawn()
-    found = collect(Path(cfg.paths.runs), list(cfg.stage.datasets), cfg.stage.mixed)
+    found = collect_runs(Path(cfg.paths.runs), list(cfg.stage.datasets), cfg.stage.mixed)
     folder = run.folder if cfg.stage.out is None else Path(cfg.stage.out).expanduser().absolute()
-    target, parts = publish(found, folder)
+    target, parts = write_report(found, folder)
     rows = {state: str(number) for state, number in counts(found).items()}
     for part in parts:
         for table in part.tables:
@@ -41,7 +41,7 @@ def report(run: Run, source: Source) -> None:
     rows |= {"tables": str(sum(len(part.tables) for part in parts))}
     rows |= {"figures": str(sum(len(part.charts) for part in parts))}
     number = found.table["dataset"].nunique()
-    summary(f"Report on {number} data set{'s' * (number > 1)}", rows, folder, [])
+    print_summary(f"Report on {number} data set{'s' * (number > 1)}", rows, folder, [])
     if cfg.stage.dashboard:
         _dashboard(cfg.stage, folder / "dashboard.json")
     print(f"Report:   {target}")
@@ -64,27 +64,27 @@ def _dashboard(node: Any, path: Path) -> None:
     """Views of the runs at Weights & Biases, where it can be reached; else what they would be, and why they are not."""
     os.environ.setdefault("WANDB_SILENT", "true")
     from simclr_med.tracking import workspaces
-    from simclr_med.tracking.wandb_mode import asked
+    from simclr_med.tracking.wandb_mode import resolve_mode
 
     logger = node.wandb.loggers[0]
     project, datasets = logger.project, list(node.datasets)
-    workspaces.keep(
-        path, workspaces.workspaces("", project, datasets), []
+    workspaces.write_specifications(
+        path, workspaces.build_workspaces("", project, datasets), []
     )  # first, since this is where they are checked
-    mode, why = asked(logger.timeout_s)
+    mode, why = resolve_mode(logger.timeout_s)
     entity = os.environ.get("WANDB_ENTITY", "")
     addresses: list[str] = []
     told = ""
     if mode == "online":
         try:
             entity = entity or workspaces.default_entity()
-            for workspace in workspaces.workspaces(entity, project, datasets):
+            for workspace in workspaces.build_workspaces(entity, project, datasets):
                 addresses.append(workspaces.save(workspace))
                 print(f"Dashboard: {addresses[-1]}", flush=True)
         except RunError as error:
             told = str(error)
     else:
         told = f"{why or f'Weights & Biases is {mode} here (WANDB_MODE)'}; the same command makes it when online"
-    workspaces.keep(path, workspaces.workspaces(entity, project, datasets), addresses)
+    workspaces.write_specifications(path, workspaces.build_workspaces(entity, project, datasets), addresses)
     if told:
         print(f"Dashboard: not made, for {told}. Its content: {path}", flush=True)

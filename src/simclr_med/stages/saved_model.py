@@ -10,12 +10,12 @@ from typing import Any
 
 from simclr_med import build
 from simclr_med.errors import CheckpointError, DataError
-from simclr_med.models.encoder_files import load_encoder_state, load_into
+from simclr_med.models.encoder_files import load_encoder_state, load_weights
 from simclr_med.models.encoders import ResNetEncoder
 from simclr_med.models.head_files import LoadedHead, load_head
-from simclr_med.models.imagenet import fetched
-from simclr_med.runs.run import recorded_config
-from simclr_med.stages.setup import ENCODER, drawn_from
+from simclr_med.models.imagenet import download_weights
+from simclr_med.runs.run import load_config
+from simclr_med.stages.setup import ENCODER, seeded_init
 from simclr_med.types import MULTI_LABEL, Task
 
 
@@ -34,7 +34,7 @@ class SavedModel:
     dataset: str
 
 
-def saved_model(folder: Path) -> SavedModel:
+def load_saved_model(folder: Path) -> SavedModel:
     """Reads a run of probe, finetune or baseline.
 
     A finetuned encoder lies in the run's folder; a probe's is the one it started from, and must not have changed.
@@ -42,14 +42,14 @@ def saved_model(folder: Path) -> SavedModel:
     Raises:
         CheckpointError: a file is missing, damaged or changed.
     """
-    cfg = recorded_config(folder)
+    cfg = load_config(folder)
     if cfg is None:
         raise CheckpointError(f"{folder / 'config.yaml'}: must be there as its run wrote it. Make its run again.")
-    with drawn_from(cfg.seed, ENCODER):
-        encoder = build.built(cfg.encoder)
+    with seeded_init(cfg.seed, ENCODER):
+        encoder = build.instantiate_node(cfg.encoder)
     own = folder / "encoder.safetensors"
     if own.exists():
-        load_into(encoder, load_encoder_state(own))
+        load_weights(encoder, load_encoder_state(own))
     else:
         _start(folder, cfg, encoder)
     return SavedModel(encoder, load_head(folder / "head.safetensors"), cfg.stage.name, cfg.dataset.name)
@@ -65,7 +65,7 @@ def _start(folder: Path, cfg: Any, encoder: ResNetEncoder) -> None:
     if recorded["kind"] == "checkpoint" and not Path(cfg.init.path).expanduser().is_file():
         # Typed relative to a working directory that is not this one; older runs recorded nothing else.
         cfg.init.path = recorded.get("path") or cfg.init.path
-    origin = build.built(cfg.init)
+    origin = build.instantiate_node(cfg.init)
     if origin.hash != recorded["hash"]:
         raise CheckpointError(
             f"{folder}: must find the encoder that it was fitted on; the weights of init={cfg.init.name} have changed "
@@ -73,8 +73,8 @@ def _start(folder: Path, cfg: Any, encoder: ResNetEncoder) -> None:
         )
     if origin.path is not None:
         if origin.url is not None:
-            fetched(origin.url, origin.path)
-        load_into(encoder, load_encoder_state(origin.path))
+            download_weights(origin.url, origin.path)
+        load_weights(encoder, load_encoder_state(origin.path))
 
 
 def check_classes(model: SavedModel, classes: Sequence[str], task: Task, dataset: str) -> list[str]:

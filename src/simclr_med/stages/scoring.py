@@ -14,7 +14,7 @@ import numpy as np
 from simclr_med.atomic import write_bytes
 from simclr_med.data.source import Source
 from simclr_med.errors import DataError
-from simclr_med.evaluation.predictions import Answers
+from simclr_med.evaluation.predictions import Predictions
 from simclr_med.metrics import classification, intervals
 from simclr_med.types import SPLITS, Split, Task
 
@@ -36,14 +36,14 @@ class Scored:
     intervals: dict[str, tuple[float, float]]
     tables: dict[str, Any]
     notes: list[str] = field(default_factory=list)
-    answers: Answers | None = None
+    answers: Predictions | None = None
 
     def with_metrics(self, more: Mapping[str, float]) -> Scored:
         """The same with further metrics, those that are numbers."""
         return replace(self, metrics={**self.metrics, **{k: v for k, v in more.items() if not math.isnan(v)}})
 
 
-def task_of(source: Source, stage: str) -> Task:
+def require_task(source: Source, stage: str) -> Task:
     """What the labels mean.
 
     Raises:
@@ -54,14 +54,14 @@ def task_of(source: Source, stage: str) -> Task:
     return source.task
 
 
-def learnable(source: Source, stage: str) -> Task:
+def require_labels(source: Source, stage: str) -> Task:
     """What the labels mean, once it is sure that there is all that a stage needs that learns from them: told before
     anything is trained, from what the splits hold and not from what is in them.
 
     Raises:
         DataError: a split without images or labels, or fewer than two classes.
     """
-    task, labelled = task_of(source, stage), source.labelled()
+    task, labelled = require_task(source, stage), source.labelled()
     lacking = [split for split in SPLITS if split not in labelled]
     if lacking:
         raise DataError(
@@ -76,7 +76,7 @@ def learnable(source: Source, stage: str) -> Task:
     return task
 
 
-def labels_of(source: Source, split: Split, stage: str) -> np.ndarray:
+def load_labels(source: Source, split: Split, stage: str) -> np.ndarray:
     """The labels of a split, int64 [N, L].
 
     Raises:
@@ -88,7 +88,7 @@ def labels_of(source: Source, split: Split, stage: str) -> np.ndarray:
     return labels
 
 
-def on_test(
+def score_test_split(
     source: Source,
     trained_NL: np.ndarray | None,
     answer: Callable[[], np.ndarray],
@@ -106,18 +106,18 @@ def on_test(
         resamples: of the test images, for the intervals; 0 gives none.
         notes: sentences about the run that belong to its numbers.
     """
-    labels_NL = labels_of(source, "test", "test")
+    labels_NL = load_labels(source, "test", "test")
     probabilities_NK = answer()
-    keep_predictions(folder / "predictions.npz", probabilities_NK, labels_NL, source.classes)
-    task = task_of(source, "test")
-    scored = score(task, labels_NL, probabilities_NK, source.classes, trained_NL, resamples)
+    save_predictions(folder / "predictions.npz", probabilities_NK, labels_NL, source.classes)
+    task = require_task(source, "test")
+    scored = score_predictions(task, labels_NL, probabilities_NK, source.classes, trained_NL, resamples)
     for note in scored.notes:
         print(note, flush=True)
-    answers = Answers(task, tuple(source.classes), probabilities_NK, labels_NL, source.names("test"))
+    answers = Predictions(task, tuple(source.classes), probabilities_NK, labels_NL, source.names("test"))
     return replace(scored, tables=scored.tables | {"notes": [*notes, *scored.notes]}, answers=answers)
 
 
-def score(
+def score_predictions(
     task: Task,
     labels_NL: np.ndarray,
     probabilities_NK: np.ndarray,
@@ -126,8 +126,8 @@ def score(
     resamples: int,
 ) -> Scored:
     """All scores of the test split's probabilities, named as they are recorded."""
-    values = classification.scores(task, labels_NL, probabilities_NK)
-    each = classification.aurocs(task, labels_NL, probabilities_NK)
+    values = classification.compute_scores(task, labels_NL, probabilities_NK)
+    each = classification.auroc_per_class(task, labels_NL, probabilities_NK)
     notes = []
     missing = [classes[int(m)] for m in np.flatnonzero(np.isnan(each))] if len(each) == len(classes) else []
     if missing:
@@ -144,7 +144,7 @@ def score(
             rest = np.delete(each, unseen)
             values["auroc_trained_classes"] = float(np.nanmean(rest)) if not np.isnan(rest).all() else math.nan
     found = intervals.bootstrap(task, labels_NL, probabilities_NK, resamples, BOOTSTRAP_SEED) if resamples else {}
-    bins = classification.reliability(task, labels_NL, probabilities_NK)
+    bins = classification.reliability_bins(task, labels_NL, probabilities_NK)
     tables = {
         "classes": list(classes),
         "confusion_matrix": classification.confusion_matrix(task, labels_NL, probabilities_NK),
@@ -158,14 +158,14 @@ def score(
     )
 
 
-def keep_predictions(path: Path, probabilities_NK: np.ndarray, labels_NL: np.ndarray, classes: Sequence[str]) -> None:
+def save_predictions(path: Path, probabilities_NK: np.ndarray, labels_NL: np.ndarray, classes: Sequence[str]) -> None:
     """probabilities float32 [N, K], labels int64 [N, L], classes; the same bytes for the same values."""
     content = io.BytesIO()
     np.savez(content, probabilities=probabilities_NK, labels=labels_NL, classes=np.array(list(classes)))
     write_bytes(path, content.getvalue())
 
 
-def told(scored: Scored) -> dict[str, str]:
+def summary_rows(scored: Scored) -> dict[str, str]:
     """The rows of the summary: each main score with its interval."""
     words = {
         "accuracy": "accuracy",

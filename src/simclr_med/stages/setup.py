@@ -14,26 +14,26 @@ from omegaconf import DictConfig, OmegaConf
 
 from simclr_med import build
 from simclr_med.atomic import write_text
-from simclr_med.data.datamodule import Images
+from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
-from simclr_med.models.encoder_files import load_encoder_state, load_into
+from simclr_med.models.encoder_files import load_encoder_state, load_weights
 from simclr_med.models.encoders import ResNetEncoder
-from simclr_med.models.imagenet import fetched
-from simclr_med.runs.identity import budget, method
-from simclr_med.runs.provenance import git_commit, versions
+from simclr_med.models.imagenet import download_weights
+from simclr_med.runs.identity import budget_name, method_name
+from simclr_med.runs.provenance import git_commit, package_versions
 from simclr_med.runs.run import Run
-from simclr_med.training.devices import device, environment
+from simclr_med.training import devices
 
 # Streams of the run's seed that weights are drawn from.
 ENCODER, HEAD = 1, 2
 
 
-def images(run: Run, source: Source) -> Images:
+def load_images(run: Run, source: Source) -> ImageDataModule:
     """The run's data, read and cut to its fraction; split.csv records which file of a folder went into which split."""
     cfg = run.cfg
-    data = Images(
+    data = ImageDataModule(
         source,
-        fraction_of(cfg),
+        fraction_arguments(cfg),
         batch_size=cfg.stage.batch_size,
         seed=cfg.seed,
         accumulate=cfg.stage.get("accumulate", 1),
@@ -51,35 +51,35 @@ def images(run: Run, source: Source) -> Images:
     return data
 
 
-def fraction_of(cfg: DictConfig) -> dict[str, Any]:
+def fraction_arguments(cfg: DictConfig) -> dict[str, Any]:
     """The data fraction as keyword arguments of `subsets.choose`."""
     content: Any = OmegaConf.to_container(cfg.data_fraction, resolve=True)
     content.pop("name")
     return dict(content)
 
 
-def provenance(run: Run) -> dict[str, Any]:
+def collect_provenance(run: Run) -> dict[str, Any]:
     """What every result says of how it was made."""
-    return {"git": git_commit(), "versions": versions(), "threads": torch.get_num_threads()}
+    return {"git": git_commit(), "versions": package_versions(), "threads": torch.get_num_threads()}
 
 
-def encoder_at_start(run: Run) -> tuple[ResNetEncoder, str]:
+def build_encoder(run: Run) -> tuple[ResNetEncoder, str]:
     """The encoder as the run's first step finds it, and where it comes from in words."""
-    with drawn_from(run.cfg.seed, ENCODER):
-        encoder = build.built(run.cfg.encoder)
+    with seeded_init(run.cfg.seed, ENCODER):
+        encoder = build.instantiate_node(run.cfg.encoder)
     if run.origin.path is None:
         return encoder, "random weights"
     if run.origin.url is not None:
-        fetched(run.origin.url, run.origin.path)
-    return encoder, load_into(encoder, load_encoder_state(run.origin.path))
+        download_weights(run.origin.url, run.origin.path)
+    return encoder, load_weights(encoder, load_encoder_state(run.origin.path))
 
 
-def loggers(run: Run) -> list[Any]:
+def build_loggers(run: Run) -> list[Any]:
     """The run's loggers, told its config and what it is made with; `learning.loggers.close` ends them."""
     cfg = run.cfg
-    fraction = budget(cfg.data_fraction)
+    fraction = budget_name(cfg.data_fraction)
     made = [
-        build.built(
+        build.instantiate_node(
             node,
             folder=run.folder,
             name=f"{cfg.stage.name}-{cfg.dataset.name}-{run.config_hash[:10]}",
@@ -91,35 +91,35 @@ def loggers(run: Run) -> list[Any]:
     ]
     told: Any = OmegaConf.to_container(cfg, resolve=True)
     told |= {
-        "method": method(cfg, run.origin),
+        "method": method_name(cfg, run.origin),
         "config_hash": run.config_hash,
         "data_hash": run.data_hash,
-        "environment": surroundings(run) | provenance(run),
+        "environment": numerics_environment(run) | collect_provenance(run),
     }
     for logger in made:
         logger.log_hyperparams(told)
     return made
 
 
-def strategy(run: Run) -> Any:
+def build_strategy(run: Run) -> Any:
     """Lightning's strategy: a flag as it is, or the object that the config names."""
     node = run.cfg.trainer.strategy
-    return node if isinstance(node, str) else build.built(node)
+    return node if isinstance(node, str) else build.instantiate_node(node)
 
 
-def surroundings(run: Run) -> dict[str, Any]:
+def numerics_environment(run: Run) -> dict[str, Any]:
     """What the bits of the run's weights depend on besides its config."""
-    return environment(device(run.cfg.trainer.accelerator), run.cfg.trainer.devices)
+    return devices.numerics_environment(devices.resolve_device(run.cfg.trainer.accelerator), run.cfg.trainer.devices)
 
 
-def optimizer(node: Any, named_parameters: Any) -> torch.optim.Optimizer:
+def build_optimizer(node: Any, named_parameters: Any) -> torch.optim.Optimizer:
     """The optimizer of a config's node for these parameters (picklable with functools.partial)."""
-    made: torch.optim.Optimizer = build.built(node, named_parameters=named_parameters)
+    made: torch.optim.Optimizer = build.instantiate_node(node, named_parameters=named_parameters)
     return made
 
 
 @contextmanager
-def drawn_from(seed: int, stream: int) -> Iterator[None]:
+def seeded_init(seed: int, stream: int) -> Iterator[None]:
     """Weights made inside are a function of (seed, stream); torch's global generator is as before afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0] >> 1))

@@ -18,11 +18,11 @@ from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 from rich.table import Table
 
-from simclr_med.config.budgets import amount
+from simclr_med.config.budgets import parse_budget
 from simclr_med.data.source import Source
 from simclr_med.errors import ConfigError, DataError, RunError
 from simclr_med.runs.run import Run
-from simclr_med.stages.setup import provenance
+from simclr_med.stages.setup import collect_provenance
 
 ENDING_S = 15.0  # that a step has to save and end when the study is told to stop
 START_S = 10.0  # of a process: imports, data, export
@@ -65,10 +65,10 @@ def study(run: Run, source: Source) -> None:
         )
     began = time.monotonic()
     words = list(HydraConfig.get().overrides.task)
-    steps = plan(cfg, words, len(source.split("train").images))
+    steps = plan_steps(cfg, words, len(source.split("train").images))
     states = looked_up(steps)
     left = any(share_left(found) for step, found in zip(steps, states, strict=True) if not step.always)
-    rate = _rate(shared_words(words), cfg.stage.timed_steps) if cfg.stage.timed_steps and left else None
+    rate = _rate(shared_overrides(words), cfg.stage.timed_steps) if cfg.stage.timed_steps and left else None
     _tell(steps, states, rate)
     failed: list[str] = []
     for number, step in enumerate(steps, 1):
@@ -79,16 +79,16 @@ def study(run: Run, source: Source) -> None:
                 break  # nothing stands without the encoder
     if failed:
         raise RunError(f"stage=study: must finish every step; failed: {', '.join(failed)}. The same command goes on.")
-    run.finish({}, {"wall_s": round(time.monotonic() - began, 3)}, provenance(run))
+    run.finish({}, {"wall_s": round(time.monotonic() - began, 3)}, collect_provenance(run))
 
 
-def shared_words(words: Sequence[str], without: Sequence[str] = ()) -> list[str]:
+def shared_overrides(words: Sequence[str], without: Sequence[str] = ()) -> list[str]:
     """What of the study's own command line goes to a step: all but the stage, its keys, and some groups."""
     own = {"stage", "overwrite", "dry_run", "grid", "init", *without}
     return [word for word in words if word.split("=")[0].split(".")[0].lstrip("+~") not in own]
 
 
-def plan(cfg: Any, typed: Sequence[str], images: int) -> list[Step]:
+def plan_steps(cfg: Any, typed: Sequence[str], images: int) -> list[Step]:
     """The steps of a study.
 
     Args:
@@ -104,7 +104,7 @@ def plan(cfg: Any, typed: Sequence[str], images: int) -> list[Step]:
         f"stage.{key}={word}: must be a number of images, n50, pct10, per_class25 or full. Correct it."
         for key in ("curve", "supervised")
         for word in node[key]
-        if amount(word) is None
+        if parse_budget(word) is None
     ]
     if not node.repeats:
         problems.append("stage.repeats=[]: must have a seed. Add one, as stage.repeats=[0].")
@@ -113,7 +113,7 @@ def plan(cfg: Any, typed: Sequence[str], images: int) -> list[Step]:
     curve, budgets = (_fitting(key, node[key], images) for key in ("curve", "supervised"))
     seeds = f"stage.seeds={_listed(node.repeats)}"
     # What the user says of these is about pretraining; the other stages have recipes of their own.
-    common = shared_words(typed, without=PRETRAINING)
+    common = shared_overrides(typed, without=PRETRAINING)
     places = [word for word in common if word.startswith("paths.")]
     found = (f"init.augmentation={cfg.augmentation.name}", f"init.seed={cfg.seed}")
     probe = (*common, "stage=probe", f"stage.budgets={_listed(curve)}", seeds)
@@ -132,7 +132,11 @@ def plan(cfg: Any, typed: Sequence[str], images: int) -> list[Step]:
         Step("baseline", (*tuned, "stage=baseline"), cost),
     ]
     return [
-        Step("pretrain", (*shared_words(typed), "stage=pretrain", f"stage.epochs={node.epochs}"), images * node.epochs),
+        Step(
+            "pretrain",
+            (*shared_overrides(typed), "stage=pretrain", f"stage.epochs={node.epochs}"),
+            images * node.epochs,
+        ),
         *(probes if curve else []),
         *(trained if budgets else []),
         Step("report", (*places, "stage=report", f"stage.datasets=[{cfg.dataset.name}]"), always=True),
@@ -150,7 +154,7 @@ def _fitting(key: str, words: Sequence[Any], images: int) -> list[Any]:
 
 def _images(word: Any, images: int) -> float:
     """How many a budget takes, roughly; one of so many images a class counts as none."""
-    asked: Any = amount(word)
+    asked: Any = parse_budget(word)
     if asked["percent"] is not None:
         return images * asked["percent"] / 100
     return float(images if word == "full" else asked["samples"] or 0)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 
-def summary(title: str, rows: Mapping[str, str], folder: Path, pictures: list[Path]) -> None:
+def print_summary(title: str, rows: Mapping[str, str], folder: Path, pictures: list[Path]) -> None:
     """A short table, then the run's folder and its pictures as whole paths that can be copied."""
     table = Table(show_header=False)
     for name, value in rows.items():

@@ -10,14 +10,14 @@ import torch
 
 from simclr_med.augment.sequence import to_float
 from simclr_med.data.source import Source
-from simclr_med.evaluation.predict import scored
+from simclr_med.evaluation.predict import predict_proba
 from simclr_med.runs.run import Run
-from simclr_med.stages.saved_model import check_classes, saved_model
-from simclr_med.stages.scoring import on_test, task_of, told
-from simclr_med.stages.setup import loggers, provenance
-from simclr_med.stages.summary import summary
-from simclr_med.tracking.loggers import close, log_answers
-from simclr_med.training.devices import device
+from simclr_med.stages.saved_model import check_classes, load_saved_model
+from simclr_med.stages.scoring import require_task, score_test_split, summary_rows
+from simclr_med.stages.setup import build_loggers, collect_provenance
+from simclr_med.stages.summary import print_summary
+from simclr_med.tracking.loggers import close_loggers, log_predictions
+from simclr_med.training.devices import resolve_device
 
 
 def test(run: Run, source: Source) -> None:
@@ -26,29 +26,31 @@ def test(run: Run, source: Source) -> None:
     if cfg.trainer.threads is not None:
         torch.set_num_threads(cfg.trainer.threads)
     folder: Any = run.origin.run
-    model = saved_model(Path(folder))
-    task = task_of(source, "test")
+    model = load_saved_model(Path(folder))
+    task = require_task(source, "test")
     notes = check_classes(model, source.classes, task, source.name)
-    where = device(cfg.trainer.accelerator)
+    where = resolve_device(cfg.trainer.accelerator)
     encoder, head = model.encoder.to(where), model.head.module.to(where)
-    logs = loggers(run)
+    logs = build_loggers(run)
     done = False
     try:
-        result = on_test(
+        result = score_test_split(
             source,
             None,
-            lambda: scored(encoder, head, task, source.split("test").images, to_float, where),
+            lambda: predict_proba(encoder, head, task, source.split("test").images, to_float, where),
             run.folder,
             cfg.stage.resamples,
             notes,
         )
-        log_answers(logs, result.answers, lambda: source.split("test").images)
+        log_predictions(logs, result.answers, lambda: source.split("test").images)
         for log in logs:
             log.log_metrics(result.metrics)
         wall_s = round(time.monotonic() - began, 3)
-        facts = {**provenance(run), "model": {"stage": model.stage, "dataset": model.dataset}}
+        facts = {**collect_provenance(run), "model": {"stage": model.stage, "dataset": model.dataset}}
         run.finish(result.metrics, {"wall_s": wall_s}, facts, result.intervals, result.tables)
         done = True
     finally:
-        close(logs, failed=not done)
-    summary(f"{model.stage.capitalize()} of {model.dataset} on {source.name}", told(result), run.folder, [])
+        close_loggers(logs, failed=not done)
+    print_summary(
+        f"{model.stage.capitalize()} of {model.dataset} on {source.name}", summary_rows(result), run.folder, []
+    )

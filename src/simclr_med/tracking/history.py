@@ -12,9 +12,9 @@ import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from simclr_med.evaluation.predictions import Answers, listed, spaced
+from simclr_med.evaluation.predictions import Predictions, select_rows, to_table
 from simclr_med.metrics import classification as scores
-from simclr_med.training.callbacks.metrics_csv import rows
+from simclr_med.training.callbacks.metrics_csv import read_rows
 from simclr_med.types import MULTI_LABEL
 
 _NO_METRICS = ("step", "wall_s")
@@ -60,7 +60,7 @@ class WandbHistory(WandbLogger):
         self.experiment.log(shown, commit=False)
 
     @rank_zero_only
-    def log_answers(self, answers: Answers, images: Callable[[], np.ndarray] | None) -> None:
+    def log_answers(self, answers: Predictions, images: Callable[[], np.ndarray] | None) -> None:
         """Log a table as predictions, and as confusion_matrix what all answers come to, in the row of `log_pictures`.
 
         Args:
@@ -71,8 +71,8 @@ class WandbHistory(WandbLogger):
 
         if self._known is None:
             self._known = self.catch_up()
-        rows_M = spaced(answers, self.most_rows)
-        columns, cells = listed(answers, rows_M)
+        rows_M = select_rows(answers, self.most_rows)
+        columns, cells = to_table(answers, rows_M)
         if images is not None and self.most_images > 0:
             seen = images()
             step = -(-max(seen.shape[1:3]) // _SIDE)
@@ -92,7 +92,7 @@ class WandbHistory(WandbLogger):
             How many epochs the run there had.
         """
         known = int(self.experiment.step)
-        for epoch, step, metrics in recorded(self.table, before):
+        for epoch, step, metrics in read_history(self.table, before):
             if epoch >= known:
                 self._log(epoch, metrics, step)
         return known
@@ -101,15 +101,15 @@ class WandbHistory(WandbLogger):
         self.experiment.log({**metrics, "epoch": epoch, "trainer/global_step": step}, step=epoch)
 
 
-def _confusion(answers: Answers) -> dict[str, Any]:
+def _confusion(answers: Predictions) -> dict[str, Any]:
     """True classes against answers, where an image has one of each."""
     from wandb import plot
 
     if answers.labels_NL is None or answers.task == MULTI_LABEL:
         return {}
     true, found = (
-        scores.answers(answers.task, answers.labels_NL),
-        scores.predicted(answers.task, answers.probabilities_NK),
+        scores.y_true(answers.task, answers.labels_NL),
+        scores.y_pred(answers.task, answers.probabilities_NK),
     )
     names = list(answers.classes)
     return {"confusion_matrix": plot.confusion_matrix(y_true=true.tolist(), preds=found.tolist(), class_names=names)}
@@ -148,15 +148,15 @@ class TensorBoardHistory(TensorBoardLogger):
                 path.unlink(missing_ok=True)
             self._earlier = None
             first = int(metrics["epoch"]) if "epoch" in metrics else None
-            for epoch, before, values in recorded(self.table, first):
+            for epoch, before, values in read_history(self.table, first):
                 super().log_metrics({**values, "epoch": epoch}, before)
         super().log_metrics(dict(metrics), step)
         self.experiment.flush()
 
 
-def recorded(table: Path, before: int | None = None) -> Iterator[tuple[int, int, dict[str, float]]]:
+def read_history(table: Path, before: int | None = None) -> Iterator[tuple[int, int, dict[str, float]]]:
     """(epoch, step as Lightning counts it in its logs, from 0, metrics) of each row of a metrics.csv."""
-    for row in rows(table):
+    for row in read_rows(table):
         epoch = int(row.pop("epoch"))
         if before is None or epoch < before:
             metrics = {name: float(value) for name, value in row.items() if value and name not in _NO_METRICS}

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import Logger
 
 from simclr_med.atomic import write_text
 from simclr_med.errors import RunError
-from simclr_med.evaluation.predictions import Answers
+from simclr_med.evaluation.predictions import Predictions
 from simclr_med.tracking.history import TensorBoardHistory, WandbHistory
 
 
@@ -116,8 +116,8 @@ def log_pictures(loggers: Iterable[Logger], pictures: Iterable[Path]) -> None:
                 print(f"W&B:      its copies of the pictures could not be written ({error.strerror}).", flush=True)
 
 
-def log_answers(
-    loggers: Iterable[Logger], answers: Answers | None, images: Callable[[], np.ndarray] | None = None
+def log_predictions(
+    loggers: Iterable[Logger], answers: Predictions | None, images: Callable[[], np.ndarray] | None = None
 ) -> None:
     """Show answers at Weights & Biases as a table, where it is among the loggers; before the scores, as pictures.
 
@@ -134,7 +134,7 @@ def log_answers(
                 print(f"W&B:      its table of answers could not be written ({error.strerror or error}).", flush=True)
 
 
-def close(loggers: Iterable[Logger], failed: bool) -> None:
+def close_loggers(loggers: Iterable[Logger], failed: bool) -> None:
     """End the logs, so that the next run of this process gets its own; say how an offline one is uploaded."""
     for logger in loggers:
         if isinstance(logger, WandbHistory):

@@ -38,13 +38,13 @@ def wandb_mode(timeout_s: float) -> Mode:
     Raises:
         ConfigError: as there.
     """
-    mode, why = asked(timeout_s)
+    mode, why = resolve_mode(timeout_s)
     if why is not None and why != NOBODY:
         print(f"W&B:      logging offline: {why}.", flush=True)
     return mode
 
 
-def asked(timeout_s: float) -> tuple[Mode, str | None]:
+def resolve_mode(timeout_s: float) -> tuple[Mode, str | None]:
     """``online`` when there are credentials and the server takes them in time, else ``offline`` and why.
 
     WANDB_MODE, when it is set, decides alone, and so does what ``wandb offline`` has set; there is no why then.

@@ -21,7 +21,7 @@ from simclr_med.errors import RunError
 from simclr_med.tracking.panels import RUNS, View, views
 
 
-def workspaces(entity: str, project: str, datasets: Sequence[str] = ()) -> list[ws.Workspace]:
+def build_workspaces(entity: str, project: str, datasets: Sequence[str] = ()) -> list[ws.Workspace]:
     """Each view as the library's object, not yet saved; the same arguments give the same specification.
 
     Args:
@@ -66,7 +66,7 @@ def save(workspace: ws.Workspace) -> str:
         raise RunError(f"{workspace.entity}/{workspace.project} takes no view ({told[:200]})") from error
 
 
-def keep(path: Path, found: Sequence[ws.Workspace], addresses: Sequence[str]) -> None:
+def write_specifications(path: Path, found: Sequence[ws.Workspace], addresses: Sequence[str]) -> None:
     """Write the views as JSON: title, address (null of one that is not there yet) and specification."""
     told = [*addresses, *[None] * (len(found) - len(addresses))]
     content = [

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from simclr_med.errors import RunError
-from simclr_med.evaluation.predict import scored
+from simclr_med.evaluation.predict import predict_proba
 from simclr_med.metrics import classification
 from simclr_med.models.encoder_files import encoder_metadata
 from simclr_med.models.encoders import ResNetEncoder
@@ -135,13 +135,13 @@ class Classifier(LightningModule):
         """
         val = self.validation.val
         assert val.labels is not None, "the stage asked for labels"
-        found = scored(self.encoder, self.head, self.task, val.images, self.to_float, self.device)
+        found = predict_proba(self.encoder, self.head, self.task, val.images, self.to_float, self.device)
         if not np.isfinite(found).all():
             raise RunError(
                 f"Diverged in epoch {self.current_epoch + 1}: the answers on validation are no numbers. Stopped; the "
                 "last good checkpoint stays. Lower optimizer.lr."
             )
-        scores = classification.scores(self.task, val.labels, found)
+        scores = classification.compute_scores(self.task, val.labels, found)
         names = ("accuracy", "auroc", "balanced_accuracy")
         return {"val/loss": scores["nll"], **{f"val/{name}": scores[name] for name in names}}
 

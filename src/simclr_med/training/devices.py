@@ -13,15 +13,15 @@ import simclr_med
 from simclr_med.errors import RunError
 
 
-def precision(requested: str, accelerator: str) -> str:
+def resolve_precision(requested: str, accelerator: str) -> str:
     """Lightning's precision flag: ``auto`` is bf16 on a GPU that has it, else float32."""
     if requested != "auto":
         return requested
-    has_bf16 = device(accelerator).type == "cuda" and torch.cuda.is_bf16_supported()
+    has_bf16 = resolve_device(accelerator).type == "cuda" and torch.cuda.is_bf16_supported()
     return "bf16-mixed" if has_bf16 else "32-true"
 
 
-def device(accelerator: str) -> torch.device:
+def resolve_device(accelerator: str) -> torch.device:
     """The device that Lightning's flag leads to on this machine; of several GPUs, the first.
 
     Raises:
@@ -36,7 +36,7 @@ def device(accelerator: str) -> torch.device:
     return torch.device("cpu")
 
 
-def environment(where: torch.device, processes: int) -> dict[str, Any]:
+def numerics_environment(where: torch.device, processes: int) -> dict[str, Any]:
     """What float rounding depends on, and so the bits of a run's weights."""
     return {
         "device": torch.cuda.get_device_name(where) if where.type == "cuda" else where.type,
@@ -49,7 +49,7 @@ def environment(where: torch.device, processes: int) -> dict[str, Any]:
     }
 
 
-def several_processes() -> DDPStrategy:
+def spawn_ddp() -> DDPStrategy:
     """Data-parallel training in spawned processes.
 
     Lightning's default launcher would start the command line again, which inside a sweep starts a second sweep; and

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from simclr_med.evaluation.knn import knn_on_validation
+from simclr_med.evaluation.knn import validation_knn_accuracy
 from simclr_med.evaluation.representation import alignment, effective_rank, feature_std, uniformity
 from simclr_med.models.encoder_files import encoder_metadata
 from simclr_med.models.encoders import ResNetEncoder
@@ -36,7 +36,7 @@ METRICS = (
 )
 
 
-class Looks(Protocol):
+class ValidationData(Protocol):
     """What a run looks at now and then, besides its training images. Nothing is learned or chosen from labels."""
 
     def val_batches(self) -> Iterator[Batch]:
@@ -71,7 +71,7 @@ class SimCLR(LightningModule):
         optimizer: Callable[[Any], torch.optim.Optimizer],
         schedule: Callable[[], Callable[[int], float]],
         temperature: float,
-        looks: Looks | None,
+        looks: ValidationData | None,
         look_every: int,
         knn: tuple[int, float],
     ) -> None:
@@ -161,7 +161,7 @@ class SimCLR(LightningModule):
             logits, targets = similarity_logits(self.project(moved)[1], self.temperature, gather=False)
             losses.append(float(F.cross_entropy(logits, targets)))
         found = {"val/loss": sum(losses) / len(losses)} if losses else {}
-        accuracy = knn_on_validation(self.encoder, self.looks.knn_sets(), self.to_float, self.device, *self.knn)
+        accuracy = validation_knn_accuracy(self.encoder, self.looks.knn_sets(), self.to_float, self.device, *self.knn)
         if accuracy is not None:
             found["val/knn_accuracy"] = accuracy
         self.encoder.train(modes[0]), self.head.train(modes[1])

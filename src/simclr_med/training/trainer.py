@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from simclr_med.training.callbacks.checkpoint import AtomicCheckpointIO
-from simclr_med.training.devices import precision
+from simclr_med.training.devices import resolve_precision
 
 # Said to whoever writes a Lightning script, of no use to whoever runs ours.
 _NOISE = (
@@ -27,7 +27,7 @@ _NOISE = (
 )
 
 
-def trainer(
+def build_trainer(
     node: Mapping[str, Any],
     strategy: Any,
     folder: Path,
@@ -55,7 +55,7 @@ def trainer(
         accelerator=node["accelerator"],
         devices=node["devices"],
         strategy=strategy,
-        precision=precision(node["precision"], node["accelerator"]),  # type: ignore[arg-type]
+        precision=resolve_precision(node["precision"], node["accelerator"]),  # type: ignore[arg-type]
         max_epochs=epochs,
         accumulate_grad_batches=accumulate,
         limit_train_batches=steps * accumulate,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from simclr_med.errors import CheckpointError
-from simclr_med.training.callbacks.checkpoint import AtomicCheckpointIO, resumable
+from simclr_med.training.callbacks.checkpoint import AtomicCheckpointIO, find_resumable
 
 
 def save(folder: Path, epoch: int) -> None:
@@ -16,13 +16,13 @@ def save(folder: Path, epoch: int) -> None:
 
 
 def test_nothing_saved(tmp_path: Path) -> None:
-    assert resumable(tmp_path) is None
+    assert find_resumable(tmp_path) is None
 
 
 def test_the_last_one_is_resumed_and_the_one_before_kept(tmp_path: Path) -> None:
     save(tmp_path, 1)
     save(tmp_path, 2)
-    found = resumable(tmp_path)
+    found = find_resumable(tmp_path)
     assert found is not None
     assert (found[0].name, found[1]["epoch"]) == ("last.ckpt", 2)
     assert torch.load(tmp_path / "previous.ckpt", weights_only=True)["epoch"] == 1
@@ -35,7 +35,7 @@ def test_a_truncated_one_falls_back_to_the_one_before(tmp_path: Path, capsys, le
     save(tmp_path, 2)
     last = tmp_path / "last.ckpt"
     last.write_bytes(last.read_bytes()[:length])
-    found = resumable(tmp_path)
+    found = find_resumable(tmp_path)
     assert found is not None
     assert (found[0].name, found[1]["epoch"]) == ("previous.ckpt", 1)
     assert "Going on from previous.ckpt" in capsys.readouterr().out
@@ -45,10 +45,10 @@ def test_after_a_fallback_the_good_one_stays_until_there_are_two(tmp_path: Path)
     save(tmp_path, 1)
     save(tmp_path, 2)
     (tmp_path / "last.ckpt").write_bytes(b"x")
-    assert resumable(tmp_path)[1]["epoch"] == 1
+    assert find_resumable(tmp_path)[1]["epoch"] == 1
     save(tmp_path, 2)
     (tmp_path / "last.ckpt").write_bytes(b"x")
-    assert resumable(tmp_path)[1]["epoch"] == 1
+    assert find_resumable(tmp_path)[1]["epoch"] == 1
 
 
 def test_a_folder_that_vanished_is_one_line(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_folder_that_vanished_is_one_line(tmp_path: Path) -> None:
 def test_all_damaged_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "last.ckpt").write_bytes(b"x")
     with pytest.raises(CheckpointError, match="overwrite=true"):
-        resumable(tmp_path)
+        find_resumable(tmp_path)
 
 
 def test_a_full_disk_is_one_line_and_keeps_the_last_one(tmp_path: Path, monkeypatch) -> None:
@@ -72,7 +72,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_one(tmp_path: Path, monkeypa
     with pytest.raises(CheckpointError, match=r"last.ckpt: could not be written, with \d+ MiB free on its disk"):
         save(tmp_path, 2)
     monkeypatch.undo()
-    assert resumable(tmp_path)[1]["epoch"] == 1
+    assert find_resumable(tmp_path)[1]["epoch"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
 
 
@@ -80,5 +80,5 @@ def test_a_failed_save_keeps_the_last_one(tmp_path: Path) -> None:
     save(tmp_path, 1)
     with pytest.raises((TypeError, AttributeError, RuntimeError)):
         AtomicCheckpointIO().save_checkpoint({"epoch": 2, "no": (x for x in ())}, tmp_path / "last.ckpt")
-    assert resumable(tmp_path)[1]["epoch"] == 1
+    assert find_resumable(tmp_path)[1]["epoch"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from simclr_med import build
-from simclr_med.config.validate import checked
+from simclr_med.config.validate import validate_config
 from simclr_med.errors import DataError, RunError
-from simclr_med.runs.identity import Origin
+from simclr_med.runs.identity import Init
 from simclr_med.runs.run import Run, open_run
 from simclr_med.stages.pretrain import pretrain
 from simclr_med.training.callbacks.collapse import CollapseGuard
@@ -55,14 +55,14 @@ def test_a_loss_that_is_no_number_stops_the_run_at_once(loss: float) -> None:
 
 
 def start(composed, folder, path, *words: str) -> Run:
-    cfg = checked(
+    cfg = validate_config(
         composed(
             *("dataset=npz", f"dataset.path={path}", f"paths.runs={folder}", "encoder=tiny", "stage.epochs=4"),
             *("stage.batch_size=16", "logger=none", "trainer=cpu", "trainer.threads=1", *words),
         )
     )
-    with open_run(cfg, "d", Origin("random", "random")) as run:
-        pretrain(run, build.source(cfg))
+    with open_run(cfg, "d", Init("random", "random")) as run:
+        pretrain(run, build.build_source(cfg))
     return run
 
 

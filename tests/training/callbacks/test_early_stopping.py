@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from simclr_med.training.callbacks.early_stopping import Patience
+from simclr_med.training.callbacks.early_stopping import EarlyStopping
 
 NAN = float("nan")
 
 
-def ended_after(patience: Patience, values: list[float]) -> int | None:
+def ended_after(patience: EarlyStopping, values: list[float]) -> int | None:
     """The number of epochs after which training stops; None when it does not."""
     trainer: Any = SimpleNamespace(
         should_stop=False, strategy=SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
@@ -40,17 +40,17 @@ def ended_after(patience: Patience, values: list[float]) -> int | None:
 def test_training_ends_after_so_many_epochs_that_are_no_better(
     values: list[float], epochs: int, higher: bool, expected: int | None
 ) -> None:
-    assert ended_after(Patience("val/x", higher, epochs), values) == expected
+    assert ended_after(EarlyStopping("val/x", higher, epochs), values) == expected
 
 
 @pytest.mark.parametrize("cut", range(8))
 def test_a_resumed_run_waits_on(cut: int) -> None:
     values = [0.5, 0.6, 0.55, 0.58, 0.7, 0.1, 0.2, 0.3]
-    first = Patience("val/x", True, 3)
+    first = EarlyStopping("val/x", True, 3)
     assert ended_after(first, values[:cut]) is None
     state = first.state_dict()
     assert state["ended"] is False
-    again = Patience("val/x", True, 3)
+    again = EarlyStopping("val/x", True, 3)
     again.load_state_dict(state)
     assert ended_after(again, values[cut:]) == len(values) - cut
     assert again.state_dict()["ended"] is True

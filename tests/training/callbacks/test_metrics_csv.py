@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from simclr_med.training.callbacks.metrics_csv import MetricsFile, rows
+from simclr_med.training.callbacks.metrics_csv import MetricsCsv, read_rows
 
 
 def epochs(path: Path, first: int, last: int) -> None:
-    recorder = MetricsFile(path, ("train/loss", "val/loss"))
+    recorder = MetricsCsv(path, ("train/loss", "val/loss"))
     trainer: Any = SimpleNamespace(is_global_zero=True, current_epoch=first, global_step=0)
     recorder.on_train_start(trainer, SimpleNamespace())  # type: ignore[arg-type]
     for epoch in range(first, last + 1):
@@ -25,7 +25,7 @@ def epochs(path: Path, first: int, last: int) -> None:
 
 def test_rows_and_empty_cells(tmp_path: Path) -> None:
     epochs(tmp_path / "metrics.csv", 0, 2)
-    table = rows(tmp_path / "metrics.csv")
+    table = read_rows(tmp_path / "metrics.csv")
     assert [row["epoch"] for row in table] == ["0", "1", "2"]
     assert [row["val/loss"] for row in table] == ["", "1.0", ""]
 
@@ -33,30 +33,30 @@ def test_rows_and_empty_cells(tmp_path: Path) -> None:
 def test_a_resume_drops_what_it_does_again(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     epochs(path, 0, 3)
-    before = float(rows(path)[1]["wall_s"])
+    before = float(read_rows(path)[1]["wall_s"])
     epochs(path, 2, 4)
-    assert [row["epoch"] for row in rows(path)] == ["0", "1", "2", "3", "4"]
-    assert float(rows(path)[2]["wall_s"]) >= before
+    assert [row["epoch"] for row in read_rows(path)] == ["0", "1", "2", "3", "4"]
+    assert float(read_rows(path)[2]["wall_s"]) >= before
 
 
 def test_a_row_cut_short_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     epochs(path, 0, 2)
     path.write_bytes(path.read_bytes()[:-12])
-    assert [row["epoch"] for row in rows(path)] == ["0", "1"]
+    assert [row["epoch"] for row in read_rows(path)] == ["0", "1"]
     epochs(path, 2, 2)
-    assert [row["epoch"] for row in rows(path)] == ["0", "1", "2"]
+    assert [row["epoch"] for row in read_rows(path)] == ["0", "1", "2"]
 
 
-def going_on(path: Path, state: dict[str, Any]) -> MetricsFile:
+def going_on(path: Path, state: dict[str, Any]) -> MetricsCsv:
     """A recorder that has just read a saved state of the epochs before this one."""
-    recorder = MetricsFile(path, ("train/loss", "val/loss"))
+    recorder = MetricsCsv(path, ("train/loss", "val/loss"))
     recorder.load_state_dict(state)
     return recorder
 
 
 def saved(path: Path, last: int) -> dict[str, Any]:
-    recorder = MetricsFile(path, ("train/loss", "val/loss"))
+    recorder = MetricsCsv(path, ("train/loss", "val/loss"))
     trainer: Any = SimpleNamespace(is_global_zero=True, current_epoch=0, global_step=0)
     recorder.on_train_start(trainer, SimpleNamespace())  # type: ignore[arg-type]
     for trainer.current_epoch in range(last + 1):

@@ -9,7 +9,7 @@ import numpy as np
 
 from simclr_med.data.source import ImageSet
 from simclr_med.data.synthetic.classes import KINDS
-from simclr_med.data.synthetic.drawing import UNIFORMS, draw
+from simclr_med.data.synthetic.drawing import UNIFORMS, draw_cells
 from simclr_med.types import SPLITS, Split, Task
 
 DRAWING_VERSION = 1  # raised whenever the same arguments would give other pixels
@@ -56,7 +56,7 @@ class Synthetic:
         block = max(1, BLOCK_PIXELS // self.size**2)
         for start in range(0, len(labels), block):
             rows = labels[start : start + block, 0]
-            images[start : start + block] = draw(
+            images[start : start + block] = draw_cells(
                 rows,
                 uniforms.random((len(rows), UNIFORMS)),
                 noise.standard_normal((len(rows), self.size, self.size, 3), np.float32),

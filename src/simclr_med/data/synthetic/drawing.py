@@ -21,7 +21,7 @@ BRIDGE = 0.06  # how far apart two lobes are joined
 UNIFORMS = 128  # random numbers that one image consumes, some of them spare
 
 
-def draw(kinds_B: np.ndarray, uniforms_BU: np.ndarray, noise_BHWC: np.ndarray) -> np.ndarray:
+def draw_cells(kinds_B: np.ndarray, uniforms_BU: np.ndarray, noise_BHWC: np.ndarray) -> np.ndarray:
     """Images of the given kinds.
 
     Args:

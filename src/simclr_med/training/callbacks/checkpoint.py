@@ -15,7 +15,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from simclr_med.atomic import write_atomically
 from simclr_med.errors import CheckpointError
 from simclr_med.models.checkpoints import load_checkpoint
-from simclr_med.training.callbacks.metrics_csv import Recorded
+from simclr_med.training.callbacks.metrics_csv import HasEpochMetrics
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -65,7 +65,7 @@ class Checkpoints(Callback):
         self._saved_at = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        value = cast(Recorded, pl_module).epoch_metrics.get(self.watched)
+        value = cast(HasEpochMetrics, pl_module).epoch_metrics.get(self.watched)
         if value is not None and self.sign * value < self.best:
             self.best = self.sign * value
             trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
@@ -89,7 +89,7 @@ class Checkpoints(Callback):
             print(f"Resuming elsewhere ({'; '.join(changed)}): the weights will not be bit-identical.", flush=True)
 
 
-def resumable(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+def find_resumable(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """The newest saved state that can be read, and its content; says so when that is not the last one.
 
     A damaged last.ckpt is removed then: the next save must not put it over the only good one.

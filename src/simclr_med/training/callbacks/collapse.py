@@ -8,7 +8,7 @@ from typing import Any, cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from simclr_med.errors import RunError
-from simclr_med.training.callbacks.metrics_csv import Recorded
+from simclr_med.training.callbacks.metrics_csv import HasEpochMetrics
 
 
 class CollapseGuard(Callback):
@@ -33,25 +33,27 @@ class CollapseGuard(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if not math.isfinite(float(outputs["loss"])):
-            raise collapsed(trainer.current_epoch, f"the loss is {float(outputs['loss'])}")
+            raise collapse_error(trainer.current_epoch, f"the loss is {float(outputs['loss'])}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        metrics = cast(Recorded, pl_module).epoch_metrics
+        metrics = cast(HasEpochMetrics, pl_module).epoch_metrics
         if not math.isfinite(metrics.get("val/loss", 0.0)):
-            raise collapsed(trainer.current_epoch, f"the loss on validation is {metrics['val/loss']}")
+            raise collapse_error(trainer.current_epoch, f"the loss on validation is {metrics['val/loss']}")
         rank = metrics["train/effective_rank"]
         spread = metrics["train/feature_std"] * math.sqrt(self.width)
         if not rank > self.effective_rank:
-            raise collapsed(trainer.current_epoch, f"the features' effective rank is {rank:.2f}")
+            raise collapse_error(trainer.current_epoch, f"the features' effective rank is {rank:.2f}")
         if not spread > self.feature_std:
-            raise collapsed(trainer.current_epoch, f"the features' spread is {spread:.1e} of an even one")
+            raise collapse_error(trainer.current_epoch, f"the features' spread is {spread:.1e} of an even one")
         if not metrics["train/uniformity"] < self.uniformity:
-            raise collapsed(trainer.current_epoch, "all projections are alike")
+            raise collapse_error(trainer.current_epoch, "all projections are alike")
         if not metrics["train/gradient_norm"] > self.gradient_norm:
-            raise collapsed(trainer.current_epoch, f"the gradient has vanished ({metrics['train/gradient_norm']:.1e})")
+            raise collapse_error(
+                trainer.current_epoch, f"the gradient has vanished ({metrics['train/gradient_norm']:.1e})"
+            )
 
 
-def collapsed(epoch: int, why: str) -> RunError:
+def collapse_error(epoch: int, why: str) -> RunError:
     """What the user is told."""
     return RunError(
         f"Collapse in epoch {epoch + 1}: {why}. Stopped; the last good checkpoint stays. "

@@ -6,10 +6,10 @@ from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from simclr_med.training.callbacks.metrics_csv import Recorded
+from simclr_med.training.callbacks.metrics_csv import HasEpochMetrics
 
 
-class Patience(Callback):
+class EarlyStopping(Callback):
     """Ends training once so many epochs in a row were no better than the best before them.
 
     Lightning runs its own EarlyStopping after every other callback, so that a state saved at the end of an epoch does
@@ -27,7 +27,7 @@ class Patience(Callback):
         self.waited = 0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        value = self.sign * cast(Recorded, pl_module).epoch_metrics[self.watched]
+        value = self.sign * cast(HasEpochMetrics, pl_module).epoch_metrics[self.watched]
         better = value < self.best
         self.best, self.waited = (value, 0) if better else (self.best, self.waited + 1)
         if trainer.strategy.reduce_boolean_decision(self.waited >= self.epochs, all=False):

@@ -14,13 +14,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from simclr_med.atomic import write_text
 
 
-class Recorded(Protocol):
+class HasEpochMetrics(Protocol):
     """A Lightning module that tells each epoch's metrics."""
 
     epoch_metrics: dict[str, float]
 
 
-class MetricsFile(Callback):
+class MetricsCsv(Callback):
     """Appends every epoch's metrics and flushes them; a resumed run first drops the rows it will do again.
 
     The rows are saved with the training's state too, so that a resumed run has them all whatever befell the file.
@@ -52,7 +52,7 @@ class MetricsFile(Callback):
         found = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
-            **cast(Recorded, pl_module).epoch_metrics,
+            **cast(HasEpochMetrics, pl_module).epoch_metrics,
             "wall_s": round(self._before_s + time.monotonic() - self._started, 3),
         }
         row = {name: str(value) for name, value in found.items()}
@@ -76,7 +76,7 @@ class MetricsFile(Callback):
         """Write the file anew with the epochs before this one: the saved ones, and of the file what can be read."""
         if not trainer.is_global_zero:
             return
-        readable = (row for row in rows(self.path) if set(row) == set(self.columns))
+        readable = (row for row in read_rows(self.path) if set(row) == set(self.columns))
         known = {int(row["epoch"]): row for row in (*readable, *self._rows)}
         self._rows = [known[epoch] for epoch in sorted(known) if epoch < trainer.current_epoch]
         lost = trainer.current_epoch - len(self._rows)
@@ -90,7 +90,7 @@ class MetricsFile(Callback):
         write_text(self.path, text.getvalue())
 
 
-def rows(path: Path) -> list[dict[str, str]]:
+def read_rows(path: Path) -> list[dict[str, str]]:
     """The whole rows of a metrics.csv, as text; a row that a kill cut short or a disk damaged is left out."""
     if not path.exists():
         return []
