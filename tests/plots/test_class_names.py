@@ -138,7 +138,8 @@ def test_names_are_drawn_as_they_are(tmp_path: Path, drawn: list[Figure]) -> Non
 
 def test_a_letter_that_no_font_has_is_no_warning(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from simclr_med.plots.class_counts import plot_class_counts, class_counts_table;"
+        "import sys; from pathlib import Path\n"
+        "from simclr_med.plots.class_counts import plot_class_counts, class_counts_table\n"
         r"plot_class_counts(class_counts_table(['\U000e0100 \u7ec6'], {'train': [1]}, {'train': 1}), Path(sys.argv[1]))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.png")], capture_output=True, text=True)
