@@ -11,11 +11,13 @@ import torch
 
 from simclr_med import build
 from simclr_med.config.validate import validate_config
+from simclr_med.models.losses import similarity_logits
 from simclr_med.runs.identity import Init
 from simclr_med.runs.run import open_run
 from simclr_med.stages.pretrain import build_module, pretrain
 from simclr_med.stages.setup import load_images
 from simclr_med.training.callbacks.metrics_csv import read_rows
+from simclr_med.training.simclr import METRICS
 
 ORIGIN = Init("random", "random")
 QUICK = ("encoder=tiny", "stage.epochs=2", "stage.batch_size=16", "logger=none", "trainer=cpu", "trainer.threads=1")
@@ -33,7 +35,7 @@ def test_both_views_go_through_one_forward(composed, tmp_path, cells) -> None:
         module = build_module(run, data)
         seen: list[int] = []
         module.encoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
-        batch = next(iter(data.val_batches()))
+        batch = next(iter(data.val_dataloader()))
         module.project(batch)
         assert seen == [2 * len(batch.images)]
 
@@ -57,6 +59,7 @@ def test_a_run_leaves_every_file_and_repeats_exactly(composed, tmp_path, cells, 
     }
     table = read_rows(run.folder / "metrics.csv")
     assert [row["epoch"] for row in table] == ["0", "1"]
+    assert set(table[0]) == {"epoch", "step", *METRICS, "wall_s"}
     assert all(table[-1].values()), table[-1]
     result = run.result()
     assert result["metrics"]["train/loss"] == float(table[-1]["train/loss"])
@@ -147,3 +150,35 @@ def test_further_pretraining_starts_a_new_run_from_weights(composed, tmp_path, c
     assert run.folder != first.folder
     assert run.result()["provenance"]["init"]["run"] == first.folder.name
     assert run.result()["metrics"]["val/knn_accuracy_before"] == first.result()["metrics"]["val/knn_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"), [(5, [False, True, False, True, True]), (4, [False, True, False, True])]
+)
+def test_validation_runs_every_n_epochs_and_after_the_last(
+    composed, tmp_path, cells, epochs: int, expected: list[bool]
+) -> None:
+    opening, source = opening_of(composed, tmp_path, cells, f"stage.epochs={epochs}", "stage.monitor_every=2")
+    with opening as run:
+        pretrain(run, source)
+    table = read_rows(run.folder / "metrics.csv")
+    assert [bool(row["val/loss"]) for row in table] == expected
+    assert [bool(row["val/knn_accuracy"]) for row in table] == expected
+
+
+def test_each_metric_stands_under_its_own_name(composed, tmp_path, cells) -> None:
+    opening, source = opening_of(composed, tmp_path, cells)
+    with opening as run:
+        data = load_images(run, source)
+        module = build_module(run, data)
+        batch = next(iter(data.val_dataloader()))
+        with torch.no_grad():
+            features, projections = module.project(batch)
+        retrieval = module._retrieval_metrics(projections)
+        logits, targets = similarity_logits(projections, 0.07)
+    own_view = logits.gather(1, targets[:, None])
+    ranks = (logits > own_view).sum(dim=1)
+    assert float(retrieval["train/top1"]) == pytest.approx(float((ranks == 0).float().mean()))
+    assert float(retrieval["train/top5"]) == pytest.approx(float((ranks < 5).float().mean()))
+    assert float(retrieval["train/mean_rank"]) == pytest.approx(float(ranks.float().mean()))
+    assert features.shape == (32, 64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from simclr_med.data.loader import Batches
 from simclr_med.data.source import ImageSet, Source
 from simclr_med.data.subsets import select_subset
 from simclr_med.errors import DataError
-from simclr_med.types import Batch, KnnSets
+from simclr_med.types import KnnSets
 
 # Stream of the validation views: the same ones at every look, whatever the epoch.
 VAL_EPOCH = 0
@@ -118,19 +118,17 @@ class ImageDataModule(LightningDataModule):
             world=self.trainer.world_size,
         )
 
-    def val_batches(self) -> Iterator[Batch]:
+    def val_dataloader(self) -> Batches:
         """Whole batches of the validation split, in order, always with the same views."""
         size = min(self.batch_size // self.accumulate, len(self.val))
-        return iter(
-            Batches(
-                self.val,
-                np.arange(len(self.val)),
-                batch_size=size,
-                seed=self.seed,
-                epoch=VAL_EPOCH,
-                shuffle=False,
-                drop_last=True,
-            )
+        return Batches(
+            self.val,
+            np.arange(len(self.val)),
+            batch_size=size,
+            seed=self.seed,
+            epoch=VAL_EPOCH,
+            shuffle=False,
+            drop_last=True,
         )
 
     def knn_sets(self) -> KnnSets | None:

@@ -50,12 +50,12 @@ def similarity_logits(projections_2BP: Tensor, temperature: float, gather: bool 
     return logits, torch.cat([second, first])
 
 
-def nt_xent(projections_2BP: Tensor, temperature: float) -> Tensor:
+def nt_xent(projections_2BP: Tensor, temperature: float, gather: bool = True) -> Tensor:
     """NT-Xent: ``-log(exp(s_ij / t) / sum over k != i of exp(s_ik / t))``, the mean over this process's anchors.
 
     Natural logarithm; log(2B - 1) where all projections are equal. Arguments and errors as in ``similarity_logits``.
     """
-    return F.cross_entropy(*similarity_logits(projections_2BP, temperature))
+    return F.cross_entropy(*similarity_logits(projections_2BP, temperature, gather))
 
 
 def contrastive_ranks(logits: Tensor, targets: Tensor) -> Tensor:

@@ -93,6 +93,7 @@ def pretrain(run: Run, source: Source) -> None:
                 ProgressLine(data.batch_size // cfg.stage.accumulate),
             ),
             loggers=loggers,
+            validate_every=cfg.stage.monitor_every,
         )
         saved = find_resumable(run.checkpoints)
         if saved is not None:
@@ -126,8 +127,7 @@ def build_module(run: Run, data: ImageDataModule) -> SimCLR:
             build.instantiate_node, cfg.schedule, total_steps=steps * cfg.stage.epochs, steps_per_epoch=steps
         ),
         temperature=cfg.stage.temperature,
-        looks=data,
-        look_every=cfg.stage.monitor_every,
+        validation=data,
         knn=(cfg.stage.knn.k, cfg.stage.knn.temperature),
     )
 

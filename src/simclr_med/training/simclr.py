@@ -1,13 +1,12 @@
-"""SimCLR (Chen et al. 2020) as a Lightning module: two views, one forward, NT-Xent."""
+"""SimCLR (Chen et al., arXiv 2002.05709) as a Lightning module: two views, one forward pass, NT-Xent."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -16,9 +15,10 @@ from simclr_med.evaluation.knn import validation_knn_accuracy
 from simclr_med.evaluation.representation import alignment, effective_rank, feature_std, uniformity
 from simclr_med.models.encoder_files import encoder_metadata
 from simclr_med.models.encoders import ResNetEncoder
-from simclr_med.models.losses import contrastive_ranks, similarity_logits
+from simclr_med.models.losses import contrastive_ranks, nt_xent, similarity_logits
 from simclr_med.types import Batch, KnnSets
 
+# Columns of metrics.csv, in this order.
 METRICS = (
     "train/loss",
     "train/top1",
@@ -37,10 +37,7 @@ METRICS = (
 
 
 class ValidationData(Protocol):
-    """What a run looks at now and then, besides its training images. Nothing is learned or chosen from labels."""
-
-    def val_batches(self) -> Iterator[Batch]:
-        """The validation split in whole batches of at most the training batch's size, in order."""
+    """The data that a run is monitored on. Labels are only used by the kNN monitor; nothing is learned from them."""
 
     def knn_sets(self) -> KnnSets | None:
         """The labelled images of the kNN monitor; None without labels."""
@@ -53,13 +50,15 @@ class SimCLR(LightningModule):
         encoder: images_BCHW in [0, 1] to features_BD.
         head: features_BD to projections_BP.
         views: a `Batch`'s images to the two views, views_2BCHW in [0, 1] (first all of view one, then all of view two).
-        to_float: uint8 NHWC to float32 BCHW, for images seen without augmentation.
+        to_float: uint8 NHWC to float32 BCHW, for images without augmentation.
         optimizer: named parameters to an optimizer.
         schedule: makes the function from an optimizer step to the factor on the learning rate.
-        temperature: of NT-Xent.
-        looks: the validation data, or None without any.
-        look_every: epochs between two looks.
-        knn: k and temperature of the k-nearest-neighbour monitor.
+        temperature: of NT-Xent, above 0.
+        validation: the data of the kNN monitor, or None without any.
+        knn: number of neighbours and temperature of the kNN monitor.
+
+    Attributes:
+        epoch_metrics: metrics of the last epoch by name, the same on every process.
     """
 
     def __init__(
@@ -71,20 +70,49 @@ class SimCLR(LightningModule):
         optimizer: Callable[[Any], torch.optim.Optimizer],
         schedule: Callable[[], Callable[[int], float]],
         temperature: float,
-        looks: ValidationData | None,
-        look_every: int,
+        validation: ValidationData | None,
         knn: tuple[int, float],
     ) -> None:
         super().__init__()
-        self.encoder, self.head, self.views, self.to_float = encoder, head, views, to_float
-        self.optimizer, self.schedule, self.temperature = optimizer, schedule, temperature
-        self.looks, self.look_every, self.knn = looks, look_every, knn
+        self.encoder = encoder
+        self.head = head
+        self.views = views
+        self.to_float = to_float
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.temperature = temperature
+        self.validation = validation
+        self.knn = knn
         self.epoch_metrics: dict[str, float] = {}
-        # Of the epoch under way: loss, top-1, top-5 and mean rank of each step, left on the device until it ends.
-        self._told: list[Tensor] = []
+        # Kept on the device until the epoch ends: reading a value would wait for the device at every step.
+        self._step_metrics: list[dict[str, Tensor]] = []
+        self._last_outputs: tuple[Tensor, Tensor] | None = None
         self._gradient_norm = torch.zeros(())
-        self._images, self._began = 0, 0.0
-        self._last: tuple[Tensor, Tensor] | None = None
+        self._validation_losses: list[float] = []
+        self._images = 0
+        self._started_at = 0.0
+
+    def project(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return features_2BD and projections_2BP of a batch's views.
+
+        Both views go through one forward pass, so that batch norm cannot tell the views apart.
+        """
+        views_2BCHW = self.views(batch.images, batch.key, batch.rows, batch.size)
+        features_2BD = self.encoder(views_2BCHW.to(self.dtype))
+        return features_2BD, self.head(features_2BD)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        features_2BD, projections_2BP = self.project(batch)
+        loss = nt_xent(projections_2BP, self.temperature)
+        self._step_metrics.append({"train/loss": loss.detach(), **self._retrieval_metrics(projections_2BP)})
+        self._last_outputs = (features_2BD.detach(), projections_2BP.detach())
+        self._images += batch.size
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        _, projections_2BP = self.project(batch)
+        # Every process validates on the whole split, so the others' projections are no negatives here.
+        self._validation_losses.append(float(nt_xent(projections_2BP, self.temperature, gather=False)))
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer([*self.encoder.named_parameters(), *self.head.named_parameters(prefix="head")])
@@ -94,75 +122,78 @@ class SimCLR(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["encoder_metadata"] = encoder_metadata(self.encoder)
 
-    def project(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """features_2BD and projections_2BP of a batch's views: one forward, so batch norm sees both views together."""
-        views_2BCHW = self.views(batch.images, batch.key, batch.rows, batch.size)
-        features_2BD = self.encoder(views_2BCHW.to(self.dtype))
-        return features_2BD, self.head(features_2BD)
-
     def on_train_epoch_start(self) -> None:
-        self._told = []
-        self._images, self._began = 0, time.monotonic()
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        features_2BD, projections_2BP = self.project(batch)
-        logits, targets = similarity_logits(projections_2BP, self.temperature)
-        loss = F.cross_entropy(logits, targets)
-        with torch.no_grad():
-            ranks = contrastive_ranks(logits, targets).to(loss.dtype)
-            hits = [(ranks < k).to(loss.dtype).mean() for k in (1, 5)]
-            self._told.append(torch.stack((loss, *hits, ranks.mean())))
-        self._images += batch.size
-        self._last = (features_2BD.detach(), projections_2BP.detach())
-        return loss
+        self._step_metrics = []
+        self._images = 0
+        self._started_at = time.monotonic()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         self._gradient_norm = nn.utils.get_total_norm(gradients)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        if not self.trainer.is_last_batch:
-            return
-        # The time first: the looks below are not training.
-        images_per_s = self._images / (time.monotonic() - self._began)
-        self.epoch_metrics = {**self._train_metrics(), "train/images_per_s": images_per_s}
-        epoch = self.current_epoch + 1
-        if self.looks is not None and (epoch % self.look_every == 0 or epoch == self.trainer.max_epochs):
-            self.epoch_metrics |= self.look()
+        if self.trainer.is_last_batch:
+            # Before validation, whose time is no training time.
+            images_per_s = self._images / (time.monotonic() - self._started_at)
+            self.epoch_metrics = {**self._train_metrics(), "train/images_per_s": images_per_s}
+
+    def on_validation_epoch_start(self) -> None:
+        self._validation_losses = []
+
+    def on_validation_epoch_end(self) -> None:
+        self.epoch_metrics |= self._validation_metrics()
+
+    def on_train_epoch_end(self) -> None:
         self.log_dict(self.epoch_metrics, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
 
-    def _train_metrics(self) -> dict[str, float]:
-        assert self._last is not None
-        # On the CPU: some devices know no float64.
-        features, projections = (rows.cpu() for rows in self._last)
-        told = torch.stack(
-            (
-                *torch.stack(self._told).cpu().double().mean(dim=0),
-                alignment(*projections.chunk(2)).double(),
-                uniformity(projections).double(),
-                effective_rank(features).double(),
-                feature_std(features).double(),
-                self._gradient_norm.cpu().double(),
-            )
-        )
-        told = self.trainer.strategy.reduce(told.to(self._gradient_norm.dtype).to(self.device), reduce_op="mean")
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        return {**dict(zip(METRICS[: len(told)], told.tolist(), strict=True)), "train/learning_rate": rate}
-
     @torch.no_grad()
-    def look(self) -> dict[str, float]:
-        """Loss and kNN accuracy on the validation split, by the encoder in eval mode. Every process does all of it."""
-        assert self.looks is not None
-        modes = self.encoder.training, self.head.training
-        self.encoder.eval(), self.head.eval()
-        losses = []
-        for batch in self.looks.val_batches():
-            moved = batch._replace(images=batch.images.to(self.device))
-            logits, targets = similarity_logits(self.project(moved)[1], self.temperature, gather=False)
-            losses.append(float(F.cross_entropy(logits, targets)))
-        found = {"val/loss": sum(losses) / len(losses)} if losses else {}
-        accuracy = validation_knn_accuracy(self.encoder, self.looks.knn_sets(), self.to_float, self.device, *self.knn)
+    def _retrieval_metrics(self, projections_2BP: Tensor) -> dict[str, Tensor]:
+        """How well each view finds the other view of its image among all projections of the global batch."""
+        logits, targets = similarity_logits(projections_2BP, self.temperature)
+        ranks = contrastive_ranks(logits, targets).to(logits.dtype)
+        return {
+            "train/top1": (ranks < 1).to(logits.dtype).mean(),
+            "train/top5": (ranks < 5).to(logits.dtype).mean(),
+            "train/mean_rank": ranks.mean(),
+        }
+
+    def _train_metrics(self) -> dict[str, float]:
+        """Means over the epoch's steps, and the monitors of the last global batch."""
+        assert self._last_outputs is not None
+        # On the CPU, since some devices have no float64.
+        features_2BD, projections_2BP = (self._gather_views(rows).cpu() for rows in self._last_outputs)
+        means = {
+            name: torch.stack([step[name] for step in self._step_metrics]).cpu().double().mean()
+            for name in self._step_metrics[0]
+        }
+        monitors = {
+            **means,
+            "train/alignment": alignment(*projections_2BP.chunk(2)),
+            "train/uniformity": uniformity(projections_2BP),
+            "train/effective_rank": effective_rank(features_2BD),
+            "train/feature_std": feature_std(features_2BD),
+            "train/gradient_norm": self._gradient_norm.cpu(),
+        }
+        values = torch.stack([value.double() for value in monitors.values()])
+        # The means are over this process's anchors; every process holds equally many.
+        values = self.trainer.strategy.reduce(values.to(self._gradient_norm.dtype).to(self.device), reduce_op="mean")
+        learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        return {**dict(zip(monitors, values.tolist(), strict=True)), "train/learning_rate": learning_rate}
+
+    def _validation_metrics(self) -> dict[str, float]:
+        found = {}
+        if self._validation_losses:
+            found["val/loss"] = sum(self._validation_losses) / len(self._validation_losses)
+        sets = None if self.validation is None else self.validation.knn_sets()
+        accuracy = validation_knn_accuracy(self.encoder, sets, self.to_float, self.device, *self.knn)
         if accuracy is not None:
             found["val/knn_accuracy"] = accuracy
-        self.encoder.train(modes[0]), self.head.train(modes[1])
         return found
+
+    def _gather_views(self, rows_2bX: Tensor) -> Tensor:
+        """Return the rows of all processes, [2B, X]: all first views by rank, then all second views."""
+        if self.trainer.world_size == 1:
+            return rows_2bX
+        gathered: Any = self.all_gather(rows_2bX)
+        by_view = gathered.unflatten(1, (2, -1)).transpose(0, 1)
+        return torch.as_tensor(by_view.flatten(0, 2))

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from simclr_med.training.callbacks.checkpoint import AtomicCheckpointIO
+from simclr_med.training.callbacks.final_validation import FinalValidation
 from simclr_med.training.devices import resolve_precision
 
 # Said to whoever writes a Lightning script, of no use to whoever runs ours.
@@ -36,6 +37,7 @@ def build_trainer(
     accumulate: int,
     callbacks: Sequence[Callback],
     loggers: Sequence[Logger],
+    validate_every: int | None = None,
 ) -> Trainer:
     """A trainer that takes its batches as they come, saves whole files and writes nowhere but into folder.
 
@@ -59,8 +61,9 @@ def build_trainer(
         max_epochs=epochs,
         accumulate_grad_batches=accumulate,
         limit_train_batches=steps * accumulate,
-        limit_val_batches=0,
-        callbacks=list(callbacks),
+        limit_val_batches=0 if validate_every is None else None,
+        check_val_every_n_epoch=validate_every or 1,
+        callbacks=[*callbacks, *([] if validate_every is None else [FinalValidation(validate_every)])],
         logger=list(loggers),
         # In a SLURM job Lightning would count its tasks and queue it again by itself; both are decided elsewhere.
         plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if isinstance(strategy, str) else [])],
