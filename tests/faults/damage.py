@@ -30,7 +30,7 @@ def states(bench: Bench) -> Iterator[Outcome]:
         change(killed_late(bench, runs) / "checkpoints" / "last.ckpt")
         hit = bench.run(runs)
         outcome = bench.outcome(f"last.ckpt {name}", runs, hit, (0,))
-        yield said(outcome, hit, "Going on from previous.ckpt instead")
+        yield said(outcome, hit, "Resuming from previous.ckpt")
     runs = bench.place / "both states"
     for name in ("last.ckpt", "previous.ckpt"):
         _halved((folder(runs) if runs.exists() else killed_late(bench, runs)) / "checkpoints" / name)
@@ -47,7 +47,7 @@ def states(bench: Bench) -> Iterator[Outcome]:
     _halved(run / "checkpoints" / "last.ckpt")
     hit = bench.run(runs)
     outcome = bench.outcome("last.ckpt damaged, and damaged again", runs, hit, (0,))
-    yield said(outcome, hit, "Going on from previous.ckpt")
+    yield said(outcome, hit, "Resuming from previous.ckpt")
 
 
 def metrics(bench: Bench) -> Iterator[Outcome]:

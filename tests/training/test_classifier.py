@@ -1,4 +1,4 @@
-"""The classifier as a Lightning module: its loss, its look at validation, its weights of classes."""
+"""The classifier as a Lightning module: loss, validation scores, class weights."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Plain(nn.Module):
         return to_float(images)
 
 
-def made(task: Any = "multi-class", weights: torch.Tensor | None = None, decay: float = 1.0) -> Classifier:
+def build_classifier(task: Any = "multi-class", weights: torch.Tensor | None = None, decay: float = 1.0) -> Classifier:
     torch.manual_seed(0)
     make = partial(sgd, lr=0.1, momentum=0.0, weight_decay=0.0, decay_norm_and_bias=False)
     return Classifier(
@@ -63,9 +63,9 @@ def batch(task: str) -> Batch:
 
 @pytest.mark.parametrize("task", LABELS)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_loss_is_torchs_with_the_weights_of_the_classes(task: str, weighted: bool) -> None:
+def test_loss_equals_torch_with_class_weights(task: str, weighted: bool) -> None:
     weights = torch.tensor([0.5, 3.0, 1.0]) if weighted else None
-    module = made(task, weights)
+    module = build_classifier(task, weights)
     found = module.training_step(batch(task), 0)
     torch.manual_seed(0)
     encoder, head = tiny(), linear_head(64, 3)
@@ -79,10 +79,10 @@ def test_the_loss_is_torchs_with_the_weights_of_the_classes(task: str, weighted:
 
 
 @pytest.mark.parametrize("task", LABELS)
-def test_a_look_scores_validation_in_eval_mode_and_changes_nothing(task: Any) -> None:
-    module = made(task)
+def test_validate_scores_in_eval_mode_and_changes_nothing(task: Any) -> None:
+    module = build_classifier(task)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    found = module.look()
+    found = module.validate()
     assert module.encoder.training
     assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
     module.eval()
@@ -97,9 +97,9 @@ def test_a_look_scores_validation_in_eval_mode_and_changes_nothing(task: Any) ->
     assert set(found) < set(METRICS)
 
 
-def test_checkpoints_hold_encoder_and_head_alone() -> None:
-    """What `evaluation` and every other reader of a checkpoint looks for; class weights are of the data."""
-    module = made(weights=torch.ones(3))
+def test_checkpoint_holds_only_encoder_and_head() -> None:
+    """Readers of a checkpoint rely on it; class weights come from the data."""
+    module = build_classifier(weights=torch.ones(3))
     assert {name.split(".")[0] for name in module.state_dict()} == {"encoder", "head"}
     checkpoint: dict[str, Any] = {}
     module.on_save_checkpoint(checkpoint)
@@ -107,9 +107,9 @@ def test_checkpoints_hold_encoder_and_head_alone() -> None:
 
 
 def test_every_weight_is_trained_and_the_rate_falls_with_depth() -> None:
-    module = made(decay=0.5)
-    made_for = module.configure_optimizers()
-    optimizer, scheduler = made_for["optimizer"], made_for["lr_scheduler"]["scheduler"]
+    module = build_classifier(decay=0.5)
+    configured = module.configure_optimizers()
+    optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
     names = {parameter: name for name, parameter in module.named_parameters()}
     rates = {names[p]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert set(rates) == set(names.values())
@@ -121,7 +121,7 @@ def test_every_weight_is_trained_and_the_rate_falls_with_depth() -> None:
     assert after == {name: pytest.approx(rate / 2) for name, rate in rates.items()}
 
 
-def test_balanced_weights_are_scikit_learns() -> None:
+def test_balanced_weights_equal_scikit_learn() -> None:
     labels = np.repeat([0, 1, 2], [2, 7, 15])[:, None]
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels[:, 0])
     assert balanced_weights("multi-class", labels, 3).tolist() == pytest.approx(expected.tolist())
@@ -131,7 +131,7 @@ def test_balanced_weights_are_scikit_learns() -> None:
     assert absent.dtype == torch.float32
 
 
-def test_balanced_weights_of_labels() -> None:
-    """Both answers of each label weigh the same in sum; a label with one side only is left as it is."""
+def test_balanced_weights_of_a_multi_label_set() -> None:
+    """Positives and negatives of each label have the same total weight; a label with only one of them keeps 1."""
     labels = np.array([[1, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 0]])
     assert balanced_weights(MULTI, labels, 4).tolist() == pytest.approx([3, 1, 1, 1 / 3])

@@ -1,4 +1,4 @@
-"""SimCLR as a Lightning module: one forward for both views, what it records, and that labels teach it nothing."""
+"""SimCLR as a Lightning module: one forward pass for both views, its metrics, and that it learns nothing from labels."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from simclr_med.stages.setup import load_images
 from simclr_med.training.callbacks.metrics_csv import read_rows
 from simclr_med.training.simclr import METRICS
 
-ORIGIN = Init("random", "random")
+RANDOM_INIT = Init("random", "random")
 QUICK = ("encoder=tiny", "stage.epochs=2", "stage.batch_size=16", "logger=none", "trainer=cpu", "trainer.threads=1")
 
 
 def opening_of(composed, folder: Path, cells: Path, *words: str):
     cfg = validate_config(composed("dataset=npz", f"dataset.path={cells}", f"paths.runs={folder}", *QUICK, *words))
-    return open_run(cfg, "d", ORIGIN), build.build_source(cfg)
+    return open_run(cfg, "d", RANDOM_INIT), build.build_source(cfg)
 
 
 def test_both_views_go_through_one_forward(composed, tmp_path, cells) -> None:
@@ -45,7 +45,7 @@ def weights(folder: Path) -> dict[str, bytes]:
     return {name: tensor.numpy().tobytes() for name, tensor in state.items()}
 
 
-def test_a_run_leaves_every_file_and_repeats_exactly(composed, tmp_path, cells, capsys) -> None:
+def test_run_leaves_every_file_and_repeats_exactly(composed, tmp_path, cells, capsys) -> None:
     for name in ("one", "two"):
         opening, source = opening_of(composed, tmp_path / name, cells)
         with opening as run:
@@ -67,7 +67,7 @@ def test_a_run_leaves_every_file_and_repeats_exactly(composed, tmp_path, cells, 
     assert str(run.folder) in capsys.readouterr().out
 
 
-def test_labels_teach_nothing(composed, tmp_path, cells) -> None:
+def test_labels_do_not_change_weights(composed, tmp_path, cells) -> None:
     with np.load(cells) as content:
         shuffled = {name: array[::-1] if name.endswith("labels") else array for name, array in content.items()}
     np.savez(tmp_path / "other.npz", **shuffled)
@@ -78,7 +78,7 @@ def test_labels_teach_nothing(composed, tmp_path, cells) -> None:
     assert weights(tmp_path / "one") == weights(tmp_path / "two")
 
 
-def test_no_labels_no_label_monitors(composed, tmp_path, cells) -> None:
+def test_data_without_labels_has_no_label_monitors(composed, tmp_path, cells) -> None:
     with np.load(cells) as content:
         np.savez(tmp_path / "bare.npz", **{name: array for name, array in content.items() if name.endswith("images")})
     opening, source = opening_of(composed, tmp_path, tmp_path / "bare.npz")
@@ -89,7 +89,7 @@ def test_no_labels_no_label_monitors(composed, tmp_path, cells) -> None:
     assert not [name for name in metrics if "knn" in name]
 
 
-def test_the_test_split_is_never_opened(composed, tmp_path, cells) -> None:
+def test_pretraining_never_opens_the_test_split(composed, tmp_path, cells) -> None:
     opening, source = opening_of(composed, tmp_path, cells)
     read = source.split
 
@@ -109,14 +109,14 @@ def test_the_test_split_is_never_opened(composed, tmp_path, cells) -> None:
             Guarded().split("test")
 
 
-def test_a_batch_larger_than_the_data_becomes_the_data(composed, tmp_path, cells, capsys) -> None:
+def test_batch_size_is_limited_to_the_data(composed, tmp_path, cells, capsys) -> None:
     opening, source = opening_of(composed, tmp_path, cells, "stage.batch_size=64")
     with opening as run:
         pretrain(run, source)
     assert "stage.batch_size=64 is more than the 40 images: using 40." in capsys.readouterr().out
 
 
-def test_accumulation_keeps_negatives_in_the_micro_batch_and_says_so(composed, tmp_path, cells, capsys) -> None:
+def test_accumulation_takes_negatives_from_the_micro_batch(composed, tmp_path, cells, capsys) -> None:
     opening, source = opening_of(composed, tmp_path, cells, "stage.accumulate=2")
     with opening as run:
         pretrain(run, source)
@@ -125,7 +125,7 @@ def test_accumulation_keeps_negatives_in_the_micro_batch_and_says_so(composed, t
     assert read_rows(run.folder / "metrics.csv")[-1]["step"] == "4"
 
 
-def test_the_rate_follows_the_schedule_by_step(composed, tmp_path, cells) -> None:
+def test_learning_rate_follows_the_schedule_by_step(composed, tmp_path, cells) -> None:
     opening, source = opening_of(composed, tmp_path, cells, "stage.epochs=4")
     with opening as run:
         pretrain(run, source)
@@ -156,7 +156,7 @@ def test_further_pretraining_starts_a_new_run_from_weights(composed, tmp_path, c
     ("epochs", "expected"), [(5, [False, True, False, True, True]), (4, [False, True, False, True])]
 )
 def test_validation_runs_every_n_epochs_and_after_the_last(
-    composed, tmp_path, cells, epochs: int, expected: list[bool]
+    composed, tmp_path, cells, epochs: int, expected: list[int]
 ) -> None:
     opening, source = opening_of(composed, tmp_path, cells, f"stage.epochs={epochs}", "stage.monitor_every=2")
     with opening as run:

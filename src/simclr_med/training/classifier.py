@@ -1,4 +1,4 @@
-"""An encoder and a classifier trained together on labels: finetuning, and the supervised baseline."""
+"""An encoder and a classifier head trained together on labels: finetuning, and the supervised baseline."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ METRICS = (
 )
 
 
-class Labelled(Protocol):
+class LabelledImages(Protocol):
     """Images with labels."""
 
     @property
@@ -44,27 +44,30 @@ class Labelled(Protocol):
         """int64 [N, L], or None."""
 
 
-class Validation(Protocol):
-    """Where the validation split is found once the data have been read."""
+class ValidationData(Protocol):
+    """The validation split, available once the data have been read."""
 
     @property
-    def val(self) -> Labelled:
-        """All of it."""
+    def val(self) -> LabelledImages:
+        """All images of the split."""
 
 
 class Classifier(LightningModule):
-    """Learns classes from labelled images; looks at the validation split after every epoch.
+    """Learns classes from labelled images; scores the validation split after every epoch.
 
     Args:
         encoder: images_BCHW in [0, 1] to features_BD.
         head: features_BD to logits_BK.
         view: a `Batch`'s images to views_BCHW in [0, 1], one for each image.
-        to_float: uint8 NHWC to float32 BCHW, for images seen without augmentation.
+        to_float: uint8 NHWC to float32 BCHW, for images without augmentation.
         task: what the labels mean.
         optimizer: named parameters to an optimizer.
         schedule: makes the function from an optimizer step to the factor on the learning rate.
-        class_weight_K: of the loss, as in `classification_loss`; None weighs every image alike.
-        validation: the split that is looked at.
+        class_weight_K: of the loss, as in `classification_loss`; None gives every image the same weight.
+        validation: the split that chooses the epoch.
+
+    Attributes:
+        epoch_metrics: metrics of the last epoch by name, the same on every process.
     """
 
     def __init__(
@@ -77,17 +80,23 @@ class Classifier(LightningModule):
         optimizer: Callable[[Any], torch.optim.Optimizer],
         schedule: Callable[[], Callable[[int], float]],
         class_weight_K: Tensor | None,
-        validation: Validation,
+        validation: ValidationData,
     ) -> None:
         super().__init__()
-        self.encoder, self.head, self.view, self.to_float, self.task = encoder, head, view, to_float, task
-        self.optimizer, self.schedule = optimizer, schedule
+        self.encoder = encoder
+        self.head = head
+        self.view = view
+        self.to_float = to_float
+        self.task = task
+        self.optimizer = optimizer
+        self.schedule = schedule
         self.register_buffer("class_weight_K", class_weight_K, persistent=False)
         self.validation = validation
         self.epoch_metrics: dict[str, float] = {}
         self._losses: list[Tensor] = []
         self._gradient_norm = torch.zeros(())
-        self._images, self._began = 0, 0.0
+        self._images = 0
+        self._started_at = 0.0
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer([*self.encoder.named_parameters(), *self.head.named_parameters(prefix="head")])
@@ -99,10 +108,11 @@ class Classifier(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self._losses = []
-        self._images, self._began = 0, time.monotonic()
+        self._images = 0
+        self._started_at = time.monotonic()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        assert batch.labels is not None, "the stage asked for labels"
+        assert batch.labels is not None, "the stage checks that there are labels"
         views_BCHW = self.view(batch.images, batch.key, batch.rows, batch.size)
         logits_BK = self.head(self.encoder(views_BCHW.to(self.dtype)))
         weight: Any = self.class_weight_K
@@ -117,38 +127,42 @@ class Classifier(LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if not self.trainer.is_last_batch:
             return
-        told = torch.stack((torch.stack(self._losses).mean().to(self._gradient_norm.dtype), self._gradient_norm))
-        told = self.trainer.strategy.reduce(told, reduce_op="mean")
+        loss = torch.stack(self._losses).mean().to(self._gradient_norm.dtype)
+        loss = self.trainer.strategy.reduce(loss, reduce_op="mean")
         self.epoch_metrics = {
-            **dict(zip(METRICS[:2], told.tolist(), strict=True)),
+            "train/loss": float(loss),
+            "train/gradient_norm": float(self._gradient_norm),
             "train/learning_rate": max(group["lr"] for group in self.trainer.optimizers[0].param_groups),
-            "train/images_per_s": self._images / (time.monotonic() - self._began),
-            **self.look(),
+            "train/images_per_s": self._images / (time.monotonic() - self._started_at),
+            **self.validate(),
         }
         self.log_dict(self.epoch_metrics, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
 
-    def look(self) -> dict[str, float]:
-        """Loss and scores on the whole validation split, in eval mode. Every process does all of it.
+    def validate(self) -> dict[str, float]:
+        """Return loss and scores on the whole validation split, in eval mode. Every process scores the whole split.
 
         Raises:
-            RunError: training has diverged.
+            RunError: a probability is not finite, so training has diverged.
         """
         val = self.validation.val
-        assert val.labels is not None, "the stage asked for labels"
-        found = predict_proba(self.encoder, self.head, self.task, val.images, self.to_float, self.device)
-        if not np.isfinite(found).all():
+        assert val.labels is not None, "the stage checks that there are labels"
+        probabilities_NK = predict_proba(self.encoder, self.head, self.task, val.images, self.to_float, self.device)
+        if not np.isfinite(probabilities_NK).all():
             raise RunError(
                 f"Diverged in epoch {self.current_epoch + 1}: the answers on validation are no numbers. Stopped; the "
                 "last good checkpoint stays. Lower optimizer.lr."
             )
-        scores = classification.compute_scores(self.task, val.labels, found)
+        scores = classification.compute_scores(self.task, val.labels, probabilities_NK)
         names = ("accuracy", "auroc", "balanced_accuracy")
         return {"val/loss": scores["nll"], **{f"val/{name}": scores[name] for name in names}}
 
 
 def balanced_weights(task: Task, labels_NL: np.ndarray, classes: int) -> Tensor:
-    """float32 [K]: N / (K x images of the class) (King and Zeng 2001; scikit-learn's "balanced"), 0 for a class without
-    images; for a multi-label set negative over positive answers of each label, 1 for a label with one side only."""
+    """Return class weights that balance the loss, float32 [K].
+
+    N / (K x images of the class), as scikit-learn's "balanced" (King and Zeng 2001); 0 for a class without images.
+    For a multi-label set: negatives over positives of each label; 1 for a label that has only one of the two.
+    """
     if task == MULTI_LABEL:
         positive = labels_NL.sum(axis=0)
         both = (positive > 0) & (positive < len(labels_NL))

@@ -1,4 +1,4 @@
-"""What depends on the machine: precision and several processes."""
+"""Device, precision and number of processes of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from simclr_med.errors import RunError
 
 
 def resolve_precision(requested: str, accelerator: str) -> str:
-    """Lightning's precision flag: ``auto`` is bf16 on a GPU that has it, else float32."""
+    """Return Lightning's precision flag: ``auto`` is bf16-mixed on a GPU that supports it, else float32."""
     if requested != "auto":
         return requested
     has_bf16 = resolve_device(accelerator).type == "cuda" and torch.cuda.is_bf16_supported()
@@ -22,37 +22,37 @@ def resolve_precision(requested: str, accelerator: str) -> str:
 
 
 def resolve_device(accelerator: str) -> torch.device:
-    """The device that Lightning's flag leads to on this machine; of several GPUs, the first.
+    """Return the device that Lightning's flag selects on this machine; the first of several GPUs.
 
     Raises:
-        RunError: it is not there.
+        RunError: the machine has no such device.
     """
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return torch.device("cuda")
     if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
         return torch.device("mps")
     if accelerator not in ("auto", "cpu"):
-        raise RunError(f"trainer.accelerator={accelerator}: must be there; torch finds none. Use trainer=auto or cpu.")
+        raise RunError(f"trainer.accelerator={accelerator}: no such device found. Use trainer=auto or trainer=cpu.")
     return torch.device("cpu")
 
 
 def numerics_environment(where: torch.device, processes: int) -> dict[str, Any]:
-    """What float rounding depends on, and so the bits of a run's weights."""
+    """Return the settings that floating-point rounding depends on, and with it the bits of a run's weights."""
     return {
         "device": torch.cuda.get_device_name(where) if where.type == "cuda" else where.type,
         "processes": processes,
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
-        "torch": str(torch.__version__),  # a class of its own, which a safe load refuses
+        "torch": str(torch.__version__),  # torch.__version__ is no plain str, and weights_only loading refuses it
         "lightning": lightning.__version__,
         "simclr_med": simclr_med.__version__,
     }
 
 
 def spawn_ddp() -> DDPStrategy:
-    """Data-parallel training in spawned processes.
+    """Return the strategy for data-parallel training in spawned processes.
 
-    Lightning's default launcher would start the command line again, which inside a sweep starts a second sweep; and
-    in a SLURM job of one task it would wait for tasks that never come.
+    Lightning's default launcher starts the command line again, which starts a second sweep inside a sweep. In a SLURM
+    job of one task it waits for tasks that do not exist.
     """
     return DDPStrategy(start_method="spawn", cluster_environment=LightningEnvironment())

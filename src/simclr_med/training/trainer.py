@@ -1,4 +1,4 @@
-"""One Lightning trainer for every stage that trains."""
+"""The Lightning trainer of every stage that trains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from simclr_med.training.callbacks.checkpoint import AtomicCheckpointIO
 from simclr_med.training.callbacks.final_validation import FinalValidation
 from simclr_med.training.devices import resolve_precision
 
-# Said to whoever writes a Lightning script, of no use to whoever runs ours.
+# Lightning's hints to the author of a script; a user of the command line cannot act on them.
 _NOISE = (
     r".*The number of training batches .* is smaller than the logging interval.*",
     r".*You defined a `validation_step`.*",
@@ -39,16 +39,18 @@ def build_trainer(
     loggers: Sequence[Logger],
     validate_every: int | None = None,
 ) -> Trainer:
-    """A trainer that takes its batches as they come, saves whole files and writes nowhere but into folder.
+    """Build a trainer that writes checkpoints atomically and writes only into folder.
 
     Args:
         node: the config's group trainer.
-        strategy: Lightning's flag or object.
+        strategy: Lightning's flag or strategy object.
         folder: of the run.
-        epochs: of the whole run, those before a resume included.
-        steps: of the optimizer in each epoch.
+        epochs: epochs of the whole run, including those before a resume.
+        steps: optimizer steps of an epoch.
         accumulate: batches of one optimizer step.
-        callbacks, loggers: the stage's own.
+        callbacks, loggers: of the stage.
+        validate_every: epochs between two runs of Lightning's validation loop, which also follows the last epoch; None
+            never runs it.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in _NOISE:
@@ -65,7 +67,7 @@ def build_trainer(
         check_val_every_n_epoch=validate_every or 1,
         callbacks=[*callbacks, *([] if validate_every is None else [FinalValidation(validate_every)])],
         logger=list(loggers),
-        # In a SLURM job Lightning would count its tasks and queue it again by itself; both are decided elsewhere.
+        # In a SLURM job Lightning would otherwise count tasks and requeue the job by itself.
         plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if isinstance(strategy, str) else [])],
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -1,4 +1,4 @@
-"""Saved states: whole or not at all, the one before kept, a damaged one passed over."""
+"""Checkpoints are written atomically, the preceding one is kept, and damaged ones are skipped."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def save(folder: Path, epoch: int) -> None:
     AtomicCheckpointIO().save_checkpoint({"epoch": epoch, "w": torch.full((1000,), float(epoch))}, folder / "last.ckpt")
 
 
-def test_nothing_saved(tmp_path: Path) -> None:
+def test_no_checkpoint(tmp_path: Path) -> None:
     assert find_resumable(tmp_path) is None
 
 
-def test_the_last_one_is_resumed_and_the_one_before_kept(tmp_path: Path) -> None:
+def test_last_checkpoint_is_resumed_and_preceding_one_kept(tmp_path: Path) -> None:
     save(tmp_path, 1)
     save(tmp_path, 2)
     found = find_resumable(tmp_path)
@@ -30,7 +30,7 @@ def test_the_last_one_is_resumed_and_the_one_before_kept(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("length", [0, 10, 2000])
-def test_a_truncated_one_falls_back_to_the_one_before(tmp_path: Path, capsys, length: int) -> None:
+def test_truncated_checkpoint_falls_back_to_preceding_one(tmp_path: Path, capsys, length: int) -> None:
     save(tmp_path, 1)
     save(tmp_path, 2)
     last = tmp_path / "last.ckpt"
@@ -38,10 +38,10 @@ def test_a_truncated_one_falls_back_to_the_one_before(tmp_path: Path, capsys, le
     found = find_resumable(tmp_path)
     assert found is not None
     assert (found[0].name, found[1]["epoch"]) == ("previous.ckpt", 1)
-    assert "Going on from previous.ckpt" in capsys.readouterr().out
+    assert "Resuming from previous.ckpt" in capsys.readouterr().out
 
 
-def test_after_a_fallback_the_good_one_stays_until_there_are_two(tmp_path: Path) -> None:
+def test_good_checkpoint_stays_after_a_fallback(tmp_path: Path) -> None:
     save(tmp_path, 1)
     save(tmp_path, 2)
     (tmp_path / "last.ckpt").write_bytes(b"x")
@@ -51,18 +51,18 @@ def test_after_a_fallback_the_good_one_stays_until_there_are_two(tmp_path: Path)
     assert find_resumable(tmp_path)[1]["epoch"] == 1
 
 
-def test_a_folder_that_vanished_is_one_line(tmp_path: Path) -> None:
+def test_missing_folder_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"could not be written, with \d+ MiB free .* \(No such file"):
         save(tmp_path / "run" / "checkpoints", 1)
 
 
-def test_all_damaged_is_an_error(tmp_path: Path) -> None:
+def test_all_checkpoints_damaged_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "last.ckpt").write_bytes(b"x")
     with pytest.raises(CheckpointError, match="overwrite=true"):
         find_resumable(tmp_path)
 
 
-def test_a_full_disk_is_one_line_and_keeps_the_last_one(tmp_path: Path, monkeypatch) -> None:
+def test_full_disk_is_one_line_and_keeps_the_checkpoint(tmp_path: Path, monkeypatch) -> None:
     save(tmp_path, 1)
 
     def full(content: object, file: object) -> None:
@@ -76,7 +76,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_one(tmp_path: Path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_a_failed_save_keeps_the_last_one(tmp_path: Path) -> None:
+def test_failed_save_keeps_the_checkpoint(tmp_path: Path) -> None:
     save(tmp_path, 1)
     with pytest.raises((TypeError, AttributeError, RuntimeError)):
         AtomicCheckpointIO().save_checkpoint({"epoch": 2, "no": (x for x in ())}, tmp_path / "last.ckpt")

@@ -1,4 +1,4 @@
-"""A collapsed run is stopped in one line, within two epochs, and its last good state stays."""
+"""A collapsed run stops with one line within two epochs and keeps its last good checkpoint."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ GUARD = CollapseGuard(effective_rank=1.5, feature_std=0.02, uniformity=-0.01, gr
 HEALTHY = {"train/effective_rank": 30.0, "train/feature_std": 0.1, "train/uniformity": -0.5, "train/gradient_norm": 3.0}
 
 
-def ended(**changed: float) -> None:
+def end_epoch(**changed: float) -> None:
     metrics = HEALTHY | {f"train/{name}": value for name, value in changed.items()}
     trainer: Any = SimpleNamespace(current_epoch=1)
     GUARD.on_train_epoch_end(trainer, SimpleNamespace(epoch_metrics=metrics))  # type: ignore[arg-type]
 
 
-def test_a_healthy_epoch_passes() -> None:
-    ended()
+def test_healthy_epoch_passes() -> None:
+    end_epoch()
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("effective_rank", 1.01, "effective rank is 1.01"),
         ("effective_rank", math.nan, "effective rank is nan"),
         ("feature_std", 1e-5, "spread is"),
-        ("uniformity", -1e-5, "all projections are alike"),
+        ("uniformity", -1e-5, "all projections are equal"),
         ("gradient_norm", 1e-4, "the gradient has vanished"),
     ],
 )
-def test_each_sign_of_collapse_stops_the_run(name: str, value: float, told: str) -> None:
-    with pytest.raises(RunError, match=f"Collapse in epoch 2: .*{told}"):
-        ended(**{name: value})
+def test_each_sign_of_collapse_stops_the_run(name: str, value: float, message: str) -> None:
+    with pytest.raises(RunError, match=f"Collapse in epoch 2: .*{message}"):
+        end_epoch(**{name: value})
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_stops_the_run_at_once(loss: float) -> None:
+def test_loss_that_is_not_finite_stops_the_run_at_once(loss: float) -> None:
     trainer: Any = SimpleNamespace(current_epoch=0)
     with pytest.raises(RunError, match="Collapse in epoch 1: the loss is"):
         GUARD.on_train_batch_end(trainer, None, {"loss": torch.tensor(loss)}, None, 0)  # type: ignore[arg-type]
@@ -66,13 +66,13 @@ def start(composed, folder, path, *words: str) -> Run:
     return run
 
 
-def test_a_huge_learning_rate_is_caught_within_two_epochs(composed, tmp_path, cells) -> None:
+def test_huge_learning_rate_stops_within_two_epochs(composed, tmp_path, cells) -> None:
     with pytest.raises(RunError, match=r"Collapse in epoch [12]:"):
         start(composed, tmp_path, cells, "optimizer.lr=100")
     assert not list(tmp_path.glob("pretrain/*/*/result.json"))
 
 
-def test_a_constant_image_set_is_caught_at_the_start(composed, tmp_path) -> None:
+def test_constant_images_are_refused_before_training(composed, tmp_path) -> None:
     grey = np.full((40, 28, 28), 90, np.uint8)
     np.savez(tmp_path / "grey.npz", **{f"{split}_images": grey for split in ("train", "val", "test")})
     with pytest.raises(DataError, match="must hold images that differ"):

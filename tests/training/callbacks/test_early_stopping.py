@@ -1,4 +1,4 @@
-"""Early stopping: when it ends training, and that a saved state knows of the epoch that it was saved after."""
+"""Early stopping: when training stops, and that a checkpoint holds the state after its own epoch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from simclr_med.training.callbacks.early_stopping import EarlyStopping
 NAN = float("nan")
 
 
-def ended_after(patience: EarlyStopping, values: list[float]) -> int | None:
-    """The number of epochs after which training stops; None when it does not."""
+def epochs_until_stop(callback: EarlyStopping, values: list[float]) -> int | None:
+    """Return the number of epochs after which training stops; None when it does not."""
     trainer: Any = SimpleNamespace(
         should_stop=False, strategy=SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
     )
     for count, value in enumerate(values, start=1):
-        patience.on_train_epoch_end(trainer, SimpleNamespace(epoch_metrics={"val/x": value}))  # type: ignore[arg-type]
+        callback.on_train_epoch_end(trainer, SimpleNamespace(epoch_metrics={"val/x": value}))  # type: ignore[arg-type]
         if trainer.should_stop:
             return count
     return None
@@ -37,20 +37,20 @@ def ended_after(patience: EarlyStopping, values: list[float]) -> int | None:
         ([NAN], 1, True, 1),
     ],
 )
-def test_training_ends_after_so_many_epochs_that_are_no_better(
+def test_training_stops_after_epochs_without_improvement(
     values: list[float], epochs: int, higher: bool, expected: int | None
 ) -> None:
-    assert ended_after(EarlyStopping("val/x", higher, epochs), values) == expected
+    assert epochs_until_stop(EarlyStopping("val/x", higher, epochs), values) == expected
 
 
 @pytest.mark.parametrize("cut", range(8))
-def test_a_resumed_run_waits_on(cut: int) -> None:
+def test_resumed_run_continues_the_count(cut: int) -> None:
     values = [0.5, 0.6, 0.55, 0.58, 0.7, 0.1, 0.2, 0.3]
     first = EarlyStopping("val/x", True, 3)
-    assert ended_after(first, values[:cut]) is None
+    assert epochs_until_stop(first, values[:cut]) is None
     state = first.state_dict()
     assert state["ended"] is False
     again = EarlyStopping("val/x", True, 3)
     again.load_state_dict(state)
-    assert ended_after(again, values[cut:]) == len(values) - cut
+    assert epochs_until_stop(again, values[cut:]) == len(values) - cut
     assert again.state_dict()["ended"] is True

@@ -1,4 +1,4 @@
-"""metrics.csv holds each epoch once, also when some are done again after a kill."""
+"""metrics.csv holds each epoch once, also when a resumed run repeats some."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from simclr_med.training.callbacks.metrics_csv import MetricsCsv, read_rows
 
 
-def epochs(path: Path, first: int, last: int) -> None:
+def write_epochs(path: Path, first: int, last: int) -> None:
     recorder = MetricsCsv(path, ("train/loss", "val/loss"))
     trainer: Any = SimpleNamespace(is_global_zero=True, current_epoch=first, global_step=0)
     recorder.on_train_start(trainer, SimpleNamespace())  # type: ignore[arg-type]
@@ -24,38 +24,38 @@ def epochs(path: Path, first: int, last: int) -> None:
 
 
 def test_rows_and_empty_cells(tmp_path: Path) -> None:
-    epochs(tmp_path / "metrics.csv", 0, 2)
+    write_epochs(tmp_path / "metrics.csv", 0, 2)
     table = read_rows(tmp_path / "metrics.csv")
     assert [row["epoch"] for row in table] == ["0", "1", "2"]
     assert [row["val/loss"] for row in table] == ["", "1.0", ""]
 
 
-def test_a_resume_drops_what_it_does_again(tmp_path: Path) -> None:
+def test_resume_drops_the_rows_that_it_repeats(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
-    epochs(path, 0, 3)
+    write_epochs(path, 0, 3)
     before = float(read_rows(path)[1]["wall_s"])
-    epochs(path, 2, 4)
+    write_epochs(path, 2, 4)
     assert [row["epoch"] for row in read_rows(path)] == ["0", "1", "2", "3", "4"]
     assert float(read_rows(path)[2]["wall_s"]) >= before
 
 
-def test_a_row_cut_short_is_left_out(tmp_path: Path) -> None:
+def test_incomplete_row_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
-    epochs(path, 0, 2)
+    write_epochs(path, 0, 2)
     path.write_bytes(path.read_bytes()[:-12])
     assert [row["epoch"] for row in read_rows(path)] == ["0", "1"]
-    epochs(path, 2, 2)
+    write_epochs(path, 2, 2)
     assert [row["epoch"] for row in read_rows(path)] == ["0", "1", "2"]
 
 
-def going_on(path: Path, state: dict[str, Any]) -> MetricsCsv:
-    """A recorder that has just read a saved state of the epochs before this one."""
+def resumed_recorder(path: Path, state: dict[str, Any]) -> MetricsCsv:
+    """Return a recorder with the state of a checkpoint."""
     recorder = MetricsCsv(path, ("train/loss", "val/loss"))
     recorder.load_state_dict(state)
     return recorder
 
 
-def saved(path: Path, last: int) -> dict[str, Any]:
+def checkpoint_state(path: Path, last: int) -> dict[str, Any]:
     recorder = MetricsCsv(path, ("train/loss", "val/loss"))
     trainer: Any = SimpleNamespace(is_global_zero=True, current_epoch=0, global_step=0)
     recorder.on_train_start(trainer, SimpleNamespace())  # type: ignore[arg-type]
@@ -65,39 +65,39 @@ def saved(path: Path, last: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"epoch,st", b"\xff\xfe\0\0\n1,2\n", "half"])
-def test_a_resume_has_every_epoch_whatever_befell_the_file(tmp_path: Path, content: bytes | str | None) -> None:
+def test_resume_restores_every_epoch_of_a_damaged_file(tmp_path: Path, content: bytes | str | None) -> None:
     path = tmp_path / "metrics.csv"
-    state = saved(path, 4)
+    state = checkpoint_state(path, 4)
     whole = path.read_bytes()
     if content is None:
         path.unlink()
     else:
         path.write_bytes(whole[:90] if isinstance(content, str) else content)
     trainer: Any = SimpleNamespace(is_global_zero=True, current_epoch=5)
-    going_on(path, state).on_train_start(trainer, SimpleNamespace())  # type: ignore[arg-type]
+    resumed_recorder(path, state).on_train_start(trainer, SimpleNamespace())  # type: ignore[arg-type]
     assert path.read_bytes() == whole
 
 
-def test_a_run_whose_training_was_done_has_its_rows_too(tmp_path: Path) -> None:
+def test_rows_are_restored_when_training_was_finished(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
-    state = saved(path, 2)
+    state = checkpoint_state(path, 2)
     whole = path.read_bytes()
     path.write_bytes(whole[:-10])
     trainer: Any = SimpleNamespace(is_global_zero=True, current_epoch=3)
-    going_on(path, state).on_fit_end(trainer, SimpleNamespace())  # type: ignore[arg-type]
+    resumed_recorder(path, state).on_fit_end(trainer, SimpleNamespace())  # type: ignore[arg-type]
     assert path.read_bytes() == whole
 
 
-def test_epochs_that_nobody_knows_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lost_epochs_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "metrics.csv"
-    epochs(path, 0, 1)
-    epochs(path, 5, 5)
-    assert "3 of 5 epochs cannot be read" in capsys.readouterr().out
+    write_epochs(path, 0, 1)
+    write_epochs(path, 5, 5)
+    assert "3 of 5 epochs are unreadable" in capsys.readouterr().out
 
 
-def test_a_full_disk_at_a_resume_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_at_a_resume_keeps_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "metrics.csv"
-    epochs(path, 0, 3)
+    write_epochs(path, 0, 3)
     before = path.read_bytes()
 
     def full(_: int) -> None:
@@ -105,5 +105,5 @@ def test_a_full_disk_at_a_resume_leaves_the_file_as_it_was(tmp_path: Path, monke
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left on device: '.*metrics.csv'"):
-        epochs(path, 2, 2)
+        write_epochs(path, 2, 2)
     assert path.read_bytes() == before

@@ -1,4 +1,4 @@
-"""Saved states of a training run: when they are written, how, and which one a resumed run starts from."""
+"""Checkpoints of a training run: when and how they are written, and which one a resumed run starts from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from simclr_med.training.callbacks.metrics_csv import HasEpochMetrics
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint files, whole or not at all; the last.ckpt before this one stays as previous.ckpt."""
+    """Writes Lightning's checkpoints atomically and keeps the preceding last.ckpt as previous.ckpt."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         target = Path(path)
@@ -27,28 +27,28 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             target.parent.mkdir(exist_ok=True)
             write_atomically(target, lambda file: torch.save(checkpoint, file), keep)
-        except (OSError, RuntimeError) as error:  # torch tells a full disk as a RuntimeError of its zip writer
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
             why = f" ({error.strerror})" if isinstance(error, OSError) else ""
             raise CheckpointError(
-                f"{target}: could not be written, with {_free_mib(target)} MiB free on its disk{why}. What was saved "
-                "before stays; make room and give the same command again."
+                f"{target}: could not be written, with {_free_mib(target)} MiB free on its disk{why}. The earlier "
+                "checkpoint stays. Free some space and repeat the command."
             ) from error
 
 
 def _free_mib(path: Path) -> int:
-    """Of the disk that path is to lie on, whose folder may be gone."""
+    """Return the free space of the disk of path, whose folder may be missing."""
     return shutil.disk_usage(next(folder for folder in path.parents if folder.exists())).free >> 20
 
 
 class Checkpoints(Callback):
-    """Saves last.ckpt at the end of an epoch, once every_s seconds have passed, and best.ckpt at the best epoch.
+    """Saves last.ckpt at the end of an epoch once every_s seconds have passed, and best.ckpt at the best epoch.
 
     Args:
         folder: of the checkpoints.
         every_s: seconds between two saves of last.ckpt; the final epoch is always saved.
-        environment: what bit-identity depends on; a run that goes on under another one says so.
-        watched: the metric that tells the best epoch, of those that have it; of equal ones the first.
-        higher: whether more is better.
+        environment: what bit-identical results depend on; a run resumed under another environment says so.
+        watched: the metric that chooses the best epoch; the first of equal epochs wins, epochs without it are skipped.
+        higher: whether a higher value is better.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Checkpoints(Callback):
             trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
         final = trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop
         due = final or time.monotonic() - self._saved_at >= self.every_s
-        # Saving takes every process: they must decide alike, whatever their clocks say.
+        # Every process takes part in saving, so they must agree although their clocks differ.
         if trainer.strategy.reduce_boolean_decision(due, all=False):
             trainer.save_checkpoint(self.folder / "last.ckpt")
             self._saved_at = time.monotonic()
@@ -86,16 +86,19 @@ class Checkpoints(Callback):
             f"{key} {before.get(key)} -> {now}" for key, now in self.environment.items() if before.get(key) != now
         ]
         if changed:
-            print(f"Resuming elsewhere ({'; '.join(changed)}): the weights will not be bit-identical.", flush=True)
+            print(
+                f"Resuming in another environment ({'; '.join(changed)}): weights will not be bit-identical.",
+                flush=True,
+            )
 
 
 def find_resumable(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest saved state that can be read, and its content; says so when that is not the last one.
+    """Return the newest readable checkpoint and its content, and print a line when it is not last.ckpt.
 
-    A damaged last.ckpt is removed then: the next save must not put it over the only good one.
+    A damaged last.ckpt is removed, since the next save would replace the good previous.ckpt with it.
 
     Raises:
-        CheckpointError: there are states, and none can be read.
+        CheckpointError: there are checkpoints, and none is readable.
     """
     damaged: list[CheckpointError] = []
     for name in ("last.ckpt", "previous.ckpt"):
@@ -108,13 +111,11 @@ def find_resumable(folder: Path) -> tuple[Path, dict[str, Any]] | None:
             damaged.append(error)
             continue
         if damaged:
-            print(
-                f"{damaged[0].problems[0]} Going on from {name} instead, of epoch {content['epoch'] + 1}.", flush=True
-            )
+            print(f"{damaged[0].problems[0]} Resuming from {name} (epoch {content['epoch'] + 1}) instead.", flush=True)
             (folder / "last.ckpt").unlink()
         return path, content
     if damaged:
         raise CheckpointError(
-            f"{folder}: must hold a saved state that can be read; all are damaged. overwrite=true starts the run again."
+            f"{folder}: all checkpoints are damaged. Start the run again with overwrite=true."
         ) from damaged[0]
     return None

@@ -1,4 +1,4 @@
-"""A run whose features have collapsed, or whose loss is no number, ends at once instead of in the morning."""
+"""Early detection of collapsed features and of a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from simclr_med.training.callbacks.metrics_csv import HasEpochMetrics
 
 
 class CollapseGuard(Callback):
-    """Stops the run in one line before the bad state would be saved, so that the last good one stays.
+    """Stops a collapsed run with a one-line error before its checkpoint is saved, so that the last good one stays.
 
     Args:
-        effective_rank: of the last batch's features, at most which they count as collapsed.
-        feature_std: mean standard deviation of the L2-normalised features times the square root of their width (1
-            when they spread evenly over the sphere), at most which they count as collapsed.
-        uniformity: of the projections (0 when all are alike), at least which they count as collapsed.
-        gradient_norm: of the last step, at most which nothing is learned any more.
-        width: of the features.
+        effective_rank: features of the last batch count as collapsed at this effective rank or below.
+        feature_std: features count as collapsed at this spread or below. The spread is the mean standard deviation
+            of the L2-normalised features times the square root of their width: 1 when they cover the sphere evenly.
+        uniformity: projections count as collapsed at this uniformity or above; it is 0 when all are equal.
+        gradient_norm: training counts as stopped at this gradient norm of the last step or below.
+        width: of the features, D.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class CollapseGuard(Callback):
         if not spread > self.feature_std:
             raise collapse_error(trainer.current_epoch, f"the features' spread is {spread:.1e} of an even one")
         if not metrics["train/uniformity"] < self.uniformity:
-            raise collapse_error(trainer.current_epoch, "all projections are alike")
+            raise collapse_error(trainer.current_epoch, "all projections are equal")
         if not metrics["train/gradient_norm"] > self.gradient_norm:
             raise collapse_error(
                 trainer.current_epoch, f"the gradient has vanished ({metrics['train/gradient_norm']:.1e})"
@@ -54,8 +54,8 @@ class CollapseGuard(Callback):
 
 
 def collapse_error(epoch: int, why: str) -> RunError:
-    """What the user is told."""
+    """Return the error of a collapse."""
     return RunError(
-        f"Collapse in epoch {epoch + 1}: {why}. Stopped; the last good checkpoint stays. "
-        "Lower optimizer.lr, or look whether the images differ."
+        f"Collapse in epoch {epoch + 1}: {why}. Training stopped; the last good checkpoint stays. "
+        "Lower optimizer.lr, or check that the images differ."
     )

@@ -1,4 +1,4 @@
-"""Early stopping that a resumed run takes up where it was."""
+"""Early stopping whose state is saved with the checkpoint, so that a resumed run continues it exactly."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from simclr_med.training.callbacks.metrics_csv import HasEpochMetrics
 
 
 class EarlyStopping(Callback):
-    """Ends training once so many epochs in a row were no better than the best before them.
+    """Stops training after a number of epochs in a row without improvement.
 
-    Lightning runs its own EarlyStopping after every other callback, so that a state saved at the end of an epoch does
-    not know of that epoch's look; this one stands before `Checkpoints` in the list and is saved with it.
+    Lightning runs its own EarlyStopping after every other callback, so a checkpoint saved at the end of an epoch misses
+    that epoch's validation. This callback stands before `Checkpoints` in the list and is saved with it.
 
     Args:
-        watched: the metric that is waited for; an epoch in which it is not a number is no better.
-        higher: whether more is better.
-        epochs: how many to wait for a better one, 1 or more.
+        watched: the metric to improve; an epoch in which it is NaN is no improvement.
+        higher: whether a higher value is better.
+        epochs: number of epochs without improvement, 1 or more.
     """
 
     def __init__(self, watched: str, higher: bool, epochs: int) -> None:
-        self.watched, self.sign, self.epochs = watched, -1.0 if higher else 1.0, epochs
+        self.watched = watched
+        self.sign = -1.0 if higher else 1.0
+        self.epochs = epochs
         self.best = float("inf")
         self.waited = 0
 

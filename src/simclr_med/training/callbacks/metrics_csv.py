@@ -1,4 +1,4 @@
-"""metrics.csv: a row for each epoch, each epoch once, also after a resume or when the file was damaged."""
+"""metrics.csv: one row for each epoch, also after a resume or when the file was damaged."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from simclr_med.atomic import write_text
 
 
 class HasEpochMetrics(Protocol):
-    """A Lightning module that tells each epoch's metrics."""
+    """A Lightning module that keeps the metrics of its last epoch."""
 
     epoch_metrics: dict[str, float]
 
 
 class MetricsCsv(Callback):
-    """Appends every epoch's metrics and flushes them; a resumed run first drops the rows it will do again.
+    """Appends each epoch's metrics to metrics.csv and flushes them; a resumed run first drops the rows it will repeat.
 
-    The rows are saved with the training's state too, so that a resumed run has them all whatever befell the file.
+    The checkpoint holds the rows too, so that a resumed run restores them even when the file is damaged or missing.
 
     Args:
         path: of metrics.csv.
-        names: the metrics, in the order of the columns; one that an epoch does not have stays empty.
+        names: the metrics, in the order of the columns; a metric that an epoch does not have stays empty.
     """
 
     def __init__(self, path: Path, names: tuple[str, ...]) -> None:
@@ -42,7 +42,7 @@ class MetricsCsv(Callback):
         self._restore(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._started is None:  # a resumed run whose last epoch was done already
+        if self._started is None:  # a resumed run whose last epoch was finished before
             self._restore(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -63,7 +63,7 @@ class MetricsCsv(Callback):
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            error.filename = str(self.path)  # a failed write names no file
+            error.filename = str(self.path)  # the error of a failed write has no file name
             raise
 
     def state_dict(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class MetricsCsv(Callback):
         self._rows = list(state_dict["rows"])
 
     def _restore(self, trainer: Trainer) -> None:
-        """Write the file anew with the epochs before this one: the saved ones, and of the file what can be read."""
+        """Rewrite the file with the epochs before this one, from the checkpoint and from the file's readable rows."""
         if not trainer.is_global_zero:
             return
         readable = (row for row in read_rows(self.path) if set(row) == set(self.columns))
@@ -81,7 +81,7 @@ class MetricsCsv(Callback):
         self._rows = [known[epoch] for epoch in sorted(known) if epoch < trainer.current_epoch]
         lost = trainer.current_epoch - len(self._rows)
         if lost > 0:
-            print(f"{self.path}: {lost} of {trainer.current_epoch} epochs cannot be read and are left out.", flush=True)
+            print(f"{self.path}: {lost} of {trainer.current_epoch} epochs are unreadable and left out.", flush=True)
         self._before_s = float(self._rows[-1]["wall_s"]) if self._rows else 0.0
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns)
@@ -91,7 +91,7 @@ class MetricsCsv(Callback):
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The whole rows of a metrics.csv, as text; a row that a kill cut short or a disk damaged is left out."""
+    """Return the complete rows of a metrics.csv as text; rows cut short by a kill or damaged on disk are left out."""
     if not path.exists():
         return []
     whole, _, _ = path.read_text(encoding="utf-8", errors="replace").replace("\0", "").rpartition("\n")
@@ -99,5 +99,5 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def _is_whole(row: dict[Any, Any]) -> bool:
-    # DictReader: cells too many stand under None, cells too few are None.
+    # DictReader puts surplus cells under the key None and fills missing cells with None.
     return None not in row and None not in row.values() and str(row.get("epoch", "")).isdecimal()

@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: loss, rate and time left."""
+"""The progress of a training run on the terminal: epoch, loss, images per second and time left."""
 
 from __future__ import annotations
 
@@ -10,25 +10,30 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-FIRST_SAY = 10  # steps before the time left is said: enough for the slow first ones not to rule it
+FIRST_ESTIMATE = 10  # steps before the first estimate of the time left, since the first steps are slow
 
 
 class ProgressLine(Callback):
-    """A bar on a terminal; elsewhere (a file, SLURM's log) a line now and then. Says the time left after ten steps.
+    """Shows a bar on a terminal, and a line now and then elsewhere (in a file or in SLURM's log).
+
+    The time left is first shown after ten steps.
 
     Args:
-        images_per_step: of the global batch.
-        every_s: seconds between two lines where there is no terminal.
+        images_per_step: images of the global batch.
+        every_s: seconds between two lines without a terminal.
     """
 
     def __init__(self, images_per_step: int, every_s: float = 30.0) -> None:
         self.images_per_step, self.every_s = images_per_step, every_s
-        self._seen, self._began, self._said, self._steps = 0, 0.0, 0.0, 0
+        self._seen = 0
+        self._steps = 0
+        self._started_at = 0.0
+        self._printed_at = 0.0
         self._bar: Progress | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._steps = int(trainer.num_training_batches) * int(trainer.max_epochs or 1)
-        self._began = self._said = time.monotonic()
+        self._started_at = self._printed_at = time.monotonic()
         console = Console()
         if trainer.is_global_zero and console.is_terminal:
             self._bar = Progress(
@@ -37,7 +42,7 @@ class ProgressLine(Callback):
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
                 console=console,
-                redirect_stdout=False,  # it would break the long paths of other messages over two lines
+                redirect_stdout=False,  # otherwise rich wraps the long paths of other messages
                 redirect_stderr=False,
             )
             self._bar.start()
@@ -50,20 +55,20 @@ class ProgressLine(Callback):
             return
         self._seen += 1
         now = time.monotonic()
-        rate = self._seen / (now - self._began)
+        rate = self._seen / (now - self._started_at)
         done = self._done(trainer, batch_idx + 1)
         speed = f"{rate * self.images_per_step:.0f} images/s"
-        if self._seen == FIRST_SAY and done < self._steps:
+        if self._seen == FIRST_ESTIMATE and done < self._steps:
             left = timedelta(seconds=round((self._steps - done) / rate))
-            self._say(f"{speed}; about {left} left for {self._steps - done} of {self._steps} steps")
-        if self._bar is None and now - self._said < self.every_s:
+            self._print(f"{speed}; about {left} left for {self._steps - done} of {self._steps} steps")
+        if self._bar is None and now - self._printed_at < self.every_s:
             return
         text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {float(outputs['loss']):.3f}  {speed}"
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=done, description=text)
         else:
             left = timedelta(seconds=round((self._steps - done) / rate))
-            self._say(f"{text}  {left} left")
+            self._print(f"{text}  {left} left")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.teardown(trainer, pl_module, "fit")
@@ -76,8 +81,8 @@ class ProgressLine(Callback):
     def _done(self, trainer: Trainer, batches: int) -> int:
         return trainer.current_epoch * int(trainer.num_training_batches) + batches
 
-    def _say(self, text: str) -> None:
-        self._said = time.monotonic()
+    def _print(self, text: str) -> None:
+        self._printed_at = time.monotonic()
         if self._bar is not None:
             self._bar.console.print(text)
         else:
