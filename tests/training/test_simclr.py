@@ -1,4 +1,4 @@
-"""SimCLR as a Lightning module: one forward pass for both views, its metrics, and that it learns nothing from labels."""
+"""SimCLR as a Lightning module: one forward pass for both views, its metrics, and no learning from labels."""
 
 from __future__ import annotations
 
