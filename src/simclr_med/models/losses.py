@@ -40,7 +40,7 @@ def similarity_logits(projections_2BP: Tensor, temperature: float, gather: bool 
     with torch.autocast(projections_2BP.device.type, enabled=False):
         exact = projections_2BP if projections_2BP.dtype == torch.float64 else projections_2BP.float()
         anchors = F.normalize(exact, dim=1)
-        candidates, rank, world = _gathered(anchors) if gather else (anchors, 0, 1)
+        candidates, rank, world = gather_views(anchors) if gather else (anchors, 0, 1)
         logits = anchors @ candidates.T / temperature
     first = torch.arange(images, device=logits.device) + rank * images
     second = first + world * images
@@ -73,14 +73,22 @@ def contrastive_ranks(logits: Tensor, targets: Tensor) -> Tensor:
     return (logits >= logits.gather(1, targets[:, None])).sum(dim=1) - 1
 
 
-def _gathered(anchors: Tensor) -> tuple[Tensor, int, int]:
-    """All processes' anchors in column order, this process's rank, and the number of processes."""
+def gather_views(rows_2bX: Tensor) -> tuple[Tensor, int, int]:
+    """Gather the rows of all processes with their gradient.
+
+    Args:
+        rows_2bX: this process's rows, first views and then second views of its b images.
+
+    Returns:
+        rows_2BX, the first views of all processes by rank and then their second views; this process's rank; and the
+        number of processes.
+    """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return anchors, 0, 1
+        return rows_2bX, 0, 1
     world = dist.get_world_size()
-    gathered = _Gather.apply(anchors)
-    by_view = gathered.view(world, 2, len(anchors) // 2, -1).transpose(0, 1)
-    return by_view.reshape(world * len(anchors), -1), dist.get_rank(), world
+    gathered = _Gather.apply(rows_2bX)
+    by_view = gathered.view(world, 2, len(rows_2bX) // 2, -1).transpose(0, 1)
+    return by_view.reshape(world * len(rows_2bX), -1), dist.get_rank(), world
 
 
 class _Gather(torch.autograd.Function):

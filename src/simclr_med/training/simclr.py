@@ -15,7 +15,7 @@ from simclr_med.evaluation.knn import validation_knn_accuracy
 from simclr_med.evaluation.representation import alignment, effective_rank, feature_std, uniformity
 from simclr_med.models.encoder_files import encoder_metadata
 from simclr_med.models.encoders import ResNetEncoder
-from simclr_med.models.losses import contrastive_ranks, nt_xent, similarity_logits
+from simclr_med.models.losses import contrastive_ranks, gather_views, nt_xent, similarity_logits
 from simclr_med.types import Batch, KnnSets
 
 # Columns of metrics.csv, in this order.
@@ -161,7 +161,7 @@ class SimCLR(LightningModule):
         """Means over the epoch's steps, and the monitors of the last global batch."""
         assert self._last_outputs is not None
         # On the CPU, since some devices have no float64.
-        features_2BD, projections_2BP = (self._gather_views(rows).cpu() for rows in self._last_outputs)
+        features_2BD, projections_2BP = (gather_views(rows)[0].cpu() for rows in self._last_outputs)
         means = {
             name: torch.stack([step[name] for step in self._step_metrics]).cpu().double().mean()
             for name in self._step_metrics[0]
@@ -189,11 +189,3 @@ class SimCLR(LightningModule):
         if accuracy is not None:
             found["val/knn_accuracy"] = accuracy
         return found
-
-    def _gather_views(self, rows_2bX: Tensor) -> Tensor:
-        """Return the rows of all processes, [2B, X]: all first views by rank, then all second views."""
-        if self.trainer.world_size == 1:
-            return rows_2bX
-        gathered: Any = self.all_gather(rows_2bX)
-        by_view = gathered.unflatten(1, (2, -1)).transpose(0, 1)
-        return torch.as_tensor(by_view.flatten(0, 2))
