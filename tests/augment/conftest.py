@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 PARITY = Path(__file__).parents[2] / "benchmarks" / "parity.py"

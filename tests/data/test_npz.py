@@ -167,12 +167,12 @@ def test_a_binary_task_is_of_two_classes(saved) -> None:
 
 
 def test_which_splits_are_there_and_labelled(saved, tmp_path: Path) -> None:
-    assert source(saved()).labelled() == ("train", "val", "test")
+    assert source(saved()).labelled_splits() == ("train", "val", "test")
     with np.load(saved()) as content:
         kept = {name: content[name] for name in content if name not in ("val_labels", "test_images")}
     np.savez(tmp_path / "some.npz", **kept)
     some = source(tmp_path / "some.npz")
-    assert (some.present(), some.labelled()) == (("train", "val"), ("train",))
+    assert (some.available_splits(), some.labelled_splits()) == (("train", "val"), ("train",))
 
 
 def test_a_folder_named_npz_is_told(tmp_path: Path) -> None:
