@@ -110,7 +110,7 @@ def test_a_batch_larger_than_the_data_becomes_the_data(composed, tmp_path, cells
     opening, source = opening_of(composed, tmp_path, cells, "stage.batch_size=64")
     with opening as run:
         pretrain(run, source)
-    assert "stage.batch_size=64 is more than the 40 images: using 40." in capsys.readouterr().out
+    assert "stage.batch_size=64 is larger than the 40 training images; using 40." in capsys.readouterr().out
 
 
 def test_accumulation_keeps_negatives_in_the_micro_batch_and_says_so(composed, tmp_path, cells, capsys) -> None:

@@ -130,7 +130,7 @@ class Folder:
         for entry in entries:
             if entry.label not in numbers:
                 raise DataError(
-                    f"{self.root / entry.name}: the class {entry.label} is not in train/. Add it to train/ or remove it."
+                    f"{self.root / entry.name}: the class {entry.label} is not in train/. Add it there or remove it."
                 )
         return np.array([[numbers[str(entry.label)]] for entry in entries], np.int64)
 

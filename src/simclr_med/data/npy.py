@@ -1,4 +1,4 @@
-"""Save and load image arrays as .npy files with a checksum: written atomically, checked when read, mapped when large."""
+"""Write and read image arrays as .npy files with a checksum, atomically; read them into memory or as memory maps."""
 
 from __future__ import annotations
 

@@ -58,17 +58,12 @@ def draw_cells(classes_B: np.ndarray, uniforms_BU: np.ndarray, noise_BHWC: np.nd
     nucleus = _draw_nucleus(draws, x, y, radius, draw_trait, cell_classes, edge)
     granules = _draw_granules(draws, x, y, draw_trait, edge) * cell * draws.draw_uniform(0.4, 0.9)[:, None, None]
     over = np.array([cell_class.over for cell_class in cell_classes], np.float32)[:, None, None]
-    image = _paint(image, _draw_colours(draws, [cell_class.cytoplasm for cell_class in cell_classes]), cell * 0.9)
-    image = _paint(
-        image,
-        _draw_colours(draws, [NUCLEUS] * len(cell_classes)),
-        nucleus * cell * draws.draw_uniform(0.7, 1)[:, None, None],
-    )
-    image = _paint(
-        image,
-        _draw_colours(draws, [cell_class.granule for cell_class in cell_classes]),
-        granules * (1 - nucleus * (1 - over)),
-    )
+    colours = _draw_colours(draws, [cell_class.cytoplasm for cell_class in cell_classes])
+    image = _paint(image, colours, cell * 0.9)
+    colours = _draw_colours(draws, [NUCLEUS] * len(cell_classes))
+    image = _paint(image, colours, nucleus * cell * draws.draw_uniform(0.7, 1)[:, None, None])
+    colours = _draw_colours(draws, [cell_class.granule for cell_class in cell_classes])
+    image = _paint(image, colours, granules * (1 - nucleus * (1 - over)))
     return _photograph(draws, image, grid_x, grid_y, noise_BHWC)
 
 
