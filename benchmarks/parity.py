@@ -1,14 +1,18 @@
-"""How far the batched augmentations are from PIL's, op by op and sequence by sequence, on real images.
+"""Compare the batched augmentations with PIL, op by op and sequence by sequence, on real images.
 
     python benchmarks/parity.py DATA.npz [--images N] [--split train] [--seed 0]
 
 DATA.npz has MedMNIST's layout. Both sides get the same sampled parameters. Deviations are in 1/255 after rounding. An
 op is compared on PIL's own intermediate image; a whole sequence is compared on its result.
+
+The sequences are those of conf/augmentation. The reference of an op is the function `pil_<op>(image, *parameters)` for
+one PIL image, in this file or in the op's own module. An op without a reference is listed and not compared.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,13 +26,12 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
 from simclr_med.augment.color import BRIGHTNESS, CONTRAST, HUE, SATURATION
-from simclr_med.augment.filters import kernel_width
+from simclr_med.augment.filters import compute_kernel_width
 from simclr_med.augment.op import Op, Parameters
 from simclr_med.augment.sequence import Sequence, to_float
 from simclr_med.build import instantiate_node
 
 CONF = Path(__file__).parents[1] / "conf" / "augmentation"
-SEQUENCES = ("natural", "simple", "novel", "greyscale")
 
 
 def pil_horizontal_flip(image: Image.Image, flipped: Tensor) -> Image.Image:
@@ -66,7 +69,7 @@ def pil_gaussian_blur(
     if not blurred or side <= above_side:
         return image
     scale = 1.0 if reference_side is None else side / reference_side
-    return tv.gaussian_blur(image, [kernel_width(kernel_per_side, side)] * 2, [float(sigma) * scale] * 2)
+    return tv.gaussian_blur(image, [compute_kernel_width(kernel_per_side, side)] * 2, [float(sigma) * scale] * 2)
 
 
 def pil_equalize(image: Image.Image, equalized: Tensor) -> Image.Image:
@@ -86,64 +89,74 @@ PIL_COLOR: dict[int, Callable[[Image.Image, float], Image.Image]] = {
     SATURATION: tv.adjust_saturation,
     HUE: tv.adjust_hue,
 }
-PIL_OPS: dict[str, Callable[..., Image.Image]] = {
-    "horizontal_flip": pil_horizontal_flip,
-    "random_resized_crop": pil_random_resized_crop,
-    "color_jitter": pil_color_jitter,
-    "random_grayscale": pil_random_grayscale,
-    "gaussian_blur": pil_gaussian_blur,
-    "equalize": pil_equalize,
-    "sharpness": pil_sharpness,
-}
 
 
-def pil_apply(op: Op, images_BHWC: Tensor, parameters: Parameters) -> Tensor:
-    """The op by PIL, image by image: uint8 [B, H, W, 3] -> uint8 [B, H', W', 3]."""
+def find_pil_reference(op: Op) -> Callable[..., Image.Image] | None:
+    """Return the function `pil_<op>` of this file or of the op's own module; None if there is no PIL reference."""
+    op_module = sys.modules[getattr(op.apply, "func", op.apply).__module__]
+    for module in (sys.modules[__name__], op_module):
+        reference: Callable[..., Image.Image] | None = getattr(module, f"pil_{op.name}", None)
+        if reference is not None:
+            return reference
+    return None
+
+
+def apply_pil(op: Op, images_BHWC: Tensor, parameters: Parameters) -> Tensor:
+    """Apply the op's PIL reference to uint8 images [B, H, W, 3], one by one; the result is uint8 [B, H', W', 3]."""
+    reference = find_pil_reference(op)
+    if reference is None:
+        raise ValueError(f"op={op.name}: no PIL reference. Define pil_{op.name} beside the op.")
     keywords: dict[str, Any] = getattr(op.apply, "keywords", {})
     return torch.stack(
         [
-            torch.from_numpy(np.array(PIL_OPS[op.name](Image.fromarray(image), *row, **keywords)))
+            torch.from_numpy(np.array(reference(Image.fromarray(image), *row, **keywords)))
             for image, *row in zip(images_BHWC.numpy(), *parameters, strict=True)
         ]
     )
 
 
 def deviation(images_BCHW: Tensor, reference_BHWC: Tensor) -> Tensor:
-    """|ours - PIL's| in 1/255 after rounding."""
+    """Return |ours - PIL's| of each pixel in 1/255 after rounding."""
     levels = images_BCHW.mul(255.0).round().permute(0, 2, 3, 1)
     return (levels - reference_BHWC.float()).abs()
 
 
+def list_sequences() -> list[str]:
+    """Return the names of all options in conf/augmentation, sorted."""
+    return sorted(path.stem for path in CONF.glob("*.yaml"))
+
+
 def load_sequence(name: str) -> Sequence:
-    """A sequence from its YAML."""
+    """Build the sequence of one option in conf/augmentation."""
     cfg = OmegaConf.create({"dataset": {"mirror_p": 0.5}, "augmentation": OmegaConf.load(CONF / f"{name}.yaml")})
     sequence: Sequence = instantiate_node(cfg.augmentation)
     return sequence
 
 
-def row(label: str, values: Tensor) -> str:
+def format_row(label: str, values: Tensor) -> str:
+    """Return one line of the table: the label, then the largest, the mean and the 99.9 % deviation."""
     array = values.numpy()
     return f"{label:<34}{array.max():>9.0f}{array.mean():>9.3f}{np.quantile(array, 0.999):>9.1f}"
 
 
 def compare_colors(name: str, op: Op, images_BHWC: Tensor, parameters: Parameters) -> None:
-    """Prints one line for each of the jitter's four operations, alone on the active images."""
+    """Print one line for each of the jitter's four operations, applied alone to the active images."""
     active, order, factors = parameters
     images_BHWC, order, factors = images_BHWC[active], order[active], factors[active]
     images_BCHW = to_float(images_BHWC)
     for operation, pil_color in PIL_COLOR.items():
-        alone = torch.tensor([1.0, 1.0, 1.0, 0.0]).repeat(len(factors), 1)  # the identity of every other operation
+        alone = torch.tensor([1.0, 1.0, 1.0, 0.0]).repeat(len(factors), 1)  # every other operation is the identity
         alone[:, operation] = factors[:, operation]
         ours = op.apply(images_BCHW, active[active], order, alone)
         theirs = [
             torch.from_numpy(np.array(pil_color(Image.fromarray(image), float(factor))))
             for image, factor in zip(images_BHWC.numpy(), factors[:, operation], strict=True)
         ]
-        print(row(f"{name}: {pil_color.__name__} alone", deviation(ours, torch.stack(theirs))))
+        print(format_row(f"{name}: {pil_color.__name__} alone", deviation(ours, torch.stack(theirs))))
 
 
 def compare(name: str, images_BHWC: Tensor, seed: int) -> None:
-    """Prints one line an op and one for the whole sequence."""
+    """Print one line per op and one for the whole sequence, up to the first op without a PIL reference."""
     sequence = load_sequence(name)
     reference = images_BHWC.expand(-1, -1, -1, 3).contiguous()
     images_BCHW = to_float(images_BHWC)
@@ -151,12 +164,16 @@ def compare(name: str, images_BHWC: Tensor, seed: int) -> None:
     parameters = sequence.sample(count, height, width, torch.Generator().manual_seed(seed))
     whole = sequence(images_BCHW, parameters)
     for op, values in zip(sequence.ops, parameters, strict=True):
+        if find_pil_reference(op) is None:
+            label = f"{name}: {op.name}"
+            print(f"{label:<34}no PIL reference; the rest of the sequence is not compared")
+            return
         if op.name == "color_jitter":
             compare_colors(name, op, reference, values)
         ours = op.apply(to_float(reference), *values)
-        reference = pil_apply(op, reference, values)
-        print(row(f"{name}: {op.name}", deviation(ours, reference)))
-    print(row(f"{name}: whole sequence", deviation(whole, reference)))
+        reference = apply_pil(op, reference, values)
+        print(format_row(f"{name}: {op.name}", deviation(ours, reference)))
+    print(format_row(f"{name}: whole sequence", deviation(whole, reference)))
 
 
 def main() -> None:
@@ -171,7 +188,7 @@ def main() -> None:
     images_BHWC = torch.from_numpy(array if array.ndim == 4 else array[..., None])
     print(f"{arguments.data.name}, {len(array)} {arguments.split} images of {array.shape[1]} x {array.shape[2]} px")
     print(f"{'deviation from PIL in 1/255':<34}{'largest':>9}{'mean':>9}{'99.9 %':>9}")
-    for name in SEQUENCES:
+    for name in list_sequences():
         compare(name, images_BHWC, arguments.seed)
 
 

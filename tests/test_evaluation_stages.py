@@ -207,7 +207,9 @@ def test_mistakes_are_one_line(noisy: Path, tmp_path: Path) -> None:
         }
     np.savez(tmp_path / "multi.npz", **multi)
     told = refused(1, line("probe", tmp_path / "multi.npz", runs, "init=random", "data_fraction.per_class=5"))
-    assert told.startswith("data_fraction.per_class=5: must be left out for a data set with several labels an image.")
+    assert told.startswith(
+        "data_fraction.per_class=5: needs one label per image, but the data set has several labels per image."
+    )
     offline = line("finetune", noisy, runs, "encoder=resnet18", "init=imagenet", "init.url=http://127.0.0.1:9")
     offline.remove("encoder=tiny")
     told = refused(1, offline, TORCH_HOME=str(tmp_path / "torch"))

@@ -110,7 +110,7 @@ def test_workers_divide_the_cores_and_a_failing_cell_stops_nobody(
     told = done(*command, status=1)
     assert outcomes(tmp_path / "runs").count("done") == 4
     assert outcomes(tmp_path / "runs").count("failed") == CELLS
-    assert "data_fraction.samples=1000: must be" in told
+    assert "data_fraction.samples=1000: only" in told
     found = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/*/*/result.json")]
     assert {run["provenance"]["threads"] for run in found} == {max(1, (os.cpu_count() or 1) // 2)}
     assert set(results(tmp_path / "runs")) == set(results(whole))

@@ -1,3 +1,5 @@
+"""Test images, a seeded generator and the PIL references."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -16,7 +18,7 @@ PARITY = Path(__file__).parents[2] / "benchmarks" / "parity.py"
 
 @pytest.fixture(scope="session")
 def parity() -> ModuleType:
-    """The benchmark that holds the reference of each op in PIL."""
+    """benchmarks/parity.py, which holds the PIL reference of each op."""
     spec = importlib.util.spec_from_file_location("parity", PARITY)
     assert spec is not None
     assert spec.loader is not None
@@ -26,8 +28,8 @@ def parity() -> ModuleType:
     return module
 
 
-def pictures(count: int = 48, height: int = 28, width: int = 28) -> Tensor:
-    """uint8 [count, height, width, 3]: noise, smooth colour, low contrast, grey and constant images in turn."""
+def draw_pictures(count: int = 48, height: int = 28, width: int = 28) -> Tensor:
+    """Draw uint8 [count, height, width, 3]: noise, smooth colour, low contrast, grey and constant images in turn."""
     generator = torch.Generator().manual_seed(7)
     noise = torch.rand(count, 3, height, width, generator=generator)
     smooth = interpolate(torch.rand(count, 3, 5, 5, generator=generator), (height, width), mode="bicubic").clamp(0, 1)
@@ -45,9 +47,11 @@ def pictures(count: int = 48, height: int = 28, width: int = 28) -> Tensor:
 
 @pytest.fixture(scope="session")
 def make_pictures() -> Callable[..., Tensor]:
-    return pictures
+    """Function that draws test images (`draw_pictures`)."""
+    return draw_pictures
 
 
 @pytest.fixture
 def generator() -> torch.Generator:
+    """CPU generator with a fixed seed."""
     return torch.Generator().manual_seed(11)

@@ -1,3 +1,5 @@
+"""Colour jitter and random grayscale against PIL and torchvision."""
+
 from __future__ import annotations
 
 from itertools import permutations
@@ -17,8 +19,8 @@ NAMES = ("brightness", "contrast", "saturation", "hue")
 IDENTITY = torch.tensor([1.0, 1.0, 1.0, 0.0])
 
 
-def one_operation(images, operation, factor):
-    """The jitter with every other operation at its identity."""
+def apply_one_operation(images, operation, factor):
+    """Apply one operation of the jitter; the other three are the identity."""
     count = len(images)
     factors = IDENTITY.repeat(count, 1)
     factors[:, operation] = factor
@@ -26,7 +28,7 @@ def one_operation(images, operation, factor):
     return apply_color_jitter(to_float(images), torch.ones(count, dtype=torch.bool), order, factors)
 
 
-def by_pil(images, operation, factor):
+def apply_pil_operation(images, operation, factor):
     adjust = getattr(tv, f"adjust_{NAMES[operation]}")
     return torch.stack([torch.from_numpy(np.array(adjust(Image.fromarray(image), factor))) for image in images.numpy()])
 
@@ -35,18 +37,20 @@ def by_pil(images, operation, factor):
 @pytest.mark.parametrize("factor", [0.0, 0.25, 0.5, 0.83, 1.0, 1.37, 1.5, 2.0])
 def test_blends_are_within_one_level_of_pil(parity, make_pictures, operation, factor):
     images = make_pictures(18, 28, 31)
-    deviation = parity.deviation(one_operation(images, operation, factor), by_pil(images, operation, factor))
+    deviation = parity.deviation(
+        apply_one_operation(images, operation, factor), apply_pil_operation(images, operation, factor)
+    )
     assert deviation.max() <= 1
     assert deviation.mean() < 0.01
 
 
-def test_hue_is_near_pils_eight_bit_hue(parity, make_pictures):
-    """PIL truncates hue and turn to 1/255 of a circle: 6 levels each in a pure colour; stains are half as pure."""
+def test_hue_is_close_to_the_eight_bit_hue_of_pil(parity, make_pictures):
+    """PIL truncates hue and shift to 1/255 of a turn, 6 levels each for a pure colour; stains are half as pure."""
     smooth = make_pictures(36)[1::6].float()
     grey = smooth.mean(3, keepdim=True)
     images = (grey + 0.45 * (smooth - grey)).round().to(torch.uint8)
     deviations = [
-        parity.deviation(one_operation(images, HUE, turns), by_pil(images, HUE, turns))
+        parity.deviation(apply_one_operation(images, HUE, turns), apply_pil_operation(images, HUE, turns))
         for turns in (-0.1, -0.063, -0.037, -0.012, 0.011, 0.04, 0.071, 0.1)
     ]
     assert torch.stack(deviations).max() <= 6
@@ -54,14 +58,14 @@ def test_hue_is_near_pils_eight_bit_hue(parity, make_pictures):
 
 
 @pytest.mark.parametrize("turns", [-0.5, -0.2, 0.0, 0.04, 0.1, 0.49])
-def test_hue_is_torchvisions_in_floating_point(make_pictures, turns):
+def test_hue_equals_torchvision_in_floating_point(make_pictures, turns):
     images = to_float(make_pictures(36))
     expected = tv.adjust_hue(images, turns)
     torch.testing.assert_close(shift_hue(images, torch.full((36,), turns)), expected, atol=1e-5, rtol=0)
 
 
-def test_every_order_is_pils(parity, make_pictures):
-    """All 24 orders in one batch, without the hue, whose 8 bits differ."""
+def test_every_order_is_within_one_level_of_pil(parity, make_pictures):
+    """The batch holds all 24 orders. The hue is the identity: its 8-bit rounding in PIL differs from ours."""
     orders = torch.tensor(list(permutations(range(4))))
     images = make_pictures(24)
     factors = torch.tensor([0.7, 1.4, 0.6, 0.0]).repeat(24, 1)
@@ -70,14 +74,14 @@ def test_every_order_is_pils(parity, make_pictures):
     for image, order in zip(images, orders.tolist(), strict=True):
         for operation in order:
             if operation != HUE:
-                image = by_pil(image[None], operation, float(factors[0, operation]))[0]
+                image = apply_pil_operation(image[None], operation, float(factors[0, operation]))[0]
         reference.append(image)
     assert parity.deviation(ours, torch.stack(reference)).max() <= 1
     assert ours.unique(dim=0).shape[0] == 24
 
 
-def test_the_hue_keeps_its_place_in_the_order(make_pictures, generator):
-    """Against torchvision's float tensors, one image at a time, with its own clamping after each operation."""
+def test_hue_step_keeps_its_position_in_the_order(make_pictures, generator):
+    """The reference is torchvision on float tensors, image by image, with its clamping after each operation."""
     images = make_pictures(48)
     active, order, factors = color_jitter(0.5, 0.5, 0.5, 0.1, 1.0).sample(48, 28, 28, generator)
     ours = apply_color_jitter(to_float(images), active, order, factors)
@@ -88,14 +92,14 @@ def test_the_hue_keeps_its_place_in_the_order(make_pictures, generator):
         assert float((ours[i] - image).abs().max()) < 12 / 255
 
 
-def test_inactive_images_stay(make_pictures):
+def test_inactive_images_stay_unchanged(make_pictures):
     images = to_float(make_pictures(6))
     op = color_jitter(0.5, 0.5, 0.5, 0.1, 0.0)
     parameters = op.sample(6, 28, 28, torch.Generator().manual_seed(0))
     assert torch.equal(op.apply(images, *parameters), images)
 
 
-def test_factors_are_distributed_as_torchvisions(generator):
+def test_factors_have_the_distribution_of_torchvision(generator):
     count = 3000
     active, order, factors = color_jitter(0.5, 1.2, 0.3, 0.1, 0.8).sample(count, 28, 28, generator)
     assert float(active.float().mean()) == pytest.approx(0.8, abs=0.03)
@@ -119,12 +123,12 @@ def test_every_order_is_equally_likely(generator):
     assert chisquare(counts.numpy()).pvalue > 1e-3
 
 
-def test_grayscale_is_pils(parity, make_pictures, generator):
+def test_grayscale_is_within_one_level_of_pil(parity, make_pictures, generator):
     images = make_pictures(48, 33, 28)
     op = random_grayscale(0.5)
     parameters = op.sample(48, 33, 28, generator)
     ours = op.apply(to_float(images), *parameters)
-    assert parity.deviation(ours, parity.pil_apply(op, images, parameters)).max() <= 1
+    assert parity.deviation(ours, parity.apply_pil(op, images, parameters)).max() <= 1
     assert torch.equal(ours[~parameters[0]], to_float(images)[~parameters[0]])
 
 
@@ -136,6 +140,6 @@ def test_grey_images_stay_grey(make_pictures, generator):
 
 
 @pytest.mark.parametrize("values", [(-0.1, 0, 0, 0, 1), (0, 0, 0, 0.6, 1), (0, 0, 0, 0, 1.5)])
-def test_bad_values_are_refused(values):
-    with pytest.raises(ValueError, match="must be"):
+def test_values_out_of_range_are_rejected(values):
+    with pytest.raises(ValueError, match="expected"):
         color_jitter(*values)

@@ -1,3 +1,5 @@
+"""Blur, equalisation and sharpness against PIL and torchvision."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from simclr_med.augment.filters import equalize, equalize_table, gaussian_blur, kernel_width, sharpness
+from simclr_med.augment.filters import build_equalize_table, compute_kernel_width, equalize, gaussian_blur, sharpness
 from simclr_med.augment.sequence import to_float
 
 SIZES = [(28, 28), (28, 40), (37, 29), (64, 64), (128, 128)]
@@ -18,7 +20,7 @@ def test_blur_is_within_one_level_of_torchvision(parity, make_pictures, generato
     op = gaussian_blur(9 / 28, (0.1, 2.0), p=p, reference_side=28)
     parameters = op.sample(12, height, width, generator)
     ours = op.apply(to_float(images), *parameters)
-    deviation = parity.deviation(ours, parity.pil_apply(op, images, parameters))
+    deviation = parity.deviation(ours, parity.apply_pil(op, images, parameters))
     assert deviation.max() <= 1
     assert deviation.mean() < 0.001
 
@@ -35,12 +37,12 @@ def test_blur_is_within_one_level_of_torchvision(parity, make_pictures, generato
         (0.1, 224, 23),
     ],
 )
-def test_kernel_follows_the_side(share, side, expected):
-    assert kernel_width(share, side) == expected
+def test_kernel_width_grows_with_the_side(share, side, expected):
+    assert compute_kernel_width(share, side) == expected
     assert abs(expected - share * side) <= 1.0
 
 
-def test_sigma_follows_the_reference_side(make_pictures):
+def test_sigma_grows_with_the_side_from_the_reference_side(make_pictures):
     images = to_float(make_pictures(6, 56, 56))
     always, sigma = torch.ones(6, dtype=torch.bool), torch.full((6,), 0.8)
     scaled = gaussian_blur(9 / 28, (0.1, 2.0), reference_side=28).apply(images, always, sigma)
@@ -48,7 +50,7 @@ def test_sigma_follows_the_reference_side(make_pictures):
     assert torch.equal(scaled, plain)
 
 
-def test_small_images_are_not_blurred_where_told(make_pictures, generator):
+def test_images_up_to_above_side_are_not_blurred(make_pictures, generator):
     op = gaussian_blur(0.1, (0.1, 2.0), p=1.0, above_side=32)
     small, large = to_float(make_pictures(6, 32, 32)), to_float(make_pictures(6, 33, 33))
     parameters = op.sample(6, 32, 32, generator)
@@ -56,7 +58,7 @@ def test_small_images_are_not_blurred_where_told(make_pictures, generator):
     assert not torch.equal(op.apply(large, *parameters), large)
 
 
-def test_sigma_is_uniform_and_per_image(generator):
+def test_sigma_is_uniform_and_drawn_per_image(generator):
     blurred, sigma = gaussian_blur(9 / 28, (0.1, 2.0), p=0.5).sample(4000, 28, 28, generator)
     assert float(blurred.float().mean()) == pytest.approx(0.5, abs=0.04)
     assert 0.1 <= float(sigma.min()) < float(sigma.max()) <= 2.0
@@ -65,14 +67,14 @@ def test_sigma_is_uniform_and_per_image(generator):
 
 
 @pytest.mark.parametrize("side", [17, 28, 64])
-def test_equalisation_table_is_pils(make_pictures, side):
+def test_equalisation_table_equals_pil(make_pictures, side):
     luma = [Image.fromarray(image).convert("L") for image in make_pictures(48, side, side).numpy()]
-    # few levels and a full top bin: every step, 0 among them
+    # few levels and a full highest bin: these cover every step, including 0
     luma += [
         image.point(lambda value, cut=cut: 255 if value > cut else value // 8) for cut in (8, 90) for image in luma[:24]
     ]
     levels = torch.stack([torch.from_numpy(np.array(image)).flatten().long() for image in luma])
-    ours = equalize_table(levels).gather(1, levels)
+    ours = build_equalize_table(levels).gather(1, levels)
     theirs = torch.stack([torch.from_numpy(np.array(ImageOps.equalize(image))).flatten().long() for image in luma])
     assert torch.equal(ours, theirs)
 
@@ -82,28 +84,28 @@ def test_equalise_is_within_two_levels_of_pil(parity, make_pictures, generator, 
     images = make_pictures(18, height, width)
     op = equalize(0.7)
     parameters = op.sample(18, height, width, generator)
-    deviation = parity.deviation(op.apply(to_float(images), *parameters), parity.pil_apply(op, images, parameters))
+    deviation = parity.deviation(op.apply(to_float(images), *parameters), parity.apply_pil(op, images, parameters))
     assert deviation.max() <= 2
     assert deviation.mean() < 0.1
     assert deviation[~parameters[0]].max() == 0
 
 
-def test_step_zero_leaves_the_levels_alone(make_pictures):
+def test_equalisation_step_zero_is_the_identity(make_pictures):
     levels = torch.full((2, 784), 200)
     levels[1, :254] = torch.arange(254) % 120  # 254 pixels below the top bin: step 0
-    assert torch.equal(equalize_table(levels), torch.arange(256).expand(2, -1))
+    assert torch.equal(build_equalize_table(levels), torch.arange(256).expand(2, -1))
     levels[1, 254] = 3  # one more: step 1
-    assert not torch.equal(equalize_table(levels)[1], torch.arange(256))
-    # through RGB, a constant grey image moves by YCbCr's truncation alone
+    assert not torch.equal(build_equalize_table(levels)[1], torch.arange(256))
+    # through RGB, a constant grey image changes by the truncation of YCbCr alone
     op, grey = equalize(1.0), torch.full((1, 3, 28, 28), 77 / 255)
     assert float((op.apply(grey, torch.ones(1, dtype=torch.bool)) - grey).abs().max()) <= 1.001 / 255
 
 
-def test_step_can_be_zero_for_pil_and_ours_in_colour(parity):
+def test_equalisation_step_zero_in_colour_is_within_two_levels_of_pil(parity):
     image = torch.full((1, 28, 28, 3), 255, dtype=torch.uint8)
     image[0, :9, :, 0] = torch.arange(252, dtype=torch.uint8).view(9, 28) // 2
     op, always = equalize(1.0), (torch.ones(1, dtype=torch.bool),)
-    assert parity.deviation(op.apply(to_float(image), *always), parity.pil_apply(op, image, always)).max() <= 2
+    assert parity.deviation(op.apply(to_float(image), *always), parity.apply_pil(op, image, always)).max() <= 2
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
@@ -113,7 +115,7 @@ def test_sharpness_is_within_one_level_of_pil(parity, make_pictures, generator, 
     parameters = op.sample(18, height, width, generator)
     parameters[0][:6] = torch.tensor([0.0, 0.3, 0.8, 1.0, 1.7, 10.0])
     ours = op.apply(to_float(images), *parameters)
-    deviation = parity.deviation(ours, parity.pil_apply(op, images, parameters))
+    deviation = parity.deviation(ours, parity.apply_pil(op, images, parameters))
     assert deviation.max() <= 1
     assert deviation.mean() < 0.01
     border = torch.ones(height, width, dtype=torch.bool)
@@ -138,6 +140,6 @@ def test_grey_images_stay_grey(make_pictures, generator):
         lambda: sharpness((-1.0, 2.0)),
     ],
 )
-def test_bad_values_are_refused(build):
-    with pytest.raises(ValueError, match="must be"):
+def test_values_out_of_range_are_rejected(build):
+    with pytest.raises(ValueError, match="expected"):
         build()

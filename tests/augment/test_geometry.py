@@ -1,3 +1,5 @@
+"""Flip and crop against PIL and torchvision."""
+
 from __future__ import annotations
 
 import math
@@ -15,13 +17,13 @@ SIZES = [(28, 28), (28, 40), (37, 29), (64, 64), (128, 128)]
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_flip_is_pils_mirror(parity, make_pictures, generator, height, width):
+def test_flip_equals_the_mirror_of_pil(parity, make_pictures, generator, height, width):
     images = make_pictures(16, height, width)
     op = horizontal_flip(0.5)
     parameters = op.sample(16, height, width, generator)
     assert 0 < parameters[0].sum() < 16
     ours = op.apply(to_float(images), *parameters)
-    assert parity.deviation(ours, parity.pil_apply(op, images, parameters)).max() == 0
+    assert parity.deviation(ours, parity.apply_pil(op, images, parameters)).max() == 0
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
@@ -31,18 +33,18 @@ def test_crop_is_within_one_level_of_pil(parity, make_pictures, generator, heigh
     op = random_resized_crop(SCALE, RATIO, size)
     parameters = op.sample(24, height, width, generator)
     ours = op.apply(to_float(images), *parameters)
-    deviation = parity.deviation(ours, parity.pil_apply(op, images, parameters))
+    deviation = parity.deviation(ours, parity.apply_pil(op, images, parameters))
     assert deviation.max() <= 1
     assert deviation.mean() < 0.1
 
 
-def test_crop_at_28_px_enlarges_like_pil(parity, make_pictures, generator):
+def test_crop_at_28_px_is_within_rounding_of_pil(parity, make_pictures, generator):
     images = make_pictures(96)
     op = random_resized_crop(SCALE, RATIO)
     parameters = op.sample(96, 28, 28, generator)
-    deviation = parity.deviation(op.apply(to_float(images), *parameters), parity.pil_apply(op, images, parameters))
+    deviation = parity.deviation(op.apply(to_float(images), *parameters), parity.apply_pil(op, images, parameters))
     assert deviation.max() <= 1
-    assert deviation.mean() < 0.02  # rounding ties and no more
+    assert deviation.mean() < 0.02  # only rounding ties differ
 
 
 def test_crop_of_the_whole_image_is_the_image(make_pictures):
@@ -52,7 +54,7 @@ def test_crop_of_the_whole_image_is_the_image(make_pictures):
 
 
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (20, 60)])
-def test_boxes_are_distributed_as_torchvisions(generator, height, width):
+def test_boxes_have_the_distribution_of_torchvision(generator, height, width):
     count = 3000
     top, left, rows, columns = random_resized_crop(SCALE, RATIO).sample(count, height, width, generator)
     assert 0 <= int(top.min()) <= int((top + rows).max()) <= height
@@ -73,7 +75,7 @@ def test_boxes_are_distributed_as_torchvisions(generator, height, width):
 
 
 @pytest.mark.parametrize(("height", "width", "ratio"), [(28, 28, (5.0, 6.0)), (10, 90, RATIO), (90, 10, RATIO)])
-def test_the_fallback_is_torchvisions_central_box(generator, height, width, ratio):
+def test_fallback_equals_the_central_box_of_torchvision(generator, height, width, ratio):
     # a box of the whole area whose ratio differs from the image's never fits
     boxes = random_resized_crop((1.0, 1.0), ratio).sample(5, height, width, generator)
     theirs = RandomResizedCrop.get_params(torch.empty(3, height, width), [1.0, 1.0], list(ratio))
@@ -87,7 +89,7 @@ def test_ratio_is_log_uniform(generator):
     assert float(logs.max()) == pytest.approx(math.log(2.0), abs=0.01)
 
 
-def test_flip_probability(generator):
+def test_flip_has_the_given_probability(generator):
     assert not horizontal_flip(0.0).sample(1000, 28, 28, generator)[0].any()
     assert horizontal_flip(1.0).sample(1000, 28, 28, generator)[0].all()
     assert float(horizontal_flip(0.5).sample(4000, 28, 28, generator)[0].float().mean()) == pytest.approx(0.5, abs=0.04)
@@ -103,6 +105,6 @@ def test_flip_probability(generator):
         lambda: random_resized_crop(SCALE, (0.0, 1.0)),
     ],
 )
-def test_bad_values_are_refused(build):
-    with pytest.raises(ValueError, match="must be"):
+def test_values_out_of_range_are_rejected(build):
+    with pytest.raises(ValueError, match="expected"):
         build()

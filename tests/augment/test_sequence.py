@@ -1,31 +1,20 @@
+"""Properties of every op, and the views of a training step."""
+
 from __future__ import annotations
 
 import pickle
 
 import pytest
 import torch
+from augmentation_conf import load_ops
 
-from simclr_med.augment.color import color_jitter, random_grayscale
-from simclr_med.augment.filters import equalize, gaussian_blur, sharpness
-from simclr_med.augment.geometry import horizontal_flip, random_resized_crop
+from simclr_med.augment.geometry import random_resized_crop
 from simclr_med.augment.sequence import OneView, Sequence, TwoViews, augmentation_generator, to_float
 
 KEY = (0, 3, 17)
 
 
-def every_op():
-    return [
-        horizontal_flip(0.5),
-        random_resized_crop((0.08, 1.0), (3 / 4, 4 / 3)),
-        color_jitter(0.5, 0.5, 0.5, 0.1, 0.8),
-        random_grayscale(0.2),
-        gaussian_blur(9 / 28, (0.1, 2.0), reference_side=28),
-        equalize(0.5),
-        sharpness((1.0, 10.0)),
-    ]
-
-
-def test_to_float_of_colour_and_grey(make_pictures):
+def test_to_float_scales_colour_and_repeats_grey(make_pictures):
     images = make_pictures(6, 28, 30)
     assert torch.equal(to_float(images).mul(255).round().to(torch.uint8), images.permute(0, 3, 1, 2))
     grey = to_float(images[..., :1])
@@ -36,13 +25,13 @@ def test_to_float_of_colour_and_grey(make_pictures):
 
 
 @pytest.mark.parametrize("images", [torch.zeros(2, 3, 28, 28), torch.zeros(2, 28, 28, 4, dtype=torch.uint8)])
-def test_to_float_refuses_other_layouts(images):
-    with pytest.raises(ValueError, match="must be uint8"):
+def test_to_float_rejects_other_layouts(images):
+    with pytest.raises(ValueError, match="expected uint8"):
         to_float(images)
 
 
-@pytest.mark.parametrize("op", every_op(), ids=lambda op: op.name)
-def test_an_image_does_not_depend_on_its_batch(make_pictures, generator, op):
+@pytest.mark.parametrize("op", load_ops(), ids=lambda op: op.name)
+def test_op_result_of_an_image_does_not_depend_on_its_batch(make_pictures, generator, op):
     images = to_float(make_pictures(24))
     before = images.clone()
     parameters = op.sample(24, 28, 28, generator)
@@ -54,15 +43,15 @@ def test_an_image_does_not_depend_on_its_batch(make_pictures, generator, op):
         torch.testing.assert_close(part, whole[rows], atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("op", every_op(), ids=lambda op: op.name)
-def test_results_lie_on_the_eight_bit_grid(make_pictures, generator, op):
+@pytest.mark.parametrize("op", load_ops(), ids=lambda op: op.name)
+def test_op_results_lie_on_the_eight_bit_grid(make_pictures, generator, op):
     result = op.apply(to_float(make_pictures(24)), *op.sample(24, 28, 28, generator))
     assert torch.equal(result.mul(255).round().div(255), result)
 
 
-def test_shares_of_a_batch_equal_the_whole(make_pictures):
+def test_shares_of_a_batch_equal_the_whole_batch(make_pictures):
     images = make_pictures(30)
-    views = TwoViews(Sequence(every_op()))
+    views = TwoViews(Sequence(load_ops()))
     whole = views(images, KEY, (0, 30), 30)
     assert whole.shape == (60, 3, 28, 28)
     for start, stop in ((0, 15), (15, 30), (29, 30)):
@@ -71,9 +60,9 @@ def test_shares_of_a_batch_equal_the_whole(make_pictures):
         torch.testing.assert_close(share[stop - start :], whole[30 + start : 30 + stop], atol=1e-6, rtol=0)
 
 
-def test_the_views_differ_and_are_a_function_of_the_key(make_pictures):
+def test_views_differ_and_depend_on_the_key_alone(make_pictures):
     images = make_pictures(12)
-    views = TwoViews(Sequence(every_op()))
+    views = TwoViews(Sequence(load_ops()))
     first = views(images, KEY, (0, 12), 12)
     torch.manual_seed(99)
     torch.rand(5)
@@ -84,9 +73,9 @@ def test_the_views_differ_and_are_a_function_of_the_key(make_pictures):
         assert not torch.equal(first, views(images, other, (0, 12), 12))
 
 
-def test_the_result_does_not_depend_on_threads(make_pictures):
+def test_views_do_not_depend_on_the_number_of_threads(make_pictures):
     images = make_pictures(64)
-    views = TwoViews(Sequence(every_op()))
+    views = TwoViews(Sequence(load_ops()))
     threads = torch.get_num_threads()
     try:
         results = []
@@ -98,20 +87,20 @@ def test_the_result_does_not_depend_on_threads(make_pictures):
     torch.testing.assert_close(results[0], results[1], atol=1e-6, rtol=0)
 
 
-def test_generators_leave_torchs_own_state_alone():
+def test_generator_leaves_the_global_random_state_unchanged():
     state = torch.get_rng_state()
     augmentation_generator(KEY)
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_one_view_and_no_ops(make_pictures):
+def test_views_without_ops_are_the_images(make_pictures):
     images = make_pictures(10)
     assert torch.equal(OneView(Sequence([]))(images, KEY, (0, 10), 10), to_float(images))
     assert torch.equal(TwoViews(Sequence([]))(images, KEY, (0, 10), 10), to_float(images).repeat(2, 1, 1, 1))
-    assert OneView(Sequence(every_op()))(images[..., :1], KEY, (0, 10), 10).shape == (10, 3, 28, 28)
+    assert OneView(Sequence(load_ops()))(images[..., :1], KEY, (0, 10), 10).shape == (10, 3, 28, 28)
 
 
-def test_a_crop_with_a_size_changes_what_follows(make_pictures, generator):
+def test_crop_size_is_the_input_size_of_the_next_op(make_pictures, generator):
     sequence = Sequence([random_resized_crop((0.5, 1.0), (1.0, 1.0), 20), random_resized_crop((1.0, 1.0), (1.0, 1.0))])
     parameters = sequence.sample(4, 28, 40, generator)
     assert parameters[1][2].tolist() == [20] * 4
@@ -119,22 +108,22 @@ def test_a_crop_with_a_size_changes_what_follows(make_pictures, generator):
 
 
 @pytest.mark.parametrize("rows", [(0, 3), (8, 12), (-1, 3)])
-def test_wrong_rows_are_refused(make_pictures, rows):
+def test_rows_outside_the_batch_are_rejected(make_pictures, rows):
     with pytest.raises(ValueError, match="rows="):
         TwoViews(Sequence([]))(make_pictures(4), KEY, rows, 10)
 
 
-def test_views_can_be_sent_to_another_process(make_pictures):
+def test_views_can_be_pickled(make_pictures):
     images = make_pictures(8)
-    views = TwoViews(Sequence(every_op()))
+    views = TwoViews(Sequence(load_ops()))
     copy = pickle.loads(pickle.dumps(views))
     assert torch.equal(copy(images, KEY, (0, 8), 8), views(images, KEY, (0, 8), 8))
     assert views.state_dict() == {}
     assert list(views.parameters()) == []
 
 
-def test_the_views_are_the_same_whatever_the_precision_of_training(make_pictures):
-    views, images = TwoViews(Sequence(every_op())), make_pictures(8, 28, 28)
+def test_views_do_not_depend_on_the_training_precision(make_pictures):
+    views, images = TwoViews(Sequence(load_ops())), make_pictures(8, 28, 28)
     plain = views(images, KEY, (0, 8), 8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(views(images, KEY, (0, 8), 8), plain)

@@ -79,9 +79,9 @@ def changed(**more: object) -> Callable[[Path], None]:
 
 
 NPZ = {
-    "cut": (cut, "must be an intact .npz (it is cut short or damaged). Get it again"),
-    "a label too high": (changed(val_labels=np.full(16, 9)), "=9: must lie in 0..2"),
-    "no val": (changed(val_images=None), "must be there; the file holds test_images"),
+    "cut": (cut, "not an intact .npz file (it is cut short or damaged). Copy or download it again"),
+    "a label too high": (changed(val_labels=np.full(16, 9)), "=9: expected labels in 0..2"),
+    "no val": (changed(val_images=None), "array not found; the file has test_images"),
 }
 
 
@@ -152,14 +152,14 @@ def test_a_bad_folder(typed, tmp_path: Path, kind: str) -> None:
     root = tmp_path / "images"
     for name in ("a/0.png", "a/1.png", "b/0.png", "b/1.png", "b/2.png"):
         written(name, b"no image" if kind == "unreadable" else b"")(root)
-    told = "must be a readable image (it is text). Replace or remove it."
+    told = "not a readable image (it is text). Replace or remove the file."
     if kind == "an empty class":
         (root / "c").mkdir()
-        told = f"{root / 'c'}: must hold images, as each class folder does."
+        told = f"{root / 'c'}: the class folder has no images."
     if kind == "no images":
         shutil.rmtree(root)
         written("scan.dcm", b"")(root)
-        told = "There are none (1 files end in .dcm); convert them or check the path."
+        told = "found (1 files end in .dcm). Convert the files, or check the path."
     done = typed("dataset=folder", f"dataset.path={root}")
     assert (done.status, len(done.lines)) == (1, 1)
     assert told in done.lines[0]
@@ -167,9 +167,9 @@ def test_a_bad_folder(typed, tmp_path: Path, kind: str) -> None:
 
 
 FEW = {
-    "too large": (["data_fraction.samples=100"], "data_fraction.samples=100: must be at most 40"),
-    "one image of 40": (["data_fraction=pct1"], "must give at least 2 training images; data_fraction leaves 1 of 40"),
-    "micro-batches": (["stage.accumulate=32"], "must give at least 64 training images (2 in each micro-batch"),
+    "too large": (["data_fraction.samples=100"], "data_fraction.samples=100: only 40 images are available"),
+    "one image of 40": (["data_fraction=pct1"], "expected at least 2 training images; data_fraction selects 1 of 40"),
+    "micro-batches": (["stage.accumulate=32"], "expected at least 64 training images (2 in each micro-batch"),
 }
 
 
@@ -254,7 +254,10 @@ def test_a_path_with_a_comma_is_one_path(typed, cells: Path, tmp_path: Path) -> 
 
 def test_a_data_folder_that_is_a_file(typed, cells: Path) -> None:
     done = typed("dataset=breastmnist", f"paths.data={cells}")
-    assert (done.status, done.lines) == (1, [f"paths.data={cells}: must be a folder, not a file. Choose another one."])
+    assert (done.status, done.lines) == (
+        1,
+        [f"paths.data={cells}: expected a folder, found a file. Choose another folder."],
+    )
 
 
 def test_memory_that_does_not_suffice_is_told_with_a_remedy(typed, cells: Path, tmp_path: Path) -> None:

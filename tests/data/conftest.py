@@ -1,4 +1,4 @@
-"""Small data sets on disk, and a cache folder of the test's own."""
+"""Small data sets, and an empty cache folder per test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's cache folder, empty."""
+    """Empty cache folder of the user."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name, *_: folder / name)
@@ -20,8 +20,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def layout() -> Callable[..., dict[str, np.ndarray]]:
-    """Arrays in MedMNIST's layout: 12 / 6 / 6 random images whose labels run through the classes."""
+def make_arrays() -> Callable[..., dict[str, np.ndarray]]:
+    """Function that makes arrays in MedMNIST's layout: 12 / 6 / 6 random images; labels cycle through the classes.
+
+    Keyword arguments replace arrays; None removes an array.
+    """
 
     def make(size: int = 8, channels: int = 3, classes: int = 3, multi_label: bool = False, **more: Any) -> dict:
         rng = np.random.default_rng(0)

@@ -1,3 +1,5 @@
+"""Decoding of image files: rules of colour, depth, size and orientation."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from simclr_med.data.decoding import image
+from simclr_med.data.decoding import decode_image
 from simclr_med.errors import DataError
 
 
@@ -20,34 +22,34 @@ def colours() -> np.ndarray:
 
 
 @pytest.mark.parametrize("ending", ["png", "bmp", "tif", "TIFF"])
-def test_lossless_colours_stay_as_they_are(tmp_path: Path, colours, ending) -> None:
+def test_lossless_formats_keep_the_pixels(tmp_path: Path, colours, ending) -> None:
     Image.fromarray(colours).save(tmp_path / f"a.{ending}")
-    np.testing.assert_array_equal(image(tmp_path / f"a.{ending}", 16, 3, "full"), colours)
+    np.testing.assert_array_equal(decode_image(tmp_path / f"a.{ending}", 16, 3, "full"), colours)
 
 
-def test_jpeg_is_near(tmp_path: Path, colours) -> None:
+def test_jpeg_is_close_to_the_pixels(tmp_path: Path, colours) -> None:
     Image.fromarray(colours).save(tmp_path / "a.jpeg", quality=98, subsampling=0)
-    assert np.abs(image(tmp_path / "a.jpeg", 16, 3, "full").astype(int) - colours).mean() < 2
+    assert np.abs(decode_image(tmp_path / "a.jpeg", 16, 3, "full").astype(int) - colours).mean() < 2
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_each_mode_becomes_grey_or_colours(tmp_path: Path, colours, mode, channels) -> None:
+def test_every_mode_converts_to_grey_and_rgb(tmp_path: Path, colours, mode, channels) -> None:
     file = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     picture = Image.fromarray(colours).convert(mode)
     picture.save(file)
     expected = np.asarray(picture.convert("RGB" if channels == 3 else "L")).reshape(16, 16, channels)
-    found = image(file, 16, channels, "full")
+    found = decode_image(file, 16, channels, "full")
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
-def test_alpha_is_dropped_and_not_blended(tmp_path: Path, colours) -> None:
+def test_alpha_is_dropped_without_blending(tmp_path: Path, colours) -> None:
     transparent = np.dstack([colours, np.zeros((16, 16), np.uint8)])
     Image.fromarray(transparent).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(image(tmp_path / "a.png", 16, 3, "full"), colours)
+    np.testing.assert_array_equal(decode_image(tmp_path / "a.png", 16, 3, "full"), colours)
 
 
-def sixteen_bits(file: Path, pixels: np.ndarray) -> Path:
+def write_16_bits(file: Path, pixels: np.ndarray) -> Path:
     if file.suffix == ".png":
         Image.fromarray(pixels).save(file)
     else:
@@ -56,70 +58,70 @@ def sixteen_bits(file: Path, pixels: np.ndarray) -> Path:
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "big.tif"])
-def test_sixteen_bits_of_grey(tmp_path: Path, name) -> None:
+def test_16_bit_grey_is_reduced_to_8_bits(tmp_path: Path, name) -> None:
     pixels = np.linspace(1000, 5000, 64).round().reshape(8, 8).astype(np.uint16)
-    file = sixteen_bits(tmp_path / name, pixels)
-    np.testing.assert_array_equal(image(file, 8, 1, "full")[..., 0], np.rint(pixels / 257))
+    file = write_16_bits(tmp_path / name, pixels)
+    np.testing.assert_array_equal(decode_image(file, 8, 1, "full")[..., 0], np.rint(pixels / 257))
     stretched = np.rint((pixels - 1000.0) * 255 / 4000)
-    np.testing.assert_array_equal(image(file, 8, 1, "minmax")[..., 0], stretched)
+    np.testing.assert_array_equal(decode_image(file, 8, 1, "minmax")[..., 0], stretched)
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
-def test_sixteen_bits_of_colour(tmp_path: Path, planar) -> None:
+def test_16_bit_colour_tiff_is_reduced_to_8_bits(tmp_path: Path, planar) -> None:
     pixels = np.random.default_rng(0).integers(0, 65536, (8, 8, 3), np.uint16)
     stored = pixels if planar == "contig" else np.moveaxis(pixels, 2, 0)
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", planarconfig=planar)
-    np.testing.assert_array_equal(image(tmp_path / "a.tif", 8, 3, "full"), np.rint(pixels / 257))
+    np.testing.assert_array_equal(decode_image(tmp_path / "a.tif", 8, 3, "full"), np.rint(pixels / 257))
 
 
-def test_one_value_all_over_can_be_stretched(tmp_path: Path) -> None:
-    file = sixteen_bits(tmp_path / "a.tif", np.full((8, 8), 700, np.uint16))
-    assert not image(file, 8, 1, "minmax").any()
+def test_minmax_of_a_constant_image_is_zero(tmp_path: Path) -> None:
+    file = write_16_bits(tmp_path / "a.tif", np.full((8, 8), 700, np.uint16))
+    assert not decode_image(file, 8, 1, "minmax").any()
 
 
 @pytest.mark.parametrize(("shape", "box"), [((40, 20), (0, 10, 20, 30)), ((20, 40), (10, 0, 30, 20))])
-def test_the_shorter_side_is_resized_and_the_centre_cut_out(tmp_path: Path, shape, box) -> None:
+def test_shorter_side_is_resized_and_centre_cropped(tmp_path: Path, shape, box) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     left, top, right, bottom = box
-    np.testing.assert_array_equal(image(tmp_path / "a.png", 20, 3, "full"), pixels[top:bottom, left:right])
+    np.testing.assert_array_equal(decode_image(tmp_path / "a.png", 20, 3, "full"), pixels[top:bottom, left:right])
 
 
-def test_shrinking_is_antialiased(tmp_path: Path) -> None:
+def test_downscaling_is_antialiased(tmp_path: Path) -> None:
     stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
     Image.fromarray(stripes).save(tmp_path / "a.png")
-    found = image(tmp_path / "a.png", 8, 1, "full")
+    found = decode_image(tmp_path / "a.png", 8, 1, "full")
     assert np.abs(found.astype(int) - 127).max() < 25
 
 
-def test_an_image_is_turned_upright(tmp_path: Path, colours) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path, colours) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(np.rot90(colours)).save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(image(tmp_path / "a.png", 16, 3, "full"), colours)
+    np.testing.assert_array_equal(decode_image(tmp_path / "a.png", 16, 3, "full"), colours)
 
 
 @pytest.mark.parametrize(
     ("pixels", "rule"),
     [
-        (np.zeros((8, 8), np.float32), "8 or 16 bits a channel, not 32"),
-        (np.zeros((2, 8, 8), np.uint8), "one image, not 2 pages"),
-        (np.zeros((2, 8, 8, 3), np.uint16), "one image, not 2 pages"),
+        (np.zeros((8, 8), np.float32), "expected 8 or 16 bits per channel, found 32"),
+        (np.zeros((2, 8, 8), np.uint8), "expected one image, found 2 pages"),
+        (np.zeros((2, 8, 8, 3), np.uint16), "expected one image, found 2 pages"),
     ],
 )
-def test_kinds_that_are_not_taken_are_told(tmp_path: Path, pixels, rule) -> None:
+def test_unsupported_image_types_are_named(tmp_path: Path, pixels, rule) -> None:
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb" if pixels.ndim == 4 else "minisblack")
-    with pytest.raises(DataError, match=rf"a.tif: must be (of|one).*{rule}|a.tif: must be {rule}"):
-        image(tmp_path / "a.tif", 8, 3, "full")
+    with pytest.raises(DataError, match=rf"a.tif: {rule}. Convert or remove"):
+        decode_image(tmp_path / "a.tif", 8, 3, "full")
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "a.bmp"])
 @pytest.mark.parametrize("part", [0, 0.2, 0.7])
-def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, name, part) -> None:
+def test_damaged_file_is_named_in_one_line(tmp_path: Path, name, part) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / name)
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content[: int(len(content) * part)])
-    with pytest.raises(DataError, match=f"{name}: must be a readable image") as error:
-        image(tmp_path / name, 8, 3, "full")
+    with pytest.raises(DataError, match=f"{name}: not a readable image") as error:
+        decode_image(tmp_path / name, 8, 3, "full")
     assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""Downloads from a loopback server that behaves as badly as asked."""
+"""Downloads from a local server with configurable faults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUICK = {"tries": 3, "stall_s": 0.3, "backoff_s": 0.01}
 
 
 class Server(ThreadingHTTPServer):
-    """Answers each request by the next behaviour of a list, the last one again and again."""
+    """A server that responds to each request with the next behaviour of a list and then repeats the last one."""
 
     daemon_threads = True
 
@@ -90,32 +90,32 @@ def serve() -> Iterator:
         server.server_close()
 
 
-def left_over(folder: Path) -> list[str]:
+def list_files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
 
 
-def test_a_file_arrives_whole_in_a_new_folder(serve, tmp_path: Path) -> None:
+def test_file_is_downloaded_into_a_new_folder(serve, tmp_path: Path) -> None:
     target = tmp_path / "new" / "größer 血.npz"
     download(serve().url, MD5, target, **QUICK)
     assert target.read_bytes() == CONTENT
-    assert left_over(target.parent) == [target.name]
+    assert list_files(target.parent) == [target.name]
 
 
 @pytest.mark.parametrize("first", ["cut", "stall", "503", "429"])
-def test_a_broken_connection_is_tried_again(serve, tmp_path: Path, first) -> None:
+def test_broken_connection_is_resumed(serve, tmp_path: Path, first) -> None:
     server = serve(first, "whole")
     download(server.url, MD5, tmp_path / "set.npz", **QUICK)
     assert (tmp_path / "set.npz").read_bytes() == CONTENT
     assert server.ranges == [None, f"bytes={len(CONTENT) // 2}-" if first in ("cut", "stall") else None]
-    assert left_over(tmp_path) == ["set.npz"]
+    assert list_files(tmp_path) == ["set.npz"]
 
 
-def test_a_server_that_cannot_go_on_starts_again(serve, tmp_path: Path) -> None:
+def test_server_without_ranges_starts_again(serve, tmp_path: Path) -> None:
     download(serve("cut", "no range").url, MD5, tmp_path / "set.npz", **QUICK)
     assert (tmp_path / "set.npz").read_bytes() == CONTENT
 
 
-def test_wrong_bytes_are_fetched_again_once(serve, tmp_path: Path) -> None:
+def test_wrong_md5_is_downloaded_again_once(serve, tmp_path: Path) -> None:
     server = serve("wrong", "whole")
     download(server.url, MD5, tmp_path / "set.npz", **QUICK)
     assert (tmp_path / "set.npz").read_bytes() == CONTENT
@@ -123,28 +123,28 @@ def test_wrong_bytes_are_fetched_again_once(serve, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "why", "requests", "left"),
+    ("behaviour", "reason", "requests", "files"),
     [
         ("wrong", f"MD5 {hashlib.md5(CONTENT[::-1]).hexdigest()}", 2, []),
         ("404", "HTTP 404", 1, []),
         ("500", "HTTP 500", 3, []),
-        ("cut, no range", "connection was cut", 3, ["set.npz.part"]),
-        ("stall", "nothing for too long", 3, ["set.npz.part"]),
+        ("cut, no range", "connection was closed", 3, ["set.npz.part"]),
+        ("stall", "no data for too long", 3, ["set.npz.part"]),
     ],
 )
-def test_a_failure_is_one_line_that_says_what_to_do(serve, tmp_path: Path, behaviour, why, requests, left) -> None:
+def test_failure_is_one_line_with_a_remedy(serve, tmp_path: Path, behaviour, reason, requests, files) -> None:
     server = serve(behaviour)
     with pytest.raises(DataError) as error:
         download(server.url, MD5, tmp_path / "set.npz", **QUICK)
     (line,) = error.value.problems
     assert "\n" not in line
-    for told in (why, server.url, MD5, str(tmp_path / "set.npz")):
-        assert told in line
+    for expected in (reason, server.url, MD5, str(tmp_path / "set.npz")):
+        assert expected in line
     assert len(server.ranges) == requests
-    assert left_over(tmp_path) == left
+    assert list_files(tmp_path) == files
 
 
-def test_without_a_network_the_remedy_is_told(tmp_path: Path) -> None:
+def test_no_network_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     server = Server()
     url = server.url
     server.server_close()
@@ -154,7 +154,7 @@ def test_without_a_network_the_remedy_is_told(tmp_path: Path) -> None:
         download("nowhere", MD5, tmp_path / "set.npz", **QUICK)
 
 
-def test_a_later_call_goes_on_where_an_earlier_one_broke(serve, tmp_path: Path) -> None:
+def test_later_call_resumes_an_unfinished_download(serve, tmp_path: Path) -> None:
     (tmp_path / "set.npz.part").write_bytes(CONTENT[:1000])
     server = serve()
     download(server.url, MD5, tmp_path / "set.npz", **QUICK)
@@ -162,19 +162,19 @@ def test_a_later_call_goes_on_where_an_earlier_one_broke(serve, tmp_path: Path) 
     assert (tmp_path / "set.npz").read_bytes() == CONTENT
 
 
-def test_a_whole_part_needs_no_further_byte(serve, tmp_path: Path) -> None:
+def test_complete_part_needs_no_further_byte(serve, tmp_path: Path) -> None:
     (tmp_path / "set.npz.part").write_bytes(CONTENT)
     download(serve().url, MD5, tmp_path / "set.npz", **QUICK)
-    assert left_over(tmp_path) == ["set.npz"]
+    assert list_files(tmp_path) == ["set.npz"]
 
 
-def test_a_part_of_another_file_does_no_harm(serve, tmp_path: Path) -> None:
+def test_part_of_another_file_is_replaced(serve, tmp_path: Path) -> None:
     (tmp_path / "set.npz.part").write_bytes(b"x" * 1000)
     download(serve().url, MD5, tmp_path / "set.npz", **QUICK)
     assert (tmp_path / "set.npz").read_bytes() == CONTENT
 
 
-def test_eight_that_need_a_file_fetch_it_once(serve, tmp_path: Path) -> None:
+def test_eight_threads_download_once(serve, tmp_path: Path) -> None:
     server = serve("slow")
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: download(server.url, MD5, tmp_path / "set.npz", **QUICK), range(8)))
@@ -182,8 +182,8 @@ def test_eight_that_need_a_file_fetch_it_once(serve, tmp_path: Path) -> None:
     assert (tmp_path / "set.npz").read_bytes() == CONTENT
 
 
-def test_a_full_disk_is_told(serve, tmp_path: Path, monkeypatch) -> None:
+def test_full_disk_is_an_error(serve, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(DataError, match=r"must be a place to write to \(No space left on device"):
+    with pytest.raises(DataError, match=r"cannot be written \(No space left on device"):
         download(serve().url, MD5, tmp_path / "set.npz", **QUICK)
     assert not (tmp_path / "set.npz").exists()

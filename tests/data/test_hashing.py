@@ -1,3 +1,5 @@
+"""Digests of files and their cache."""
+
 from __future__ import annotations
 
 import hashlib
@@ -19,18 +21,18 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
-def test_gives_the_digest(file: Path, algorithm) -> None:
+def test_hash_file_returns_the_digest(file: Path, algorithm) -> None:
     assert hash_file(algorithm, file) == hashlib.new(algorithm, b"content").hexdigest()
 
 
-def test_an_unchanged_file_is_read_once(file: Path, monkeypatch) -> None:
+def test_unchanged_file_is_read_once(file: Path, monkeypatch) -> None:
     first = hash_file("sha256", file)
-    monkeypatch.setattr(hashing, "_digest", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(hashing, "_compute_digest", lambda *_: pytest.fail("read again"))
     assert hash_file("sha256", file) == first
 
 
 @pytest.mark.parametrize("change", ["length", "time"])
-def test_a_changed_file_is_read_again(file: Path, change) -> None:
+def test_changed_file_is_read_again(file: Path, change) -> None:
     hash_file("sha256", file)
     file.write_bytes(b"longer content" if change == "length" else b"CONTENT")
     os.utime(file, ns=(5, 5))
@@ -38,26 +40,26 @@ def test_a_changed_file_is_read_again(file: Path, change) -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"a": 1}', "\x00"])
-def test_a_damaged_cache_is_made_anew(file: Path, cache: Path, damage) -> None:
+def test_damaged_cache_is_replaced(file: Path, cache: Path, damage) -> None:
     first = hash_file("sha256", file)
     (cache / "hashes.json").write_text(damage)
     assert hash_file("sha256", file) == first
     assert cached_digest(f"sha256:{file}", f"{file.stat().st_size}-{file.stat().st_mtime_ns}", lambda: "new") == first
 
 
-def test_a_home_that_cannot_be_written_does_no_harm(file: Path, tmp_path: Path, monkeypatch) -> None:
+def test_read_only_home_works_without_a_cache(file: Path, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "no folder").touch()
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "no folder" / name)
     for _ in range(2):
         assert hash_file("sha256", file) == hashlib.sha256(b"content").hexdigest()
 
 
-def test_what_several_processes_remember_adds_up() -> None:
+def test_concurrent_entries_are_all_kept() -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: cached_digest(f"key{i}", "now", lambda: str(i)), range(24)))
     assert [cached_digest(f"key{i}", "now", lambda: "forgotten") for i in range(24)] == [str(i) for i in range(24)]
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none.npz: must exist"):
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none.npz: file not found"):
         hash_file("md5", tmp_path / "none.npz")

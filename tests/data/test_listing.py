@@ -1,4 +1,4 @@
-"""Folders that people really have: what is passed over, and what is told in one line."""
+"""Listing of folders as users have them: ignored files, and error messages in one line."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ def source(path: Path, **options) -> Folder:
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> Callable[..., Path]:
-    def write(*places: str) -> Path:
-        for place in places:
-            path = tmp_path / "images" / place
+def write_images(tmp_path: Path) -> Callable[..., Path]:
+    """Function that writes black PNGs under relative names."""
+
+    def write(*names: str) -> Path:
+        for name in names:
+            path = tmp_path / "images" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
         return tmp_path / "images"
@@ -34,11 +36,11 @@ def images(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def classes(*names: str) -> list[str]:
+def name_files(*names: str) -> list[str]:
     return [f"{name}/{number}.png" for name in names for number in range(4)]
 
 
-def told(mine: Folder, split: str = "train") -> str:
+def read_error(mine: Folder, split: str = "train") -> str:
     with pytest.raises(DataError) as error:
         mine.split(split)
     (line,) = error.value.problems
@@ -46,8 +48,8 @@ def told(mine: Folder, split: str = "train") -> str:
     return line
 
 
-def test_what_macos_and_windows_leave_is_passed_over(images) -> None:
-    root = images(*classes("a", "b"))
+def test_system_files_of_macos_and_windows_are_ignored(write_images) -> None:
+    root = write_images(*name_files("a", "b"))
     (root / "__MACOSX" / "a").mkdir(parents=True)
     for junk in (".DS_Store", "Thumbs.db", "a/._0.png", "__MACOSX/a/0.png", "desktop.ini"):
         (root / junk).write_bytes(b"junk")
@@ -56,71 +58,73 @@ def test_what_macos_and_windows_leave_is_passed_over(images) -> None:
     assert len(mine.split("train")) == 4
 
 
-def test_classes_that_differ_in_capitals_alone_are_told(images, monkeypatch) -> None:
-    mine = source(images(*classes("Benign", "Malignant", "benign_")))
-    # As on a disk that tells capitals apart, which not every machine has.
+def test_classes_that_differ_only_in_case_are_an_error(write_images, monkeypatch) -> None:
+    mine = source(write_images(*name_files("Benign", "Malignant", "benign_")))
+    # Set by hand, since not every file system distinguishes upper and lower case.
     renamed = (replace(entry, label=str(entry.label).rstrip("_")) for entry in mine._entries)
     monkeypatch.setitem(mine.__dict__, "_entries", tuple(renamed))
-    assert "differ by more than capitals, not Benign and benign. Merge" in told(mine)
+    assert "Benign and benign differ only in upper and lower case. Merge" in read_error(mine)
 
 
-def test_held_out_folders_without_train_are_no_classes(images) -> None:
-    assert "must hold train/ beside test and val. Add it" in told(source(images(*classes("val/a", "val/b", "test/a"))))
+def test_val_and_test_without_train_are_an_error(write_images) -> None:
+    assert "found test and val but no train/. Add train/" in read_error(
+        source(write_images(*name_files("val/a", "val/b", "test/a")))
+    )
 
 
-def test_a_class_may_be_named_like_a_split(images) -> None:
-    assert source(images(*classes("test", "control"))).classes == ("control", "test")
+def test_class_may_be_named_test(write_images) -> None:
+    assert source(write_images(*name_files("test", "control"))).classes == ("control", "test")
 
 
-def test_all_images_held_out_is_told_by_the_right_keys(images) -> None:
-    line = told(source(images(*classes("a", "b")), val_fraction=0.5, test_fraction=0.5))
+def test_empty_train_split_is_an_error_with_the_right_keys(write_images) -> None:
+    line = read_error(source(write_images(*name_files("a", "b")), val_fraction=0.5, test_fraction=0.5))
     assert "split train" in line
-    assert "smaller dataset.val_fraction and dataset.test_fraction" in line
+    assert "decrease dataset.val_fraction and dataset.test_fraction" in line
 
 
-def test_other_files_are_counted(images, tmp_path: Path) -> None:
+def test_folder_without_images_names_the_other_files(write_images, tmp_path: Path) -> None:
     root = tmp_path / "images"
     root.mkdir()
     for number in range(3):
         (root / f"{number}.dcm").write_bytes(b"")
-    assert "There are none (3 files end in .dcm); convert them" in told(source(root))
+    assert "found (3 files end in .dcm). Convert the files" in read_error(source(root))
 
 
 @pytest.mark.parametrize(("content", "kind"), [(b"", "it is empty"), (b"hello", "it is text")])
-def test_says_what_an_unreadable_file_is(images, content: bytes, kind: str) -> None:
-    root = images(*classes("a", "b"))
+def test_unreadable_file_is_described(write_images, content: bytes, kind: str) -> None:
+    root = write_images(*name_files("a", "b"))
     for path in root.rglob("*.png"):
         path.write_bytes(content)
-    assert f"must be a readable image ({kind}). Replace or remove it." in told(source(root))
+    assert f"not a readable image ({kind}). Replace or remove the file." in read_error(source(root))
 
 
 @pytest.mark.parametrize(
     ("content", "rule"),
     [
-        ("file;patient\na/0.png;1\n", "separated by commas; it has the columns file;patient."),
-        ("", "it has no rows."),
+        ("file;patient\na/0.png;1\n", "separated by commas, found the columns file;patient."),
+        ("", "found no rows."),
     ],
 )
-def test_a_csv_of_another_kind_is_told_with_what_it_has(images, tmp_path: Path, content: str, rule: str) -> None:
-    (tmp_path / "who.csv").write_text(content, encoding="utf-8")
-    assert rule in told(source(images(*classes("a", "b")), groups_csv=str(tmp_path / "who.csv")))
+def test_csv_without_the_columns_is_described(write_images, tmp_path: Path, content: str, rule: str) -> None:
+    (tmp_path / "patients.csv").write_text(content, encoding="utf-8")
+    assert rule in read_error(source(write_images(*name_files("a", "b")), groups_csv=str(tmp_path / "patients.csv")))
 
 
-def test_a_csv_that_is_a_folder_is_told(images, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="must be a readable file"):
-        source(images(*classes("a", "b")), groups_csv=str(tmp_path)).content_hash()
+def test_csv_that_is_a_folder_is_an_error(write_images, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected a file, found a folder"):
+        source(write_images(*name_files("a", "b")), groups_csv=str(tmp_path)).content_hash()
 
 
-def test_a_wrong_class_is_told_before_anything_is_decoded(images, monkeypatch) -> None:
-    mine = source(images(*classes("train/a", "train/b", "val/c")))
-    monkeypatch.setattr(Folder, "_images", lambda *_: pytest.fail("decoded"))
-    assert "must be of a class that train/ has" in told(mine, "val")
+def test_unknown_class_is_an_error_before_decoding(write_images, monkeypatch) -> None:
+    mine = source(write_images(*name_files("train/a", "train/b", "val/c")))
+    monkeypatch.setattr(Folder, "_load_images", lambda *_: pytest.fail("decoded"))
+    assert "the class c is not in train/" in read_error(mine, "val")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep names as text")
-def test_a_name_that_is_no_text_is_told(images) -> None:
-    root = images(*classes("a", "b"))
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows file names that are not text")
+def test_file_name_that_is_not_utf8_is_an_error(write_images) -> None:
+    root = write_images(*name_files("a", "b"))
     os.rename(root / "a" / "0.png", os.fsencode(root / "a") + b"/\xe4.png")
-    line = told(source(root))
-    assert "must have a name in UTF-8. Rename it." in line
+    line = read_error(source(root))
+    assert "the file name is not UTF-8. Rename the file." in line
     line.encode("utf-8")

@@ -1,3 +1,5 @@
+"""Batches as a function of seed, epoch and step, and their shares per process."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -12,20 +14,20 @@ from simclr_med.data.source import ImageSet
 
 @pytest.fixture
 def images() -> ImageSet:
-    """Twenty images, each filled with its own number."""
+    """Twenty images; image i has the value i in every pixel."""
     numbers = np.arange(20, dtype=np.uint8)
     return ImageSet(
         np.broadcast_to(numbers[:, None, None, None], (20, 4, 4, 3)).copy(), numbers[:, None].astype(np.int64)
     )
 
 
-def batches(images: ImageSet, indices=None, **options) -> list:
+def load_batches(images: ImageSet, indices=None, **options) -> list:
     indices = np.arange(len(images)) if indices is None else np.asarray(indices)
     return list(Batches(images, indices, **({"batch_size": 6, "seed": 0, "epoch": 0} | options)))
 
 
 def test_images_labels_and_indices_belong_together(images) -> None:
-    for batch in batches(images, [1, 3, 5, 7, 9, 11, 13, 15], batch_size=4):
+    for batch in load_batches(images, [1, 3, 5, 7, 9, 11, 13, 15], batch_size=4):
         assert (batch.images.dtype, batch.images.shape) == (torch.uint8, (4, 4, 4, 3))
         assert (batch.labels.dtype, batch.labels.shape) == (torch.int64, (4, 1))
         assert batch.indices.dtype == torch.int64
@@ -34,22 +36,22 @@ def test_images_labels_and_indices_belong_together(images) -> None:
         assert (batch.indices % 2 == 1).all()
 
 
-def test_an_epoch_sees_each_image_once_and_drops_the_rest(images) -> None:
-    whole = batches(images, drop_last=False)
+def test_epoch_has_every_image_once_and_drops_an_incomplete_batch(images) -> None:
+    whole = load_batches(images, drop_last=False)
     assert sorted(torch.cat([batch.indices for batch in whole]).tolist()) == list(range(20))
     assert [batch.size for batch in whole] == [6, 6, 6, 2]
-    assert [batch.size for batch in batches(images)] == [6, 6, 6]
+    assert [batch.size for batch in load_batches(images)] == [6, 6, 6]
     assert len(Batches(images, np.arange(20), 6, 0, 0)) == 3
     assert len(Batches(images, np.arange(18), 6, 0, 0, drop_last=False)) == 3
 
 
-def test_the_order_is_a_function_of_seed_and_epoch_alone(images) -> None:
+def test_order_depends_on_seed_and_epoch_alone(images) -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        return torch.cat([batch.indices for batch in batches(images, seed=seed, epoch=epoch)]).tolist()
+        return torch.cat([batch.indices for batch in load_batches(images, seed=seed, epoch=epoch)]).tolist()
 
     first = order(0, 0)
     torch.manual_seed(99)
-    np.random.seed(99)  # noqa: NPY002  # the very state that must not matter
+    np.random.seed(99)  # noqa: NPY002  # the order must not depend on this state
     assert order(0, 0) == first
     assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1, 2)}) == 6
     assert first != sorted(first)
@@ -57,21 +59,21 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone(images) -> None:
     assert [b.indices.tolist() for b in once] == [b.indices.tolist() for b in once]
 
 
-def test_orders_are_uniform() -> None:
-    places = np.array([epoch_order(5, 0, epoch) for epoch in range(4000)])
-    frequencies = np.array([np.bincount(places[:, place], minlength=5) for place in range(5)]) / 4000
+def test_epoch_orders_are_uniform() -> None:
+    positions = np.array([epoch_order(5, 0, epoch) for epoch in range(4000)])
+    frequencies = np.array([np.bincount(positions[:, position], minlength=5) for position in range(5)]) / 4000
     assert np.abs(frequencies - 0.2).max() < 0.03  # 4.7 standard deviations
 
 
-def test_keys_name_the_step(images) -> None:
-    assert [batch.key for batch in batches(images, seed=3, epoch=7)] == [(3, 7, 0), (3, 7, 1), (3, 7, 2)]
+def test_keys_are_seed_epoch_and_step(images) -> None:
+    assert [batch.key for batch in load_batches(images, seed=3, epoch=7)] == [(3, 7, 0), (3, 7, 1), (3, 7, 2)]
 
 
 @pytest.mark.parametrize("world", [2, 3, 4])
 @pytest.mark.parametrize("drop_last", [True, False])
-def test_the_shares_of_all_processes_make_up_the_global_batch(images, world, drop_last) -> None:
-    alone = batches(images, drop_last=drop_last)
-    shares = [batches(images, drop_last=drop_last, rank=rank, world=world) for rank in range(world)]
+def test_shares_of_all_processes_form_the_global_batch(images, world, drop_last) -> None:
+    alone = load_batches(images, drop_last=drop_last)
+    shares = [load_batches(images, drop_last=drop_last, rank=rank, world=world) for rank in range(world)]
     assert {len(share) for share in shares} == {len(alone)}
     for step, whole in enumerate(alone):
         parts = [share[step] for share in shares]
@@ -85,29 +87,29 @@ def test_the_shares_of_all_processes_make_up_the_global_batch(images, world, dro
             assert len(part.indices) == part.rows[1] - part.rows[0]
 
 
-def test_evaluation_keeps_the_order(images) -> None:
-    found = batches(images, [3, 1, 2], batch_size=2, shuffle=False, drop_last=False)
+def test_shuffle_false_keeps_the_order(images) -> None:
+    found = load_batches(images, [3, 1, 2], batch_size=2, shuffle=False, drop_last=False)
     assert [batch.indices.tolist() for batch in found] == [[3, 1], [2]]
 
 
-def test_a_batch_larger_than_the_data_becomes_the_datas_size(images) -> None:
+def test_batch_size_is_limited_to_the_number_of_images(images) -> None:
     few = Batches(images, np.arange(5), 256, 0, 0)
     assert (few.batch_size, len(few), next(iter(few)).size) == (5, 1, 5)
 
 
-def test_a_memory_map_gives_the_same_batches(images, tmp_path: Path) -> None:
+def test_memory_map_gives_the_same_batches(images, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", images.images)
     mapped = ImageSet(np.load(tmp_path / "a.npy", mmap_mode="r"), images.labels)
-    for one, other in zip(batches(images), batches(mapped), strict=True):
+    for one, other in zip(load_batches(images), load_batches(mapped), strict=True):
         assert torch.equal(one.images, other.images)
-        other.images.zero_()  # a copy: the map cannot be written
+        other.images.zero_()  # the batch is a copy: the map is read-only
 
 
-def test_batches_without_labels_and_of_several_labels(images) -> None:
-    assert batches(ImageSet(images.images, None))[0].labels is None
-    assert batches(ImageSet(images.images, np.ones((20, 3), np.int64)))[0].labels.shape == (6, 3)
+def test_batches_of_unlabelled_and_multi_label_images(images) -> None:
+    assert load_batches(ImageSet(images.images, None))[0].labels is None
+    assert load_batches(ImageSet(images.images, np.ones((20, 3), np.int64)))[0].labels.shape == (6, 3)
 
 
-def test_nothing_to_load_is_a_mistake_of_the_caller(images) -> None:
+def test_empty_selection_is_rejected(images) -> None:
     with pytest.raises(ValueError, match="0 rows in batches of 6"):
-        batches(images, [])
+        load_batches(images, [])

@@ -1,4 +1,4 @@
-"""What the data path adds to a process's own memory, measured in a process of its own."""
+"""Memory of an epoch over a large data set, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SIDE, COUNT = 224, 8500  # 1.28 GB: above the bound for a memory map
+SIDE, COUNT = 224, 8500  # 1.28 GB: above the size limit of arrays in memory
 
 MEASURE = """
 import sys
@@ -19,24 +19,25 @@ import numpy as np
 from simclr_med.data.npz import Npz
 from simclr_med.data.loader import Batches
 
-def anonymous():
+def measure_anonymous_memory():
     lines = open("/proc/self/status").read().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
-before = most = anonymous()
+before = measure_anonymous_memory()
+highest = before
 train = Npz("big", sys.argv[1], None, None).split("train")
 assert isinstance(train.images, np.memmap)
 total = 0
 for batch in Batches(train, np.arange(len(train)), 256, 0, 0, drop_last=False):
-    most = max(most, anonymous())
+    highest = max(highest, measure_anonymous_memory())
     total += len(batch.images)
-print(total, most - before)
+print(total, highest - before)
 """
 
 
 @pytest.mark.process
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
-def test_an_epoch_over_a_large_split_adds_less_than_a_gibibyte(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="requires /proc (Linux)")
+def test_epoch_over_a_large_split_needs_less_than_one_gibibyte(tmp_path: Path) -> None:
     archive = zipfile.ZipFile(tmp_path / "big.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1)
     with archive, archive.open("train_images.npy", "w", force_zip64=True) as member:
         header = {"descr": "|u1", "fortran_order": False, "shape": (COUNT, SIDE, SIDE, 3)}

@@ -1,3 +1,5 @@
+"""Data fractions: nesting, proportions and error messages."""
+
 from __future__ import annotations
 
 from itertools import pairwise
@@ -11,15 +13,15 @@ from simclr_med.errors import DataError
 LABELS = np.random.default_rng(0).choice(4, 1000, p=[0.5, 0.3, 0.15, 0.05])[:, None]
 
 
-def rows(**options) -> np.ndarray:
+def select_rows(**options) -> np.ndarray:
     return select_subset(LABELS, 1000, **({"seed": 0} | options))[0]
 
 
-def counts(chosen: np.ndarray) -> list[int]:
+def count_classes(chosen: np.ndarray) -> list[int]:
     return np.bincount(LABELS[chosen, 0], minlength=4).tolist()
 
 
-def test_nothing_asked_for_is_everything() -> None:
+def test_no_budget_selects_everything() -> None:
     chosen, notes = select_subset(None, 7, seed=3)
     assert chosen.dtype == np.int64
     assert (chosen.tolist(), notes) == (list(range(7)), [])
@@ -36,9 +38,9 @@ def test_nothing_asked_for_is_everything() -> None:
         [{"per_class": k, "imbalance_factor": 10.0} for k in (10, 25, 100)],
     ],
 )
-def test_a_larger_budget_holds_the_smaller(budgets) -> None:
+def test_larger_budget_contains_the_smaller(budgets) -> None:
     for seed in (0, 1):
-        chosen = [rows(**budget, seed=seed) for budget in budgets]
+        chosen = [select_rows(**budget, seed=seed) for budget in budgets]
         for small, large in pairwise(chosen):
             assert set(small.tolist()) < set(large.tolist())
         for one in chosen:
@@ -46,44 +48,46 @@ def test_a_larger_budget_holds_the_smaller(budgets) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"strategy": "stratified"}])
-def test_the_budget_is_met_and_the_seed_decides(options) -> None:
-    assert len(rows(samples=100, **options)) == 100
-    assert len(rows(percent=1, **options)) == 10
-    assert len(rows(percent=0.01, **options)) == 1
-    np.testing.assert_array_equal(rows(samples=100, **options), rows(samples=100, **options))
-    assert set(rows(samples=100, **options)) != set(rows(samples=100, seed=1, **options))
+def test_budget_is_exact_and_depends_on_the_seed(options) -> None:
+    assert len(select_rows(samples=100, **options)) == 100
+    assert len(select_rows(percent=1, **options)) == 10
+    assert len(select_rows(percent=0.01, **options)) == 1
+    np.testing.assert_array_equal(select_rows(samples=100, **options), select_rows(samples=100, **options))
+    assert set(select_rows(samples=100, **options)) != set(select_rows(samples=100, seed=1, **options))
 
 
 @pytest.mark.parametrize("samples", [4, 10, 57, 100, 999])
-def test_each_beginning_of_a_stratified_order_is_in_proportion(samples) -> None:
+def test_every_stratified_budget_is_in_proportion(samples) -> None:
     for seed in range(3):
-        found = np.array(counts(rows(samples=samples, strategy="stratified", seed=seed)))
+        found = np.array(count_classes(select_rows(samples=samples, strategy="stratified", seed=seed)))
         assert np.abs(found - samples * np.bincount(LABELS[:, 0]) / 1000).max() < 2
 
 
-def test_per_class_takes_as_many_of_each() -> None:
-    assert counts(rows(per_class=20)) == [20] * 4
+def test_per_class_selects_the_same_number_of_each_class() -> None:
+    assert count_classes(select_rows(per_class=20)) == [20] * 4
 
 
-def test_a_short_class_gives_what_it_has_and_says_so_or_is_an_error() -> None:
-    has = counts(np.arange(1000))[3]
+def test_class_with_too_few_images_is_noted_or_an_error() -> None:
+    available = count_classes(np.arange(1000))[3]
     chosen, notes = select_subset(LABELS, 1000, per_class=100, seed=0)
-    assert counts(chosen) == [100, 100, 100, has]
-    assert notes == [f"class 3 has {has} images of the 100 asked for by data_fraction.per_class=100; all are used"]
-    with pytest.raises(DataError, match=rf"data_fraction.per_class=100: must leave 100 .* class 3, which has {has}"):
+    assert count_classes(chosen) == [100, 100, 100, available]
+    assert notes == [f"data_fraction.per_class=100: class 3 has only {available} of 100 images; all are used"]
+    with pytest.raises(
+        DataError, match=rf"data_fraction.per_class=100: needs 100 images of class 3, which has {available}"
+    ):
         select_subset(LABELS, 1000, per_class=100, strict=True, seed=0)
 
 
-def test_a_class_behind_the_last_label_is_short_as_well() -> None:
+def test_class_above_the_highest_label_has_too_few_images() -> None:
     labels = np.array([[0], [0], [1], [1]])
     indices, notes = select_subset(labels, 4, per_class=2, seed=0, classes=3)
     assert indices.tolist() == [0, 1, 2, 3]
-    assert notes == ["class 2 has 0 images of the 2 asked for by data_fraction.per_class=2; all are used"]
-    with pytest.raises(DataError, match="must leave 2 images of class 2, which has 0"):
+    assert notes == ["data_fraction.per_class=2: class 2 has only 0 of 2 images; all are used"]
+    with pytest.raises(DataError, match="needs 2 images of class 2, which has 0"):
         select_subset(labels, 4, per_class=2, seed=0, classes=3, strict=True)
 
 
-def test_a_long_tail_has_the_profile_of_cui() -> None:
+def test_imbalance_factor_gives_the_profile_of_cui() -> None:
     labels = np.repeat(np.arange(5), 1000)[:, None]
     chosen, notes = select_subset(labels, 5000, imbalance_factor=100.0, seed=0)
     assert np.bincount(labels[chosen, 0]).tolist() == [1000, 316, 100, 32, 10]
@@ -95,19 +99,21 @@ def test_a_long_tail_has_the_profile_of_cui() -> None:
 
 @pytest.mark.parametrize("labels", [None, np.ones((1000, 3), int)])
 @pytest.mark.parametrize("options", [{"per_class": 5}, {"strategy": "stratified"}, {"imbalance_factor": 2.0}])
-def test_classes_are_needed_where_they_are_used(labels, options) -> None:
+def test_class_options_without_class_labels_are_an_error(labels, options) -> None:
     key = next(iter(options))
-    with pytest.raises(DataError, match=f"data_fraction.{key}={options[key]}: must be left out for a data set with"):
+    with pytest.raises(
+        DataError, match=f"data_fraction.{key}={options[key]}: needs one label per image, but the data set has"
+    ):
         select_subset(labels, 1000, **options, seed=0)
     assert len(select_subset(labels, 1000, samples=10, seed=0)[0]) == 10
 
 
 @pytest.mark.parametrize("strategy", ["random", "stratified"])
-def test_more_than_there_is_is_told(strategy) -> None:
-    with pytest.raises(DataError, match=r"data_fraction.samples=1001: must be at most 1000"):
-        rows(samples=1001, strategy=strategy)
+def test_budget_larger_than_the_split_is_an_error(strategy) -> None:
+    with pytest.raises(DataError, match=r"data_fraction.samples=1001: only 1000 images are available"):
+        select_rows(samples=1001, strategy=strategy)
 
 
-def test_two_budgets_are_a_mistake_of_the_caller() -> None:
+def test_two_budgets_are_rejected() -> None:
     with pytest.raises(ValueError, match="at most one"):
-        rows(samples=1, percent=1)
+        select_rows(samples=1, percent=1)

@@ -152,7 +152,7 @@ def test_balanced_weights_of_a_balanced_subset_change_nothing(staged) -> None:
 
 def test_every_image_of_a_small_budget_is_one_batch(staged, result, capsys) -> None:
     folder = staged("baseline", *QUICK, "stage.epochs=1", "stage.batch_size=128", "data_fraction.samples=10")
-    assert "stage.batch_size=128 is more than the 10 images: using 10." in capsys.readouterr().out
+    assert "stage.batch_size=128 is larger than the 10 training images; using 10." in capsys.readouterr().out
     assert [row["step"] for row in read_rows(folder / "metrics.csv")] == ["1"]
     assert result(folder)["metrics"]["train/images"] == 10
 

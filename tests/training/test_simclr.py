@@ -113,7 +113,7 @@ def test_batch_size_is_limited_to_the_data(composed, tmp_path, cells, capsys) ->
     opening, source = opening_of(composed, tmp_path, cells, "stage.batch_size=64")
     with opening as run:
         pretrain(run, source)
-    assert "stage.batch_size=64 is more than the 40 images: using 40." in capsys.readouterr().out
+    assert "stage.batch_size=64 is larger than the 40 training images; using 40." in capsys.readouterr().out
 
 
 def test_accumulation_takes_negatives_from_the_micro_batch(composed, tmp_path, cells, capsys) -> None:

@@ -1,4 +1,7 @@
-"""Colour jitter and random grayscale, with PIL's rounding."""
+"""Colour jitter and random grayscale, rounded as in PIL.
+
+Shape letters: B images, C channels, H W pixels. "Levels" are float32 values 0, 1, ..., 255.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from torch import Generator, Tensor
 from simclr_med.augment.op import (
     Op,
     Parameters,
-    coin,
-    column,
+    broadcast_per_image,
+    draw_bernoulli,
+    draw_uniform,
+    find_true_rows,
     from_levels_,
     to_levels,
-    true_rows,
-    uniform,
     validate_probability,
 )
 
@@ -23,18 +26,27 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 
 def color_jitter(brightness: float, contrast: float, saturation: float, hue: float, p: float) -> Op:
-    """With probability p, four colour operations one after the other in an order drawn per image.
+    """Change brightness, contrast, saturation and hue with probability p, in an order drawn per image.
 
-    Factors are U(max(0, 1 - b), 1 + b) for brightness, and likewise for contrast and saturation; the hue moves by
-    U(-hue, hue) turns. Clamped to [0, 1] after each operation (torchvision's ColorJitter in RandomApply; Chen et al.
-    2020, appendix A).
+    The operation is torchvision's ColorJitter inside RandomApply (Chen et al. 2020, appendix A). Values are clamped to
+    [0, 1] after each of the four steps.
+
+    Args:
+        brightness: b; the brightness factor is drawn from U(max(0, 1 - b), 1 + b); b >= 0.
+        contrast: the same for the contrast factor.
+        saturation: the same for the saturation factor.
+        hue: h in turns; the hue is shifted by U(-h, h) turns; 0 <= h <= 0.5.
+        p: probability of a change, in [0, 1].
+
+    Raises:
+        ValueError: a value outside its range.
     """
     strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
     for name, strength in strengths.items():
         if strength < 0.0:
-            raise ValueError(f"{name}={strength}: must be at least 0.")
+            raise ValueError(f"{name}={strength}: expected a number >= 0.")
     if not 0.0 <= hue <= 0.5:
-        raise ValueError(f"hue={hue}: must be in [0, 0.5] turns.")
+        raise ValueError(f"hue={hue}: expected turns in [0, 0.5].")
     bounds = (*((max(0.0, 1.0 - strength), 1.0 + strength) for strength in strengths.values()), (-hue, hue))
     sample = partial(sample_color_jitter, bounds=bounds, p=validate_probability("p", p))
     return Op("color_jitter", sample, apply_color_jitter)
@@ -43,30 +55,30 @@ def color_jitter(brightness: float, contrast: float, saturation: float, hue: flo
 def sample_color_jitter(
     count: int, height: int, width: int, generator: Generator, *, bounds: tuple[tuple[float, float], ...], p: float
 ) -> Parameters:
-    """Returns (active bool [count], order int64 [count, 4], factors float32 [count, 4]).
+    """Draw the parameters of count images: (active bool [count], order int64 [count, 4], factors float32 [count, 4]).
 
-    order[i, k] is the operation that image i undergoes k-th; factors[i, o] is the factor of operation o (brightness,
-    contrast, saturation, hue in turns).
+    order[i, k] is the k-th step of image i; factors[i, o] is the factor of step o (brightness, contrast, saturation;
+    for hue the shift in turns).
     """
-    active = coin(p, count, generator)
+    active = draw_bernoulli(p, count, generator)
     order = torch.rand(count, 4, generator=generator, dtype=torch.float64).argsort(1)
-    factors = torch.stack([uniform(low, high, count, generator) for low, high in bounds], dim=1)
+    factors = torch.stack([draw_uniform(low, high, count, generator) for low, high in bounds], dim=1)
     return active, order, factors
 
 
 def apply_color_jitter(images_BCHW: Tensor, active_B: Tensor, order_B4: Tensor, factors_B4: Tensor) -> Tensor:
-    """Applies the operations in each image's own order, without sorting work by operation.
+    """Apply the four steps to each active image in its own order.
 
-    Images are sorted by the place of the hue: those with k operations before it are the first rows for every smaller
-    k. So the blends before the hue run on leading rows, the hue on all rows at once, and the blends after it on
-    trailing rows: each row is touched by four operations exactly.
+    The images are sorted by the position of the hue step, latest first. The blends before the hue then apply to leading
+    rows, the hue to all rows at once and the blends after the hue to trailing rows, so that every image takes exactly
+    four steps and the costly hue runs once per batch.
     """
-    place_B = order_B4.eq(HUE).int().argmax(1)
+    hue_position_B = order_B4.eq(HUE).int().argmax(1)
     rows = active_B.nonzero().squeeze(1)
-    rows = rows[place_B[rows].argsort(descending=True, stable=True)]
-    place, order, factors = place_B[rows], order_B4[rows], factors_B4[rows]
-    # at_least[k]: rows whose hue comes k-th or later, counted from 0
-    at_least = [int((place >= k).sum()) for k in range(4)]
+    rows = rows[hue_position_B[rows].argsort(descending=True, stable=True)]
+    hue_position, order, factors = hue_position_B[rows], order_B4[rows], factors_B4[rows]
+    # at_least[k]: number of rows whose hue step is the k-th or later, counted from 0
+    at_least = [int((hue_position >= k).sum()) for k in range(4)]
     rows = rows.to(images_BCHW.device)
     levels = to_levels(images_BCHW.index_select(0, rows))
     for k in range(3):
@@ -81,28 +93,29 @@ def apply_color_jitter(images_BCHW: Tensor, active_B: Tensor, order_B4: Tensor, 
 
 
 def random_grayscale(p: float) -> Op:
-    """Replaces the three channels by PIL's luma with probability p, independently per image."""
+    """Replace the three channels by PIL's luma (ITU-R 601) with probability p in [0, 1], independently per image."""
     sample = partial(sample_random_grayscale, p=validate_probability("p", p))
     return Op("random_grayscale", sample, apply_random_grayscale)
 
 
 def sample_random_grayscale(count: int, height: int, width: int, generator: Generator, *, p: float) -> Parameters:
-    """Returns (grey bool [count],)."""
-    return (coin(p, count, generator),)
+    """Draw which of count images become grey: (grey bool [count],)."""
+    return (draw_bernoulli(p, count, generator),)
 
 
 def apply_random_grayscale(images_BCHW: Tensor, grey_B: Tensor) -> Tensor:
-    rows = true_rows(grey_B, images_BCHW.device)
-    luma = from_levels_(_luma(to_levels(images_BCHW.index_select(0, rows))))
+    """Replace the channels of the selected images by their luma."""
+    rows = find_true_rows(grey_B, images_BCHW.device)
+    luma = from_levels_(_compute_luma(to_levels(images_BCHW.index_select(0, rows))))
     return images_BCHW.index_copy(0, rows, luma.expand(-1, images_BCHW.shape[1], -1, -1))
 
 
 def shift_hue(images_BCHW: Tensor, turns_B: Tensor) -> Tensor:
-    """Turns the HSV hue of each image by its own angle; saturation and value stay. Not rounded to 8 bits.
+    """Shift the HSV hue of each image by its own number of turns; saturation and value stay. Not rounded to 8 bits.
 
-    With V the largest channel, K the chroma (largest minus smallest) and h the hue in turns, channel c, whose pure hue
-    is h_c in (0, 1/3, 2/3), becomes V - K clamp(6 d(h + turns, h_c) - 1, 0, 1), d being the distance on the circle:
-    Smith's hexcone model (1978) in closed form.
+    This is the closed form of Smith's hexcone model (1978). Let V be the largest channel, K the chroma (largest minus
+    smallest channel), h the hue in turns and d the distance on the circle. Channel c with the pure hue h_c of
+    (0, 1/3, 2/3) becomes V - K clamp(6 d(h + turns, h_c) - 1, 0, 1).
     """
     red, green, blue = images_BCHW.unbind(1)
     value = torch.maximum(torch.maximum(red, green), blue)
@@ -116,22 +129,22 @@ def shift_hue(images_BCHW: Tensor, turns_B: Tensor) -> Tensor:
     return distance.mul_(chroma.unsqueeze(1)).neg_().add_(value.unsqueeze(1))
 
 
-def _luma(levels_BCHW: Tensor) -> Tensor:
-    """PIL's L, [B, 1, H, W], exactly: (19595 R + 38470 G + 7471 B + 2^15) >> 16, of which every sum is below 2^24."""
+def _compute_luma(levels_BCHW: Tensor) -> Tensor:
+    """Return PIL's L exactly, [B, 1, H, W]: (19595 R + 38470 G + 7471 B + 2^15) >> 16; every sum is below 2^24."""
     red, green, blue = levels_BCHW.split(1, dim=1)
     return red.mul(19595.0).add_(green, alpha=38470.0).add_(blue, alpha=7471.0).add_(32768.0).mul_(2.0**-16).floor_()
 
 
-def _blend_(levels_BCHW: Tensor, kind_B: Tensor, factors_B4: Tensor) -> None:
-    """In place, out = base + factor (x - base), truncated and clamped as PIL's Image.blend does.
+def _blend_(levels_BCHW: Tensor, step_B: Tensor, factors_B4: Tensor) -> None:
+    """Blend in place: out = base + factor (x - base), truncated and clamped as in PIL's Image.blend.
 
-    base is black for brightness, the rounded mean luma of the image for contrast, and each pixel's luma for saturation.
+    The base is black for brightness, the image's rounded mean luma for contrast and each pixel's luma for saturation.
     """
     if levels_BCHW.shape[0] == 0:
         return
-    factor = column(factors_B4.gather(1, kind_B.unsqueeze(1)), levels_BCHW)
-    luma = _luma(levels_BCHW)
+    factor = broadcast_per_image(factors_B4.gather(1, step_B.unsqueeze(1)), levels_BCHW)
+    luma = _compute_luma(levels_BCHW)
     mean = luma.mean((2, 3), keepdim=True).add_(0.5).floor_()
-    mean.mul_(column(kind_B == CONTRAST, levels_BCHW))
-    base = luma.mul_(column(kind_B == SATURATION, levels_BCHW)).add_(mean)
+    mean.mul_(broadcast_per_image(step_B == CONTRAST, levels_BCHW))
+    base = luma.mul_(broadcast_per_image(step_B == SATURATION, levels_BCHW)).add_(mean)
     levels_BCHW.sub_(base).mul_(factor).add_(base).floor_().clamp_(0.0, 255.0)

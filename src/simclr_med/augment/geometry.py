@@ -1,4 +1,8 @@
-"""Mirror and random resized crop; the resize is two batched matrix products with a weight matrix per image."""
+"""Horizontal flip and random resized crop.
+
+The resize is two batched matrix products with one pair of weight matrices per image. Shape letters: B images,
+C channels, H W pixels. "Levels" are float32 values 0, 1, ..., 255.
+"""
 
 from __future__ import annotations
 
@@ -11,49 +15,53 @@ from torch import Generator, Tensor
 from simclr_med.augment.op import (
     Op,
     Parameters,
-    coin,
+    draw_bernoulli,
+    find_true_rows,
     from_levels_,
     to_levels,
-    true_rows,
     validate_probability,
     validate_range,
 )
 
 CROP_ATTEMPTS = 10  # torchvision.transforms.RandomResizedCrop.get_params
-WEIGHT_STEPS = 2**13  # resize weights are multiples of 1 / 2^13, so that sums over 8-bit pixels are exact in float32
+WEIGHT_STEPS = 2**13  # resize weights are multiples of 1 / 2^13: sums over 8-bit pixels are then exact in float32
 
 
 def horizontal_flip(p: float) -> Op:
-    """Mirrors left and right with probability p, independently per image."""
+    """Swap left and right with probability p in [0, 1], independently per image (PIL's ImageOps.mirror)."""
     return Op("horizontal_flip", partial(sample_horizontal_flip, p=validate_probability("p", p)), apply_horizontal_flip)
 
 
 def sample_horizontal_flip(count: int, height: int, width: int, generator: Generator, *, p: float) -> Parameters:
-    """Returns (flipped bool [count],)."""
-    return (coin(p, count, generator),)
+    """Draw which of count images are flipped: (flipped bool [count],)."""
+    return (draw_bernoulli(p, count, generator),)
 
 
 def apply_horizontal_flip(images_BCHW: Tensor, flipped_B: Tensor) -> Tensor:
-    rows = true_rows(flipped_B, images_BCHW.device)
+    """Flip the selected images."""
+    rows = find_true_rows(flipped_B, images_BCHW.device)
     return images_BCHW.index_copy(0, rows, images_BCHW.index_select(0, rows).flip(-1))
 
 
 def random_resized_crop(scale: tuple[float, float], ratio: tuple[float, float], size: int | None = None) -> Op:
-    """A box of random area and aspect ratio, resized bilinearly (Szegedy et al. 2015, section 6).
+    """Crop a box of random area and aspect ratio and resize it bilinearly (Szegedy et al. 2015, section 6).
 
-    The distribution is exactly that of torchvision's RandomResizedCrop: up to 10 attempts at
-    area ~ U(scale) H W and ln(ratio) ~ U(ln ratio), then the largest central box whose ratio is allowed.
+    The distribution is that of torchvision's RandomResizedCrop: up to 10 attempts with area ~ U(scale) H W and
+    ln(ratio) ~ U(ln(ratio)), then the largest central box with an allowed ratio.
 
     Args:
-        scale: the box's share of the image's area, in (0, 1].
-        ratio: its width over its height.
+        scale: [low, high] of the box's area as a fraction of the image's area, in (0, 1].
+        ratio: [low, high] of the box's width divided by its height; 0 < low <= high.
         size: side of the square result in pixels; None keeps the images' height and width.
+
+    Raises:
+        ValueError: bounds outside their range.
     """
     scale, ratio = validate_range("scale", scale, 0.0), validate_range("ratio", ratio, 0.0)
     if scale[0] == 0.0 or scale[1] > 1.0:
-        raise ValueError(f"scale={list(scale)}: must be a share of the area in (0, 1].")
+        raise ValueError(f"scale={list(scale)}: expected fractions of the area in (0, 1].")
     if ratio[0] == 0.0:
-        raise ValueError(f"ratio={list(ratio)}: must be above 0.")
+        raise ValueError(f"ratio={list(ratio)}: expected numbers > 0.")
     sample = partial(sample_random_resized_crop, scale=scale, ratio=ratio)
     return Op("random_resized_crop", sample, partial(apply_crop, size=size), size)
 
@@ -67,7 +75,7 @@ def sample_random_resized_crop(
     scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> Parameters:
-    """Returns boxes int64 [count] each: (top, left, rows, columns) in pixels."""
+    """Draw the boxes of count images: (top, left, rows, columns) in pixels, each int64 [count]."""
     draws = torch.rand(count, CROP_ATTEMPTS, 2, generator=generator, dtype=torch.float64)
     corners = torch.rand(count, 2, generator=generator, dtype=torch.float64)
     area = draws[..., 0].mul(scale[1] - scale[0]).add(scale[0]).mul(height * width)
@@ -75,9 +83,9 @@ def sample_random_resized_crop(
     aspect = draws[..., 1].mul(log_high - log_low).add(log_low).exp()
     columns, rows = area.mul(aspect).sqrt().round().long(), area.div(aspect).sqrt().round().long()
     valid = (columns > 0) & (columns <= width) & (rows > 0) & (rows <= height)
-    first = valid.int().argmax(1, keepdim=True)  # the first maximum
+    first = valid.int().argmax(1, keepdim=True)  # argmax returns the first of equal maxima
     found = valid.any(1)
-    central_rows, central_columns = _central_box(height, width, ratio)
+    central_rows, central_columns = _find_central_box(height, width, ratio)
     rows = torch.where(found, rows.gather(1, first).squeeze(1), central_rows)
     columns = torch.where(found, columns.gather(1, first).squeeze(1), central_columns)
     top = torch.where(found, corners[:, 0].mul(height - rows + 1).long(), (height - rows) // 2)
@@ -88,22 +96,23 @@ def sample_random_resized_crop(
 def apply_crop(
     images_BCHW: Tensor, top_B: Tensor, left_B: Tensor, rows_B: Tensor, columns_B: Tensor, *, size: int | None = None
 ) -> Tensor:
-    """Resizes each image's box to the output size: out = A_rows X A_columns^T, one pair of matrices an image.
+    """Resize each image's box to the output size: out = A_rows X A_columns^T, with one pair of matrices per image.
 
-    Bilinear, with antialiasing where the box shrinks; as in PIL, across first, and rounded half up after each product.
+    The resize is bilinear, with antialiasing where the box shrinks. As in PIL, columns come first and each product is
+    rounded half up.
     """
     batch, channels, height, width = images_BCHW.shape
     out_height, out_width = (height, width) if size is None else (size, size)
     device = images_BCHW.device
-    across = _resize_weights(left_B.to(device), columns_B.to(device), width, out_width)
-    down = _resize_weights(top_B.to(device), rows_B.to(device), height, out_height)
+    across = _build_resize_weights(left_B.to(device), columns_B.to(device), width, out_width)
+    down = _build_resize_weights(top_B.to(device), rows_B.to(device), height, out_height)
     levels = to_levels(images_BCHW).view(batch, channels * height, width)
     levels = torch.bmm(levels, across.transpose(1, 2)).add_(0.5).floor_().view(batch, channels, height, out_width)
     return from_levels_(torch.matmul(down.unsqueeze(1), levels).add_(0.5).floor_())
 
 
-def _central_box(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int]:
-    """Rows and columns of the largest box with an allowed ratio."""
+def _find_central_box(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int]:
+    """Return rows and columns of the largest box with an allowed ratio."""
     if width / height < ratio[0]:
         return round(width / ratio[0]), width
     if width / height > ratio[1]:
@@ -111,11 +120,11 @@ def _central_box(height: int, width: int, ratio: tuple[float, float]) -> tuple[i
     return height, width
 
 
-def _resize_weights(start_B: Tensor, length_B: Tensor, source: int, target: int) -> Tensor:
-    """Weight of source pixel j in target pixel i, [B, target, source]: the triangle filter of PIL's BILINEAR.
+def _build_resize_weights(start_B: Tensor, length_B: Tensor, source: int, target: int) -> Tensor:
+    """Return the weights of source pixel j in target pixel i, [B, target, source]: PIL's BILINEAR (a triangle filter).
 
-    With s = length / target, the triangle is centred on start + (i + 1/2) s, has half-width max(s, 1), is cut to the
-    box and normalised.
+    With s = length / target, the triangle has the centre start + (i + 1/2) s and the half-width max(s, 1). It is cut
+    to the box and normalised.
     """
     start, length = start_B.to(torch.float32).view(-1, 1, 1), length_B.to(torch.float32).view(-1, 1, 1)
     step = length / target

@@ -1,4 +1,4 @@
-"""What an augmentation is: parameters sampled per image on the CPU, and batched arithmetic that applies them."""
+"""The augmentation operation (`Op`): it samples parameters per image on the CPU and applies them to a whole batch."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Parameters = tuple[Tensor, ...]
 class Op(NamedTuple):
     """One augmentation of a sequence.
 
-    Both functions are pure and picklable. Images are float32 BCHW in [0, 1] with C of 3, and every op leaves them on
-    the 8-bit grid k / 255, rounding or truncating where PIL does: a sequence follows PIL's own uint8 images.
+    Both functions are pure and picklable. Images are float32 BCHW in [0, 1] with C = 3. Every op returns images on the
+    8-bit grid k / 255 and rounds or truncates where PIL does, so that a sequence follows PIL's uint8 images.
 
     Attributes:
-        name: a word for reports and tests.
-        sample: (count, height, width, generator) -> parameters, CPU tensors with leading dimension count. Row i belongs
-            to image i alone, so that sampling for a global batch and slicing equals sampling in one process.
-        apply: (images_BCHW, *parameters) -> images_BCHW on the images' device. Row i depends on image i and row i of
-            the parameters alone. The argument is never written to.
-        size: side in pixels of the square result, None where the result has the size of the argument.
+        name: the op's name in reports and tests.
+        sample: (count, height, width, generator) -> parameters, CPU tensors with leading dimension count. Row i depends
+            on image i alone, so that each process can take its rows of the global batch's parameters.
+        apply: (images_BCHW, *parameters) -> images_BCHW on the images' device. Image i of the result depends on image i
+            and row i of the parameters alone. The function does not write to its arguments.
+        size: side of the square result in pixels; None if the op keeps the height and the width.
     """
 
     name: str
@@ -33,45 +33,45 @@ class Op(NamedTuple):
 
 
 def to_levels(images_BCHW: Tensor) -> Tensor:
-    """[0, 1] -> the nearest of 0, 1, ..., 255, still float32 (a new, contiguous tensor)."""
+    """Convert images in [0, 1] to the nearest levels 0, 1, ..., 255, float32, in a new contiguous tensor."""
     return images_BCHW.contiguous().mul(255.0).round_()
 
 
 def from_levels_(levels_BCHW: Tensor) -> Tensor:
-    """0, 1, ..., 255 -> [0, 1], in place."""
+    """Convert levels 0, 1, ..., 255 to [0, 1] in place."""
     return levels_BCHW.div_(255.0)
 
 
-def uniform(low: float, high: float, count: int, generator: Generator) -> Tensor:
-    """count draws from U(low, high), float32 on the CPU."""
+def draw_uniform(low: float, high: float, count: int, generator: Generator) -> Tensor:
+    """Draw count values from U(low, high), float32 on the CPU."""
     return torch.rand(count, generator=generator).mul_(high - low).add_(low)
 
 
-def coin(probability: float, count: int, generator: Generator) -> Tensor:
-    """count draws that are true with the given probability (never at 0, always at 1), bool on the CPU."""
+def draw_bernoulli(probability: float, count: int, generator: Generator) -> Tensor:
+    """Draw count booleans that are true with the given probability (0: never, 1: always), on the CPU."""
     return torch.rand(count, generator=generator) < probability
 
 
-def true_rows(mask_B: Tensor, device: torch.device) -> Tensor:
-    """Indices of the true entries, int64 on the device; costs no synchronisation while the mask is on the CPU."""
+def find_true_rows(mask_B: Tensor, device: torch.device) -> Tensor:
+    """Return the indices of the true entries, int64 on the device; no device synchronisation for a mask on the CPU."""
     return mask_B.nonzero().squeeze(1).to(device)
 
 
-def column(values_B: Tensor, images_BCHW: Tensor) -> Tensor:
-    """One value an image, shaped [B, 1, 1, 1] on the images' device so that it broadcasts over the image."""
+def broadcast_per_image(values_B: Tensor, images_BCHW: Tensor) -> Tensor:
+    """Reshape one value per image to [B, 1, 1, 1] on the images' device, to broadcast over channels and pixels."""
     return values_B.to(images_BCHW.device).reshape(-1, 1, 1, 1)
 
 
 def validate_probability(name: str, value: float) -> float:
-    """The value itself; ValueError outside [0, 1]."""
+    """Return the probability; raise ValueError outside [0, 1]."""
     if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name}={value}: must be a probability in [0, 1].")
+        raise ValueError(f"{name}={value}: expected a probability in [0, 1].")
     return value
 
 
 def validate_range(name: str, bounds: tuple[float, float], least: float) -> tuple[float, float]:
-    """The bounds as a pair of floats; ValueError unless least <= low <= high."""
+    """Return the bounds as two floats; raise ValueError unless least <= low <= high."""
     low, high = (float(bound) for bound in bounds)
     if not least <= low <= high:
-        raise ValueError(f"{name}={[low, high]}: must be [low, high] with {least} <= low <= high.")
+        raise ValueError(f"{name}={[low, high]}: expected [low, high] with {least} <= low <= high.")
     return low, high

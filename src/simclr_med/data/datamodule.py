@@ -1,4 +1,4 @@
-"""A data set as Lightning sees it: in-memory batches that are a function of (seed, epoch, step)."""
+"""The data set as a LightningDataModule; batches depend on (seed, epoch, step) alone."""
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ from simclr_med.data.subsets import select_subset
 from simclr_med.errors import DataError
 from simclr_med.types import KnnSets
 
-# Stream of the validation views: the same ones at every look, whatever the epoch.
-VAL_EPOCH = 0
+VAL_EPOCH = 0  # epoch in the key of validation views, so that every validation uses the same views
 
 
 class ImageDataModule(LightningDataModule):
-    """Training batches of a data fraction, and the validation split to look at.
+    """Training batches of a data fraction, and the validation split.
 
-    Each process reads the data itself (in `setup`), so nothing large is pickled when processes are spawned.
+    Each process reads the data itself in `setup`, so that spawning processes pickles no images.
 
     Args:
         source: the data set.
-        fraction: keyword arguments of `subsets.choose`.
-        batch_size: images of one optimizer step over all processes; more than there are becomes what there are.
-        seed: of the order and of the views.
+        fraction: keyword arguments of `subsets.select_subset`.
+        batch_size: images of one optimizer step over all processes; limited to the number of images.
+        seed: seed of the order and of the views.
         accumulate: micro-batches of one optimizer step; a `Batch` is one micro-batch.
-        processes: that share each micro-batch.
-        bank: at most so many training images in the kNN monitor's bank.
-        limit_steps: of an epoch, for trying things out.
+        processes: number of processes that share each micro-batch.
+        bank: maximum number of training images in the bank of the kNN monitor.
+        limit_steps: maximum number of optimizer steps per epoch, for debugging.
     """
 
     def __init__(
@@ -48,65 +47,81 @@ class ImageDataModule(LightningDataModule):
         limit_steps: int | None = None,
     ) -> None:
         super().__init__()
-        self.source, self.fraction, self.wanted = source, fraction, batch_size
-        self.seed, self.accumulate, self.processes = seed, accumulate, processes
-        self.bank, self.limit_steps = bank, limit_steps
+        self.source = source
+        self.fraction = fraction
+        self.requested_batch_size = batch_size
+        self.seed = seed
+        self.accumulate = accumulate
+        self.processes = processes
+        self.bank = bank
+        self.limit_steps = limit_steps
         self.notes: list[str] = []
         self._train: ImageSet | None = None
         self._val: ImageSet | None = None
 
     def __getstate__(self) -> dict[str, Any]:
+        """Leave out the images and the trainer, which each process creates itself."""
         return self.__dict__ | {"_train": None, "_val": None, "trainer": None}
 
     def setup(self, stage: str = "fit") -> None:
+        """Read train and val, select the subset and limit the batch size.
+
+        Raises:
+            DataError: the data cannot be read, or there are too few training images.
+        """
         if self._train is not None:
             return
         self._train, self._val = self.source.split("train"), self.source.split("val")
         classes = len(self.source.classes)
         self.indices, self.notes = select_subset(self._train.labels, len(self._train), **self.fraction, classes=classes)
-        self._check_enough()
+        self._check_image_count()
         if len(self._val) < 2:
-            self.notes.append("The validation split has one image: what is measured on it says little.")
-        most = len(self.indices) - len(self.indices) % (self.accumulate * self.processes)
-        self.batch_size = min(self.wanted, most)
-        if self.batch_size < self.wanted:
+            self.notes.append("The validation split has a single image; its metrics are not meaningful.")
+        largest = len(self.indices) - len(self.indices) % (self.accumulate * self.processes)
+        self.batch_size = min(self.requested_batch_size, largest)
+        if self.batch_size < self.requested_batch_size:
             self.notes.append(
-                f"stage.batch_size={self.wanted} is more than the {len(self.indices)} images: using {self.batch_size}."
+                f"stage.batch_size={self.requested_batch_size} is larger than the {len(self.indices)} training images; "
+                f"using {self.batch_size}."
             )
 
-    def _check_enough(self) -> None:
-        """SimCLR tells images from one another, and batch normalisation needs two as well."""
-        least, found = 2 * self.accumulate * self.processes, len(self.indices)
+    def _check_image_count(self) -> None:
+        """Check for two images per micro-batch and process, which NT-Xent and batch normalisation need."""
+        least = 2 * self.accumulate * self.processes
+        found = len(self.indices)
         if found < least:
             each = "" if least == 2 else " (2 in each micro-batch of each process)"
             lower = "" if least == 2 else ", or lower stage.accumulate or trainer.devices"
             raise DataError(
-                f"dataset={self.source.name}: must give at least {least} training images{each}; data_fraction leaves "
-                f"{found} of {len(self.train)}. Take more{lower}."
+                f"dataset={self.source.name}: expected at least {least} training images{each}; data_fraction selects "
+                f"{found} of {len(self.train)}. Increase data_fraction{lower}."
             )
 
     @property
     def train(self) -> ImageSet:
-        assert self._train is not None, "setup comes first"
+        """The whole training split; `indices` are its selected rows."""
+        assert self._train is not None, "call setup first"
         return self._train
 
     @property
     def val(self) -> ImageSet:
-        assert self._val is not None, "setup comes first"
+        """The validation split."""
+        assert self._val is not None, "call setup first"
         return self._val
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps of an epoch; the images that do not fill a last one wait for another epoch's order."""
+        """Optimizer steps per epoch; an incomplete last batch is dropped."""
         steps = len(self.indices) // self.batch_size
         return steps if self.limit_steps is None else min(steps, self.limit_steps)
 
-    def all_alike(self) -> bool:
-        """Whether every training image is the same one; stops at the first that differs."""
+    def has_identical_images(self) -> bool:
+        """Return whether all selected training images are identical."""
         first = self.train.images[self.indices[0]]
         return all(np.array_equal(first, self.train.images[row]) for row in self.indices[1:])
 
     def train_dataloader(self) -> Batches:
+        """Return this process's micro-batches of the trainer's current epoch."""
         assert self.trainer is not None
         return Batches(
             self.train,
@@ -119,7 +134,7 @@ class ImageDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> Batches:
-        """Whole batches of the validation split, in order, always with the same views."""
+        """Return the full batches of the validation split in order; their views are the same at every call."""
         size = min(self.batch_size // self.accumulate, len(self.val))
         return Batches(
             self.val,
@@ -132,7 +147,7 @@ class ImageDataModule(LightningDataModule):
         )
 
     def knn_sets(self) -> KnnSets | None:
-        """Bank and validation images with one-hot targets; None when a split has no labels."""
+        """Return the kNN monitor's bank and validation images with one-hot targets; None if a split has no labels."""
         if self.train.labels is None or self.val.labels is None:
             return None
         rows = self.indices
@@ -148,7 +163,7 @@ class ImageDataModule(LightningDataModule):
 
 
 def one_hot_targets(labels_NL: np.ndarray, classes: int) -> Tensor:
-    """Float targets_NK: one-hot of a single label column, the columns themselves of a multi-label set."""
+    """Return float targets_NK: one-hot for a single label column, the columns themselves if multi-label."""
     labels = torch.from_numpy(np.asarray(labels_NL, dtype=np.int64))
     if labels.shape[1] > 1:
         return labels.float()

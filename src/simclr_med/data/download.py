@@ -1,4 +1,4 @@
-"""One file from the network: whole, checked and fetched once, however many processes want it and however it breaks."""
+"""Download one file: resumed after a broken connection, verified by its MD5, and shared by all processes."""
 
 from __future__ import annotations
 
@@ -14,40 +14,42 @@ from pathlib import Path
 from typing import cast
 
 from simclr_med.atomic import sync_folder
-from simclr_med.data.progress import progress, say
+from simclr_med.data.progress import print_message, show_progress
 from simclr_med.errors import DataError
 
-BLOCK = 1 << 18
-STEADY = 1 << 20  # bytes: an attempt that brings this much further is no failed one
-TEMPORARY = (408, 425, 429)  # HTTP statuses below 500 that are worth another try
+BLOCK = 1 << 18  # bytes read at a time
+STEADY = 1 << 20  # bytes: an attempt that receives this much is not counted as a failure
+TEMPORARY = (408, 425, 429)  # HTTP statuses below 500 that allow another attempt
+
+Progress = Callable[[int, int | None], None]  # (bytes received, bytes in total or None)
 
 
-class _Broken(Exception):
-    """An attempt that failed; ``final`` when another one would fail alike."""
+class _AttemptError(Exception):
+    """A failed attempt; ``is_final`` if another attempt would fail for the same reason."""
 
-    def __init__(self, why: str, final: bool = False) -> None:
-        super().__init__(why)
-        self.final = final
+    def __init__(self, reason: str, is_final: bool = False) -> None:
+        super().__init__(reason)
+        self.is_final = is_final
 
 
 def download(
     url: str, md5: str, target: Path, *, tries: int = 4, stall_s: float = 20.0, backoff_s: float = 1.0
 ) -> None:
-    """Fetch a file unless it is there; it appears under its name only when complete and of the right MD5.
+    """Download a file if it is missing; the target exists only if the file is complete and its MD5 is correct.
 
-    What has come stays in ``<target>.part`` when the connection breaks, and the next attempt (of this call or a later
-    one) goes on from there if the server lets it.
+    An unfinished download stays in ``<target>.part``. The next attempt, in this call or a later one, resumes it if the
+    server supports ranges.
 
     Args:
         url: http or https.
-        md5: hex digest that the bytes must have. Wrong ones are fetched again once.
-        target: where to; its folder is made. Processes that want it at once wait for the one that fetches it.
-        tries: attempts in a row that bring less than 1 MiB.
-        stall_s: seconds without a byte after which an attempt is given up.
-        backoff_s: seconds before the second attempt; doubled for each further one.
+        md5: expected hex digest. A file with another digest is downloaded once more.
+        target: path of the file; its folder is created. One process downloads, other processes wait for it.
+        tries: limit of consecutive attempts that each receive less than 1 MiB.
+        stall_s: seconds without data after which an attempt fails.
+        backoff_s: seconds before the second attempt; doubled for each further attempt.
 
     Raises:
-        DataError: one sentence with URL, MD5 and where to put the file by hand.
+        DataError: the download failed; the message has URL, MD5 and path for a manual download.
     """
     from filelock import FileLock, Timeout
 
@@ -57,122 +59,131 @@ def download(
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            say(f"{target.name}: waiting for another process that downloads it")
+            print_message(f"{target.name}: waiting for another process that downloads it")
             lock.acquire()
         try:
             if not target.exists():
-                _fetch(url, md5, target, tries, stall_s, backoff_s)
+                _download_verified(url, md5, target, tries, stall_s, backoff_s)
         finally:
             lock.release()
-    except _Broken as error:
+    except _AttemptError as error:
         raise DataError(
-            f"{target}: must be downloaded, which failed ({error}). "
-            f"Try again, or put {url} (MD5 {md5}) there by hand as {target.name}."
+            f"{target}: the download failed ({error}). "
+            f"Try again, or download {url} (MD5 {md5}) by hand and save it there as {target.name}."
         ) from error
     except OSError as error:
         raise DataError(
-            f"{target}: must be a place to write to ({error.strerror or error}). Mend that, choose another paths.data, "
-            f"or put {url} (MD5 {md5}) there by hand."
+            f"{target}: cannot be written ({error.strerror or error}). Free disk space or change the permissions, "
+            f"choose another paths.data, or download {url} (MD5 {md5}) by hand and save it there."
         ) from error
 
 
-def _fetch(url: str, md5: str, target: Path, tries: int, stall_s: float, backoff_s: float) -> None:
+def _download_verified(url: str, md5: str, target: Path, tries: int, stall_s: float, backoff_s: float) -> None:
+    """Download until the MD5 is correct, from the start again after one wrong MD5."""
     part = target.with_name(f"{target.name}.part")
-    with progress(f"Downloading {target.name}") as show:
-        for fresh in (False, True):
-            _complete(url, part, tries, stall_s, backoff_s, show)
-            digest = hashlib.md5(usedforsecurity=False)
-            with open(part, "rb") as file:
-                while block := file.read(BLOCK):
-                    digest.update(block)
-                os.fsync(file.fileno())
-            if digest.hexdigest() == md5:
+    with show_progress(f"Downloading {target.name}") as update:
+        for is_second in (False, True):
+            _download_all(url, part, tries, stall_s, backoff_s, update)
+            found = _hash_and_sync(part)
+            if found == md5:
                 os.replace(part, target)
                 sync_folder(target.parent)
                 return
             part.unlink()
-            if fresh:
-                raise _Broken(f"its bytes have the MD5 {digest.hexdigest()}")
+            if is_second:
+                raise _AttemptError(f"the downloaded file has the MD5 {found}")
 
 
-def _complete(
-    url: str, part: Path, tries: int, stall_s: float, backoff_s: float, show: Callable[[int, int | None], None]
-) -> None:
-    """Attempts, until one has brought the last byte into part."""
-    failures, furthest = 0, _length(part)
+def _hash_and_sync(part: Path) -> str:
+    """Return the MD5 of the file and flush it to the disk."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(part, "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _download_all(url: str, part: Path, tries: int, stall_s: float, backoff_s: float, update: Progress) -> None:
+    """Repeat attempts until part has the last byte."""
+    failures = 0
+    furthest = _measure_length(part)
     while True:
         try:
-            return _attempt(url, part, stall_s, show)
-        except _Broken as error:
-            if _length(part) == 0:
+            return _attempt(url, part, stall_s, update)
+        except _AttemptError as error:
+            received = _measure_length(part)
+            if received == 0:
                 part.unlink(missing_ok=True)
-            if _length(part) >= furthest + STEADY:
-                failures, furthest = 0, _length(part)
+            if received >= furthest + STEADY:
+                failures = 0
+                furthest = received
             failures += 1
-            if error.final or failures >= tries:
+            if error.is_final or failures >= tries:
                 raise
             time.sleep(backoff_s * 2 ** (failures - 1))
 
 
-def _attempt(url: str, part: Path, stall_s: float, show: Callable[[int, int | None], None]) -> None:
-    """One connection that goes on where part ends, or from the start when the server does not go on."""
-    have = _length(part)
-    response = _opened(url, have, stall_s)
+def _attempt(url: str, part: Path, stall_s: float, update: Progress) -> None:
+    """Open one connection and append to part; start over if the server does not support ranges."""
+    start = _measure_length(part)
+    response = _open_connection(url, start, stall_s)
     if response is None:
         return
     with response:
-        continued = response.status == http.client.PARTIAL_CONTENT
-        if continued and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+        is_resumed = response.status == http.client.PARTIAL_CONTENT
+        if is_resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             part.unlink(missing_ok=True)
-            raise _Broken("the server went on at another byte")
-        have = have if continued else 0
+            raise _AttemptError("the server resumed at a wrong position")
+        received = start if is_resumed else 0
         announced = response.headers.get("Content-Length")
-        total = None if announced is None else have + int(announced)
-        with open(part, "ab" if continued else "wb") as file:
-            while block := _received(response):
+        total = None if announced is None else received + int(announced)
+        with open(part, "ab" if is_resumed else "wb") as file:
+            while block := _read_block(response):
                 file.write(block)
-                have += len(block)
-                show(have, total)
-        if total is not None and have != total:
-            raise _Broken(f"the connection was cut after {have} of {total} bytes")
+                received += len(block)
+                update(received, total)
+        if total is not None and received != total:
+            raise _AttemptError(f"the connection was closed after {received} of {total} bytes")
 
 
-def _opened(url: str, have: int, stall_s: float) -> http.client.HTTPResponse | None:
-    """The server's answer from byte ``have`` on; None when there are no further bytes."""
+def _open_connection(url: str, start: int, stall_s: float) -> http.client.HTTPResponse | None:
+    """Return the server's response from byte start on; None if there are no further bytes."""
     headers = {"User-Agent": "simclr-med", "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
+    if start:
+        headers["Range"] = f"bytes={start}-"
     try:
         request = urllib.request.Request(url, headers=headers)
         return cast(http.client.HTTPResponse, urllib.request.urlopen(request, timeout=stall_s))
     except urllib.error.HTTPError as error:
-        unsatisfiable = error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE
-        if unsatisfiable and error.headers.get("Content-Range", "") == f"bytes */{have}":
+        is_unsatisfiable = error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE
+        if is_unsatisfiable and error.headers.get("Content-Range", "") == f"bytes */{start}":
             return None
-        final = error.code < 500 and error.code not in TEMPORARY
-        raise _Broken(f"HTTP {error.code} {error.reason}", final) from error
+        is_final = error.code < 500 and error.code not in TEMPORARY
+        raise _AttemptError(f"HTTP {error.code} {error.reason}", is_final) from error
     except urllib.error.URLError as error:
-        raise _Broken(_told(error.reason)) from error
+        raise _AttemptError(_describe_failure(error.reason)) from error
     except (OSError, http.client.HTTPException) as error:
-        raise _Broken(_told(error)) from error
+        raise _AttemptError(_describe_failure(error)) from error
     except ValueError as error:
-        raise _Broken(str(error), final=True) from error
+        raise _AttemptError(str(error), is_final=True) from error
 
 
-def _received(response: http.client.HTTPResponse) -> bytes:
+def _read_block(response: http.client.HTTPResponse) -> bytes:
     try:
-        return response.read1(BLOCK)  # what is there: read() would lose what came before a stall
+        return response.read1(BLOCK)  # read() would lose the bytes received before a stall
     except (OSError, http.client.HTTPException) as error:
-        raise _Broken(_told(error)) from error
+        raise _AttemptError(_describe_failure(error)) from error
 
 
-def _told(reason: object) -> str:
+def _describe_failure(reason: object) -> str:
     if isinstance(reason, socket.gaierror):
-        return f"no network, or the server is unknown: {reason.strerror}"
+        return f"no network, or unknown server: {reason.strerror}"
     if isinstance(reason, TimeoutError):
-        return "the server sent nothing for too long"
+        return "the server sent no data for too long"
     return (isinstance(reason, OSError) and reason.strerror) or str(reason) or type(reason).__name__
 
 
-def _length(file: Path) -> int:
+def _measure_length(file: Path) -> int:
+    """Return the file's length in bytes, 0 if it is missing."""
     return file.stat().st_size if file.exists() else 0

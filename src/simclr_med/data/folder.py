@@ -1,45 +1,47 @@
-"""A folder of image files as a data set, with or without classes, with its own splits or a seeded one."""
+"""A folder of image files as a data set, with or without classes, with its own splits or a seeded split."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from simclr_med.data import npy
-from simclr_med.data.arrays import MMAP_ABOVE
-from simclr_med.data.decoding import RULES_VERSION, Intensity, decoded
+from simclr_med.data.decoding import Intensity
+from simclr_med.data.file_errors import describe_read_error
 from simclr_med.data.hashing import cached_digest
+from simclr_med.data.image_cache import DecodingRecipe, load_images
 from simclr_med.data.layout import infer_task
 from simclr_med.data.listing import Entry, list_images
-from simclr_med.data.progress import progress
+from simclr_med.data.patients import check_patients, read_patients
+from simclr_med.data.progress import show_progress
 from simclr_med.data.source import ImageSet
-from simclr_med.data.splits import read_groups, split_by_group
+from simclr_med.data.splits import assign_splits
 from simclr_med.errors import DataError
 from simclr_med.types import SPLITS, Split, Task
 
 
 class Folder:
-    """PNG, JPEG, BMP and TIFF files below one folder; a `Source`. See `listing` for the layout, `decoding.image` for
-    the rules of size and intensity, `partition.cut` for the seeded split.
+    """PNG, JPEG, BMP and TIFF files below one folder; a `Source`.
 
-    With ``train/`` the folder's own splits hold, and a missing ``val/`` is cut out of ``train/`` by the seed; without,
-    all three are cut by the seed. A missing ``test/`` stays missing then.
+    `listing.list_images` has the rules of the folder's layout, `decoding.decode_image` those of size and intensity,
+    `splits.split_by_group` those of the seeded split.
+
+    A folder with ``train/`` keeps its own splits. If ``val/`` is missing, a seeded part of ``train/`` becomes the
+    validation split; a missing ``test/`` stays missing. A folder without ``train/`` is split by the seed.
 
     Args:
         name: the data set's name in folders and results.
         path: the folder.
-        size: side in pixels that images are brought to.
-        channels: 3 or 1: colours that images are brought to.
-        split_seed: of the seeded split.
-        val_fraction, test_fraction: shares of the images for the seeded split.
-        groups_csv: a CSV with the columns file and patient: no patient in two splits.
-        intensity: how 16 bits become 8.
-        class_folders: whether subfolders are classes; None looks.
+        size: side of the resized images in pixels.
+        channels: 3 (RGB) or 1 (grey).
+        split_seed: seed of the seeded split.
+        val_fraction, test_fraction: fractions of the images in the seeded split.
+        groups_csv: CSV file with the columns file and patient; all images of a patient are in one split.
+        intensity: rule that reduces 16 bits to 8.
+        class_folders: whether subfolders are classes; None decides by the layout.
     """
 
     def __init__(
@@ -55,9 +57,13 @@ class Folder:
         intensity: Intensity,
         class_folders: bool | None,
     ) -> None:
-        self.name, self.size, self.channels = name, size, channels
+        self.name = name
+        self.size = size
+        self.channels = channels
         self.root = Path(path).expanduser().absolute()
-        self._split_seed, self._val_fraction, self._test_fraction = split_seed, val_fraction, test_fraction
+        self._split_seed = split_seed
+        self._val_fraction = val_fraction
+        self._test_fraction = test_fraction
         self._groups_csv = None if groups_csv is None else Path(groups_csv).expanduser()
         self._intensity = intensity
         self._class_folders = class_folders
@@ -68,80 +74,79 @@ class Folder:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """The class folders' names, sorted; of ``train/`` where there is one."""
+        """Names of the class folders, sorted; those of ``train/`` if there are split folders."""
         found = sorted({entry.label for entry in self._entries if entry.label and entry.split in (None, "train")})
         if len(found) == 1:
             raise DataError(
-                f"dataset.path={self.root}: must have at least two class folders, there is only {found[0]}. "
+                f"dataset.path={self.root}: expected at least two class folders, found only {found[0]}. "
                 "Set dataset.class_folders=false for images without classes."
             )
         seen: dict[str, str] = {}
-        for two in found:
-            one = seen.setdefault(two.casefold(), two)
-            if one != two:
+        for label in found:
+            other = seen.setdefault(label.casefold(), label)
+            if other != label:
                 raise DataError(
-                    f"dataset.path={self.root}: must have class folders that differ by more than capitals, not {one} "
-                    f"and {two}. Merge or rename them."
+                    f"dataset.path={self.root}: the class folders {other} and {label} differ only in upper and lower "
+                    "case. Merge or rename them."
                 )
         return tuple(found)
 
     def content_hash(self) -> str:
-        """SHA-256 of the relative names, the files' bytes and the patients' CSV; remembered while no file changes."""
+        """Return the SHA-256 of the relative names, the files' bytes and the CSV; cached until a file changes."""
         return f"sha256:{self._digest}"
 
-    def present(self) -> tuple[Split, ...]:
-        """Those that the folder has, or that its seeded split left something for."""
-        return tuple(split for split in SPLITS if self._parts.get(split))
+    def available_splits(self) -> tuple[Split, ...]:
+        """Return the splits with images."""
+        return tuple(split for split in SPLITS if self._splits.get(split))
 
-    def labelled(self) -> tuple[Split, ...]:
-        """All that there are, or none."""
-        return self.present() if self.classes else ()
+    def labelled_splits(self) -> tuple[Split, ...]:
+        """Return all available splits, or none without class folders."""
+        return self.available_splits() if self.classes else ()
 
     def split(self, split: Split) -> ImageSet:
-        """Decode one split, or take the arrays of an earlier time from the user's cache folder.
+        """Decode one split, or load its array from the user's cache folder.
 
         Raises:
-            DataError: an unreadable file, or a split without images.
+            DataError: a file cannot be read, or the split has no images.
         """
         names = self.names(split)
-        labels = self.labels(split)  # first, because a wrong class needs no decoding to be seen
-        return ImageSet(self._images(split, names), labels, names)
+        labels = self.labels(split)  # before decoding: a wrong class is found without reading an image
+        return ImageSet(self._load_images(split, names), labels, names)
 
     def names(self, split: Split) -> tuple[str, ...]:
-        """Relative to the folder, in the order of the rows."""
+        """Return the file names relative to the folder, in the order of the images."""
         return tuple(entry.name for entry in self.entries(split))
 
     def labels(self, split: Split) -> np.ndarray | None:
-        """int64 [N, 1], by class folder.
+        """Return the labels of one split from its class folders, int64 [N, 1]; None without classes.
 
         Raises:
-            DataError: a split without images, or a class that ``train/`` has not.
+            DataError: the split has no images, or a class that ``train/`` does not have.
         """
-        number = {label: k for k, label in enumerate(self.classes)}
-        if not number:
+        numbers = {label: k for k, label in enumerate(self.classes)}
+        if not numbers:
             return None
         entries = self.entries(split)
         for entry in entries:
-            if entry.label not in number:
+            if entry.label not in numbers:
                 raise DataError(
-                    f"{self.root / entry.name}: must be of a class that train/ has. Add or remove the class."
+                    f"{self.root / entry.name}: the class {entry.label} is not in train/. Add it there or remove it."
                 )
-        return np.array([[number[str(entry.label)]] for entry in entries], np.int64)
+        return np.array([[numbers[str(entry.label)]] for entry in entries], np.int64)
 
     def entries(self, split: Split) -> tuple[Entry, ...]:
-        """The files of one split, sorted by name.
+        """Return the files of one split, sorted by name.
 
         Raises:
-            DataError: there are none.
+            DataError: the split has no images.
         """
-        found = self._parts.get(split, ())
+        found = self._splits.get(split, ())
         if not found:
-            share = f"a larger dataset.{split}_fraction"
+            remedy = f"increase dataset.{split}_fraction"
             if split == "train":
-                share = "smaller dataset.val_fraction and dataset.test_fraction"
+                remedy = "decrease dataset.val_fraction and dataset.test_fraction"
             raise DataError(
-                f"dataset.path={self.root}: must have images for the split {split}; it has none. "
-                f"Add {split}/, or give {share}."
+                f"dataset.path={self.root}: the split {split} has no images. Add the folder {split}/, or {remedy}."
             )
         return found
 
@@ -150,89 +155,44 @@ class Folder:
         return list_images(self.root, self._class_folders)
 
     @cached_property
-    def _parts(self) -> dict[Split, tuple[Entry, ...]]:
+    def _splits(self) -> dict[Split, tuple[Entry, ...]]:
+        """The files of each split; files of one group stay together (without a CSV every file is a group)."""
         entries = self._entries
         groups = [entry.name for entry in entries]
         if self._groups_csv is not None:
-            groups = read_groups(self._groups_csv, groups)
-        if entries[0].split is None:
-            fractions = (self._test_fraction, self._val_fraction)
-            test, val, train = split_by_group([entry.label for entry in entries], groups, fractions, self._split_seed)
-        else:
-            train, val, test = (tuple(i for i, e in enumerate(entries) if e.split == split) for split in SPLITS)
-            if not val:
-                labels = [entries[i].label for i in train]
-                parts = split_by_group(labels, [groups[i] for i in train], (self._val_fraction,), self._split_seed)
-                val, train = (tuple(train[i] for i in part) for part in parts)
-            self._check_patients(groups, train, val, test)
-        rows: dict[Split, tuple[int, ...]] = {"train": train, "val": val, "test": test}
-        return {split: tuple(entries[i] for i in part) for split, part in rows.items()}
-
-    def _check_patients(self, groups: list[str], *parts: tuple[int, ...]) -> None:
-        seen: dict[str, int] = {}
-        for number, part in enumerate(parts):
-            for i in part:
-                if seen.setdefault(groups[i], number) != number:
-                    raise DataError(
-                        f"dataset.groups_csv={self._groups_csv}: must keep each patient in one split; {groups[i]} is "
-                        f"in {SPLITS[seen[groups[i]]]} and {SPLITS[number]}. Move the images."
-                    )
+            groups = read_patients(self._groups_csv, groups)
+        rows = assign_splits(entries, groups, self._val_fraction, self._test_fraction, self._split_seed)
+        if self._groups_csv is not None:
+            check_patients(self._groups_csv, groups, rows)
+        return {split: tuple(entries[row] for row in rows_of_split) for split, rows_of_split in rows.items()}
 
     @cached_property
     def _digest(self) -> str:
         files = [self.root / entry.name for entry in self._entries]
-        files += [self._groups_csv] if self._groups_csv is not None else []
+        if self._groups_csv is not None:
+            files.append(self._groups_csv)
         try:
             stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         except OSError as error:
-            raise DataError(f"{error.filename}: must be a readable file ({error.strerror}). Check it.") from error
+            raise describe_read_error(Path(error.filename), error) from error
         stamp = hashlib.sha256(json.dumps(stats).encode()).hexdigest()
         return cached_digest(f"folder:{self.root}:{self._groups_csv}", stamp, lambda: self._compute_digest(files))
 
     def _compute_digest(self, files: list[Path]) -> str:
+        names = [entry.name for entry in self._entries]
+        if self._groups_csv is not None:
+            names.append("groups_csv")
         digest = hashlib.sha256()
-        names = [entry.name for entry in self._entries] + ["groups_csv"] * (self._groups_csv is not None)
-        with progress(f"Hashing {self.root.name}", "files") as show:
-            for done, (name, file) in enumerate(zip(names, files, strict=True)):
+        with show_progress(f"Hashing {self.root.name}", "files") as update:
+            for done, (name, file) in enumerate(zip(names, files, strict=True), start=1):
                 try:
                     content = file.read_bytes()
                 except OSError as error:
-                    raise DataError(f"{file}: must be a readable file ({error.strerror}). Check it.") from error
+                    raise describe_read_error(file, error) from error
                 digest.update(json.dumps([name, hashlib.sha256(content).hexdigest()]).encode())
-                show(done + 1, len(files))
+                update(done, len(files))
         return digest.hexdigest()
 
-    def _images(self, split: Split, names: tuple[str, ...]) -> np.ndarray:
-        from filelock import FileLock
-        from platformdirs import user_cache_path
-
-        shape = (len(names), self.size, self.size, self.channels)
-        mapped = int(np.prod(shape)) > MMAP_ABOVE
-        recipe = [self._digest, names, self.size, self.channels, self._intensity, RULES_VERSION]
-        key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:32]
-        target = user_cache_path("simclr-med") / "folders" / f"{key}.npy"
-        cached = npy.read(target, shape, mapped)
-        if cached is not None:
-            return cached
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(target.with_suffix(".lock")):
-                cached = npy.read(target, shape, mapped)  # by another process meanwhile
-                if cached is None:
-                    npy.write(target, shape, (block.data.cast("B") for block in self._decoded(split, names)))
-                    cached = npy.read(target, shape, mapped)
-        except OSError as error:
-            if mapped:
-                raise DataError(
-                    f"{target.parent}: must take {np.prod(shape) / 1e9:.1f} GB of decoded images ({error.strerror}). "
-                    "Make room, or set XDG_CACHE_HOME to a folder with room."
-                ) from error
-        return np.concatenate(list(self._decoded(split, names))) if cached is None else cached
-
-    def _decoded(self, split: Split, names: tuple[str, ...]) -> Iterator[np.ndarray]:
-        done = 0
-        with progress(f"Decoding {self.root.name} {split}", "images") as show:
-            for block in decoded(self.root, names, self.size, self.channels, self._intensity):
-                done += len(block)
-                show(done, len(names))
-                yield block
+    def _load_images(self, split: Split, names: tuple[str, ...]) -> np.ndarray:
+        recipe = DecodingRecipe(self.root, self._digest, self.size, self.channels, self._intensity)
+        return load_images(recipe, names, f"Decoding {self.root.name} {split}")

@@ -1,4 +1,4 @@
-"""Digests of files, remembered by path, length and time of change, so that a second start reads no data."""
+"""Digests of files, cached by path, size and modification time, so that a second start reads no data."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from simclr_med.atomic import write_json
-from simclr_med.errors import DataError
+from simclr_med.data.file_errors import describe_read_error
 
-BLOCK = 1 << 20
-LOCK_TIMEOUT_S = 10.0
+BLOCK = 1 << 20  # bytes read at a time
+LOCK_TIMEOUT_S = 10.0  # seconds
 
 
 def hash_file(algorithm: Literal["sha256", "md5"], file: Path) -> str:
-    """The hex digest of a file's bytes, computed anew only when its length or time of change is another.
+    """Return the hex digest of a file's bytes; the file is read only if its size or modification time changed.
 
     Raises:
         DataError: the file cannot be read.
@@ -24,63 +24,60 @@ def hash_file(algorithm: Literal["sha256", "md5"], file: Path) -> str:
     try:
         stat = file.stat()
         stamp = f"{stat.st_size}-{stat.st_mtime_ns}"
-        return cached_digest(f"{algorithm}:{file.absolute()}", stamp, lambda: _digest(algorithm, file))
-    except FileNotFoundError as error:
-        raise DataError(f"{file}: must exist. Check the path.") from error
-    except IsADirectoryError as error:
-        raise DataError(f"{file}: must be a file, not a folder. Check the path.") from error
+        return cached_digest(f"{algorithm}:{file.absolute()}", stamp, lambda: _compute_digest(algorithm, file))
     except OSError as error:
-        raise DataError(f"{file}: must be a readable file ({error.strerror}). Check path and rights.") from error
+        raise describe_read_error(file, error) from error
 
 
 def cached_digest(key: str, stamp: str, compute: Callable[[], str]) -> str:
-    """The value computed for key under this stamp, now or in an earlier process.
+    """Return the digest that was computed for a key and a stamp, in this process or an earlier one.
 
     Args:
-        key: what the value belongs to.
-        stamp: changes when the value must be computed again.
-        compute: gives the value. Where the cache cannot be written (a read-only home), it is called each time.
+        key: what the digest belongs to.
+        stamp: a text that changes when the digest must be computed again.
+        compute: computes the digest. If the cache cannot be written (a read-only home), every call computes.
     """
-    entry = _load().get(key)
+    entry = _load_cache().get(key)
     if entry is not None and entry[0] == stamp:
         return entry[1]
-    value = compute()
-    _store(key, stamp, value)
-    return value
+    digest = compute()
+    _save_entry(key, stamp, digest)
+    return digest
 
 
-def _cache() -> Path:
+def _cache_file() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("simclr-med") / "hashes.json"
 
 
-def _load() -> dict[str, list[str]]:
-    """The whole cache; empty when it is missing or damaged, for it can be computed again."""
+def _load_cache() -> dict[str, list[str]]:
+    """Return the whole cache; empty if it is missing or damaged, since every digest can be computed again."""
     try:
-        content = json.loads(_cache().read_text(encoding="utf-8"))
+        content = json.loads(_cache_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) and all(map(_is_entry, content.values())) else {}
+    is_intact = isinstance(content, dict) and all(map(_is_entry, content.values()))
+    return content if is_intact else {}
 
 
 def _is_entry(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)
 
 
-def _store(key: str, stamp: str, value: str) -> None:
+def _save_entry(key: str, stamp: str, digest: str) -> None:
     from filelock import FileLock
 
-    cache = _cache()
+    cache = _cache_file()
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(cache.with_suffix(".lock"), timeout=LOCK_TIMEOUT_S):
-            write_json(cache, {**_load(), key: [stamp, value]})
-    except OSError:  # read-only, full, or a lock that nobody gives back: the value is computed again next time
+            write_json(cache, {**_load_cache(), key: [stamp, digest]})
+    except OSError:  # read-only, full or locked for too long: the next start computes the digest again
         return
 
 
-def _digest(algorithm: str, file: Path) -> str:
+def _compute_digest(algorithm: str, file: Path) -> str:
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(file, "rb") as handle:
         while block := handle.read(BLOCK):

@@ -1,4 +1,4 @@
-"""The rules of MedMNIST's layout (``{split}_images`` uint8, ``{split}_labels`` whole numbers), one line each."""
+"""The rules of MedMNIST's layout: ``{split}_images`` are uint8 images, ``{split}_labels`` are integers."""
 
 from __future__ import annotations
 
@@ -7,116 +7,117 @@ from pathlib import Path
 import numpy as np
 
 from simclr_med.errors import DataError
-from simclr_med.types import Task
+from simclr_med.types import MULTI_LABEL, Task
 
-SMALLEST = 4  # pixels: the side below which crops, blurs and pictures of views have nothing to work on
-MULTI_LABEL: Task = "multi-label, binary-class"
+MIN_SIDE = 4  # pixels: smaller images leave nothing to crop or blur
 
 
-def image_shape(file: Path, key: str, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, int, int, int]:
-    """The shape as (N, H, W, C) of an array of images.
+def check_image_shape(file: Path, key: str, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, int, int, int]:
+    """Check that an array contains images, and return its shape as (N, H, W, C).
 
     Args:
-        file, key: where the array lies, for the error.
-        shape: [N, H, W] or [N, H, W, C] with C of 1 or 3.
-        dtype: must be uint8.
+        file, key: the file and the array's name, for the error.
+        shape: [N, H, W] or [N, H, W, C] with C = 1 or 3.
+        dtype: uint8.
 
     Raises:
-        DataError: the array is not one of images.
+        DataError: the array does not contain images.
     """
+    where = f"{file}[{key}]"
     if dtype != np.uint8:
-        raise DataError(f"{file}[{key}]={dtype}: must be uint8 in 0..255. {_conversion(dtype)}")
+        raise DataError(f"{where}={dtype}: expected uint8 in 0..255. {_advise_conversion(dtype)}")
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
-        raise DataError(f"{file}[{key}]={list(shape)}: must be [N, H, W] or [N, H, W, 3]. {_reshaping(shape)}")
+        raise DataError(f"{where}={list(shape)}: expected [N, H, W] or [N, H, W, 3]. {_advise_reshaping(shape)}")
     if shape[0] == 0:
-        raise DataError(f"{file}[{key}]={list(shape)}: must hold at least one image. Give the split some images.")
-    if min(shape[1:3]) < SMALLEST:
+        raise DataError(f"{where}={list(shape)}: expected at least one image. Add images to this split.")
+    if min(shape[1:3]) < MIN_SIDE:
         raise DataError(
-            f"{file}[{key}]={list(shape)}: must be images of at least {SMALLEST} x {SMALLEST} pixels. Take larger ones."
+            f"{where}={list(shape)}: expected images of at least {MIN_SIDE} x {MIN_SIDE} pixels. Use larger images."
         )
     return shape[0], shape[1], shape[2], shape[3] if len(shape) == 4 else 1
 
 
-def _conversion(dtype: np.dtype) -> str:
+def _advise_conversion(dtype: np.dtype) -> str:
     if dtype.kind == "f":
-        return "Convert them: np.rint(images * 255).astype(np.uint8) if they lie in 0..1."
+        return "Convert images in 0..1 with np.rint(images * 255).astype(np.uint8)."
     if dtype == np.uint16:
-        return "Convert them: (images // 257).astype(np.uint8) if they use all 16 bits."
-    return "Convert them and save the file again."
+        return "Convert images that use all 16 bits with (images // 257).astype(np.uint8)."
+    return "Convert the images and save the file again."
 
 
-def _reshaping(shape: tuple[int, ...]) -> str:
+def _advise_reshaping(shape: tuple[int, ...]) -> str:
     if len(shape) == 4 and shape[3] == 4:
-        return "Leave out the fourth channel, as images[..., :3]."
+        return "Remove the fourth channel with images[..., :3]."
     if len(shape) == 4 and shape[1] in (1, 3):
-        return "Put the channels last, as np.moveaxis(images, 1, 3)."
-    return "Reshape the array, or take slices of volumes."
+        return "Move the channels to the last axis with np.moveaxis(images, 1, 3)."
+    return "Reshape the array, or save slices of volumes as images."
 
 
-def square(file: Path, key: str, shape: tuple[int, int, int, int], size: int, channels: int) -> None:
-    """Check that images are of the size and colours that the data set's facts state.
+def check_image_size(file: Path, key: str, shape: tuple[int, int, int, int], size: int, channels: int) -> None:
+    """Check that images [N, H, W, C] have the size and channels that the data set states.
 
     Raises:
-        DataError: they are not.
+        DataError: size or channels differ.
     """
     if shape[1:] != (size, size, channels):
         raise DataError(
-            f"{file}[{key}]={list(shape)}: must be [N, {size}, {size}, {channels}] as dataset.size={size} says. "
-            "Choose the size of this file, or put the right file there."
+            f"{file}[{key}]={list(shape)}: expected [N, {size}, {size}, {channels}] with dataset.size={size}. "
+            "Set dataset.size to the size of this file, or replace the file."
         )
 
 
-def label_matrix(file: Path, key: str, labels: np.ndarray, task: Task, classes: int, images: int) -> np.ndarray:
-    """The labels as int64 [N, L], checked.
+def check_labels(file: Path, key: str, labels: np.ndarray, task: Task, classes: int, images: int) -> np.ndarray:
+    """Check labels and return them as int64 [N, L].
 
     Args:
-        file, key: where the labels lie, for the error.
-        labels: whole numbers [N] or [N, L].
-        task: L must be ``classes`` when multi-label, and 1 otherwise.
-        classes: K; labels lie in 0..K-1, or in 0..1 when multi-label.
-        images: N, the number of images that the labels belong to.
+        file, key: the file and the array's name, for the error.
+        labels: integers [N] or [N, L].
+        task: a multi-label task has L = K columns, every other task L = 1.
+        classes: K; labels are in 0..K-1, or in 0..1 if multi-label.
+        images: N, the number of images of the split.
 
     Raises:
         DataError: the labels break one of these rules.
     """
-    matrix = as_matrix(file, key, labels)
+    matrix = reshape_labels(file, key, labels)
     columns = classes if task == MULTI_LABEL else 1
     if len(matrix) != images:
         raise DataError(
-            f"{file}[{key}]={list(labels.shape)}: must have one row for each of the {images} images. "
-            "Save images and labels of the same rows."
+            f"{file}[{key}]={list(labels.shape)}: expected one row for each of the {images} images. "
+            "Save images and labels with the same number of rows."
         )
     if matrix.shape[1] != columns:
         raise DataError(
-            f"{file}[{key}]={list(labels.shape)}: must have {columns} column{'s' * (columns > 1)} for the task {task} "
+            f"{file}[{key}]={list(labels.shape)}: expected {columns} column{'s' * (columns > 1)} for the task {task} "
             f"with {classes} classes. Correct the labels, dataset.task or dataset.class_names."
         )
     highest = 1 if task == MULTI_LABEL else classes - 1
     wrong = matrix[(matrix < 0) | (matrix > highest)]
     if wrong.size:
         raise DataError(
-            f"{file}[{key}]={wrong[0]}: must lie in 0..{highest}, the labels that are known; {wrong.size} do not. "
+            f"{file}[{key}]={wrong[0]}: expected labels in 0..{highest}; {wrong.size} labels are outside. "
             "Correct the labels, or the number of classes."
         )
     return matrix
 
 
-def as_matrix(file: Path, key: str, labels: np.ndarray) -> np.ndarray:
-    """Whole-number labels [N] or [N, L] as int64 [N, L].
+def reshape_labels(file: Path, key: str, labels: np.ndarray) -> np.ndarray:
+    """Return integer labels [N] or [N, L] as int64 [N, L].
 
     Raises:
-        DataError: not whole numbers, or of another shape.
+        DataError: the labels are not integers or have another shape.
     """
     if labels.dtype.kind not in "iub":
         kind = "text" if labels.dtype.kind in "US" else labels.dtype
-        raise DataError(f"{file}[{key}]={kind}: must be whole numbers. Save the labels as integers from 0 on.")
+        raise DataError(f"{file}[{key}]={kind}: expected integers. Save the labels as integers from 0.")
     if labels.ndim not in (1, 2) or (labels.ndim == 2 and labels.shape[1] == 0):
-        raise DataError(f"{file}[{key}]={list(labels.shape)}: must be [N] or [N, L]. Reshape the labels.")
-    return labels.astype(np.int64).reshape(len(labels), labels.shape[1] if labels.ndim == 2 else 1)
+        raise DataError(f"{file}[{key}]={list(labels.shape)}: expected [N] or [N, L]. Reshape the labels.")
+    columns = labels.shape[1] if labels.ndim == 2 else 1
+    return labels.astype(np.int64).reshape(len(labels), columns)
 
 
 def infer_task(columns: int, classes: int) -> Task:
-    """The task that labels [N, columns] of this many classes pose when nobody says."""
+    """Return the task of labels [N, columns] with this number of classes if the user states none."""
     if columns > 1:
         return MULTI_LABEL
     return "binary-class" if classes == 2 else "multi-class"

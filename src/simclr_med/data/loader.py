@@ -1,4 +1,4 @@
-"""Batches by index selection from an array in memory or mapped: no workers, no copies but the batch's own.
+"""Batches by index selection from an array in memory or from a memory map, without workers.
 
 Shape letters: B rows of this process's share, G rows of the global batch, L label columns.
 """
@@ -13,27 +13,28 @@ import torch
 from simclr_med.data.source import ImageSet
 from simclr_med.types import Batch
 
-SHUFFLE_STREAM = 21  # seeds a random stream that is independent of all others of (seed, epoch)
+SHUFFLE_STREAM = 21  # random stream of the order of an epoch, beside (seed, epoch)
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """A permutation of 0..count-1, int64, that is a function of (seed, epoch) and of nothing else."""
-    word = int(np.random.SeedSequence([seed, epoch, SHUFFLE_STREAM]).generate_state(1, np.uint64)[0])
-    return torch.randperm(count, generator=torch.Generator().manual_seed(word)).numpy()
+    """Return a permutation of 0..count-1, int64, that depends on (seed, epoch) alone."""
+    state = np.random.SeedSequence([seed, epoch, SHUFFLE_STREAM]).generate_state(1, np.uint64)
+    generator = torch.Generator().manual_seed(int(state[0]))
+    return torch.randperm(count, generator=generator).numpy()
 
 
 class Batches:
-    """One epoch over some rows of a split; iterating again gives the same batches again.
+    """One epoch over selected rows of a split; every iteration yields the same batches.
 
     Args:
         images: the split.
-        indices: int64 [N], the rows to use.
-        batch_size: images of a global batch, over all processes; more than N becomes N (see ``batch_size``).
-        seed, epoch: name the order of a shuffled epoch and, with the step, each batch's random stream.
-        rank, world: this process and how many there are. Each global batch is cut into ``world`` contiguous shares,
-            so that the processes together see exactly what one would see.
-        shuffle: a random order; otherwise the order of indices.
-        drop_last: leave out a last batch that is not full.
+        indices: int64 [N], the selected rows.
+        batch_size: images of a global batch, over all processes; limited to N.
+        seed, epoch: determine the order of a shuffled epoch and, with the step, each batch's random stream.
+        rank, world: number of this process and number of processes. Each global batch is cut into ``world`` contiguous
+            shares, so that all processes together use the same batches as a single process.
+        shuffle: random order; false keeps the order of indices.
+        drop_last: drop the last batch if it is not full.
     """
 
     def __init__(
@@ -49,11 +50,16 @@ class Batches:
         drop_last: bool = True,
     ) -> None:
         if len(indices) == 0 or batch_size < 1:
-            raise ValueError(f"{len(indices)} rows in batches of {batch_size}: both must be at least 1")
-        self.images, self.indices = images, indices
+            raise ValueError(f"{len(indices)} rows in batches of {batch_size}: expected at least 1 of both")
+        self.images = images
+        self.indices = indices
         self.batch_size = min(batch_size, len(indices))
-        self.seed, self.epoch, self.rank, self.world = seed, epoch, rank, world
-        self.shuffle, self.drop_last = shuffle, drop_last
+        self.seed = seed
+        self.epoch = epoch
+        self.rank = rank
+        self.world = world
+        self.shuffle = shuffle
+        self.drop_last = drop_last
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.indices), self.batch_size)
@@ -67,7 +73,7 @@ class Batches:
             rows_B = rows_G[start:stop]
             labels_NL = self.images.labels
             yield Batch(
-                images=torch.from_numpy(_selected(self.images.images, rows_B)),
+                images=torch.from_numpy(_select_rows(self.images.images, rows_B)),
                 labels=None if labels_NL is None else torch.from_numpy(labels_NL[rows_B]),
                 indices=torch.from_numpy(rows_B.astype(np.int64)),
                 key=(self.seed, self.epoch, step),
@@ -76,8 +82,8 @@ class Batches:
             )
 
 
-def _selected(images_NHWC: np.ndarray, rows_B: np.ndarray) -> np.ndarray:
-    """The rows as an array of their own; a memory map is read in its own order, for the disk's sake."""
+def _select_rows(images_NHWC: np.ndarray, rows_B: np.ndarray) -> np.ndarray:
+    """Copy the rows into a new array; a memory map is read in ascending order, which is faster on a disk."""
     if not isinstance(images_NHWC, np.memmap):
         return np.take(images_NHWC, rows_B, axis=0)
     selected = np.empty((len(rows_B), *images_NHWC.shape[1:]), np.uint8)

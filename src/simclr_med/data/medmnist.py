@@ -1,4 +1,4 @@
-"""The twelve 2D sets of MedMNIST v2 (Yang et al. 2023), in medmnist's own files: found, or downloaded and checked."""
+"""The twelve 2D data sets of MedMNIST v2 (Yang et al. 2023), read from medmnist's own files or downloaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from simclr_med.data import arrays, layout
+from simclr_med.data import layout
+from simclr_med.data.archive import Archive, name_images
 from simclr_med.data.download import download
 from simclr_med.data.hashing import hash_file
 from simclr_med.data.source import ImageSet
@@ -20,14 +21,14 @@ from simclr_med.types import SPLITS, Split, Task
 
 @dataclass(frozen=True)
 class MedMNIST:
-    """One MedMNIST set at one size; a `Source`.
+    """One MedMNIST data set at one size; a `Source`.
 
     Attributes:
-        name: medmnist's flag, as ``bloodmnist``.
+        name: medmnist's flag, for example ``bloodmnist``.
         size: side of the images in pixels: 28, 64, 128 or 224.
-        root: folder of the files, named as medmnist names them.
-        verify: check the file's MD5 when it is first read; false takes the file as it is.
-        info: facts from medmnist's INFO: task, labels ({"0": name}), n_channels, url and md5 of the file of this size.
+        root: folder of the files; the file names are medmnist's.
+        verify: check the file's MD5 at the first read; false accepts any file.
+        info: facts from medmnist's INFO: task, labels ({"0": name}), n_channels, and url and md5 of this size's file.
     """
 
     name: str
@@ -51,70 +52,65 @@ class MedMNIST:
 
     @property
     def file(self) -> Path:
-        """Where the file lies or will lie."""
-        return Path(self.root).expanduser() / (
-            f"{self.name}.npz" if self.size == 28 else f"{self.name}_{self.size}.npz"
-        )
+        """Path of the .npz file, which may not exist yet."""
+        suffix = "" if self.size == 28 else f"_{self.size}"
+        return Path(self.root).expanduser() / f"{self.name}{suffix}.npz"
 
     def content_hash(self) -> str:
-        """The MD5 that medmnist states, without reading the file; of an unverified file, the SHA-256 of its bytes."""
+        """Return the MD5 that medmnist states, without reading the file; if not verified, the file's SHA-256."""
         if self.verify:
             return f"md5:{self.info['md5']}"
-        return f"sha256:{hash_file('sha256', self._present)}"
+        return f"sha256:{hash_file('sha256', self._downloaded_file)}"
 
-    def present(self) -> tuple[Split, ...]:
-        """All three."""
+    def available_splits(self) -> tuple[Split, ...]:
+        """Return all three splits."""
         return SPLITS
 
-    def labelled(self) -> tuple[Split, ...]:
-        """All three."""
+    def labelled_splits(self) -> tuple[Split, ...]:
+        """Return all three splits."""
         return SPLITS
 
     def split(self, split: Split) -> ImageSet:
-        """Read one split; downloads and verifies the file first when that has not been done.
+        """Read one split; download and verify the file first if necessary.
 
         Raises:
-            DataError: the file cannot be had, has another MD5, or is not of MedMNIST's layout.
+            DataError: the download fails, the MD5 differs, or the file does not have MedMNIST's layout.
         """
-        key = f"{split}_images"
-        head = arrays.read_header(self._checked, key)
-        shape = layout.image_shape(self._checked, key, head.shape, head.dtype)
-        layout.square(self._checked, key, shape, self.size, self.channels)
-        labels = self._labels(split, shape[0])
-        return ImageSet(arrays.read_or_map(self._checked, key).reshape(shape), labels)
+        archive = self._archive
+        shape = archive.read_image_shape(split)
+        layout.check_image_size(archive.file, name_images(split), shape, self.size, self.channels)
+        labels = self.labels(split)
+        return ImageSet(archive.read_images(split), labels)
 
     def labels(self, split: Split) -> np.ndarray:
-        """The labels of one split, int64 [N, L].
+        """Read the labels of one split, int64 [N, L].
 
         Raises:
             DataError: as for `split`.
         """
-        return self._labels(split, arrays.read_header(self._checked, f"{split}_images").shape[0])
+        return self._archive.read_labels(split, self.task, len(self.classes))
 
     def names(self, split: Split) -> None:
-        """None: the images are rows of an array."""
+        """Return None: the images have no file names."""
         return None
 
-    def _labels(self, split: Split, images: int) -> np.ndarray:
-        key = f"{split}_labels"
-        found = arrays.read(self._checked, key)
-        return layout.label_matrix(self._checked, key, found, self.task, len(self.classes), images)
-
     @cached_property
-    def _present(self) -> Path:
+    def _downloaded_file(self) -> Path:
         if not self.file.exists():
             if self.file.parent.exists() and not self.file.parent.is_dir():
-                raise DataError(f"paths.data={self.root}: must be a folder, not a file. Choose another one.")
+                raise DataError(f"paths.data={self.root}: expected a folder, found a file. Choose another folder.")
             download(self.info["url"], self.info["md5"], self.file)
         return self.file
 
     @cached_property
-    def _checked(self) -> Path:
+    def _archive(self) -> Archive:
+        """The downloaded file; its MD5 is verified before the first read."""
         if self.verify:
-            found, stated = hash_file("md5", self._present), self.info["md5"]
+            stated = self.info["md5"]
+            found = hash_file("md5", self._downloaded_file)
             if found != stated:
                 raise DataError(
-                    f"{self.file}: must have the MD5 {stated}, it has {found}. Delete it to have it downloaded again, "
-                    "or set dataset.verify=false to use it as it is."
+                    f"{self.file}: expected the MD5 {stated}, found {found}. Delete the file to download it again, "
+                    "or set dataset.verify=false to use it."
                 )
-        return self._present
+        return Archive(self._downloaded_file)

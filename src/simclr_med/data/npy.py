@@ -1,4 +1,4 @@
-"""Image arrays as .npy files of our own: written whole or not at all, checked when read, mapped when large."""
+"""Write and read image arrays as .npy files with a checksum, atomically; read them into memory or as memory maps."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ import numpy as np
 
 from simclr_med.atomic import write_atomically
 
-CRC_BYTES = 4  # behind the array, where numpy's readers do not look
+CRC_BYTES = 4  # length of the checksum behind the array; numpy's readers ignore it
 
 
 def write(path: Path, shape: tuple[int, ...], blocks: Iterable[bytes | memoryview]) -> None:
-    """Write a uint8 array, in C order, that arrives in pieces.
+    """Write a uint8 array in C order from blocks of bytes.
 
     Args:
-        path: the .npy to make; its folder exists.
-        shape: of the whole array.
-        blocks: its bytes in order.
+        path: the .npy file; its folder exists. The caller holds the lock of this file.
+        shape: shape of the whole array.
+        blocks: the bytes of the array in order.
 
     Raises:
-        OSError: of the disk; nothing is left behind.
-        ValueError: the blocks do not add up to the shape.
+        OSError: the disk is full or read-only; nothing is left behind.
+        ValueError: the blocks have more or fewer bytes than the shape.
     """
 
     def fill(file: BinaryIO) -> None:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        crc = written = 0
+        crc = 0
+        written = 0
         for block in blocks:
             file.write(block)
             crc = zlib.crc32(block, crc)
@@ -40,27 +41,28 @@ def write(path: Path, shape: tuple[int, ...], blocks: Iterable[bytes | memoryvie
             raise ValueError(f"{written} bytes written for an array of shape {shape}")
         file.write(crc.to_bytes(CRC_BYTES, "little"))
 
-    for left in path.parent.glob(f".{path.name}.*.tmp"):  # of a killed process: the caller holds the lock
-        left.unlink(missing_ok=True)
+    for unfinished in path.parent.glob(f".{path.name}.*.tmp"):  # from a killed process
+        unfinished.unlink(missing_ok=True)
     write_atomically(path, fill)
 
 
 def read(path: Path, shape: tuple[int, ...], mapped: bool) -> np.ndarray | None:
-    """What `write` wrote, or None when there is no such file or it is damaged.
+    """Read an array that `write` wrote; None if the file is missing, damaged or of another shape.
 
     Args:
-        path: the .npy.
-        shape: that it must have.
-        mapped: give a read-only memory map (only header and length are checked), else an array (its CRC is checked).
+        path: the .npy file.
+        shape: the expected shape.
+        mapped: return a read-only memory map (header and length are checked) instead of an array in memory (the
+            checksum is checked as well).
     """
     try:
         with open(path, "rb") as file:
             if np.lib.format.read_magic(file) != (1, 0):
                 return None
-            found, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            found, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
             offset = file.tell()
             length = offset + math.prod(shape) + CRC_BYTES
-            if (found, fortran) != (shape, False) or dtype != np.dtype(np.uint8):
+            if (found, fortran_order) != (shape, False) or dtype != np.dtype(np.uint8):
                 return None
             if os.fstat(file.fileno()).st_size != length:
                 return None
@@ -68,7 +70,7 @@ def read(path: Path, shape: tuple[int, ...], mapped: bool) -> np.ndarray | None:
                 return np.memmap(path, np.uint8, "r", offset, shape)
             array = np.empty(shape, np.uint8)
             file.readinto(array.data.cast("B"))
-            intact = zlib.crc32(array.data.cast("B")) == int.from_bytes(file.read(CRC_BYTES), "little")
-            return array if intact else None
+            is_intact = zlib.crc32(array.data.cast("B")) == int.from_bytes(file.read(CRC_BYTES), "little")
+            return array if is_intact else None
     except (OSError, ValueError):
         return None

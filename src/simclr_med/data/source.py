@@ -1,4 +1,4 @@
-"""What every data set offers: its facts, its hash and its splits, each read when asked for and not before. No torch."""
+"""The interface of every data set (`Source`): facts, content hash and splits, each read on demand. No torch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class ImageSet:
     """One split of a data set.
 
     Attributes:
-        images: uint8 [N, H, W, C] in [0, 255], C of 1 or 3; a read-only memory map when the split is large.
-        labels: int64 [N, L] in medmnist's layout (L = 1, or one 0/1 column a label when multi-label), or None.
-        names: the N file names that the images came from, relative to the data set's folder; None for arrays.
+        images: uint8 [N, H, W, C] in [0, 255], C of 1 or 3; a read-only memory map if the split is large.
+        labels: int64 [N, L] in medmnist's layout (L = 1, or one 0/1 column per label if multi-label), or None.
+        names: the N file names of the images, relative to the data set's folder; None for arrays.
     """
 
     images: np.ndarray
@@ -29,62 +29,62 @@ class ImageSet:
 
 
 class Source(Protocol):
-    """A data set that has not been read yet; making one touches no file."""
+    """A data set; creating one reads no file."""
 
     @property
     def name(self) -> str:
-        """The data set's name in folders and results."""
+        """Name of the data set in folders and results."""
 
     @property
     def size(self) -> int:
-        """The images' shorter side in pixels."""
+        """Shorter side of the images in pixels."""
 
     @property
     def channels(self) -> int:
-        """1 for grey images, 3 for RGB."""
+        """1 for grey images, 3 for RGB images."""
 
     @property
     def task(self) -> Task | None:
-        """What the labels mean; None without labels."""
+        """medmnist's name of the classification task; None without labels."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The class names by label (the columns' names when multi-label); empty without labels."""
+        """Class names by label (by column if multi-label); empty without labels."""
 
     def content_hash(self) -> str:
-        """``algorithm:hex digest`` of everything that the images and labels are made of, all splits alike.
+        """Return ``algorithm:hex digest`` of all images and labels of all splits.
 
         Raises:
-            DataError: the data are not there.
+            DataError: the data are missing.
         """
 
-    def present(self) -> tuple[Split, ...]:
-        """The splits that have images, in the order train, val, test; reads none of them.
+    def available_splits(self) -> tuple[Split, ...]:
+        """Return the splits with images, in the order train, val, test, without reading them.
 
         Raises:
-            DataError: the data are not there.
+            DataError: the data are missing.
         """
 
-    def labelled(self) -> tuple[Split, ...]:
-        """Those of `present` that have labels; reads none of them.
+    def labelled_splits(self) -> tuple[Split, ...]:
+        """Return the splits with images and labels, in the same order, without reading them.
 
         Raises:
-            DataError: the data are not there.
+            DataError: the data are missing.
         """
 
     def split(self, split: Split) -> ImageSet:
-        """Read one split, and no other.
+        """Read one split and no other.
 
         Raises:
-            DataError: the split is missing, damaged, or not of the stated layout; one sentence.
+            DataError: the split is missing, damaged or not in the expected layout.
         """
 
     def labels(self, split: Split) -> np.ndarray | None:
-        """The labels of one split, int64 [N, L], without its images; None without labels.
+        """Read the labels of one split, int64 [N, L], without its images; None without labels.
 
         Raises:
             DataError: as for `split`.
         """
 
     def names(self, split: Split) -> tuple[str, ...] | None:
-        """`ImageSet.names` of one split, without its images."""
+        """Return `ImageSet.names` of one split without reading its images."""

@@ -1,94 +1,85 @@
-"""A split that a seed decides: by class where there are classes, and never one patient on two sides."""
+"""Seeded splits, stratified by class, that keep the images of a patient together."""
 
 from __future__ import annotations
 
-import csv
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from simclr_med.errors import DataError
+from simclr_med.data.listing import Entry
+from simclr_med.types import SPLITS, Split
+
+Rows = tuple[int, ...]
+
+
+def assign_splits(
+    entries: Sequence[Entry], groups: Sequence[str], val_fraction: float, test_fraction: float, seed: int
+) -> dict[Split, Rows]:
+    """Return the rows of each split: from the split folders, or from the seed where there are none.
+
+    Args:
+        entries: the N images.
+        groups: the group of each image, for example its patient.
+        val_fraction, test_fraction: fractions of the images in a seeded split.
+        seed: seed of the seeded split, at least 0.
+    """
+    if entries[0].split is None:
+        labels = [entry.label for entry in entries]
+        test, val, train = split_by_group(labels, groups, (test_fraction, val_fraction), seed)
+        return {"train": train, "val": val, "test": test}
+    rows: dict[Split, Rows] = {
+        split: tuple(row for row, entry in enumerate(entries) if entry.split == split) for split in SPLITS
+    }
+    if not rows["val"]:
+        train = rows["train"]
+        labels = [entries[row].label for row in train]
+        parts = split_by_group(labels, [groups[row] for row in train], (val_fraction,), seed)
+        rows["val"], rows["train"] = (tuple(train[item] for item in part) for part in parts)
+    return rows
 
 
 def split_by_group(
     labels: Sequence[str | None], groups: Sequence[str], fractions: Sequence[float], seed: int
-) -> tuple[tuple[int, ...], ...]:
-    """Deal items to parts of given sizes.
+) -> tuple[Rows, ...]:
+    """Split items into parts of given fractions without dividing a group.
 
-    Groups go as a whole. They are stratified by their commonest label: within a stratum their order is a permutation
-    by (seed, stratum), and each part takes groups while it is nearer to its share of the stratum's items with the next
-    group than without. Without groups of several items the shares are exact to one item a stratum.
+    Groups are stratified by their most frequent label. Within a stratum, groups come in a random order that depends on
+    (seed, stratum). Each part takes groups while the next group brings it closer to its fraction of the stratum's
+    items. If every group is a single item, the fractions are exact to one item per stratum.
 
     Args:
-        labels: of the N items; None all over without classes.
-        groups: of the N items.
-        fractions: of each part but the last, which gets the rest.
+        labels: the label of each of the N items; None for all items without classes.
+        groups: the group of each item.
+        fractions: the fraction of each part but the last, which gets the rest.
         seed: at least 0.
 
     Returns:
-        For each part, the last included, its items in ascending order.
+        The items of each part in ascending order, one part more than fractions.
     """
     members: dict[str, list[int]] = defaultdict(list)
     for item, group in enumerate(groups):
         members[group].append(item)
-    strata: dict[str, list[str]] = defaultdict(list)
-    for group, items in members.items():
-        counts = Counter(labels[item] or "" for item in items)
-        strata[min(counts, key=lambda label: (-counts[label], label))].append(group)
     parts: list[list[int]] = [[] for _ in range(len(fractions) + 1)]
-    for stratum, label in enumerate(sorted(strata)):
-        names = sorted(strata[label])
-        total = sum(len(members[name]) for name in names)
-        order = list(np.random.default_rng([seed, stratum]).permutation(len(names)))
+    for stratum, groups_of_stratum in enumerate(_stratify(labels, members)):
+        total = sum(len(members[group]) for group in groups_of_stratum)
+        permutation = np.random.default_rng([seed, stratum]).permutation(len(groups_of_stratum))
+        order = [groups_of_stratum[position] for position in permutation]
         for part, fraction in enumerate(fractions):
             taken = 0
-            while order and taken + len(members[names[order[0]]]) / 2 < fraction * total:
-                items = members[names[order.pop(0)]]
+            while order and taken + len(members[order[0]]) / 2 < fraction * total:
+                items = members[order.pop(0)]
                 parts[part].extend(items)
                 taken += len(items)
-        parts[-1].extend(item for place in order for item in members[names[place]])
+        parts[-1].extend(item for group in order for item in members[group])
     return tuple(tuple(sorted(part)) for part in parts)
 
 
-def read_groups(file: Path, names: Sequence[str]) -> list[str]:
-    """Who each image is of.
-
-    Args:
-        file: a CSV with the columns ``file`` (path relative to the data set's folder, or bare name) and ``patient``.
-        names: the images' relative names.
-
-    Returns:
-        The patient of each name.
-
-    Raises:
-        DataError: no such file or columns, or an image that it does not name, or names twice.
-    """
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as handle:
-            rows = list(csv.DictReader(handle))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        told = error.strerror if isinstance(error, OSError) else error
-        raise DataError(f"dataset.groups_csv={file}: must be a readable CSV ({told}). Check the path.") from error
-    if not rows or not {"file", "patient"} <= set(rows[0]):
-        has = f"the columns {' | '.join(map(str, rows[0]))}" if rows else "no rows"
-        raise DataError(
-            f"dataset.groups_csv={file}: must have rows with the columns file and patient, separated by commas; it has "
-            f"{has}. Correct the CSV."
-        )
-    known: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        if row["file"] and row["patient"]:
-            known[row["file"].strip().replace("\\", "/").removeprefix("./")].add(row["patient"].strip())
-    found = []
-    bare = Counter(PurePosixPath(name).name for name in names)
-    for name in names:
-        base = PurePosixPath(name).name
-        who = known.get(name) or (known.get(base, set()) if bare[base] == 1 else set())
-        if len(who) != 1:
-            rule = "name a patient for each image" if not who else "name one patient for an image"
-            more = f" ({bare[base]} images have this file name: give their folders)" if bare[base] > 1 else ""
-            raise DataError(f"dataset.groups_csv={file}: must {rule}, not so for {name}{more}. Correct the CSV.")
-        found.append(next(iter(who)))
-    return found
+def _stratify(labels: Sequence[str | None], members: Mapping[str, Sequence[int]]) -> list[list[str]]:
+    """Return the groups of each stratum, sorted; strata are in the order of their labels."""
+    strata: dict[str, list[str]] = defaultdict(list)
+    for group, items in members.items():
+        counts = Counter(labels[item] or "" for item in items)
+        most_frequent = min(counts, key=lambda label: (-counts[label], label))
+        strata[most_frequent].append(group)
+    return [sorted(strata[label]) for label in sorted(strata)]

@@ -1,14 +1,18 @@
-"""Data fractions: which images of a split a run may use. Nested by construction: a larger budget holds the smaller."""
+"""Data fractions: select the images that a run uses. A larger budget always contains the smaller ones."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 
 from simclr_med.errors import DataError
 
-ORDER_STREAM, CLASS_STREAM, TIE_STREAM = 11, 12, 13  # seeds of independent random streams
+# Independent random streams beside the seed.
+ORDER_STREAM = 11  # order of all images
+CLASS_STREAM = 12  # order of the images of each class
+TIE_STREAM = 13  # order of images with the same position in a stratified order
 
 
 def select_subset(
@@ -24,106 +28,113 @@ def select_subset(
     seed: int,
     classes: int = 0,
 ) -> tuple[np.ndarray, list[str]]:
-    """The rows of a split that a data fraction keeps.
+    """Return the rows of a split that a data fraction selects.
 
-    Every budget takes the beginning of one order that only (labels, seed) decide: of a permutation (``random``), of a
-    permutation in which the classes are interleaved in proportion (``stratified``), or of each class's own
-    permutation (``per_class``).
+    Every budget takes the first rows of an order that depends on (labels, seed) alone: a permutation (``random``), a
+    permutation that interleaves the classes in proportion (``stratified``), or one permutation per class
+    (``per_class``).
 
     Args:
-        labels_NL: int [N, 1] class indices; a multi-label matrix or None serves ``random`` budgets only.
+        labels_NL: int [N, 1] class indices; a multi-label matrix and None allow ``random`` budgets only.
         count: N, images in the split.
-        samples: how many images.
-        percent: how many in percent of the images (rounded, at least one).
-        per_class: how many of each class; a class that has fewer gives all it has, and a note says so.
-        strategy: order that samples and percent are taken from.
-        strict: make a class that has too few an error.
-        imbalance_factor: make the classes long-tailed before the budget is taken: the k-th largest of K keeps
-            n_max * factor^(-k / (K - 1)) images (Cui et al. 2019, section 5.1), at least one, at most what it has.
+        samples: number of images.
+        percent: percentage of the images (rounded, at least one image).
+        per_class: number of images per class; a class with fewer images gives all of them, with a note.
+        strategy: order for samples and percent.
+        strict: raise an error instead of a note if a class has too few images.
+        imbalance_factor: make the classes long-tailed before the budget: the k-th largest of K classes keeps
+            n_max * factor^(-k / (K - 1)) images (Cui et al. 2019, section 5.1), at least one.
         seed: at least 0.
-        classes: how many there are, for a per_class budget; those behind the last label have no images.
+        classes: K, for a per_class budget; classes above the highest label have no images.
 
     Returns:
-        int64 row indices, sorted and distinct, and one sentence for each thing the user should know.
+        int64 row indices, sorted and distinct, and notes for the user.
 
     Raises:
-        DataError: the budget asks for more than there is, or for classes where there are none.
+        DataError: the budget is larger than the split, or needs classes that the data set does not have.
         ValueError: more than one budget.
     """
     if sum(budget is not None for budget in (samples, percent, per_class)) > 1:
-        raise ValueError("at most one of samples, percent and per_class")
+        raise ValueError("expected at most one of samples, percent and per_class")
     notes: list[str] = []
-    needs = {"per_class": per_class is not None, "imbalance_factor": imbalance_factor is not None}
-    needs["strategy"] = strategy == "stratified"
-    values = {"per_class": per_class, "imbalance_factor": imbalance_factor, "strategy": strategy}
-    for key in (key for key, needed in needs.items() if needed):
-        if labels_NL is None or labels_NL.shape[1] != 1:
-            has = "no labels" if labels_NL is None else "several labels an image"
-            raise DataError(
-                f"data_fraction.{key}={values[key]}: must be left out for a data set with {has}. "
-                "Use data_fraction.samples or .percent with data_fraction.strategy=random."
-            )
-    members = [] if not any(needs.values()) else _class_orders(labels_NL[:, 0], seed)  # type: ignore[index]
+    class_options = {
+        "per_class": per_class,
+        "imbalance_factor": imbalance_factor,
+        "strategy": strategy if strategy == "stratified" else None,
+    }
+    members: list[np.ndarray] = []
+    if any(value is not None for value in class_options.values()):
+        members = _order_classes(_require_class_labels(labels_NL, class_options), seed)
     if imbalance_factor is not None:
-        members = _long_tailed(members, imbalance_factor, strict, notes)
+        members = _make_long_tailed(members, imbalance_factor, strict, notes)
     if per_class is not None:
         members += [np.empty(0, np.int64)] * (classes - len(members))
-        return _first_of_each(members, per_class, strict, notes), notes
-    order = (
-        _interleaved(members, seed) if strategy == "stratified" else _generator(seed, ORDER_STREAM).permutation(count)
-    )
-    if imbalance_factor is not None and strategy == "random":
-        order = order[np.isin(order, np.concatenate(members))]
+        return _take_first_of_each(members, per_class, strict, notes), notes
+    if strategy == "stratified":
+        order = _interleave(members, seed)
+    else:
+        order = np.random.default_rng([seed, ORDER_STREAM]).permutation(count)
+        if imbalance_factor is not None:
+            order = order[np.isin(order, np.concatenate(members))]
     if percent is not None:
         samples = max(1, round(len(order) * percent / 100))
     if samples is not None and samples > len(order):
         raise DataError(
-            f"data_fraction.samples={samples}: must be at most {len(order)}, the images there are. "
+            f"data_fraction.samples={samples}: only {len(order)} images are available. "
             "Choose fewer, or data_fraction=full."
         )
     return np.sort(order[:samples]).astype(np.int64), notes
 
 
-def _generator(seed: int, *stream: int) -> np.random.Generator:
-    return np.random.default_rng([seed, *stream])
+def _require_class_labels(labels_NL: np.ndarray | None, options: Mapping[str, object]) -> np.ndarray:
+    """Return labels_N of a data set with one label per image; raise an error that names the option otherwise."""
+    if labels_NL is not None and labels_NL.shape[1] == 1:
+        return labels_NL[:, 0]
+    reason = "has no labels" if labels_NL is None else "has several labels per image"
+    key, value = next((key, value) for key, value in options.items() if value is not None)
+    raise DataError(
+        f"data_fraction.{key}={value}: needs one label per image, but the data set {reason}. "
+        "Use data_fraction.samples or data_fraction.percent with data_fraction.strategy=random."
+    )
 
 
-def _class_orders(labels_N: np.ndarray, seed: int) -> list[np.ndarray]:
-    """For each class its rows in a random order of their own."""
+def _order_classes(labels_N: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Return the rows of each class in a random order."""
     rows = [np.flatnonzero(labels_N == k) for k in range(int(labels_N.max()) + 1)]
-    return [_generator(seed, CLASS_STREAM, k).permutation(rows_k) for k, rows_k in enumerate(rows)]
+    return [np.random.default_rng([seed, CLASS_STREAM, k]).permutation(rows_k) for k, rows_k in enumerate(rows)]
 
 
-def _interleaved(members: list[np.ndarray], seed: int) -> np.ndarray:
-    """All rows, so ordered that each beginning holds the classes in proportion to within one image of each."""
+def _interleave(members: list[np.ndarray], seed: int) -> np.ndarray:
+    """Return all rows in an order whose every prefix has the classes in proportion, to one image per class."""
     rows = np.concatenate(members)
-    place = np.concatenate([(np.arange(len(m)) + 0.5) / max(len(m), 1) for m in members])
-    tie = _generator(seed, TIE_STREAM).permutation(len(rows))
-    return rows[np.lexsort((tie, place))]
+    position = np.concatenate([(np.arange(len(m)) + 0.5) / max(len(m), 1) for m in members])
+    tie = np.random.default_rng([seed, TIE_STREAM]).permutation(len(rows))
+    return rows[np.lexsort((tie, position))]
 
 
-def _first_of_each(members: list[np.ndarray], per_class: int, strict: bool, notes: list[str]) -> np.ndarray:
+def _take_first_of_each(members: list[np.ndarray], per_class: int, strict: bool, notes: list[str]) -> np.ndarray:
     for k, rows in enumerate(members):
         if len(rows) < per_class:
-            _short(k, per_class, len(rows), "data_fraction.per_class", per_class, strict, notes)
+            _report_shortage(k, per_class, len(rows), f"data_fraction.per_class={per_class}", strict, notes)
     return np.sort(np.concatenate([rows[:per_class] for rows in members])).astype(np.int64)
 
 
-def _long_tailed(members: list[np.ndarray], factor: float, strict: bool, notes: list[str]) -> list[np.ndarray]:
+def _make_long_tailed(members: list[np.ndarray], factor: float, strict: bool, notes: list[str]) -> list[np.ndarray]:
     sizes = np.array([len(rows) for rows in members])
     kept = list(members)
     for rank, k in enumerate(np.argsort(-sizes, kind="stable")):
         wanted = max(1, round(sizes.max() * factor ** (-rank / max(len(members) - 1, 1))))
         if sizes[k] < wanted:
-            _short(int(k), wanted, sizes[k], "data_fraction.imbalance_factor", factor, strict, notes)
+            _report_shortage(int(k), wanted, sizes[k], f"data_fraction.imbalance_factor={factor}", strict, notes)
         kept[k] = members[k][:wanted]
     return kept
 
 
-def _short(k: int, wanted: int, has: int, key: str, value: float, strict: bool, notes: list[str]) -> None:
+def _report_shortage(k: int, wanted: int, available: int, option: str, strict: bool, notes: list[str]) -> None:
+    """Add a note that a class has too few images, or raise an error if strict."""
     if strict:
         raise DataError(
-            f"{key}={value}: must leave {wanted} images of class {k}, which has {has}. "
-            "Ask for fewer, or set data_fraction.strict=false to use what is there."
+            f"{option}: needs {wanted} images of class {k}, which has {available}. "
+            "Lower it, or set data_fraction.strict=false to use the available images."
         )
-    notes.append(f"class {k} has {has} images of the {wanted} asked for by {key}={value}; all are used")
+    notes.append(f"{option}: class {k} has only {available} of {wanted} images; all are used")

@@ -42,7 +42,7 @@ def analyse(run: Run, source: Source) -> None:
     cfg, began = run.cfg, time.monotonic()
     if cfg.trainer.threads is not None:
         torch.set_num_threads(cfg.trainer.threads)
-    if "train" not in source.present():
+    if "train" not in source.available_splits():
         raise DataError(f"dataset={source.name}: must have train images, which every map is made of. Add some.")
     logs = build_loggers(run)
     done = False
@@ -100,7 +100,7 @@ def _looked_at(run: Run, source: Source, encoder: ResNetEncoder) -> tuple[dict[S
     looks: dict[Split, AnalysedSplit] = {}
     found: dict[str, float] = {}
     whole: dict[Split, tuple[Tensor, np.ndarray | None]] = {}
-    for split in [split for split in source.present() if split != "val"]:
+    for split in [split for split in source.available_splits() if split != "val"]:
         images = source.split(split)
         kept = np.arange(len(images))
         if split == "train":

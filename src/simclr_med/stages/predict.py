@@ -14,7 +14,7 @@ import torch
 
 from simclr_med.atomic import write_atomically
 from simclr_med.augment.sequence import to_float
-from simclr_med.data.progress import progress
+from simclr_med.data.progress import show_progress
 from simclr_med.data.source import Source
 from simclr_med.evaluation.predict import predict_proba
 from simclr_med.evaluation.predictions import Predictions
@@ -83,9 +83,9 @@ def _answers(
     """(name, probabilities, answers) of every image of every split that is there."""
     task, classes = model.head.task, model.head.classes
     encoder, head = model.encoder.to(where), model.head.module.to(where)
-    for split in source.present():
+    for split in source.available_splits():
         found = source.split(split)
-        with progress(f"Predicting {source.name} {split}", "images") as show:
+        with show_progress(f"Predicting {source.name} {split}", "images") as show:
             for start in range(0, len(found), chunk):
                 images_BHWC = found.images[start : start + chunk]
                 probabilities_BK = predict_proba(encoder, head, task, images_BHWC, to_float, where)

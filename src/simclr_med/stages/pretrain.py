@@ -65,7 +65,7 @@ def pretrain(run: Run, source: Source) -> None:
     if cfg.trainer.threads is not None:
         torch.set_num_threads(cfg.trainer.threads)
     data = load_images(run, source)
-    if data.all_alike():
+    if data.has_identical_images():
         raise DataError(
             f"dataset={cfg.dataset.name}: must hold images that differ; all training images are the same. "
             "Look at the data, or use another set."

@@ -49,7 +49,7 @@ def preview(run: Run, source: Source) -> None:
         pictures = _pictures(run, source, train, rows, table)
         log_pictures(logs, pictures)
         wall_s = round(time.monotonic() - began, 3)
-        images = {f"{split}/images": float(table[split].iloc[-1]) for split in source.present()}
+        images = {f"{split}/images": float(table[split].iloc[-1]) for split in source.available_splits()}
         for log in logs:
             log.log_metrics(images)
         run.finish(images, {"wall_s": wall_s}, collect_provenance(run), tables={"warnings": cautions, "notes": notes})
@@ -77,7 +77,7 @@ def _counts(
     classes = list(source.classes)
     columns: dict[str, list[int] | None] = {}
     images: dict[str, int] = {}
-    for split in source.present():
+    for split in source.available_splits():
         labels_NL = train.labels if split == "train" else source.labels(split)
         if labels_NL is None:
             columns[split], images[split] = None, len(train if split == "train" else source.split(split))

@@ -61,7 +61,7 @@ def require_labels(source: Source, stage: str) -> Task:
     Raises:
         DataError: a split without images or labels, or fewer than two classes.
     """
-    task, labelled = require_task(source, stage), source.labelled()
+    task, labelled = require_task(source, stage), source.labelled_splits()
     lacking = [split for split in SPLITS if split not in labelled]
     if lacking:
         raise DataError(

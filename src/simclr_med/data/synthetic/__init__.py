@@ -1,3 +1,3 @@
-"""The embedded data set: drawn cells of several classes, made from a seed."""
+"""The synthetic data set: drawn blood cells of eight classes, generated from a seed."""
 
 from simclr_med.data.synthetic.dataset import Synthetic as Synthetic

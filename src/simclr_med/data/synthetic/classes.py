@@ -1,4 +1,4 @@
-"""What the eight classes of drawn blood cells look like: nucleus, granules and size tell more than colour does."""
+"""The traits of the eight classes of drawn blood cells; nucleus, granules and size differ more than colour."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ Pair = tuple[float, float]
 Colour = tuple[float, float, float]
 
 
-class Kind(NamedTuple):
-    """How a class of cells looks. Pairs are (low, high) of a uniform draw.
+class CellClass(NamedTuple):
+    """Traits of a class of cells. A pair is the (low, high) of a uniform draw per image.
 
     Attributes:
-        name: of the class, as BloodMNIST has it.
-        share: images of the class in BloodMNIST's training split (medmnist 3.0), which set the imbalance.
-        radius: of the cell.
-        lobes: fewest and most lobes of the nucleus; 0: no nucleus.
-        spread: radius of the arc that the lobes lie on, as a part of the cell's.
-        arc: how much of a circle the lobes span.
-        lobe: radius of a lobe, as a part of the cell's.
-        grain: waves across the image of the granules' texture: few are coarse granules.
-        granules: coverage of the cytoplasm by granules.
-        cytoplasm, granule: colours.
-        over: how far granules lie over the nucleus as well.
+        name: name of the class in BloodMNIST.
+        share: images of the class in BloodMNIST's training split (medmnist 3.0); they set the class proportions.
+        radius: radius of the cell in half image sides.
+        lobes: lowest and highest number of lobes of the nucleus; 0 is no nucleus.
+        spread: radius of the arc of the lobes as a fraction of the cell's radius.
+        arc: angle that the lobes span, in radians.
+        lobe: radius of a lobe as a fraction of the cell's radius.
+        grain: waves of the granule texture across the image; few waves are coarse granules.
+        granules: fraction of the cytoplasm covered by granules.
+        cytoplasm, granule: RGB colours in [0, 1].
+        over: opacity of granules over the nucleus, in [0, 1].
     """
 
     name: str
@@ -39,11 +39,18 @@ class Kind(NamedTuple):
     over: float
 
 
-PINK, BLUE, PURPLE, RED = (0.85, 0.74, 0.78), (0.74, 0.72, 0.84), (0.44, 0.28, 0.56), (0.80, 0.44, 0.46)
-COARSE, FINE, BARE = (3.5, 5.5), (7.0, 10.0), (0.0, 0.12)
+# Colours.
+PINK = (0.85, 0.74, 0.78)
+BLUE = (0.74, 0.72, 0.84)
+PURPLE = (0.44, 0.28, 0.56)
+RED = (0.80, 0.44, 0.46)
+# Grain of granules, and the coverage of cells without granules.
+COARSE = (3.5, 5.5)
+FINE = (7.0, 10.0)
+BARE = (0.0, 0.12)
 
-KINDS = (
-    Kind(
+CELL_CLASSES = (
+    CellClass(
         name="basophil",
         share=852,
         radius=(0.48, 0.74),
@@ -57,7 +64,7 @@ KINDS = (
         granule=PURPLE,
         over=0.7,
     ),
-    Kind(
+    CellClass(
         name="eosinophil",
         share=2181,
         radius=(0.50, 0.76),
@@ -71,7 +78,7 @@ KINDS = (
         granule=RED,
         over=0.1,
     ),
-    Kind(
+    CellClass(
         name="erythroblast",
         share=1085,
         radius=(0.40, 0.64),
@@ -85,7 +92,7 @@ KINDS = (
         granule=PURPLE,
         over=0.0,
     ),
-    Kind(
+    CellClass(
         name="immature granulocyte",
         share=2026,
         radius=(0.52, 0.82),
@@ -99,7 +106,7 @@ KINDS = (
         granule=PURPLE,
         over=0.1,
     ),
-    Kind(
+    CellClass(
         name="lymphocyte",
         share=849,
         radius=(0.40, 0.68),
@@ -113,7 +120,7 @@ KINDS = (
         granule=PURPLE,
         over=0.0,
     ),
-    Kind(
+    CellClass(
         name="monocyte",
         share=993,
         radius=(0.54, 0.84),
@@ -127,7 +134,7 @@ KINDS = (
         granule=PURPLE,
         over=0.0,
     ),
-    Kind(
+    CellClass(
         name="neutrophil",
         share=2330,
         radius=(0.50, 0.76),
@@ -141,7 +148,7 @@ KINDS = (
         granule=PURPLE,
         over=0.0,
     ),
-    Kind(
+    CellClass(
         name="platelet",
         share=1643,
         radius=(0.24, 0.52),

@@ -1,0 +1,88 @@
+"""Decode a folder's images once and keep the array in the user's cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from simclr_med.data import npy
+from simclr_med.data.decoding import RULES_VERSION, Intensity, decode_images
+from simclr_med.data.memory_maps import MMAP_ABOVE
+from simclr_med.data.progress import show_progress
+from simclr_med.errors import DataError
+
+
+class DecodingRecipe(NamedTuple):
+    """Everything that determines the decoded images of a folder.
+
+    Attributes:
+        root: the folder.
+        folder_digest: hash of the folder's files.
+        size: side of the decoded images in pixels.
+        channels: 1 or 3.
+        intensity: rule for 16-bit images.
+    """
+
+    root: Path
+    folder_digest: str
+    size: int
+    channels: int
+    intensity: Intensity
+
+    def hash_key(self, names: tuple[str, ...]) -> str:
+        """Return the cache key of these images."""
+        content = [self.folder_digest, names, self.size, self.channels, self.intensity, RULES_VERSION]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+
+
+def load_images(recipe: DecodingRecipe, names: tuple[str, ...], title: str) -> np.ndarray:
+    """Return the images, uint8 [N, size, size, channels], from the cache or decoded from their files.
+
+    Large arrays are read-only memory maps. Without a writable cache, small arrays are decoded in memory each time.
+
+    Args:
+        recipe: the folder and how its images are decoded.
+        names: the N file names relative to the folder.
+        title: the task in the progress display.
+
+    Raises:
+        DataError: a file cannot be decoded, or the cache has no room for a large array.
+    """
+    from filelock import FileLock
+    from platformdirs import user_cache_path
+
+    shape = (len(names), recipe.size, recipe.size, recipe.channels)
+    is_large = int(np.prod(shape)) > MMAP_ABOVE
+    target = user_cache_path("simclr-med") / "folders" / f"{recipe.hash_key(names)}.npy"
+    cached = npy.read(target, shape, is_large)
+    if cached is not None:
+        return cached
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_suffix(".lock")):
+            cached = npy.read(target, shape, is_large)  # another process may have finished meanwhile
+            if cached is None:
+                npy.write(target, shape, (block.data.cast("B") for block in _decode(recipe, names, title)))
+                cached = npy.read(target, shape, is_large)
+    except OSError as error:
+        if is_large:
+            raise DataError(
+                f"{target.parent}: {np.prod(shape) / 1e9:.1f} GB of decoded images cannot be saved "
+                f"({error.strerror}). Free disk space, or set XDG_CACHE_HOME to a folder with room."
+            ) from error
+    return np.concatenate(list(_decode(recipe, names, title))) if cached is None else cached
+
+
+def _decode(recipe: DecodingRecipe, names: tuple[str, ...], title: str) -> Iterator[np.ndarray]:
+    """Yield blocks of decoded images and show the progress."""
+    done = 0
+    with show_progress(title, "images") as update:
+        for block in decode_images(recipe.root, names, recipe.size, recipe.channels, recipe.intensity):
+            done += len(block)
+            update(done, len(names))
+            yield block

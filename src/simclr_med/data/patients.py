@@ -1,0 +1,81 @@
+"""The patient of each image, from a CSV file, so that no patient is in two splits."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from simclr_med.errors import DataError
+from simclr_med.types import Split
+
+
+def read_patients(file: Path, names: Sequence[str]) -> list[str]:
+    """Return the patient of each image.
+
+    Args:
+        file: CSV with the columns ``file`` (path relative to the data set's folder, or file name alone) and
+            ``patient``.
+        names: relative names of the images.
+
+    Raises:
+        DataError: the file or a column is missing, or an image has no patient or several.
+    """
+    patients = _read_rows(file)
+    file_names = Counter(PurePosixPath(name).name for name in names)
+    found = []
+    for name in names:
+        file_name = PurePosixPath(name).name
+        candidates = patients.get(name) or (patients.get(file_name, set()) if file_names[file_name] == 1 else set())
+        if len(candidates) != 1:
+            problem = f"several patients for {name}" if candidates else f"no patient for {name}"
+            count = file_names[file_name]
+            note = f" ({count} images have this file name: add their folders)" if count > 1 else ""
+            raise DataError(f"dataset.groups_csv={file}: {problem}{note}. Correct the CSV.")
+        found.append(next(iter(candidates)))
+    return found
+
+
+def check_patients(file: Path, patients: Sequence[str], rows: Mapping[Split, Sequence[int]]) -> None:
+    """Check that no patient is in two splits, which can happen with split folders.
+
+    Args:
+        file: the CSV, for the error.
+        patients: the patient of each image.
+        rows: the images of each split.
+
+    Raises:
+        DataError: a patient is in two splits.
+    """
+    seen: dict[str, Split] = {}
+    for split, rows_of_split in rows.items():
+        for row in rows_of_split:
+            other = seen.setdefault(patients[row], split)
+            if other != split:
+                raise DataError(
+                    f"dataset.groups_csv={file}: the patient {patients[row]} is in {other} and {split}. "
+                    "Move all images of a patient to one split."
+                )
+
+
+def _read_rows(file: Path) -> dict[str, set[str]]:
+    """Return the patients of each file in the CSV."""
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as handle:
+            rows = list(csv.DictReader(handle))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"dataset.groups_csv={file}: not a readable CSV ({reason}). Check the path.") from error
+    if not rows or not {"file", "patient"} <= set(rows[0]):
+        found = f"the columns {' | '.join(map(str, rows[0]))}" if rows else "no rows"
+        raise DataError(
+            f"dataset.groups_csv={file}: expected the columns file and patient, separated by commas, found {found}. "
+            "Correct the CSV."
+        )
+    patients: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row["file"] and row["patient"]:
+            name = row["file"].strip().replace("\\", "/").removeprefix("./")
+            patients[name].add(row["patient"].strip())
+    return patients
