@@ -211,8 +211,8 @@ def _fit_path(
 def _rotate(train_ND: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
     """Return a basis of the space that the rows span, and the features in that basis.
 
-    The penalised solution lies in that space, and the fit is faster there. Without fewer rows than columns: None, and the
-    features as they are.
+    The penalised solution lies in that space, and the fit is faster there. Where rows are not fewer than columns,
+    the basis is None and the features stay as they are.
     """
     if len(train_ND) >= train_ND.shape[1]:
         return None, train_ND

@@ -28,7 +28,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read what ``torch.save`` wrote, onto the CPU, without running code from it; zip files are checked by checksum.
 
     Raises:
-        CheckpointError: the file is missing, damaged, not a checkpoint, or holds more than tensors and plain containers.
+        CheckpointError: the file is missing, damaged, no checkpoint, or holds more than tensors and plain containers.
     """
     try:
         if zipfile.is_zipfile(path):

@@ -51,9 +51,10 @@ def similarity_logits(projections_2BP: Tensor, temperature: float, gather: bool 
 
 
 def nt_xent(projections_2BP: Tensor, temperature: float) -> Tensor:
-    """Return NT-Xent, ``-log(exp(s_ij / t) / sum over k != i of exp(s_ik / t))``, the mean over this process's anchors.
+    """Return NT-Xent: the mean over this process's anchors of ``-log(exp(s_ij / t) / sum over k != i of exp(s_ik / t))``.
 
-    The logarithm is natural; the loss of equal projections is log(2B - 1). Arguments and errors as in ``similarity_logits``.
+    The logarithm is natural; the loss of equal projections is log(2B - 1). The arguments and errors are those
+    of ``similarity_logits``.
     """
     return F.cross_entropy(*similarity_logits(projections_2BP, temperature))
 

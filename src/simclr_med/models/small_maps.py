@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# With fewer images, copying the weights costs more than a product saves. Measured on two AVX2 cores, ResNet-18's layers,
-# forward and backward: a product is as fast as oneDNN at 32 images, and 1.5 to 40 times as fast at 512.
+# With fewer images, copying the weights costs more than a product saves. Measured on two AVX2 cores with ResNet-18's
+# layers, forward and backward: a product is as fast as oneDNN at 32 images, and 1.5 to 40 times as fast at 512.
 MIN_IMAGES = 32
 
 _DATA = torch.tensor([[1, 1], [0, 1], [1, 0]], dtype=torch.float64)
@@ -32,8 +32,8 @@ _DATA_2D, _TAPS_2D, _SUMS_2D = (torch.kron(matrix, matrix) for matrix in (_DATA,
 class SmallMapConv2d(nn.Conv2d):
     """``nn.Conv2d`` that computes by matrix products where they are faster.
 
-    Each call decides by device, dtype and shape: products run on the CPU alone, for float32 and float64 outside autocast. Outputs agree with
-    ``nn.Conv2d`` to 2e-6 of the largest value and gradients to 6e-6 in float32 (1e-12 in float64).
+    Each call decides by device, dtype and shape: products run on the CPU alone, for float32 and float64 outside
+    autocast. Outputs agree with ``nn.Conv2d`` to 2e-6 of the largest value and gradients to 6e-6 in float32 (1e-12 in float64).
     """
 
     def forward(self, input: Tensor) -> Tensor:
