@@ -19,7 +19,12 @@ NODES: dict[str, dict[str, type]] = {
         "folder": data_nodes.Folder,
         "synthetic": data_nodes.Synthetic,
     },
-    "encoder": {"resnet": schema.ResNet, "tiny": schema.TinyEncoder},
+    "encoder": {
+        "resnet": schema.ResNet,
+        "densenet": schema.DenseNet,
+        "convnext": schema.ConvNeXt,
+        "tiny": schema.TinyEncoder,
+    },
     "optimizer": {"adamw": schema.AdamW, "adam": schema.Adam, "sgd": schema.SGD, "lars": schema.LARS},
     "schedule": {"warmup_cosine": schema.WarmupCosine, "multistep": schema.Multistep, "constant": schema.Constant},
     "init": {

@@ -51,6 +51,16 @@ class TinyEncoder:
 
 
 @dataclass
+class DenseNet(TinyEncoder):
+    pass
+
+
+@dataclass
+class ConvNeXt(TinyEncoder):
+    pass
+
+
+@dataclass
 class AdamW:
     name: str = MISSING
     _target_: str = MISSING

@@ -1,4 +1,4 @@
-"""Features on the disk: computed once for each (encoder, data, split), shared by all jobs, mended when damaged."""
+"""Features on disk, computed once for each encoder, data set and split, and shared by all runs."""
 
 from __future__ import annotations
 
@@ -21,65 +21,67 @@ _NAME = "features_ND"
 
 
 def cache_key(**facts: Any) -> str:
-    """32 hex digits of SHA-256 over everything that the features depend on."""
+    """Return 32 hex digits of SHA-256 over everything that the features depend on."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def load_or_compute(folder: Path, key: str, compute: Callable[[], Tensor]) -> Tensor:
-    """The features kept under a key, or computed and kept.
+    """Return the features stored under a key, or compute and store them.
 
-    Of several processes that need the same ones, one computes. A file that is damaged is made again, and this is said;
-    a folder that cannot be written costs the time of computing and nothing else, and this is said as well.
+    When several processes need the same features, one computes them. Damaged files are computed again and folders that
+    cannot be written are not used; both are reported.
 
     Args:
-        folder: of the cache; made when missing.
+        folder: of the cache; created when missing.
         key: of `cache_key`.
-        compute: gives features_ND.
+        compute: returns features_ND.
 
     Returns:
-        features_ND on the CPU, as they were computed, bit by bit.
+        features_ND on the CPU, bit-identical to what was computed.
     """
     path = folder / f"{key}.safetensors"
-    found = _read(path)
-    if found is not None:
-        return found
+    stored = _read(path)
+    if stored is not None:
+        return stored
     lock = FileLock(path.with_suffix(".lock"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except OSError as error:
-        print(f"{folder}: features could not be kept ({error.strerror}); computed for this run alone.", flush=True)
+        print(
+            f"{folder}: features could not be stored ({error.strerror}); computing them for this run alone.", flush=True
+        )
         return compute().cpu().contiguous()
     try:
-        found = _read(path)  # by another process meanwhile
-        if found is not None:
-            return found
+        stored = _read(path)  # another process may have stored them since
+        if stored is not None:
+            return stored
         if path.exists():
-            print(f"{path}: damaged; these features are computed again.", flush=True)
+            print(f"{path}: damaged file; computing the features again.", flush=True)
         features = compute().cpu().contiguous()
-        _keep(path, features)
+        _store(path, features)
         return features
     finally:
         lock.release()
 
 
-def _keep(path: Path, features: Tensor) -> None:
+def _store(path: Path, features: Tensor) -> None:
     try:
         content = safetensors.torch.save({_NAME: features}, {"sha256": _digest(features)})
         write_bytes(path, content)
     except OSError as error:
-        print(f"{path}: could not be kept ({error.strerror}); the next run computes it again.", flush=True)
+        print(f"{path}: could not be stored ({error.strerror}); the next run computes the features again.", flush=True)
 
 
 def _read(path: Path) -> Tensor | None:
-    """The tensor of an intact file; None when there is none."""
+    """Return the features of an intact file; None when there is none."""
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             features: Tensor = file.get_tensor(_NAME)
-            told = (file.metadata() or {}).get("sha256")
+            recorded = (file.metadata() or {}).get("sha256")
     except (OSError, SafetensorError, ValueError):
         return None
-    return features if told == _digest(features) else None
+    return features if recorded == _digest(features) else None
 
 
 def _digest(features: Tensor) -> str:

@@ -6,23 +6,24 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from simclr_med.evaluation.features import extract_features
+from simclr_med.models.encoders import Encoder
 from simclr_med.types import KnnSets
 
 
 def knn_scores(
     queries_ND: Tensor, bank_MD: Tensor, bank_targets_MK: Tensor, k: int, temperature: float, chunk: int = 4096
 ) -> Tensor:
-    """Class scores of each query: the sum over its k nearest of exp(cosine / temperature) x target.
+    """Return each query's class scores: the sum over its k nearest of exp(cosine / temperature) x target.
 
     Args:
-        queries_ND, bank_MD: features, of any length; compared by cosine.
+        queries_ND, bank_MD: features, compared by cosine, so their lengths do not matter.
         bank_targets_MK: one-hot or multi-label targets of the bank, float.
         k: neighbours; at most M are used.
         temperature: of the weights, greater than 0.
-        chunk: queries compared at a time; changes nothing but memory.
+        chunk: queries compared at a time; affects memory alone.
 
     Returns:
         scores_NK, float32, each row summing to 1 for one-hot targets.
@@ -38,14 +39,21 @@ def knn_scores(
 
 
 def find_nearest(queries_ND: Tensor, bank_MD: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k nearest rows of the bank, or all of fewer, by cosine: (cosine_NK, rows_NK int64), nearest first."""
+    """Return the k nearest rows of the bank by cosine, or all of a smaller bank, nearest first.
+
+    Returns:
+        cosine_NK and rows_NK, int64.
+    """
     cosine_NM = F.normalize(queries_ND.float(), dim=1) @ F.normalize(bank_MD.float(), dim=1).T
-    found = cosine_NM.topk(min(k, len(bank_MD)), dim=1)
-    return found.values, found.indices
+    nearest = cosine_NM.topk(min(k, len(bank_MD)), dim=1)
+    return nearest.values, nearest.indices
 
 
 def knn_accuracy(scores_NK: Tensor, targets_NK: Tensor) -> float:
-    """Fraction of right answers: of images for one-hot targets, of (image, label) pairs for multi-label ones."""
+    """Return the fraction of correct predictions.
+
+    They count per image for one-hot targets, and per (image, label) pair for multi-label ones.
+    """
     multi_label = bool((targets_NK.sum(dim=1) != 1).any())
     if multi_label:
         return float(((scores_NK > 0.5) == (targets_NK > 0.5)).float().mean())
@@ -53,14 +61,17 @@ def knn_accuracy(scores_NK: Tensor, targets_NK: Tensor) -> float:
 
 
 def validation_knn_accuracy(
-    encoder: nn.Module,
+    encoder: Encoder,
     sets: KnnSets | None,
     to_float: Callable[[Tensor], Tensor],
     device: torch.device,
     k: int,
     temperature: float,
 ) -> float | None:
-    """Accuracy of the queries by their neighbours in the bank, on the encoder's features; None without labels."""
+    """Return the accuracy of the queries by their neighbours in the bank, on the encoder's features.
+
+    None without labels. The other arguments are those of `extract_features` and `knn_scores`.
+    """
     if sets is None:
         return None
     bank, queries = (

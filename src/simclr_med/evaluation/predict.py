@@ -1,4 +1,4 @@
-"""From images to class probabilities, the same way wherever a model is scored."""
+"""Class probabilities of images and of features, computed in one way for every stage that scores a model."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from simclr_med.evaluation.features import extract_features
+from simclr_med.models.encoders import Encoder
 from simclr_med.types import MULTI_LABEL, Task
 
 
 def logits_to_probabilities(task: Task, logits_NK: np.ndarray | Tensor) -> np.ndarray:
-    """Probabilities float32 [N, K] of float64 logits: a softmax over the classes, or a sigmoid of each label."""
+    """Return probabilities float32 [N, K], computed in float64: a softmax over the classes, or a sigmoid per label."""
     logits = torch.as_tensor(logits_NK).double()
     return np.asarray((logits.sigmoid() if task == MULTI_LABEL else logits.softmax(dim=1)).float().cpu().numpy())
 
 
 @torch.no_grad()
 def classify_features(head: nn.Module, task: Task, features_ND: Tensor) -> np.ndarray:
-    """Probabilities float32 [N, K] of features; the head in eval mode and in its own dtype (float64 for a probe's)."""
+    """Return probabilities float32 [N, K] of features.
+
+    The head runs in eval mode and in its own dtype (float64 for a probe's); its mode is restored.
+    """
     training = head.training
     head.eval()
     logits_NK = head(features_ND.to(next(head.parameters()).dtype))
@@ -29,12 +33,19 @@ def classify_features(head: nn.Module, task: Task, features_ND: Tensor) -> np.nd
 
 
 def predict_proba(
-    encoder: nn.Module,
+    encoder: Encoder,
     head: nn.Module,
     task: Task,
     images_NHWC: np.ndarray,
     to_float: Callable[[Tensor], Tensor],
     device: torch.device,
 ) -> np.ndarray:
-    """Probabilities float32 [N, K] of images without augmentation, encoder and head in eval mode."""
+    """Return probabilities float32 [N, K] of images without augmentation, with encoder and head in eval mode.
+
+    Args:
+        encoder, head, device: as in `extract_features` and `classify_features`.
+        task: the kind of labels.
+        images_NHWC: uint8.
+        to_float: uint8 NHWC to float32 BCHW in [0, 1] with three channels.
+    """
     return classify_features(head, task, extract_features(encoder, images_NHWC, to_float, device))

@@ -1,4 +1,4 @@
-"""A classifier's answers as a table that people read: one row an image."""
+"""A classifier's predictions as a table with one row an image."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ DIGITS = 4  # of a probability in the table
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a classifier says of some images.
+    """A classifier's output for some images.
 
     Attributes:
-        task, classes: what the K probabilities are of.
+        task, classes: the kind of labels, and the names of the K classes.
         probabilities_NK: float32.
-        labels_NL: int64 in medmnist's layout; None for images that nobody has labelled.
+        labels_NL: int64 in medmnist's layout; None for images without labels.
         names: the images' files, or None.
     """
 
@@ -35,8 +35,8 @@ class Predictions:
         return len(self.probabilities_NK)
 
     @property
-    def right_N(self) -> np.ndarray | None:
-        """Whether an answer is the true one, of a multi-label set in every label; bool, None without labels."""
+    def is_correct_N(self) -> np.ndarray | None:
+        """Whether a prediction equals the label (every label of a multi-label set); bool, None without labels."""
         if self.labels_NL is None:
             return None
         same = classification.y_pred(self.task, self.probabilities_NK) == classification.y_true(
@@ -46,52 +46,55 @@ class Predictions:
 
     @property
     def confidence_N(self) -> np.ndarray:
-        """Probability of the answer; of a multi-label set that of its least certain label."""
+        """Probability of the prediction; of a multi-label set that of its least certain label."""
         p = self.probabilities_NK
         return np.asarray(np.maximum(p, 1 - p).min(axis=1) if self.task == MULTI_LABEL else p.max(axis=1))
 
 
-def select_rows(answers: Predictions, most: int) -> np.ndarray:
-    """At most so many rows, evenly spaced from the first to the last and the same each time; int64.
+def select_rows(predictions: Predictions, limit: int) -> np.ndarray:
+    """Return the rows of at most ``limit`` images, int64, evenly spaced over the split and the same each time.
 
-    Wrong answers come first, the surest at the top, then right ones likewise; without labels they stay in order.
+    Wrong predictions come first, the most confident at the top, then correct ones in the same order. Without labels the
+    rows rise.
     """
-    count = len(answers)
-    rows_M = np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(np.int64)
-    right_N = answers.right_N
-    if right_N is None:
+    count = len(predictions)
+    rows_M = np.arange(count) if count <= limit else np.linspace(0, count - 1, limit).round().astype(np.int64)
+    is_correct_N = predictions.is_correct_N
+    if is_correct_N is None:
         return rows_M
-    return rows_M[np.lexsort((rows_M, -answers.confidence_N[rows_M], right_N[rows_M]))]
+    return rows_M[np.lexsort((rows_M, -predictions.confidence_N[rows_M], is_correct_N[rows_M]))]
 
 
-def to_table(answers: Predictions, rows_M: np.ndarray) -> tuple[list[str], list[list[Any]]]:
-    """The columns' names, and a row for each of these images, in their order.
+def to_table(predictions: Predictions, rows_M: np.ndarray) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns' names, and the cells of these images in their order.
 
     The columns are row (in the split), file where there are names, true and right where there are labels, predicted,
-    confidence, and the probability of each class. Several labels of an image are separated by a vertical bar.
+    confidence, and the probability of each class. A vertical bar separates several labels of an image.
     """
-    known = answers.labels_NL is not None
-    columns = ["row", *["file"] * (answers.names is not None), *["true"] * known, "predicted", *["right"] * known]
-    columns += ["confidence", *(f"probability/{name}" for name in answers.classes)]
-    found = classification.y_pred(answers.task, answers.probabilities_NK)
-    true = None if answers.labels_NL is None else classification.y_true(answers.task, answers.labels_NL)
-    right_N, confidence_N = answers.right_N, answers.confidence_N
+    labelled = predictions.labels_NL is not None
+    columns = ["row", *["file"] * (predictions.names is not None), *["true"] * labelled, "predicted"]
+    columns += [*["right"] * labelled, "confidence", *(f"probability/{name}" for name in predictions.classes)]
+    y_pred = classification.y_pred(predictions.task, predictions.probabilities_NK)
+    y_true = None
+    if predictions.labels_NL is not None:
+        y_true = classification.y_true(predictions.task, predictions.labels_NL)
+    is_correct_N, confidence_N = predictions.is_correct_N, predictions.confidence_N
     rows = []
     for n in rows_M.tolist():
         row: list[Any] = [n]
-        if answers.names is not None:
-            row.append(answers.names[n])
-        if true is not None:
-            row.append(_named(true[n], answers.classes))
-        row.append(_named(found[n], answers.classes))
-        if right_N is not None:
-            row.append(bool(right_N[n]))
-        numbers = (confidence_N[n], *answers.probabilities_NK[n])
+        if predictions.names is not None:
+            row.append(predictions.names[n])
+        if y_true is not None:
+            row.append(_format_label(y_true[n], predictions.classes))
+        row.append(_format_label(y_pred[n], predictions.classes))
+        if is_correct_N is not None:
+            row.append(bool(is_correct_N[n]))
+        numbers = (confidence_N[n], *predictions.probabilities_NK[n])
         rows.append([*row, *(round(float(number), DIGITS) for number in numbers)])
     return columns, rows
 
 
-def _named(answer: np.ndarray, classes: Sequence[str]) -> str:
-    if np.ndim(answer) == 0:
-        return classes[int(answer)]
-    return "|".join(classes[int(k)] for k in np.flatnonzero(answer))
+def _format_label(label: np.ndarray, classes: Sequence[str]) -> str:
+    if np.ndim(label) == 0:
+        return classes[int(label)]
+    return "|".join(classes[int(k)] for k in np.flatnonzero(label))

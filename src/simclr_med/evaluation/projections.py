@@ -1,4 +1,4 @@
-"""Features brought down to the plane by PCA, t-SNE and UMAP, and how far classes lie apart in them."""
+"""Two-dimensional maps of features by PCA, t-SNE and UMAP, and the separation of the classes in them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
-FEWEST = 4  # images of a map: t-SNE takes two or more, umap-learn starts from the spectrum of four or more
+FEWEST = 4  # images of a map: t-SNE needs two, the spectral start of umap-learn needs four
 UMAP_NEIGHBOURS = 15  # McInnes et al. 2018: the default of their umap-learn
 
 
@@ -21,8 +21,8 @@ class Principal:
     """The principal components of some features.
 
     Attributes:
-        shares: of the variance, float64, one a component, falling.
-        mean_D, axes_CD: what `coordinates` takes away, and the components, float64.
+        shares: of the variance, float64 in [0, 1], one a component, falling.
+        mean_D, axes_CD: what `coordinates` subtracts, and the components, float64.
     """
 
     shares: np.ndarray
@@ -30,53 +30,52 @@ class Principal:
     axes_CD: np.ndarray
 
     def coordinates(self, features_ND: np.ndarray, components: int) -> np.ndarray:
-        """float32 [N, C] in the first components, or in all where there are fewer."""
+        """Return float32 [N, C] coordinates in the first components, or in all where there are fewer."""
         return ((features_ND.astype(np.float64) - self.mean_D) @ self.axes_CD[:components].T).astype(np.float32)
 
 
 def fit_pca(features_ND: np.ndarray) -> Principal:
-    """All principal components of features that differ, exact and with the signs that scikit-learn gives them.
+    """Return all principal components, exact and with scikit-learn's signs.
 
     Raises:
-        ValueError: all features are the same, so that no direction is a principal one.
+        ValueError: all features are equal, so that no direction is a principal one.
     """
     features = features_ND.astype(np.float64)
     if np.allclose(features, features[0], rtol=1e-6, atol=1e-12):
-        raise ValueError("features: must differ; all of them are the same.")
+        raise ValueError("features: all rows are equal. Use features that differ.")
     fitted = PCA(svd_solver="full").fit(features)
     return Principal(fitted.explained_variance_ratio_, fitted.mean_, fitted.components_)
 
 
-def usable_perplexities(wanted: Sequence[float], points: int) -> list[float]:
-    """Those that so many points allow, in order and each once: one that asks for more neighbours than there are becomes
-    the largest that does not.
+def usable_perplexities(perplexities: Sequence[float], points: int) -> list[float]:
+    """Return the perplexities limited to what the number of points allows, in order and without repetitions.
 
-    t-SNE looks at 3 x perplexity neighbours of each point (van der Maaten 2014, section 3).
+    t-SNE uses 3 x perplexity neighbours of each point (van der Maaten 2014, section 3).
     """
-    return list(dict.fromkeys(min(float(value), max(1.0, (points - 1) // 3)) for value in wanted))
+    return list(dict.fromkeys(min(float(value), max(1.0, (points - 1) // 3)) for value in perplexities))
 
 
 def tsne(coordinates_NC: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
-    """t-SNE (van der Maaten 2014, Barnes-Hut) into float32 [N, 2], started from the first two components.
+    """Return the t-SNE map float32 [N, 2] (van der Maaten 2014, Barnes-Hut), started from the first two components.
 
     Args:
         coordinates_NC: float32, in the first principal components.
         perplexity: at least 1, less than N.
-        seed: what is left to chance.
+        seed: of the random numbers.
     """
     method = TSNE(2, perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed)
-    # One thread: the same map each time, and beside other processes ten times as fast as two, which wait by spinning.
+    # One thread: the map is reproducible, and ten times as fast as with two beside other processes, which spin.
     with threadpool_limits(1):
         return np.asarray(method.fit_transform(coordinates_NC), dtype=np.float32)
 
 
 def is_umap_installed() -> bool:
-    """Whether the package umap-learn is installed."""
+    """Return whether the package umap-learn is installed."""
     return importlib.util.find_spec("umap") is not None
 
 
 def umap(coordinates_NC: np.ndarray, seed: int) -> np.ndarray:
-    """UMAP (McInnes et al. 2018) into float32 [N, 2], with its own defaults."""
+    """Return the UMAP map float32 [N, 2] (McInnes et al. 2018), with umap-learn's defaults."""
     from umap import UMAP
 
     method = UMAP(n_neighbors=min(UMAP_NEIGHBOURS, len(coordinates_NC) - 1), random_state=seed, n_jobs=1)
@@ -84,12 +83,12 @@ def umap(coordinates_NC: np.ndarray, seed: int) -> np.ndarray:
 
 
 def silhouette(rows_ND: np.ndarray, groups_N: np.ndarray, metric: str) -> float:
-    """Mean silhouette of the groups (Rousseeuw 1987), in [-1, 1]; NaN when it is not defined.
+    """Return the mean silhouette of the groups (Rousseeuw 1987), in [-1, 1]; NaN where it is undefined.
 
     Args:
         rows_ND: features, or coordinates.
-        groups_N: int; it takes at least two groups, and fewer groups than rows.
-        metric: cosine, as neighbours are found, or euclidean.
+        groups_N: int; the silhouette needs two groups or more, and fewer groups than rows.
+        metric: ``cosine`` (as for nearest neighbours) or ``euclidean``.
     """
     if not 2 <= len(np.unique(groups_N)) < len(groups_N):
         return float("nan")

@@ -1,4 +1,4 @@
-"""Numbers that tell a useful representation from a collapsed one."""
+"""Metrics of a representation that show whether it has collapsed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def alignment(one_BP: Tensor, two_BP: Tensor) -> Tensor:
-    """Mean squared distance of the two views of an image on the unit sphere, in [0, 4]; 0 is perfectly aligned.
+    """Return the mean squared distance of an image's two views on the unit sphere, in [0, 4]; 0 is perfect alignment.
 
     Wang and Isola 2020, equation 3 with alpha = 2.
     """
@@ -16,7 +16,7 @@ def alignment(one_BP: Tensor, two_BP: Tensor) -> Tensor:
 
 
 def uniformity(rows_NP: Tensor) -> Tensor:
-    """log of the mean of exp(-2 d^2) over all pairs on the unit sphere, in [-8, 0]; lower is more uniform.
+    """Return the log of the mean of exp(-2 d^2) over all pairs on the unit sphere, in [-8, 0]; lower is more uniform.
 
     Wang and Isola 2020, equation 4 with t = 2.
     """
@@ -26,8 +26,8 @@ def uniformity(rows_NP: Tensor) -> Tensor:
 
 
 def effective_rank(rows_ND: Tensor) -> Tensor:
-    """exp of the entropy of the singular values (RankMe: Garrido et al. 2023, equation 1), in [1, min(N, D)]."""
-    # From the smaller Gram matrix: cheaper than a singular value decomposition, and in float64 as exact as needed.
+    """Return exp of the entropy of the singular values (RankMe: Garrido et al. 2023, equation 1), in [1, min(N, D)]."""
+    # From the smaller Gram matrix: cheaper than a singular value decomposition, and exact enough in float64.
     rows = rows_ND.double()
     gram = rows @ rows.T if rows.shape[0] < rows.shape[1] else rows.T @ rows
     singular = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
@@ -36,10 +36,10 @@ def effective_rank(rows_ND: Tensor) -> Tensor:
 
 
 def feature_std(rows_ND: Tensor) -> Tensor:
-    """Mean over the dimensions of the standard deviation of the L2-normalised rows; 1/sqrt(D) when spread evenly.
+    """Return the mean over the dimensions of the standard deviation of the L2-normalised rows.
 
-    NaN of a single row.
+    It is 1/sqrt(D) for an even spread, and NaN for a single row.
     """
-    if len(rows_ND) < 2:  # torch would warn of it
+    if len(rows_ND) < 2:  # torch would warn
         return torch.tensor(float("nan"))
     return F.normalize(rows_ND.float(), dim=1).std(dim=0).mean()

@@ -1,4 +1,4 @@
-"""Checkpoints and state dicts: read without running any code in them."""
+"""Checkpoints and state dicts, read without running code from them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 from simclr_med.errors import CheckpointError
 
-# What Lightning's checkpoints may hold besides tensors and plain containers: inert, and read as plain containers.
+# Objects in Lightning's checkpoints besides tensors and plain containers: they hold data alone.
 _INERT: list[Any] = [
     Namespace,
     (dict, "pytorch_lightning.utilities.parsing.AttributeDict"),
@@ -25,10 +25,10 @@ _INERT: list[Any] = [
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads what ``torch.save`` wrote, onto the CPU, without running code from it; zip files by their checksums.
+    """Read what ``torch.save`` wrote, onto the CPU, without running code from it; zip files are checked by checksum.
 
     Raises:
-        CheckpointError: the file is missing, damaged, no checkpoint, or holds objects beyond plain containers.
+        CheckpointError: the file is missing, damaged, no checkpoint, or holds more than tensors and plain containers.
     """
     try:
         if zipfile.is_zipfile(path):
@@ -37,47 +37,49 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
                     raise zipfile.BadZipFile
                 if "constants.pkl" in {name.rpartition("/")[2] for name in archive.namelist()}:
                     raise CheckpointError(
-                        f"checkpoint={path}: must hold a state dict, not a TorchScript program. Save its state_dict()."
+                        f"checkpoint={path}: expected a state dict, found a TorchScript program. Save its state_dict()."
                     )
         with torch.serialization.safe_globals(_INERT), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # on other pickles, which are refused in our own words
+            warnings.simplefilter("ignore", UserWarning)  # on other pickles; they are reported below
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
     except CheckpointError:
         raise
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise CheckpointError(f"checkpoint={path}: must be a readable file. {error.strerror or error}.") from error
+        raise CheckpointError(f"checkpoint={path}: {error.strerror or error}. Name a readable file.") from error
     except pickle.UnpicklingError as error:
-        # A zip file has passed its checksums: only its content can have been refused.
+        # A zip file has passed its checksums, so the error is about its content.
         named = re.findall(r"GLOBAL ([\w.]+)", str(error))
         unsafe = zipfile.is_zipfile(path) or named or _is_plain_pickle(path)
-        raise CheckpointError(_unsafe(path, named) if unsafe else damaged_message(path)) from error
-    # What zipfile and torch raise on damaged bytes is of no one kind; all of it means that the file cannot be read.
+        raise CheckpointError(_unsafe_message(path, named) if unsafe else damaged_message(path)) from error
+    # zipfile and torch raise errors of many types on damaged bytes; each means that the file cannot be read.
     except Exception as error:
         raise CheckpointError(damaged_message(path)) from error
     if not isinstance(loaded, dict):
-        raise CheckpointError(f"checkpoint={path}: must hold a dictionary, not {type(loaded).__name__}. Name another.")
+        raise CheckpointError(
+            f"checkpoint={path}: expected a dictionary, found {type(loaded).__name__}. Name another file."
+        )
     return loaded
 
 
 def damaged_message(path: Path) -> str:
-    """The problem of a file that is not a whole checkpoint, in one line."""
-    return f"checkpoint={path}: must be a whole checkpoint; it is damaged or of another kind. Copy it again."
+    """Return the message for a file that is not an intact checkpoint."""
+    return f"checkpoint={path}: not an intact checkpoint; the file is damaged or of another kind. Copy it again."
 
 
 def _is_plain_pickle(path: Path) -> bool:
-    """Whether a protocol was used that torch.save uses not (it writes 2)."""
+    """Return whether the file is a pickle of a protocol that torch.save does not use (it writes 2)."""
     with open(path, "rb") as file:
         start = file.read(2)
     return len(start) == 2 and start[0] == 0x80 and 2 < start[1] <= pickle.HIGHEST_PROTOCOL
 
 
-def _unsafe(path: Path, named: list[str]) -> str:
-    found = set(named)
+def _unsafe_message(path: Path, named: list[str]) -> str:
+    unsafe_names = set(named)
     if zipfile.is_zipfile(path):
         with torch.serialization.safe_globals(_INERT):
-            found |= set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    names = ", ".join(sorted(found)[:3]) or "other objects"
+            unsafe_names |= set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    names = ", ".join(sorted(unsafe_names)[:3]) or "other objects"
     return (
-        f"checkpoint={path}: must hold tensors and plain containers alone, not {names}, which can run code; it was not "
-        "opened. Save its state_dict() alone where it was made, if you trust it."
+        f"checkpoint={path}: the file holds {names}, which can run code, and was not loaded. If you trust it, save its "
+        "state_dict() alone where it was made."
     )

@@ -1,4 +1,7 @@
-"""An encoder's weights in files: ours, the original system's and torchvision's, told apart by their content."""
+"""An encoder's weights in files.
+
+A file that this project wrote is recognised by its metadata, a file of torchvision or of the thesis by its keys.
+"""
 
 from __future__ import annotations
 
@@ -9,44 +12,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from simclr_med.atomic import write_bytes
 from simclr_med.errors import CheckpointError
 from simclr_med.models.checkpoints import damaged_message, load_checkpoint
-from simclr_med.models.encoders import ResNetEncoder
+from simclr_med.models.encoders import Encoder, get_option
+from simclr_med.models.networks import describe_network, recognize_thesis, recognize_torchvision, select_prefix
+from simclr_med.models.normalization import Moments
+from simclr_med.models.safetensors_files import is_safetensors, read_safetensors, write_safetensors
 
-# torchvision's own weights expect these (torchvision.transforms._presets.ImageClassification).
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
-# The original system normalises every data set by these.
-_HALF = (0.5, 0.5, 0.5)
 _MOMENTS = ("mean", "std")
-
-_DEPTHS: dict[tuple[str, tuple[int, ...]], str] = {
-    ("conv2", (2, 2, 2, 2)): "resnet18",
-    ("conv2", (3, 4, 6, 3)): "resnet34",
-    ("conv3", (3, 4, 6, 3)): "resnet50",
-    ("conv3", (3, 4, 23, 3)): "resnet101",
-    ("conv3", (3, 8, 36, 3)): "resnet152",
-}
-
-Moments = tuple[tuple[float, ...] | None, tuple[float, ...] | None]
 
 
 @dataclass(frozen=True)
 class LoadedEncoder:
-    """What a file says of an encoder.
+    """The content of a file with an encoder.
 
     Attributes:
-        state: torchvision's key names, without ``fc``.
-        head: of the projection head or classifier beside it, under the names that an ``nn.Sequential`` or
-            ``nn.Linear`` gives; empty where the file holds none.
+        state: the encoder's tensors, under the keys of its library.
+        head: the tensors of the projection head or classifier beside it, under the keys of an ``nn.Sequential`` or
+            ``nn.Linear``; empty where the file holds none.
         kind: what made the file, in words.
-        mean, std: of the channels it was trained with; None where the file does not say.
+        mean, std: of the channels that the encoder was trained with; None where the file does not record them.
         metadata: the file's provenance.
         path: of the file.
     """
@@ -54,102 +43,99 @@ class LoadedEncoder:
     state: dict[str, Tensor]
     head: dict[str, Tensor]
     kind: str
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
+    mean: Moments | None
+    std: Moments | None
     metadata: dict[str, str]
     path: Path
 
     @property
+    def option(self) -> dict[str, Any] | None:
+        """The option of ``conf/encoder`` that the encoder was built from, with its scalar arguments.
+
+        None where the file does not record one. It describes the file; a network is always built from a run's own
+        config.
+        """
+        try:
+            option = json.loads(self.metadata.get("encoder", "null"))
+        except ValueError as error:
+            raise CheckpointError(damaged_message(self.path)) from error
+        return option if isinstance(option, dict) else None
+
+    @property
+    def network(self) -> str:
+        """The network in words."""
+        return _describe(self.option, self.state)
+
+    @property
     def description(self) -> str:
-        """One line for the log: the network, the kind of file and its name."""
-        return f"{describe_network(self.state)} from {self.kind} {self.path}"
+        """One line for the log: the network, the kind of file and its path."""
+        return f"{self.network} from {self.kind} {self.path}"
 
 
-def save_encoder(path: Path, encoder: ResNetEncoder, metadata: Mapping[str, str]) -> None:
-    """Writes safetensors with torchvision's key names, whole or not at all; the folder must exist.
+def save_encoder(path: Path, encoder: Encoder, metadata: Mapping[str, str]) -> None:
+    """Write an encoder as safetensors, atomically, under its library's keys; the folder must exist.
 
-    The file's metadata holds ``metadata`` and, over it, ``mean`` and ``std`` as JSON lists, ``network`` in words and
+    The file's metadata holds ``metadata`` and, over it, ``encoder_metadata``, the ``network`` in words and
     ``weights_hash``.
     """
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
-    own = {"network": describe_network(state), "weights_hash": weights_hash(state), **encoder_metadata(encoder)}
-    content = sort_header(safetensors.torch.save(state, {**metadata, **own}))
-    write_bytes(path, content)
+    state = encoder.state_dict()
+    network = _describe(get_option(encoder), state)
+    own = {"network": network, "weights_hash": weights_hash(state), **encoder_metadata(encoder)}
+    write_safetensors(path, state, {**metadata, **own})
 
 
-def sort_header(content: bytes) -> bytes:
-    """The same safetensors file with its header's keys in order: the library's order of metadata is random."""
-    length = int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # the format wants the tensors aligned to 8 bytes
-    return len(header).to_bytes(8, "little") + header + content[8 + length :]
+def encoder_metadata(encoder: Encoder) -> dict[str, str]:
+    """Return what the state dict leaves out: ``mean`` and ``std`` as JSON lists, and the option as a JSON object.
 
-
-def encoder_metadata(encoder: ResNetEncoder) -> dict[str, str]:
-    """``mean`` and ``std`` as JSON lists: what the state dict leaves out, for a checkpoint's ``encoder_metadata``."""
-    return {name: json.dumps([round(x, 7) for x in getattr(encoder, name).flatten().tolist()]) for name in _MOMENTS}
+    The key ``encoder`` (the option) is absent for an encoder that was built without an option.
+    """
+    metadata = {name: json.dumps([round(x, 7) for x in getattr(encoder, name).flatten().tolist()]) for name in _MOMENTS}
+    option = get_option(encoder)
+    return metadata if option is None else metadata | {"encoder": json.dumps(option, sort_keys=True)}
 
 
 def load_encoder_state(path: Path) -> LoadedEncoder:
-    """Reads an encoder from any file that this project knows, telling its kind from its content.
+    """Read an encoder from a file; the kind of file is recognised by its content.
 
-    The kinds: ``save_encoder``'s safetensors; a training checkpoint of this project (``encoder.*``, ``head.*``; its
-    ``encoder_metadata`` if there is one); the original system's checkpoints; a torchvision state dict, with or without
-    ``fc``, by torch or in safetensors, which is taken to expect ImageNet's mean and deviation.
+    The kinds: safetensors of `save_encoder`; a training checkpoint of this project; a checkpoint of the thesis; a
+    torchvision state dict, with or without the classifier, in torch's format or in safetensors, which is read as one
+    that expects ImageNet's mean and standard deviation.
 
     Raises:
-        CheckpointError: missing, damaged, unsafe to read, or without an encoder.
+        CheckpointError: the file is missing, damaged, unsafe to read, or holds no encoder.
     """
-    if _is_safetensors(path):
-        return _load_safetensors(path)
-    checkpoint = load_checkpoint(path)
-    state = checkpoint.get("state_dict", checkpoint)
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        held = ", ".join(map(str, list(state)[:3])) if isinstance(state, dict) else type(state).__name__
-        raise CheckpointError(
-            f"checkpoint={path}: must hold a state dict of tensors; it holds {held}. Save the encoder's state_dict()."
-        )
-    if _is_probe(state):
-        raise CheckpointError(
-            f"checkpoint={path}: must hold an encoder; this is the original system's probe, a linear layer alone. "
-            "Name the pretraining checkpoint that it was trained on."
-        )
-    if _is_pretraining(state):
-        return _split(path, state, "convnet.", "the original system's pretraining", (_HALF, _HALF))
-    if _is_classifier(state):
-        return _split(path, state, "backbone.", "the original system's classifier", (_HALF, _HALF))
-    if "encoder.conv1.weight" in state:
-        metadata = dict(checkpoint.get("encoder_metadata", {}))
-        moments = _moments(metadata, path)
-        head = _under(state, "head.")
-        return LoadedEncoder(_under(state, "encoder."), head, "the checkpoint", *moments, metadata, path)
-    if "conv1.weight" in state:
-        return _torchvisions(path, state)
-    raise CheckpointError(_no_encoder(path, state))
+    try:
+        safe = is_safetensors(path)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint={path}: {error.strerror or error}. Name a readable file.") from error
+    return _load_safetensors(path) if safe else _load_pickled(path)
 
 
-def load_weights(encoder: ResNetEncoder, loaded: LoadedEncoder) -> str:
-    """Loads every weight, and the mean and deviation where the file says them, into an encoder in place.
+def load_weights(encoder: Encoder, loaded: LoadedEncoder) -> str:
+    """Load every weight into an encoder, in place, and the mean and standard deviation where the file records them.
 
     Returns:
-        one line that says what was loaded.
+        one line that describes what was loaded.
 
     Raises:
-        CheckpointError: the file is of another network; the encoder is then unchanged.
+        CheckpointError: the file is of another network, or holds weights that are not finite; the encoder is then
+            unchanged.
     """
-    wanted = encoder.state_dict()
+    expected = encoder.state_dict()
     # Files older than torch 0.4.1 have no such counters; torch fills them in.
-    given = {name for name in wanted if name in loaded.state or name.endswith("num_batches_tracked")}
-    fits = given == set(wanted) and set(loaded.state) <= set(wanted)
-    if not fits or any(loaded.state[name].shape != wanted[name].shape for name in loaded.state):
+    given = {name for name in expected if name in loaded.state or name.endswith("num_batches_tracked")}
+    fits = given == set(expected) and set(loaded.state) <= set(expected)
+    if not fits or any(loaded.state[name].shape != expected[name].shape for name in loaded.state):
+        network = _describe(get_option(encoder), expected)
         raise CheckpointError(
-            f"checkpoint={loaded.path}: must fit the encoder, {describe_network(wanted)}; it seems to be "
-            f"{describe_network(loaded.state)}. Choose the encoder that it was trained with."
+            f"checkpoint={loaded.path}: expected weights of {network}, found those of {loaded.network}. "
+            f"{_suggest_option(loaded)}"
         )
-    unfit = next((name for name, tensor in loaded.state.items() if not _usable(name, tensor)), None)
-    if unfit is not None:
+    bad = next((name for name, tensor in loaded.state.items() if not _is_valid(name, tensor)), None)
+    if bad is not None:
         raise CheckpointError(
-            f"checkpoint={loaded.path}: must hold finite floating-point weights; {unfit} does not. Take an earlier one."
+            f"checkpoint={loaded.path}: expected finite floating-point weights; {bad} holds others. Use an earlier "
+            "checkpoint."
         )
     encoder.load_state_dict(loaded.state, strict=True)
     for buffer, values in ((encoder.mean, loaded.mean), (encoder.std, loaded.std)):
@@ -159,7 +145,10 @@ def load_weights(encoder: ResNetEncoder, loaded: LoadedEncoder) -> str:
 
 
 def weights_hash(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes, sorted by name: the same for the same weights in any file."""
+    """Return the SHA-256 over names, dtypes, shapes and bytes, sorted by name, 64 hex digits.
+
+    The same weights have the same hash in any file.
+    """
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
@@ -168,66 +157,46 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _usable(name: str, tensor: Tensor) -> bool:
-    return name.endswith("num_batches_tracked") or (tensor.is_floating_point() and bool(tensor.isfinite().all()))
-
-
-def _no_encoder(path: Path, state: Mapping[str, Tensor]) -> str:
-    for name in sorted(map(str, state), key=len):
-        prefix = name.removesuffix("conv1.weight")
-        if prefix and prefix != name and f"{prefix}layer1.0.conv1.weight" in state:
-            prefix = "module." if prefix.startswith("module.") else prefix  # DataParallel's; what is left may be known
-            return (
-                f"checkpoint={path}: must name the weights as a known kind of file does, not {name}. Save the state "
-                f'dict as {{name.removeprefix("{prefix}"): tensor for name, tensor in state.items() if '
-                f'name.startswith("{prefix}")}}.'
-            )
-    first = ", ".join(sorted(map(str, state))[:3]) or "empty"
-    return f"checkpoint={path}: must hold an encoder, not {first}. Name a file with a ResNet's weights."
-
-
-def _is_safetensors(path: Path) -> bool:
-    """Eight bytes of length, then JSON; a pickle or zip file never has a brace there."""
-    try:
-        with open(path, "rb") as file:
-            start = file.read(9)
-    except OSError as error:
-        raise CheckpointError(f"checkpoint={path}: must be a readable file. {error.strerror or error}.") from error
-    return start[8:] == b"{"
-
-
 def _load_safetensors(path: Path) -> LoadedEncoder:
     try:
-        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
-            metadata = dict(file.metadata() or {})
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError) as error:
+        state, metadata = read_safetensors(path)
+    except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(damaged_message(path)) from error
-    if "conv1.weight" not in state:
-        raise CheckpointError(_no_encoder(path, state))
     if not {"weights_hash", *_MOMENTS} & set(metadata):  # not written by `save_encoder`
-        return _torchvisions(path, state)
-    state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+        return _load_foreign(path, state)
+    if "encoder" not in metadata:  # written by the first release, or by hand beside a classifier
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
     if "weights_hash" in metadata and metadata["weights_hash"] != weights_hash(state):
         raise CheckpointError(damaged_message(path))
-    return LoadedEncoder(state, {}, "the encoder", *_moments(metadata, path), metadata, path)
+    return LoadedEncoder(state, {}, "the encoder", *_read_moments(metadata, path), metadata, path)
 
 
-def _torchvisions(path: Path, state: dict[str, Any]) -> LoadedEncoder:
-    return _split(path, state, "", "the torchvision state dict", (_IMAGENET_MEAN, _IMAGENET_STD))
+def _load_pickled(path: Path) -> LoadedEncoder:
+    checkpoint = load_checkpoint(path)
+    state = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        content = ", ".join(map(str, list(state)[:3])) if isinstance(state, dict) else type(state).__name__
+        raise CheckpointError(
+            f"checkpoint={path}: expected a state dict of tensors, found {content}. Save the encoder's state_dict()."
+        )
+    # The first release's checkpoints can lack the metadata; their encoders are ResNets.
+    if "encoder_metadata" in checkpoint or "encoder.conv1.weight" in state:
+        metadata = dict(checkpoint.get("encoder_metadata", {}))
+        moments = _read_moments(metadata, path)
+        head = select_prefix(state, "head.")
+        return LoadedEncoder(select_prefix(state, "encoder."), head, "the checkpoint", *moments, metadata, path)
+    return _load_foreign(path, state)
 
 
-def _split(path: Path, state: dict[str, Any], prefix: str, kind: str, moments: Moments) -> LoadedEncoder:
-    network = _under(state, prefix)
-    encoder = {name: tensor for name, tensor in network.items() if not name.startswith("fc.")}
-    return LoadedEncoder(encoder, _under(network, "fc."), kind, *moments, {}, path)
+def _load_foreign(path: Path, state: dict[str, Any]) -> LoadedEncoder:
+    named = {str(name): tensor for name, tensor in state.items()}
+    found = recognize_thesis(path, named) or recognize_torchvision(named)
+    if found is None:
+        raise CheckpointError(_no_encoder_message(path, named))
+    return LoadedEncoder(found.state, found.head, found.kind, found.mean, found.std, {}, path)
 
 
-def _under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-
-
-def _moments(metadata: Mapping[str, str], path: Path) -> Moments:
+def _read_moments(metadata: Mapping[str, str], path: Path) -> tuple[Moments | None, Moments | None]:
     try:
         mean, std = (tuple(map(float, json.loads(metadata[key]))) if key in metadata else None for key in _MOMENTS)
     except (TypeError, ValueError) as error:
@@ -237,31 +206,36 @@ def _moments(metadata: Mapping[str, str], path: Path) -> Moments:
     return mean, std
 
 
-def describe_network(state: Mapping[str, Tensor]) -> str:
-    """A network in words, such as ``resnet18 with the stock stem``."""
-    if "conv1.weight" not in state or "layer1.0.conv1.weight" not in state:
-        return "not a ResNet"
-    last = "conv3" if "layer1.0.conv3.weight" in state else "conv2"
-    blocks = tuple(sum(f"layer{stage}.{i}.conv1.weight" in state for i in range(64)) for stage in range(1, 5))
-    name = _DEPTHS.get((last, blocks), f"a ResNet of {'-'.join(map(str, blocks))} blocks")
-    width, channels, kernel = state["conv1.weight"].shape[:3]
-    stem = {7: "the stock stem", 3: "the small stem"}.get(kernel, f"a {kernel}x{kernel} stem")
-    wide = "" if width == 64 else f", {width} channels wide"
-    grey = "" if channels == 3 else f", {channels} input channels"
-    return f"{name} with {stem}{wide}{grey}"
+def _is_valid(name: str, tensor: Tensor) -> bool:
+    return name.endswith("num_batches_tracked") or (tensor.is_floating_point() and bool(tensor.isfinite().all()))
 
 
-# The key names of the original system's checkpoints (Zenodo record 8048780).
-def _is_probe(state: Mapping[str, Tensor]) -> bool:
-    """Whether this is its "logistic regression": one linear layer on cached features, without an encoder."""
-    return set(state) == {"model.weight", "model.bias"}
+def _describe(option: Mapping[str, Any] | None, state: Mapping[str, Tensor]) -> str:
+    """Return the option's name with its scalar arguments, or what the keys of the state dict say."""
+    if option is None:
+        return describe_network(state)
+    arguments = ", ".join(f"{key}={value}" for key, value in option.items() if key != "name")
+    return f"{option.get('name')} ({arguments})" if arguments else str(option.get("name"))
 
 
-def _is_pretraining(state: Mapping[str, Tensor]) -> bool:
-    """Whether this is its SimCLR model: ``convnet.*``, with the projection head in place of the classifier."""
-    return "convnet.conv1.weight" in state
+def _suggest_option(loaded: LoadedEncoder) -> str:
+    if loaded.option is None:
+        return "Choose the encoder that the file was trained with."
+    return f"Use encoder={loaded.option.get('name')}, with the same arguments."
 
 
-def _is_classifier(state: Mapping[str, Tensor]) -> bool:
-    """Whether this is its finetuned or baseline model: ``backbone.*``, with the classifier in ``backbone.fc``."""
-    return "backbone.conv1.weight" in state
+def _no_encoder_message(path: Path, state: Mapping[str, Tensor]) -> str:
+    for name in sorted(state, key=len):
+        prefix = name.removesuffix("conv1.weight")
+        if prefix and prefix != name and f"{prefix}layer1.0.conv1.weight" in state:
+            prefix = "module." if prefix.startswith("module.") else prefix  # DataParallel's; the rest can be known
+            return (
+                f"checkpoint={path}: the weights have an unknown prefix ({name}). Save the state "
+                f'dict as {{name.removeprefix("{prefix}"): tensor for name, tensor in state.items() if '
+                f'name.startswith("{prefix}")}}.'
+            )
+    first = ", ".join(sorted(state)[:3]) or "no tensors"
+    return (
+        f"checkpoint={path}: no encoder found; the file holds {first}. Name a file of this project, or a torchvision "
+        "state dict of a ResNet, DenseNet or ConvNeXt."
+    )

@@ -1,15 +1,83 @@
-"""Encoders: torchvision's ResNets without their classifier, with normalisation inside."""
+"""Encoders: the contract that every encoder fulfils, and torchvision's ResNets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from simclr_med.models.small_maps import rewrite_small_maps
+from simclr_med.models.normalization import HALF, normalize, register_normalization
+
+AnyEncoder = TypeVar("AnyEncoder")
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """The contract of an encoder: an ``nn.Module`` that maps images to features.
+
+    Every option of ``conf/encoder`` names a function that returns such a module. Its state dict has the keys of the
+    library that the network comes from, so that the saved file loads there too. tests/models/test_encoder_contract.py
+    checks every option.
+
+    Attributes:
+        width: D, the number of features.
+        mean, std: float [1, 3, 1, 1], of the channels of images in [0, 1]; buffers outside of the state dict
+            (`register_normalization`). A file of the encoder records them.
+        training: as in ``nn.Module``.
+    """
+
+    width: int
+    mean: Tensor
+    std: Tensor
+    training: bool
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """Return features_BD of float images_BCHW in [0, 1]. The encoder normalises them itself."""
+
+    def layer_groups(self) -> list[list[str]]:
+        """Return the names of all parameters in groups, from the input to the output.
+
+        Layer-wise learning rates fall by one factor from each group to the one before it.
+        """
+
+    def feature_map(self) -> list[str]:
+        """Return the names of the modules whose outputs [B, C, h, w] Grad-CAM can use, from the last to the first."""
+
+    # What this project uses of nn.Module.
+    def __call__(self, images_BCHW: Tensor) -> Tensor: ...
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]: ...
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, nn.Parameter]]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any: ...
+    def get_submodule(self, target: str) -> nn.Module: ...
+    def to(self: AnyEncoder, device: torch.device) -> AnyEncoder: ...
+    def train(self: AnyEncoder, mode: bool = True) -> AnyEncoder: ...
+    def eval(self: AnyEncoder) -> AnyEncoder: ...
+
+
+def list_parameters(module: nn.Module, *prefixes: str) -> list[str]:
+    """Return the names of the parameters below some submodules: one group of `Encoder.layer_groups`."""
+    starts = tuple(f"{prefix}." for prefix in prefixes)
+    return [name for name, _ in module.named_parameters() if name.startswith(starts)]
+
+
+def set_option(encoder: Encoder, option: Mapping[str, Any]) -> None:
+    """Record the option that an encoder was built from: its name and its scalar arguments.
+
+    `encoder_files.save_encoder` and training checkpoints keep the record beside the weights.
+    """
+    scalars = {key: value for key, value in option.items() if isinstance(value, str | int | float | None)}
+    scalars.pop("_target_", None)
+    encoder.option = scalars  # type: ignore[attr-defined]
+
+
+def get_option(encoder: Encoder) -> dict[str, Any] | None:
+    """Return what `set_option` recorded; None for an encoder that was built without an option."""
+    return getattr(encoder, "option", None)
+
 
 Stem = Literal["stock", "small"]
 _LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
@@ -18,21 +86,20 @@ _LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
     50: (Bottleneck, [3, 4, 6, 3]),
 }
 _STEMS: tuple[Stem, ...] = ("stock", "small")
-_HALF = (0.5, 0.5, 0.5)
 
 
 class ResNetEncoder(ResNet):
-    """A torchvision ResNet that maps images to the features before its classifier.
+    """A torchvision ResNet without its classifier: an `Encoder`.
 
-    Its state dict has torchvision's keys, without ``fc``. The channel means and deviations are buffers outside of the
-    state dict. Weights and activations lie in channels_last order.
+    Its state dict has torchvision's keys, without ``fc``.
 
     Attributes:
-        features: width D of the output.
+        width: D, the number of features.
+        channels: of the first stage; 64 in torchvision.
         mean, std: float [1, 3, 1, 1].
     """
 
-    width = 64
+    channels = 64
     mean: Tensor
     std: Tensor
 
@@ -47,23 +114,18 @@ class ResNetEncoder(ResNet):
         std: Sequence[float],
     ) -> None:
         if stem not in _STEMS:
-            raise ValueError(f"stem={stem!r}: must be one of {', '.join(_STEMS)}")
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ValueError(f"mean={list(mean)}, std={list(std)}: must be three numbers each, std above 0")
+            raise ValueError(f"stem={stem!r}: expected one of {', '.join(_STEMS)}.")
         super().__init__(block, list(layers), zero_init_residual=zero_init_residual)
-        self.features = self.inplanes
+        register_normalization(self, mean, std)
+        self.width = self.inplanes
         self.fc = nn.Identity()  # type: ignore[assignment]
         if stem == "small":
             self.maxpool = nn.Identity()  # type: ignore[assignment]
-        if stem == "small" or self.width != ResNetEncoder.width:
+        if stem == "small" or self.channels != ResNetEncoder.channels:
             kernel, stride = (3, 1) if stem == "small" else (7, 2)
-            self.conv1 = nn.Conv2d(3, self.width, kernel, stride, kernel // 2, bias=False)
-            self.bn1 = nn.BatchNorm2d(self.width)
+            self.conv1 = nn.Conv2d(3, self.channels, kernel, stride, kernel // 2, bias=False)
+            self.bn1 = nn.BatchNorm2d(self.channels)
             nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
-        self.register_buffer("mean", torch.tensor(list(map(float, mean))).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(list(map(float, std))).view(1, 3, 1, 1), persistent=False)
-        rewrite_small_maps(self)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _make_layer(
         self,
@@ -74,39 +136,49 @@ class ResNetEncoder(ResNet):
         dilate: bool = False,
     ) -> nn.Sequential:
         if not hasattr(self, "layer1"):
-            self.inplanes = self.width
-        return super()._make_layer(block, planes * self.width // ResNetEncoder.width, blocks, stride, dilate)
+            self.inplanes = self.channels
+        return super()._make_layer(block, planes * self.channels // ResNetEncoder.channels, blocks, stride, dilate)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Features of images.
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """Return the features of images.
 
         Args:
-            x: float [B, 3, H, W] in [0, 1], of the weights' dtype. A single channel stands for three equal ones.
+            images_BCHW: float [B, 3, H, W] in [0, 1], of the weights' dtype; any size. A single channel is repeated
+                three times.
 
         Returns:
             float [B, D], the average over the last stage's map.
         """
-        x = ((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        # ReLU is monotone, so it may follow the max-pool, on a quarter of the pixels: outputs and gradients are equal.
+        x = normalize(self, images_BCHW)
+        # ReLU is monotone, so it can follow the max-pool, on a quarter of the pixels: outputs and gradients are equal.
         x = self.relu(self.maxpool(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return torch.flatten(self.avgpool(x), 1)
+
+    def layer_groups(self) -> list[list[str]]:
+        """Return the parameters of the stem and of the four stages."""
+        stages = [("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)]
+        return [list_parameters(self, *names) for names in stages]
+
+    def feature_map(self) -> list[str]:
+        """Return the four stages, the last first."""
+        return ["layer4", "layer3", "layer2", "layer1"]
 
 
 class TinyEncoder(ResNetEncoder):
     """A ResNet of an eighth of the usual width, for tests: 64 features, 77 thousand weights."""
 
-    width = 8
+    channels = 8
 
 
 def resnet(
     depth: Literal[18, 34, 50],
     stem: Stem = "stock",
     zero_init_residual: bool = False,
-    mean: Sequence[float] = _HALF,
-    std: Sequence[float] = _HALF,
+    mean: Sequence[float] = HALF,
+    std: Sequence[float] = HALF,
 ) -> ResNetEncoder:
-    """A ResNet encoder (He et al., arXiv 1512.03385), randomly initialised from torch's global generator.
+    """Return a ResNet encoder (He et al., arXiv 1512.03385), initialised from torch's global generator.
 
     Args:
         depth: 18 and 34 (D = 512), or 50 (D = 2048).
@@ -120,11 +192,11 @@ def resnet(
         ValueError: an unknown depth or stem, or means and deviations that are not three numbers each.
     """
     if depth not in _LAYOUTS:
-        raise ValueError(f"depth={depth}: must be one of {', '.join(map(str, _LAYOUTS))}")
+        raise ValueError(f"depth={depth}: expected one of {', '.join(map(str, _LAYOUTS))}.")
     block, layers = _LAYOUTS[depth]
     return ResNetEncoder(block, layers, stem=stem, zero_init_residual=zero_init_residual, mean=mean, std=std)
 
 
-def tiny(mean: Sequence[float] = _HALF, std: Sequence[float] = _HALF) -> ResNetEncoder:
-    """A ResNet with the stock stem, one narrow block a stage and D = 64, for tests that must be quick."""
+def tiny(mean: Sequence[float] = HALF, std: Sequence[float] = HALF) -> ResNetEncoder:
+    """Return a ResNet with the stock stem, one narrow block a stage and D = 64, for quick tests."""
     return TinyEncoder(BasicBlock, [1, 1, 1, 1], stem="stock", zero_init_residual=False, mean=mean, std=std)

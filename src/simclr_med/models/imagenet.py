@@ -1,4 +1,4 @@
-"""torchvision's ImageNet weights, fetched by torch.hub."""
+"""torchvision's ImageNet weights, downloaded by torch.hub."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ from simclr_med.errors import CheckpointError
 
 
 def download_weights(url: str, path: Path) -> None:
-    """Puts the file at url to path, unless it is there; checked by the beginning of SHA-256 that its name ends with.
+    """Download a file to path unless it exists.
+
+    The file is checked by its SHA-256, whose first digits its name ends with.
 
     Raises:
-        CheckpointError: no network, a wrong file, or a folder that takes none.
+        CheckpointError: no network, a wrong file, or a folder that cannot be written.
     """
-    checked = path.stem.rpartition("-")[2]
+    digits = path.stem.rpartition("-")[2]
     if path.is_file():
-        found = sha256(path)[: len(checked)]
-        if found != checked:
+        found = sha256(path)[: len(digits)]
+        if found != digits:
             raise CheckpointError(
-                f"init=imagenet: {path} must be torchvision's file, whose SHA-256 begins with {checked}; that of this "
-                f"one begins with {found}. Remove it to have it downloaded, or name it by init=checkpoint init.path=."
+                f"init=imagenet: {path} is not torchvision's file: its SHA-256 begins with {found}, expected {digits}. "
+                "Delete it to download the right one, or use it by init=checkpoint init.path=."
             )
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         print(f"Downloading {url}", flush=True)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=checked, progress=False)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=digits, progress=False)
     except (OSError, RuntimeError, HTTPException) as error:
-        told = " ".join(str(getattr(error, "reason", None) or error).split())
+        reason = " ".join(str(getattr(error, "reason", None) or error).split())
         raise CheckpointError(
-            f"init=imagenet: must find {path}, and it could not be downloaded ({told}). Get it on a machine with a "
-            f"network, from {url}, and put it there."
+            f"init=imagenet: no weights at {path}, and the download failed ({reason}). Download {url} on a machine with "
+            "a network and copy it there."
         ) from error

@@ -1,4 +1,4 @@
-"""Losses: NT-Xent, SimCLR's (Chen et al., arXiv 2002.05709, equation 1 and algorithm 1), and a classifier's."""
+"""Losses: SimCLR's NT-Xent (Chen et al., arXiv 2002.05709, equation 1 and algorithm 1), and the classifier's."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from simclr_med.types import MULTI_LABEL, Task
 
 
 def similarity_logits(projections_2BP: Tensor, temperature: float, gather: bool = True) -> tuple[Tensor, Tensor]:
-    """Each anchor's logits ``cos(z_i, z_k) / temperature`` over the global batch, and where its other view is.
+    """Return each anchor's logits ``cos(z_i, z_k) / temperature`` over the global batch, and its other view's column.
 
-    In several processes the candidates of all of them are gathered with their gradient. Every process must hold
-    equally many rows. Gradients of a mean over the local anchors, averaged over the processes (as DDP does), are
+    In several processes, the candidates of all processes are gathered with their gradient. Every process must hold the
+    same number of rows. Gradients of a mean over the local anchors, averaged over the processes (as DDP does), are
     those of one process with the global batch.
 
     Args:
         projections_2BP: float [2b, P]; this process's b images, first view, then the same b images, second view.
         temperature: above 0.
-        gather: False leaves the other processes out, as where every one of them evaluates the same images.
+        gather: False uses this process's rows alone, for evaluation of the same images by every process.
 
     Returns:
         logits [2b, 2B] in float32 (float64 stays float64), -inf where the candidate is the anchor itself; column
@@ -32,9 +32,9 @@ def similarity_logits(projections_2BP: Tensor, temperature: float, gather: bool 
         ValueError: an odd number of rows, or a temperature that is not positive.
     """
     if projections_2BP.ndim != 2 or len(projections_2BP) % 2 or not len(projections_2BP):
-        raise ValueError(f"projections {tuple(projections_2BP.shape)}: must be [2b, P], two views of each image")
+        raise ValueError(f"projections {tuple(projections_2BP.shape)}: expected [2b, P], two views of each image.")
     if not temperature > 0:
-        raise ValueError(f"temperature={temperature}: must be above 0")
+        raise ValueError(f"temperature={temperature}: expected a number > 0.")
     images = len(projections_2BP) // 2
     # Autocast would compute the product in half precision.
     with torch.autocast(projections_2BP.device.type, enabled=False):
@@ -51,17 +51,18 @@ def similarity_logits(projections_2BP: Tensor, temperature: float, gather: bool 
 
 
 def nt_xent(projections_2BP: Tensor, temperature: float, gather: bool = True) -> Tensor:
-    """NT-Xent: ``-log(exp(s_ij / t) / sum over k != i of exp(s_ik / t))``, the mean over this process's anchors.
+    """Return NT-Xent: the mean over this process's anchors of ``-log(exp(s_ij / t) / sum over k != i of exp(s_ik / t))``.
 
-    Natural logarithm; log(2B - 1) where all projections are equal. Arguments and errors as in ``similarity_logits``.
+    The logarithm is natural; the loss of equal projections is log(2B - 1). The arguments and errors are those
+    of ``similarity_logits``.
     """
     return F.cross_entropy(*similarity_logits(projections_2BP, temperature, gather))
 
 
 def contrastive_ranks(logits: Tensor, targets: Tensor) -> Tensor:
-    """How many candidates each anchor finds at least as similar as its other view: 0 is a hit of top-1.
+    """Return the rank of each anchor's other view: how many candidates are at least as similar; 0 is a top-1 hit.
 
-    Ties count against the anchor, so that a collapsed encoder, for which all are equal, ranks last.
+    Ties count against the anchor, so that the ranks of a collapsed encoder are the last.
 
     Args:
         logits: [2b, 2B], as ``similarity_logits`` returns them.
@@ -110,13 +111,13 @@ class _Gather(torch.autograd.Function):
 def classification_loss(
     task: Task, logits_BK: Tensor, labels_BL: Tensor, class_weight_K: Tensor | None = None
 ) -> Tensor:
-    """Mean cross-entropy of the right class; of a multi-label set, of every label by itself.
+    """Return the mean cross-entropy of the true class; for a multi-label set, the binary one of every label.
 
     Args:
-        task: what the labels mean.
+        task: the kind of labels.
         logits_BK: of any float dtype.
-        labels_BL: int64, medmnist's layout.
-        class_weight_K: of each class's images; of the positive answers for a multi-label set.
+        labels_BL: int64, in medmnist's layout.
+        class_weight_K: weights of each class's images, or of the positive labels of a multi-label set, 0 or more.
     """
     if task == MULTI_LABEL:
         targets_BK = labels_BL.to(logits_BK.dtype)

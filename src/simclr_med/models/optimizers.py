@@ -1,9 +1,9 @@
-"""Optimizers, built from named parameters. Nothing is decayed or scaled that the caller did not ask for."""
+"""Optimizers, built from named parameters. Only what the caller asks for is decayed or scaled."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, overload
 
 import torch
@@ -21,16 +21,16 @@ def adamw(
     decay_norm_and_bias: bool,
     fused: bool | None = True,
 ) -> AdamW:
-    """AdamW (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2), with betas 0.9 and 0.999.
+    """Return AdamW (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2), with betas 0.9 and 0.999.
 
     Args:
-        named_parameters: frozen ones (``requires_grad=False``) are left out.
+        named_parameters: frozen ones (``requires_grad=False``) are excluded.
         lr: at factor 1 of the schedule.
         weight_decay: decoupled; a step takes ``lr * weight_decay`` of a weight.
-        decay_norm_and_bias: whether norms and biases (one dimension or none) are decayed as well.
+        decay_norm_and_bias: whether norms and biases (one dimension or none) are decayed too.
         fused: one kernel for all parameters; None lets torch choose.
     """
-    groups = _groups(named_parameters, weight_decay, decay_norm_and_bias)
+    groups = _build_groups(named_parameters, weight_decay, decay_norm_and_bias)
     return AdamW(groups, lr=lr, fused=fused)
 
 
@@ -41,11 +41,11 @@ def adam(
     decay_norm_and_bias: bool,
     fused: bool | None = True,
 ) -> Adam:
-    """Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1), with betas 0.9 and 0.999; decay is added to the gradient.
+    """Return Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1), with betas 0.9 and 0.999.
 
-    The other arguments are those of ``adamw``.
+    ``weight_decay`` is added to the gradient. The other arguments are those of ``adamw``.
     """
-    groups = _groups(named_parameters, weight_decay, decay_norm_and_bias)
+    groups = _build_groups(named_parameters, weight_decay, decay_norm_and_bias)
     return Adam(groups, lr=lr, fused=fused)
 
 
@@ -58,8 +58,11 @@ def sgd(
     nesterov: bool = False,
     fused: bool | None = True,
 ) -> SGD:
-    """SGD with momentum, no dampening; ``weight_decay`` is added to the gradient. Else as ``adamw``."""
-    groups = _groups(named_parameters, weight_decay, decay_norm_and_bias)
+    """Return SGD with momentum and without dampening; ``weight_decay`` is added to the gradient.
+
+    The other arguments are those of ``adamw``.
+    """
+    groups = _build_groups(named_parameters, weight_decay, decay_norm_and_bias)
     return SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=fused)
 
 
@@ -72,12 +75,12 @@ def lars(
     lr_scaling: LrScaling,
     batch_size: int,
 ) -> Lars:
-    """LARS with SimCLR's exclusions: norms and biases are neither decayed nor adapted.
+    """Return LARS with SimCLR's exclusions: norms and biases are neither decayed nor adapted.
 
     Args:
-        named_parameters: frozen ones (``requires_grad=False``) are left out.
+        named_parameters: frozen ones (``requires_grad=False``) are excluded.
         lr: before scaling.
-        weight_decay: added to the gradient of the other parameters, and so part of their trust ratio.
+        weight_decay: added to the gradient of the adapted parameters, so that it is part of their trust ratio.
         momentum: of the velocity, which holds the learning rate; no Nesterov.
         eta: the trust coefficient.
         lr_scaling: ``linear``: lr * batch_size / 256; ``sqrt``: lr * sqrt(batch_size); ``none``: lr
@@ -88,9 +91,9 @@ def lars(
         ValueError: an unknown scaling or a batch below 1.
     """
     if lr_scaling not in _LR_SCALINGS:
-        raise ValueError(f"lr_scaling={lr_scaling!r}: must be one of {', '.join(_LR_SCALINGS)}")
+        raise ValueError(f"lr_scaling={lr_scaling!r}: expected one of {', '.join(_LR_SCALINGS)}.")
     if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}: must be 1 or more")
+        raise ValueError(f"batch_size={batch_size}: expected an integer >= 1.")
     adapted, plain = _split(named_parameters)
     groups = [
         {"params": adapted, "weight_decay": weight_decay, "adapt": True},
@@ -101,20 +104,26 @@ def lars(
 
 
 def build_layerwise_optimizer(
-    make: Callable[[NamedParameters], Optimizer], named_parameters: NamedParameters, decay: float
+    make: Callable[[NamedParameters], Optimizer],
+    named_parameters: NamedParameters,
+    decay: float,
+    groups: Sequence[Sequence[str]],
 ) -> Optimizer:
-    """An optimizer whose learning rate falls from the head to the first layers (Bao et al., arXiv 2106.08254, 3.2).
+    """Return an optimizer whose learning rate falls from the head to the input (Bao et al., arXiv 2106.08254, 3.2).
 
     Args:
-        make: the optimizer of some named parameters.
-        named_parameters: of a ResNet, and of a head under the prefix ``head``.
-        decay: factor from one depth to the one before: head, layer4, ..., layer1, stem. 1 changes nothing.
+        make: builds the optimizer of some named parameters.
+        named_parameters: of an encoder, then of a head under the prefix ``head``.
+        decay: factor on the rate from one group to the one before it, in (0, 1]; the head has the full rate. 1 gives
+            the plain optimizer.
+        groups: the encoder's `layer_groups`, from the input to the output.
+
+    Raises:
+        ValueError: a parameter of the encoder in no group or in two, or a name in a group that is no parameter.
     """
     if decay == 1:
         return make(named_parameters)
-    depths: dict[int, list[tuple[str, nn.Parameter]]] = {}
-    for name, parameter in named_parameters:
-        depths.setdefault(_depth(name), []).append((name, parameter))
+    depths = _split_by_depth(list(named_parameters), groups)
     deepest, *others = sorted(depths, reverse=True)
     optimizer = make(depths[deepest])
     for depth in others:
@@ -123,11 +132,28 @@ def build_layerwise_optimizer(
     return optimizer
 
 
-def _depth(name: str) -> int:
-    """0 of the stem, 1 to 4 of the four stages, 5 of the head."""
-    if name.startswith("head"):
-        return 5
-    return int(name[len("layer")]) if name.startswith("layer") else 0
+def _split_by_depth(
+    named_parameters: Sequence[tuple[str, nn.Parameter]], groups: Sequence[Sequence[str]]
+) -> dict[int, list[tuple[str, nn.Parameter]]]:
+    """Return the parameters by depth: 0 for the first group, the number of groups for the head."""
+    names = [name for group in groups for name in group]
+    if len(names) != len(set(names)):
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"layer_groups: {repeated} is in two groups. List every parameter once.")
+    unused = {name: depth for depth, group in enumerate(groups) for name in group}
+    depths: dict[int, list[tuple[str, nn.Parameter]]] = {}
+    for name, parameter in named_parameters:
+        # The encoder comes first: its own parameter with a name of the head's takes its group.
+        if name in unused:
+            depth = unused.pop(name)
+        elif name.startswith("head."):
+            depth = len(groups)
+        else:
+            raise ValueError(f"layer_groups: {name} is in no group. List every parameter of the encoder.")
+        depths.setdefault(depth, []).append((name, parameter))
+    if unused:
+        raise ValueError(f"layer_groups: {next(iter(unused))} is no parameter of the encoder. Remove it.")
+    return depths
 
 
 class Lars(Optimizer):
@@ -146,7 +172,7 @@ class Lars(Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One update of every parameter that has a gradient; returns the closure's loss, if there is one."""
+        """Update every parameter that has a gradient; return the closure's loss, if there is one."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -178,12 +204,14 @@ _LR_SCALINGS: dict[str, Callable[[int], float]] = {
 
 
 def _split(named_parameters: NamedParameters) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Weights of two dimensions or more; norms and biases."""
+    """Return the weights of two dimensions or more, and the norms and biases."""
     trained = [parameter for _, parameter in named_parameters if parameter.requires_grad]
     return [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
 
 
-def _groups(named_parameters: NamedParameters, weight_decay: float, decay_norm_and_bias: bool) -> list[dict[str, Any]]:
+def _build_groups(
+    named_parameters: NamedParameters, weight_decay: float, decay_norm_and_bias: bool
+) -> list[dict[str, Any]]:
     weights, plain = _split(named_parameters)
     plain_decay = weight_decay if decay_norm_and_bias else 0.0
     groups = [{"params": weights, "weight_decay": weight_decay}, {"params": plain, "weight_decay": plain_decay}]

@@ -14,7 +14,7 @@ Factor = Callable[[int], float]
 
 
 def warmup_cosine(total_steps: int, steps_per_epoch: int, warmup_epochs: float, final_factor: float) -> Factor:
-    """Linear warm-up from 0, then half a cosine from 1 to ``final_factor``.
+    """Return a linear warm-up from 0, then half a cosine from 1 to ``final_factor``.
 
     With w warm-up steps: ``step / w`` below w, then ``f + (1 - f) (1 + cos(pi (step - w) / (total_steps - w))) / 2``
     (Loshchilov and Hutter, arXiv 1608.03983, equation 5; warm-up as in SimCLR's released
@@ -32,9 +32,9 @@ def warmup_cosine(total_steps: int, steps_per_epoch: int, warmup_epochs: float, 
     _check_steps(total_steps, steps_per_epoch)
     warmup_steps = round(warmup_epochs * steps_per_epoch)
     if not 0 <= warmup_steps < total_steps:
-        raise ValueError(f"warmup_epochs={warmup_epochs}: must be 0 or more, and shorter than the run")
+        raise ValueError(f"warmup_epochs={warmup_epochs}: expected 0 or more, and fewer than the run's epochs.")
     if not 0 <= final_factor <= 1:
-        raise ValueError(f"final_factor={final_factor}: must be in [0, 1]")
+        raise ValueError(f"final_factor={final_factor}: expected a number in [0, 1].")
 
     def factor(step: int) -> float:
         if step < warmup_steps:
@@ -46,12 +46,12 @@ def warmup_cosine(total_steps: int, steps_per_epoch: int, warmup_epochs: float, 
 
 
 def multistep(total_steps: int, steps_per_epoch: int, milestones: Sequence[float], gamma: float) -> Factor:
-    """``gamma`` to the power of the milestones passed.
+    """Return ``gamma`` to the power of the number of milestones passed.
 
     Args:
         total_steps: of the run, 1 or more.
-        steps_per_epoch: 1 or more; milestones fall on the start of an epoch, the nearest one.
-        milestones: fractions of the run in (0, 1), rising.
+        steps_per_epoch: 1 or more; each milestone is moved to the nearest start of an epoch.
+        milestones: fractions of the run in (0, 1), in increasing order.
         gamma: in (0, 1].
 
     Raises:
@@ -59,9 +59,9 @@ def multistep(total_steps: int, steps_per_epoch: int, milestones: Sequence[float
     """
     _check_steps(total_steps, steps_per_epoch)
     if list(milestones) != sorted(milestones) or not all(0 < milestone < 1 for milestone in milestones):
-        raise ValueError(f"milestones={list(milestones)}: must rise, each a fraction between 0 and 1")
+        raise ValueError(f"milestones={list(milestones)}: expected fractions in (0, 1) in increasing order.")
     if not 0 < gamma <= 1:
-        raise ValueError(f"gamma={gamma}: must be in (0, 1]")
+        raise ValueError(f"gamma={gamma}: expected a number in (0, 1].")
     epochs = total_steps / steps_per_epoch
     starts = [round(milestone * epochs) * steps_per_epoch for milestone in milestones]
 
@@ -72,11 +72,11 @@ def multistep(total_steps: int, steps_per_epoch: int, milestones: Sequence[float
 
 
 def constant(total_steps: int, steps_per_epoch: int) -> Factor:
-    """1 at every step."""
+    """Return 1 for every step."""
     _check_steps(total_steps, steps_per_epoch)
     return lambda step: 1.0
 
 
 def _check_steps(total_steps: int, steps_per_epoch: int) -> None:
     if total_steps < 1 or steps_per_epoch < 1:
-        raise ValueError(f"total_steps={total_steps}, steps_per_epoch={steps_per_epoch}: must be 1 or more")
+        raise ValueError(f"total_steps={total_steps}, steps_per_epoch={steps_per_epoch}: expected integers >= 1.")

@@ -1,16 +1,15 @@
 """Convolutions on maps of one or four pixels, computed as matrix products.
 
 At 28 pixels the last two stages of a ResNet with the stock stem work on 2x2 and 1x1 maps, at 64 pixels its last stage
-on 2x2. There most taps of a padded 3x3 kernel only meet the padding, and oneDNN's weight gradient falls back to one
-small product an image. Two exact rewritings take their place on the CPU (the weights and the state dict stay a
-convolution's):
+on 2x2. There most taps of a padded 3x3 kernel meet padding alone, and oneDNN's weight gradient falls back to one
+small product an image. On the CPU, two exact rewritings replace the convolution; weights and state dict stay:
 
-* an output of one or four pixels is one linear layer a pixel, by the taps that meet the image. On a 1x1 map
+* each pixel of an output of one or four pixels is a linear layer of the taps that meet the image. On a 1x1 map
   that is the kernel's centre, from 2x2 to 1x1 at stride 2 its lower right 2x2 taps;
 * a padded 3x3 convolution on a 2x2 map is, in each direction, the Toeplitz product
-  ``[y0, y1] = [[w1, w2], [w0, w1]] [a, b]``, which three products give instead of four:
+  ``[y0, y1] = [[w1, w2], [w0, w1]] [a, b]``, which takes three products instead of four:
   ``m1 = w1 (a + b)``, ``m2 = (w2 - w1) b``, ``m3 = (w0 - w1) a``, ``y0 = m1 + m2``, ``y1 = m1 + m3``.
-  In two dimensions that makes nine products of [B, C] by [C, O] where the padded convolution has thirty-six. It is
+  In two dimensions that is nine products of [B, C] by [C, O] instead of the padded convolution's thirty-six. It is
   Winograd's minimal filtering F(2, 3) with two inputs known to be zero (Lavin and Gray, arXiv 1509.09308, section 4.1).
 """
 
@@ -20,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Below this many images a product does not repay the copies of the weights: measured on two AVX2 cores, ResNet-18's
-# layers, forward and backward. A product is level with oneDNN at 32 images, and 1.5 to 40 times as fast at 512.
+# With fewer images, copying the weights costs more than a product saves. Measured on two AVX2 cores with ResNet-18's
+# layers, forward and backward: a product is as fast as oneDNN at 32 images, and 1.5 to 40 times as fast at 512.
 MIN_IMAGES = 32
 
 _DATA = torch.tensor([[1, 1], [0, 1], [1, 0]], dtype=torch.float64)
@@ -31,17 +30,17 @@ _DATA_2D, _TAPS_2D, _SUMS_2D = (torch.kron(matrix, matrix) for matrix in (_DATA,
 
 
 class SmallMapConv2d(nn.Conv2d):
-    """``nn.Conv2d`` that takes the matrix products where the device and the shape make them the faster way.
+    """``nn.Conv2d`` that computes by matrix products where they are faster.
 
-    The choice is made at each call, on the CPU alone, for float32 and float64 outside autocast. Outputs agree with
-    ``nn.Conv2d`` to 2e-6 of the largest value and gradients to 6e-6 in float32 (1e-12 in float64).
+    Each call decides by device, dtype and shape: products run on the CPU alone, for float32 and float64 outside
+    autocast. Outputs agree with ``nn.Conv2d`` to 2e-6 of the largest value and gradients to 6e-6 in float32 (1e-12 in float64).
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Convolves float [B, C, H, W] into [B, O, H', W']."""
+        """Convolve float [B, C, H, W] into [B, O, H', W']."""
         stride, kernel = self.stride[0], self.kernel_size[0]
         size = ((input.shape[-2] - 1) // stride + 1, (input.shape[-1] - 1) // stride + 1)
-        if not _rewritable(input) or size not in ((1, 1), (2, 2)):
+        if not _is_rewritable(input) or size not in ((1, 1), (2, 2)):
             return super().forward(input)
         if size == (1, 1):
             return patch_products(input, self.weight, stride)
@@ -51,9 +50,9 @@ class SmallMapConv2d(nn.Conv2d):
 
 
 def rewrite_small_maps(module: nn.Module) -> nn.Module:
-    """Replaces, in place, each convolution that the rewriting covers; the parameters stay the same objects."""
+    """Replace each convolution that the rewriting covers, in place; the parameters stay the same objects."""
     for name, child in module.named_children():
-        if type(child) is nn.Conv2d and _covered(child):
+        if type(child) is nn.Conv2d and _is_covered(child):
             conv = nn.utils.skip_init(
                 SmallMapConv2d,
                 child.in_channels,
@@ -71,7 +70,7 @@ def rewrite_small_maps(module: nn.Module) -> nn.Module:
 
 
 def patch_products(images_BCHW: Tensor, weight_OCkk: Tensor, stride: int) -> Tensor:
-    """Convolution with padding k // 2: one linear layer a pixel of the output, by the taps that meet the image."""
+    """Return the convolution with padding k // 2, as a linear layer of the taps that meet the image for each pixel."""
     batch, _, height, width = images_BCHW.shape
     out_channels, _, kernel, _ = weight_OCkk.shape
     images_BHWC, weight_OkkC = images_BCHW.permute(0, 2, 3, 1), weight_OCkk.permute(0, 2, 3, 1)
@@ -86,7 +85,7 @@ def patch_products(images_BCHW: Tensor, weight_OCkk: Tensor, stride: int) -> Ten
 
 
 def toeplitz_products(images_BC22: Tensor, weight_OC33: Tensor) -> Tensor:
-    """3x3 convolution with padding 1 and stride 1 on a 2x2 map by nine matrix products."""
+    """Return the 3x3 convolution with padding 1 and stride 1 on a 2x2 map, by nine matrix products."""
     batch, channels = images_BC22.shape[:2]
     out_channels = weight_OC33.shape[0]
     data, taps, sums = (matrix.to(images_BC22) for matrix in (_DATA_2D, _TAPS_2D, _SUMS_2D))
@@ -98,17 +97,17 @@ def toeplitz_products(images_BC22: Tensor, weight_OC33: Tensor) -> Tensor:
 
 
 def _spans(size: int, kernel: int, stride: int) -> list[tuple[slice, slice]]:
-    """For each output position of one direction: the input positions it sees, and the taps that it sees them by."""
+    """Return, for each output position along one axis, the input positions that it covers and their taps."""
     starts = range(-(kernel // 2), size + kernel // 2 - kernel + 1, stride)
     return [(slice(max(s, 0), min(s + kernel, size)), slice(max(-s, 0), min(kernel, size - s))) for s in starts]
 
 
-def _rewritable(images: Tensor) -> bool:
+def _is_rewritable(images: Tensor) -> bool:
     known = images.device.type == "cpu" and images.dtype in (torch.float32, torch.float64) and images.ndim == 4
     return known and not torch.is_autocast_enabled("cpu")
 
 
-def _covered(conv: nn.Conv2d) -> bool:
+def _is_covered(conv: nn.Conv2d) -> bool:
     kernel, stride = conv.kernel_size[0], conv.stride[0]
     square = conv.kernel_size == (kernel, kernel) and conv.stride == (stride, stride)
     plain = conv.dilation == (1, 1) and conv.groups == 1 and conv.bias is None and conv.padding_mode == "zeros"

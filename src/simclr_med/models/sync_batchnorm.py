@@ -1,52 +1,68 @@
 """Batch normalisation with the statistics of the global batch, on any device.
 
-``torch.nn.SyncBatchNorm`` refuses the CPU. Here each process gathers every process's count, mean and sum of squared
-deviations in one collective and merges them (Chan, Golub and LeVeque 1979), which does not cancel as a sum of squares
-does; the backward pass adds its two sums over the processes (Ioffe and Szegedy, arXiv 1502.03167, section 3).
+On CUDA that is ``torch.nn.SyncBatchNorm``, which refuses the CPU. Elsewhere each process gathers every process's
+count, mean and sum of squared deviations in one collective and merges them (Chan, Golub and LeVeque 1979), which does
+not cancel as a sum of squares does. The backward pass adds its two sums over the processes (Ioffe and Szegedy, arXiv
+1502.03167, section 3).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from simclr_med.models.encoders import Encoder
+
 
 class SyncedBatchNorm1d(nn.BatchNorm1d):
     """``nn.BatchNorm1d`` over the global batch while training in several processes; else ``nn.BatchNorm1d``."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalises float [B, C] or [B, C, L]; every process must call it as often as the others."""
-        return _normalised(self, input) if _spread(self) else super().forward(input)
+        """Normalise float [B, C] or [B, C, L]; every process must call it equally often."""
+        return _normalize(self, input) if _is_distributed(self) else super().forward(input)
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
     """``nn.BatchNorm2d`` over the global batch while training in several processes; else ``nn.BatchNorm2d``."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalises float [B, C, H, W]; every process must call it as often as the others."""
-        return _normalised(self, input) if _spread(self) else super().forward(input)
+        """Normalise float [B, C, H, W]; every process must call it equally often."""
+        return _normalize(self, input) if _is_distributed(self) else super().forward(input)
 
 
-def convert_sync_batchnorm(module: nn.Module) -> nn.Module:
-    """Makes every batch norm inside a synced one, in place; parameters and buffers stay the same objects.
+def convert_sync_batchnorm(module: nn.Module | Encoder, device_type: str) -> nn.Module:
+    """Replace every batch norm inside a module by a synchronised one, in place.
+
+    Parameters and buffers stay the same objects.
+
+    Args:
+        module: of any kind.
+        device_type: where it will be trained: ``cuda`` gives ``torch.nn.SyncBatchNorm``, any other device our layers.
 
     Returns:
-        the module, or what stands for it where it is itself a batch norm.
+        the module, or its replacement where it is itself a batch norm.
     """
+    module = cast(nn.Module, module)
+    if device_type == "cuda":
+        return cast(nn.Module, nn.SyncBatchNorm.convert_sync_batchnorm(module))
+    return _convert(module)
+
+
+def _convert(module: nn.Module) -> nn.Module:
     if type(module) is nn.BatchNorm1d:
-        return _replaced(module, SyncedBatchNorm1d)
+        return _replace(module, SyncedBatchNorm1d)
     if type(module) is nn.BatchNorm2d:
-        return _replaced(module, SyncedBatchNorm2d)
+        return _replace(module, SyncedBatchNorm2d)
     for name, child in module.named_children():
-        setattr(module, name, convert_sync_batchnorm(child))
+        setattr(module, name, _convert(child))
     return module
 
 
-def _replaced(
+def _replace(
     old: nn.BatchNorm1d | nn.BatchNorm2d, kind: type[SyncedBatchNorm1d] | type[SyncedBatchNorm2d]
 ) -> nn.Module:
     new = kind(old.num_features, old.eps, old.momentum, affine=False, track_running_stats=False)
@@ -58,13 +74,13 @@ def _replaced(
     return new.train(old.training)
 
 
-def _spread(norm: nn.Module) -> bool:
+def _is_distributed(norm: nn.Module) -> bool:
     return norm.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def _normalised(norm: SyncedBatchNorm1d | SyncedBatchNorm2d, values: Tensor) -> Tensor:
+def _normalize(norm: SyncedBatchNorm1d | SyncedBatchNorm2d, values: Tensor) -> Tensor:
     norm._check_input_dim(values)
-    mean, var, count = _global_moments(values.detach())
+    mean, var, count = _compute_global_moments(values.detach())
     if norm.track_running_stats and norm.running_mean is not None and norm.running_var is not None:
         assert norm.num_batches_tracked is not None
         norm.num_batches_tracked.add_(1)
@@ -74,8 +90,8 @@ def _normalised(norm: SyncedBatchNorm1d | SyncedBatchNorm2d, values: Tensor) -> 
     return _GlobalBatchNorm.apply(values, norm.weight, norm.bias, mean, var, count, norm.eps)
 
 
-def _global_moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and biased variance [C] over all processes, and the count of values a channel; at least float32."""
+def _compute_global_moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean and biased variance [C] over all processes, and the number of values a channel; at least float32."""
     values = values if values.dtype == torch.float64 else values.float()
     axes = [0, *range(2, values.ndim)]
     var, mean = torch.var_mean(values, dim=axes, correction=0)

@@ -22,7 +22,7 @@ from simclr_med.evaluation.features import extract_features
 from simclr_med.evaluation.knn import knn_scores
 from simclr_med.evaluation.representation import alignment, effective_rank, feature_std, uniformity
 from simclr_med.metrics import classification
-from simclr_med.models.encoders import ResNetEncoder
+from simclr_med.models.encoders import Encoder
 from simclr_med.runs.run import Run
 from simclr_med.stages.analyse_figures import AnalysedSplit, cam_sheet, maps_pictures, neighbours_sheet, pca_picture
 from simclr_med.stages.probe import reader_of
@@ -76,7 +76,7 @@ def analyse(run: Run, source: Source) -> None:
         print(f"Table:    {table}")
 
 
-def _encoder(run: Run, source: Source) -> tuple[ResNetEncoder, SavedModel | None]:
+def _encoder(run: Run, source: Source) -> tuple[Encoder, SavedModel | None]:
     """The encoder to look at, and the classifier on it where there is one."""
     if run.origin.kind != "model" or run.origin.run is None:
         encoder, origin = build_encoder(run)
@@ -92,7 +92,7 @@ def _encoder(run: Run, source: Source) -> tuple[ResNetEncoder, SavedModel | None
     return model.encoder, model
 
 
-def _looked_at(run: Run, source: Source, encoder: ResNetEncoder) -> tuple[dict[Split, AnalysedSplit], dict[str, float]]:
+def _looked_at(run: Run, source: Source, encoder: Encoder) -> tuple[dict[Split, AnalysedSplit], dict[str, float]]:
     """The chosen images of train and test with their features, and what is measured on them before any map."""
     cfg = run.cfg
     features, where = reader_of(encoder, run, source), resolve_device(cfg.trainer.accelerator)
@@ -136,7 +136,7 @@ def _looked_at(run: Run, source: Source, encoder: ResNetEncoder) -> tuple[dict[S
 
 
 def _features_of_views(
-    encoder: ResNetEncoder, images_NHWC: np.ndarray, view: OneView, key: tuple[int, int, int], where: torch.device
+    encoder: Encoder, images_NHWC: np.ndarray, view: OneView, key: tuple[int, int, int], where: torch.device
 ) -> Tensor:
     """Features of one augmented view of each image; batch b draws from the key's step 2b or 2b + 1."""
     seed, epoch, step = key

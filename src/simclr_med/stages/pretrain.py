@@ -88,7 +88,7 @@ def pretrain(run: Run, source: Source) -> None:
             cfg.stage.accumulate,
             callbacks=(
                 MetricsCsv(run.folder / "metrics.csv", METRICS),
-                CollapseGuard(**cfg.stage.collapse, width=module.encoder.features),
+                CollapseGuard(**cfg.stage.collapse, width=module.encoder.width),
                 Checkpoints(run.checkpoints, cfg.stage.checkpoint_every_s, numerics_environment(run)),
                 ProgressLine(data.batch_size // cfg.stage.accumulate),
             ),
@@ -113,9 +113,11 @@ def build_module(run: Run, data: ImageDataModule) -> SimCLR:
     if run.origin.path is not None:
         print(f"Starting from {told}", flush=True)
     with seeded_init(cfg.seed, HEAD):
-        head = projection_head(encoder.features, **_head(cfg.stage.head, encoder.features))
+        head = projection_head(encoder.width, **_head(cfg.stage.head, encoder.width))
     if cfg.trainer.devices > 1:
-        convert_sync_batchnorm(encoder), convert_sync_batchnorm(head)
+        device_type = resolve_device(cfg.trainer.accelerator).type
+        convert_sync_batchnorm(encoder, device_type)
+        convert_sync_batchnorm(head, device_type)
     steps = data.steps_per_epoch
     return SimCLR(
         encoder,

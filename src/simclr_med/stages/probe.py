@@ -22,7 +22,7 @@ from simclr_med.evaluation.predict import classify_features
 from simclr_med.evaluation.probe import FittedProbe, Labelled
 from simclr_med.metrics import classification
 from simclr_med.models.encoder_files import encoder_metadata, weights_hash
-from simclr_med.models.encoders import ResNetEncoder
+from simclr_med.models.encoders import Encoder
 from simclr_med.models.head_files import save_head
 from simclr_med.runs.identity import PROTOCOL_VERSION, scientific_config
 from simclr_med.runs.run import Run
@@ -34,7 +34,7 @@ from simclr_med.training.devices import resolve_device
 from simclr_med.types import Split
 
 # The last encoder of this process; a probe leaves it as it is.
-_STARTS: dict[str, tuple[ResNetEncoder, str]] = {}
+_STARTS: dict[str, tuple[Encoder, str]] = {}
 PROTOCOL = "linear classifier on features computed once, in eval mode, from images without augmentation"
 
 
@@ -74,7 +74,7 @@ def _probed(run: Run, source: Source) -> Scored:
     head = _layer(fitted)
     save_head(run.folder / "head.safetensors", head, source.classes, task)
     chosen = classification.compute_scores(task, val_ML, classify_features(head, task, features("val")))
-    extra = {f"val/{name}": chosen[name] for name in ("accuracy", "auroc")} | fitted.told
+    extra = {f"val/{name}": chosen[name] for name in ("accuracy", "auroc")} | fitted.stats
 
     scored = score_test_split(
         source,
@@ -98,7 +98,7 @@ def feature_reader(run: Run, source: Source) -> Callable[[Split], Tensor]:
     return reader_of(encoder, run, source)
 
 
-def reader_of(encoder: ResNetEncoder, run: Run, source: Source) -> Callable[[Split], Tensor]:
+def reader_of(encoder: Encoder, run: Run, source: Source) -> Callable[[Split], Tensor]:
     """`feature_reader` for an encoder that is there already."""
     where = resolve_device(run.cfg.trainer.accelerator)
     facts = {
@@ -119,7 +119,7 @@ def reader_of(encoder: ResNetEncoder, run: Run, source: Source) -> Callable[[Spl
     return features
 
 
-def _start(run: Run) -> tuple[ResNetEncoder, str]:
+def _start(run: Run) -> tuple[Encoder, str]:
     """The encoder and where it comes from; made once for the cells of a curve that share it."""
     seed = run.cfg.seed if run.origin.path is None else None
     key = repr((run.origin, OmegaConf.to_container(run.cfg.encoder), seed))

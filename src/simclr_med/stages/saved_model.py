@@ -11,11 +11,11 @@ from typing import Any
 from simclr_med import build
 from simclr_med.errors import CheckpointError, DataError
 from simclr_med.models.encoder_files import load_encoder_state, load_weights
-from simclr_med.models.encoders import ResNetEncoder
+from simclr_med.models.encoders import Encoder
 from simclr_med.models.head_files import LoadedHead, load_head
 from simclr_med.models.imagenet import download_weights
 from simclr_med.runs.run import load_config
-from simclr_med.stages.setup import ENCODER, seeded_init
+from simclr_med.stages.setup import build_network
 from simclr_med.types import MULTI_LABEL, Task
 
 
@@ -28,7 +28,7 @@ class SavedModel:
         stage, dataset: of the run.
     """
 
-    encoder: ResNetEncoder
+    encoder: Encoder
     head: LoadedHead
     stage: str
     dataset: str
@@ -45,8 +45,7 @@ def load_saved_model(folder: Path) -> SavedModel:
     cfg = load_config(folder)
     if cfg is None:
         raise CheckpointError(f"{folder / 'config.yaml'}: must be there as its run wrote it. Make its run again.")
-    with seeded_init(cfg.seed, ENCODER):
-        encoder = build.instantiate_node(cfg.encoder)
+    encoder = build_network(cfg.encoder, cfg.seed)
     own = folder / "encoder.safetensors"
     if own.exists():
         load_weights(encoder, load_encoder_state(own))
@@ -55,7 +54,7 @@ def load_saved_model(folder: Path) -> SavedModel:
     return SavedModel(encoder, load_head(folder / "head.safetensors"), cfg.stage.name, cfg.dataset.name)
 
 
-def _start(folder: Path, cfg: Any, encoder: ResNetEncoder) -> None:
+def _start(folder: Path, cfg: Any, encoder: Encoder) -> None:
     """The frozen encoder of a probe, from where its run took it."""
     recorded = json.loads((folder / "result.json").read_text(encoding="utf-8"))["provenance"]["init"]
     if recorded["run"] is not None:

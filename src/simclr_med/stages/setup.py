@@ -16,9 +16,11 @@ from simclr_med import build
 from simclr_med.atomic import write_text
 from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
+from simclr_med.errors import ConfigError
 from simclr_med.models.encoder_files import load_encoder_state, load_weights
-from simclr_med.models.encoders import ResNetEncoder
+from simclr_med.models.encoders import Encoder, set_option
 from simclr_med.models.imagenet import download_weights
+from simclr_med.models.speed import apply_speedups
 from simclr_med.runs.identity import budget_name, method_name
 from simclr_med.runs.provenance import git_commit, package_versions
 from simclr_med.runs.run import Run
@@ -63,10 +65,28 @@ def collect_provenance(run: Run) -> dict[str, Any]:
     return {"git": git_commit(), "versions": package_versions(), "threads": torch.get_num_threads()}
 
 
-def build_encoder(run: Run) -> tuple[ResNetEncoder, str]:
+def build_network(node: DictConfig, seed: int) -> Encoder:
+    """Return the encoder of an option of ``conf/encoder``, with random weights of a seed and with the speed-ups.
+
+    Raises:
+        ConfigError: the option's target does not return an `Encoder`.
+    """
+    with seeded_init(seed, ENCODER):
+        encoder = build.instantiate_node(node)
+    if not isinstance(encoder, Encoder):
+        raise ConfigError(
+            f"encoder={node.name}: {node._target_} returns no encoder. Return a module with the attributes and methods "
+            "of simclr_med.models.encoders.Encoder."
+        )
+    content: Any = OmegaConf.to_container(node, resolve=True)
+    set_option(encoder, content)
+    apply_speedups(encoder)
+    return encoder
+
+
+def build_encoder(run: Run) -> tuple[Encoder, str]:
     """The encoder as the run's first step finds it, and where it comes from in words."""
-    with seeded_init(run.cfg.seed, ENCODER):
-        encoder = build.instantiate_node(run.cfg.encoder)
+    encoder = build_network(run.cfg.encoder, run.cfg.seed)
     if run.origin.path is None:
         return encoder, "random weights"
     if run.origin.url is not None:

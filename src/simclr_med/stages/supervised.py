@@ -100,9 +100,11 @@ def build_module(run: Run, data: ImageDataModule) -> Classifier:
     encoder, origin = setup.build_encoder(run)
     print(f"Starting from {origin}", flush=True)
     with setup.seeded_init(cfg.seed, setup.HEAD):
-        head = _head(run, encoder.features, classes)
+        head = _head(run, encoder.width, classes)
     if cfg.trainer.devices > 1:
-        convert_sync_batchnorm(encoder), convert_sync_batchnorm(head)
+        device_type = resolve_device(cfg.trainer.accelerator).type
+        convert_sync_batchnorm(encoder, device_type)
+        convert_sync_batchnorm(head, device_type)
     task = require_task(data.source, cfg.stage.name)
     labels_NL = data.train.labels[data.indices] if data.train.labels is not None else None
     assert labels_NL is not None, "the stage asked for labels"
@@ -114,7 +116,10 @@ def build_module(run: Run, data: ImageDataModule) -> Classifier:
         to_float,
         task,
         optimizer=partial(
-            build_layerwise_optimizer, partial(setup.build_optimizer, cfg.optimizer), decay=cfg.stage.layer_decay
+            build_layerwise_optimizer,
+            partial(setup.build_optimizer, cfg.optimizer),
+            decay=cfg.stage.layer_decay,
+            groups=encoder.layer_groups(),
         ),
         schedule=partial(
             build.instantiate_node, cfg.schedule, total_steps=steps * cfg.stage.epochs, steps_per_epoch=steps

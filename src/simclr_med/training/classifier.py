@@ -16,7 +16,7 @@ from simclr_med.errors import RunError
 from simclr_med.evaluation.predict import predict_proba
 from simclr_med.metrics import classification
 from simclr_med.models.encoder_files import encoder_metadata
-from simclr_med.models.encoders import ResNetEncoder
+from simclr_med.models.encoders import Encoder
 from simclr_med.models.losses import classification_loss
 from simclr_med.types import MULTI_LABEL, Batch, Task
 
@@ -72,7 +72,7 @@ class Classifier(LightningModule):
 
     def __init__(
         self,
-        encoder: ResNetEncoder,
+        encoder: Encoder,
         head: nn.Module,
         view: nn.Module,
         to_float: Callable[[Tensor], Tensor],

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from simclr_med.evaluation.knn import validation_knn_accuracy
 from simclr_med.evaluation.representation import alignment, effective_rank, feature_std, uniformity
 from simclr_med.models.encoder_files import encoder_metadata
-from simclr_med.models.encoders import ResNetEncoder
+from simclr_med.models.encoders import Encoder
 from simclr_med.models.losses import contrastive_ranks, gather_views, nt_xent, similarity_logits
 from simclr_med.types import Batch, KnnSets
 
@@ -63,7 +63,7 @@ class SimCLR(LightningModule):
 
     def __init__(
         self,
-        encoder: ResNetEncoder,
+        encoder: Encoder,
         head: nn.Module,
         views: nn.Module,
         to_float: Callable[[Tensor], Tensor],

@@ -1,0 +1,45 @@
+"""Channel means and standard deviations, and the normalisation inside an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+Moments = tuple[float, ...]
+
+# The thesis normalises every data set with 0.5.
+HALF: Moments = (0.5, 0.5, 0.5)
+# torchvision's ImageNet weights expect these (torchvision.transforms._presets.ImageClassification).
+IMAGENET_MEAN: Moments = (0.485, 0.456, 0.406)
+IMAGENET_STD: Moments = (0.229, 0.224, 0.225)
+
+
+class Normalizing(Protocol):
+    """A module with the buffers of `register_normalization`."""
+
+    mean: Tensor
+    std: Tensor
+
+
+def register_normalization(module: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Register the buffers ``mean`` and ``std``, float [1, 3, 1, 1], outside of the module's state dict.
+
+    Args:
+        module: the encoder; its ``forward`` calls `normalize`.
+        mean, std: of each channel of images in [0, 1]; std above 0.
+
+    Raises:
+        ValueError: not three numbers each, or a standard deviation that is not positive.
+    """
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise ValueError(f"mean={list(mean)}, std={list(std)}: expected three numbers each, std above 0.")
+    for name, values in (("mean", mean), ("std", std)):
+        module.register_buffer(name, torch.tensor(list(map(float, values))).view(1, 3, 1, 1), persistent=False)
+
+
+def normalize(module: Normalizing, images_BCHW: Tensor) -> Tensor:
+    """Return ``(images - mean) / std``, float [B, 3, H, W]; a single channel is repeated three times."""
+    return (images_BCHW - module.mean) / module.std
