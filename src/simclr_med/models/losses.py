@@ -53,8 +53,9 @@ def similarity_logits(projections_2BP: Tensor, temperature: float, gather: bool 
 def nt_xent(projections_2BP: Tensor, temperature: float, gather: bool = True) -> Tensor:
     """Return NT-Xent, the mean over this process's anchors of the loss of one anchor.
 
-    The loss of anchor i with other view j is ``-log(exp(s_ij / t) / sum over k != i of exp(s_ik / t))``. The logarithm is natural; the loss of equal projections is log(2B - 1). The arguments and errors are those
-    of ``similarity_logits``.
+    The loss of anchor i with other view j is ``-log(exp(s_ij / t) / sum over k != i of exp(s_ik / t))``. The logarithm
+    is natural; the loss of equal projections is log(2B - 1). The arguments and errors are those of
+    ``similarity_logits``.
     """
     return F.cross_entropy(*similarity_logits(projections_2BP, temperature, gather))
 
