@@ -8,17 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from folder_sources import build_folder
 from PIL import Image
 
 from simclr_med.data import decoding, image_cache
 from simclr_med.data.folder import Folder
 from simclr_med.errors import DataError
-
-
-def source(path: Path, **options) -> Folder:
-    defaults = {"size": 8, "channels": 3, "split_seed": 0, "val_fraction": 0.2, "test_fraction": 0.2}
-    defaults |= {"groups_csv": None, "intensity": "full", "class_folders": None}
-    return Folder("mine", str(path), **(defaults | options))
 
 
 @pytest.fixture
@@ -46,17 +41,17 @@ def list_names(mine: Folder) -> dict[str, tuple[str, ...]]:
 
 def test_folder_without_subfolders_has_a_seeded_split_and_no_labels(write_images) -> None:
     root = write_images(*number_names("", count=20))
-    mine = source(root)
+    mine = build_folder(root)
     names = list_names(mine)
     assert {split: len(found) for split, found in names.items()} == {"train": 12, "val": 4, "test": 4}
     assert sorted(sum(names.values(), ())) == number_names("", count=20)
-    assert list_names(source(root)) == names
-    assert list_names(source(root, split_seed=1)) != names
+    assert list_names(build_folder(root)) == names
+    assert list_names(build_folder(root, split_seed=1)) != names
     assert (mine.task, mine.classes, mine.labels("train")) == (None, (), None)
 
 
 def test_images_names_and_labels_belong_together(write_images) -> None:
-    mine = source(write_images(*number_names("b/", "a/x/", "c/")))
+    mine = build_folder(write_images(*number_names("b/", "a/x/", "c/")))
     for split in ("train", "val", "test"):
         found = mine.split(split)
         assert found.names == tuple(sorted(found.names))
@@ -67,28 +62,28 @@ def test_images_names_and_labels_belong_together(write_images) -> None:
 
 
 def test_seeded_split_is_stratified(write_images) -> None:
-    mine = source(write_images(*number_names("many/", count=40), *number_names("few/", count=10)))
+    mine = build_folder(write_images(*number_names("many/", count=40), *number_names("few/", count=10)))
     for split, expected in (("train", [6, 24]), ("val", [2, 8]), ("test", [2, 8])):
         assert np.bincount(mine.labels(split)[:, 0]).tolist() == expected
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "Validation"])
 def test_split_folders_define_the_splits(write_images, val) -> None:
-    mine = source(write_images(*number_names("train/a/", "train/b/", f"{val}/a/", "test/b/", count=3)))
+    mine = build_folder(write_images(*number_names("train/a/", "train/b/", f"{val}/a/", "test/b/", count=3)))
     assert [len(mine.entries(split)) for split in ("train", "val", "test")] == [6, 3, 3]
     assert mine.labels("test").tolist() == [[1]] * 3
     assert mine.task == "binary-class"
 
 
 def test_missing_val_is_taken_from_train(write_images) -> None:
-    mine = source(write_images(*number_names("train/", count=10), *number_names("test/", count=2)))
+    mine = build_folder(write_images(*number_names("train/", count=10), *number_names("test/", count=2)))
     names = list_names(mine)
     assert [len(names[split]) for split in ("train", "val", "test")] == [8, 2, 2]
     assert all(name.startswith("train/") for name in names["train"] + names["val"])
 
 
 def test_missing_test_split_is_an_error_when_read(write_images) -> None:
-    mine = source(write_images(*number_names("train/", "val/")))
+    mine = build_folder(write_images(*number_names("train/", "val/")))
     assert len(mine.split("val")) == 10
     with pytest.raises(DataError, match=r"the split test has no images. Add the folder test/"):
         mine.split("test")
@@ -101,7 +96,7 @@ def test_no_patient_is_in_two_splits(write_images, tmp_path: Path) -> None:
     csv.write_text(
         "\ufefffile,patient\n" + "".join(f"{name},{patient}\n" for name, patient in patients.items()), "utf-8"
     )
-    mine = source(write_images(*names), groups_csv=str(csv))
+    mine = build_folder(write_images(*names), groups_csv=str(csv))
     members = [{patients[name] for name in found} for found in list_names(mine).values()]
     assert sum(map(len, members)) == len(set().union(*members)) == 17
     assert all(6 <= len(found) <= 48 for found in list_names(mine).values())
@@ -109,7 +104,9 @@ def test_no_patient_is_in_two_splits(write_images, tmp_path: Path) -> None:
 
 def test_csv_may_name_files_without_folders(write_images, tmp_path: Path) -> None:
     (tmp_path / "patients.csv").write_text("file,patient\nx.png,1\ny.png,1\nz.png,2\n")
-    mine = source(write_images("x.png", "y.png", "z.png"), groups_csv=str(tmp_path / "patients.csv"), test_fraction=0.0)
+    mine = build_folder(
+        write_images("x.png", "y.png", "z.png"), groups_csv=str(tmp_path / "patients.csv"), test_fraction=0.0
+    )
     assert {split: len(mine._splits[split]) for split in ("train", "val")} in (
         {"train": 2, "val": 1},
         {"train": 3, "val": 0},
@@ -129,13 +126,13 @@ def test_unusable_csv_is_an_error(write_images, tmp_path: Path, content, rule) -
     if content is not None:
         (tmp_path / "patients.csv").write_text(content)
     with pytest.raises(DataError, match=f"dataset.groups_csv=.*{rule}"):
-        source(write_images("x.png", "y.png"), groups_csv=str(tmp_path / "patients.csv")).entries("train")
+        build_folder(write_images("x.png", "y.png"), groups_csv=str(tmp_path / "patients.csv")).entries("train")
 
 
 def test_patient_in_two_split_folders_is_an_error(write_images, tmp_path: Path) -> None:
     (tmp_path / "patients.csv").write_text("file,patient\ntrain/x.png,7\ntest/y.png,7\ntrain/z.png,8\n")
     with pytest.raises(DataError, match=r"the patient 7 is in train and test. Move"):
-        source(
+        build_folder(
             write_images("train/x.png", "train/z.png", "test/y.png"), groups_csv=str(tmp_path / "patients.csv")
         ).entries("train")
 
@@ -154,7 +151,7 @@ def test_patient_in_two_split_folders_is_an_error(write_images, tmp_path: Path) 
 )
 def test_ambiguous_layout_is_an_error_in_one_line(write_images, tmp_path: Path, names, options, rule) -> None:
     write_images(*names)
-    mine = source(tmp_path / "images", **options)
+    mine = build_folder(tmp_path / "images", **options)
     with pytest.raises(DataError, match=f"(?i){rule}") as error:
         [mine.labels(split) for split in ("train", "val")]
     assert len(error.value.problems) == 1
@@ -166,13 +163,13 @@ def test_empty_class_and_folder_without_images_are_errors(write_images) -> None:
     (root / "c").mkdir()
     (root / "c" / "notes.txt").touch()
     with pytest.raises(DataError, match=r"images/c: the class folder has no images"):
-        source(root).content_hash()
+        build_folder(root).content_hash()
     with pytest.raises(DataError, match=r"images/c: no images \(.png"):
-        source(root / "c").content_hash()
+        build_folder(root / "c").content_hash()
 
 
 def test_class_folders_false_ignores_subfolders(write_images) -> None:
-    mine = source(
+    mine = build_folder(
         write_images("p1/x.png", "p2/y.png", "z.png"), class_folders=False, val_fraction=0.0, test_fraction=0.0
     )
     assert (mine.split("train").names, mine.classes) == (("p1/x.png", "p2/y.png", "z.png"), ())
@@ -181,7 +178,7 @@ def test_class_folders_false_ignores_subfolders(write_images) -> None:
 def test_hidden_files_and_other_types_are_ignored(write_images) -> None:
     root = write_images("a.png", "b.PNG", ".c.png", ".hidden/d.png")
     (root / "readme.txt").touch()
-    mine = source(root, val_fraction=0.0, test_fraction=0.0)
+    mine = build_folder(root, val_fraction=0.0, test_fraction=0.0)
     assert mine.split("train").names == ("a.png", "b.PNG")
 
 
@@ -189,7 +186,7 @@ def test_unreadable_file_is_named(write_images) -> None:
     root = write_images(*number_names(""))
     (root / "005.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"images/005.png: not a readable image") as error:
-        [source(root).split(split) for split in ("train", "val", "test")]
+        [build_folder(root).split(split) for split in ("train", "val", "test")]
     assert "\n" not in str(error.value)
 
 
@@ -197,7 +194,7 @@ def test_reading_train_decodes_train_alone(write_images, monkeypatch) -> None:
     seen = []
     image = decoding.decode_image
     monkeypatch.setattr(decoding, "decode_image", lambda file, *a: seen.append(file.name) or image(file, *a))
-    mine = source(write_images(*number_names("")))
+    mine = build_folder(write_images(*number_names("")))
     mine.content_hash()
     names = mine.split("train").names
     assert sorted(seen) == sorted(names)
@@ -205,49 +202,49 @@ def test_reading_train_decodes_train_alone(write_images, monkeypatch) -> None:
 
 def test_second_start_decodes_and_hashes_nothing(write_images, monkeypatch) -> None:
     root = write_images(*number_names(""))
-    first = source(root).split("train").images
+    first = build_folder(root).split("train").images
     monkeypatch.setattr(decoding, "decode_image", lambda *_: pytest.fail("decoded again"))
     monkeypatch.setattr(Folder, "_compute_digest", lambda *_: pytest.fail("hashed again"))
-    np.testing.assert_array_equal(source(root).split("train").images, first)
+    np.testing.assert_array_equal(build_folder(root).split("train").images, first)
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:-60] + b"x" + b[-59:], lambda b: b""])
 def test_damaged_cache_is_replaced(write_images, cache: Path, damage) -> None:
     root = write_images(*number_names(""))
-    first = source(root).split("train").images
+    first = build_folder(root).split("train").images
     (cached,) = (cache / "folders").glob("*.npy")
     cached.write_bytes(damage(cached.read_bytes()))
-    np.testing.assert_array_equal(source(root).split("train").images, first)
+    np.testing.assert_array_equal(build_folder(root).split("train").images, first)
 
 
 def test_read_only_home_works_without_a_cache(write_images, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "no folder").touch()
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "no folder" / name)
-    assert len(source(write_images(*number_names(""))).split("train")) == 6
+    assert len(build_folder(write_images(*number_names(""))).split("train")) == 6
 
 
 def test_large_split_is_memory_mapped(write_images, monkeypatch) -> None:
     monkeypatch.setattr(image_cache, "MMAP_ABOVE", 100)
     monkeypatch.setattr(decoding, "BLOCK", 4)
-    found = source(write_images(*number_names(""))).split("train")
+    found = build_folder(write_images(*number_names(""))).split("train")
     assert isinstance(found.images, np.memmap)
     assert [image[0, 0, 0] for image in found.images] == [sum(name.encode()) % 256 for name in found.names]
 
 
 def test_content_hash_changes_with_names_bytes_and_patients(write_images, tmp_path: Path) -> None:
     root = write_images("a.png", "b.png", "c.png")
-    hashes = [source(root).content_hash()]
+    hashes = [build_folder(root).content_hash()]
     (root / "c.png").rename(root / "d.png")
-    hashes.append(source(root).content_hash())
+    hashes.append(build_folder(root).content_hash())
     Image.new("RGB", (8, 8), "red").save(root / "d.png")
-    hashes.append(source(root).content_hash())
+    hashes.append(build_folder(root).content_hash())
     (tmp_path / "patients.csv").write_text("file,patient\na.png,1\nb.png,2\nd.png,3\n")
-    hashes.append(source(root, groups_csv=str(tmp_path / "patients.csv")).content_hash())
+    hashes.append(build_folder(root, groups_csv=str(tmp_path / "patients.csv")).content_hash())
     (tmp_path / "patients.csv").write_text("file,patient\na.png,1\nb.png,2\nd.png,33\n")
-    hashes.append(source(root, groups_csv=str(tmp_path / "patients.csv")).content_hash())
+    hashes.append(build_folder(root, groups_csv=str(tmp_path / "patients.csv")).content_hash())
     assert len(set(hashes)) == 5
     (root / "d.png").rename(root / "c.png")
-    assert source(root).content_hash() not in hashes
+    assert build_folder(root).content_hash() not in hashes
 
 
 def test_spaces_and_non_ascii_names_work(write_images, tmp_path: Path) -> None:
@@ -255,7 +252,7 @@ def test_spaces_and_non_ascii_names_work(write_images, tmp_path: Path) -> None:
     (tmp_path / "patienten é.csv").write_text(
         "file,patient\n" + "".join(f"{n},{i}\n" for i, n in enumerate(names)), "utf-8"
     )
-    mine = source(write_images(*names), groups_csv=str(tmp_path / "patienten é.csv"))
+    mine = build_folder(write_images(*names), groups_csv=str(tmp_path / "patienten é.csv"))
     assert mine.classes == ("größer é", "größer ü")
     assert len(mine.split("train")) == 6
     assert mine.content_hash()
@@ -264,5 +261,5 @@ def test_spaces_and_non_ascii_names_work(write_images, tmp_path: Path) -> None:
 def test_16_bit_tiffs_are_read(tmp_path: Path) -> None:
     for number in range(3):
         tifffile.imwrite(tmp_path / f"{number}.tif", np.full((8, 8), number * 257, np.uint16))
-    mine = source(tmp_path, channels=1, val_fraction=0.0, test_fraction=0.0)
+    mine = build_folder(tmp_path, channels=1, val_fraction=0.0, test_fraction=0.0)
     assert mine.split("train").images[:, 0, 0, 0].tolist() == [0, 1, 2]

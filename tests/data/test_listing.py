@@ -10,16 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from folder_sources import build_folder
 from PIL import Image
 
 from simclr_med.data.folder import Folder
 from simclr_med.errors import DataError
-
-
-def source(path: Path, **options) -> Folder:
-    defaults = {"size": 8, "channels": 3, "split_seed": 0, "val_fraction": 0.25, "test_fraction": 0.25}
-    defaults |= {"groups_csv": None, "intensity": "full", "class_folders": None}
-    return Folder("mine", str(path), **(defaults | options))
 
 
 @pytest.fixture
@@ -34,6 +29,11 @@ def write_images(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / "images"
 
     return write
+
+
+def source(path: Path, **options) -> Folder:
+    """Build a folder data set with 1/4 of the images in each of val and test."""
+    return build_folder(path, **({"val_fraction": 0.25, "test_fraction": 0.25} | options))
 
 
 def name_files(*names: str) -> list[str]:
