@@ -199,5 +199,5 @@ def test_weights_of_another_option_are_one_line(built: Callable[..., Any], tmp_p
 
 
 def test_a_target_that_breaks_the_contract_is_one_line(built: Callable[..., Any]) -> None:
-    with pytest.raises(ConfigError, match="encoder=wrong: toy_encoder.not_an_encoder returns no encoder"):
+    with pytest.raises(ConfigError, match=r"encoder=wrong: toy_encoder.not_an_encoder returns no encoder"):
         built("wrong")

@@ -7,9 +7,9 @@ import torch
 import torchvision
 from torch import nn
 
-from simclr_med.models.encoders import ResNetEncoder, resnet, tiny
 from simclr_med.models.convnext import convnext_tiny
 from simclr_med.models.densenet import densenet121
+from simclr_med.models.encoders import ResNetEncoder, resnet, tiny
 from simclr_med.models.small_maps import SmallMapConv2d, rewrite_small_maps
 from simclr_med.models.speed import apply_speedups
 

@@ -85,7 +85,7 @@ def test_an_existing_file_is_not_downloaded(tmp_path: Path) -> None:
 def test_an_existing_file_with_another_hash_is_refused_and_kept(tmp_path: Path) -> None:
     there = weights_file(tmp_path, "weights-00000000.pth")
     before = there.read_bytes()
-    with pytest.raises(CheckpointError, match="its SHA-256 begins with [0-9a-f]{8}, expected 00000000") as caught:
+    with pytest.raises(CheckpointError, match=r"its SHA-256 begins with [0-9a-f]{8}, expected 00000000") as caught:
         download_weights("http://127.0.0.1:9/nowhere.pth", there)
     assert "\n" not in str(caught.value)
     assert there.read_bytes() == before

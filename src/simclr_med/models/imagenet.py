@@ -35,6 +35,6 @@ def download_weights(url: str, path: Path) -> None:
     except (OSError, RuntimeError, HTTPException) as error:
         reason = " ".join(str(getattr(error, "reason", None) or error).split())
         raise CheckpointError(
-            f"init=imagenet: no weights at {path}, and the download failed ({reason}). Download {url} on a machine with "
-            "a network and copy it there."
+            f"init=imagenet: no weights at {path}, and the download failed ({reason}). Download {url} on a machine "
+            "with a network and copy it there."
         ) from error

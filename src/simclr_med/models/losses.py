@@ -51,7 +51,7 @@ def similarity_logits(projections_2BP: Tensor, temperature: float, gather: bool 
 
 
 def nt_xent(projections_2BP: Tensor, temperature: float) -> Tensor:
-    """Return NT-Xent: the mean over this process's anchors of ``-log(exp(s_ij / t) / sum over k != i of exp(s_ik / t))``.
+    """Return NT-Xent, the mean of ``-log(exp(s_ij / t) / sum over k != i of exp(s_ik / t))`` over the local anchors.
 
     The logarithm is natural; the loss of equal projections is log(2B - 1). The arguments and errors are those
     of ``similarity_logits``.
