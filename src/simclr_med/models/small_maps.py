@@ -33,8 +33,8 @@ class SmallMapConv2d(nn.Conv2d):
     """``nn.Conv2d`` that computes by matrix products where they are faster.
 
     Each call decides by device, dtype and shape: products run on the CPU alone, for float32 and float64 outside
-    autocast. In float32, outputs agree with ``nn.Conv2d`` to 2e-6 of the largest value and gradients to 6e-6; in float64
-    to 1e-12.
+    autocast. In float32, outputs agree with ``nn.Conv2d`` to 2e-6 of the largest value and gradients to 6e-6, in
+    float64 to 1e-12.
     """
 
     def forward(self, input: Tensor) -> Tensor:
