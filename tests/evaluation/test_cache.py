@@ -1,4 +1,4 @@
-"""Features on the disk: computed once, shared, and never trusted when they are damaged."""
+"""Features on disk: computed once, shared, and computed again when the file is damaged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FEATURES = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
 
 
 class Counted:
-    """Computes the same features each time, and counts the times."""
+    """Return the same features each time, and count the calls."""
 
     def __init__(self, features: Tensor = FEATURES) -> None:
         self.features, self.times = features, 0
@@ -33,7 +33,7 @@ def file_of(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_features_are_computed_once_and_come_back_bit_by_bit(tmp_path: Path, dtype) -> None:
+def test_features_are_computed_once_and_bit_identical(tmp_path: Path, dtype) -> None:
     compute = Counted(FEATURES.to(dtype) / 3)
     for _ in range(3):
         found = load_or_compute(tmp_path / "new" / "folder", "key", compute)
@@ -44,7 +44,7 @@ def test_features_are_computed_once_and_come_back_bit_by_bit(tmp_path: Path, dty
     assert compute.times == 2
 
 
-def test_features_in_another_order_in_memory_are_kept_too(tmp_path: Path) -> None:
+def test_features_in_another_memory_order_are_stored(tmp_path: Path) -> None:
     compute = Counted(FEATURES.T)
     assert not compute.features.is_contiguous()
     for _ in range(2):
@@ -81,7 +81,7 @@ def misnamed(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [flip, header, truncate, empty, foreign, misnamed])
-def test_a_damaged_file_is_computed_again_and_this_is_said(
+def test_a_damaged_file_is_reported_and_computed_again(
     tmp_path: Path, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     load_or_compute(tmp_path, "key", Counted())
@@ -90,22 +90,20 @@ def test_a_damaged_file_is_computed_again_and_this_is_said(
     compute = Counted()
     assert torch.equal(load_or_compute(tmp_path, "key", compute), FEATURES)
     assert compute.times == 1
-    assert capsys.readouterr().out == f"{file_of(tmp_path)}: damaged; these features are computed again.\n"
+    assert capsys.readouterr().out == f"{file_of(tmp_path)}: damaged file; computing the features again.\n"
     assert len(file_of(tmp_path).read_bytes()) == len(whole)
     assert torch.equal(load_or_compute(tmp_path, "key", compute), FEATURES)
-    assert compute.times == 1, "the file was mended"
+    assert compute.times == 1, "the file was replaced"
 
 
-def test_a_folder_that_cannot_be_written_costs_the_time_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("in the way")
     assert torch.equal(load_or_compute(tmp_path / "file", "key", Counted()), FEATURES)
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"{tmp_path / 'file'}: features could not be kept (")
+    assert line.startswith(f"{tmp_path / 'file'}: features could not be stored (")
 
 
-def test_a_full_disk_costs_the_file_alone(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
     def refuse(path: Path, write: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -113,11 +111,11 @@ def test_a_full_disk_costs_the_file_alone(tmp_path: Path, monkeypatch, capsys: p
     compute = Counted()
     assert torch.equal(load_or_compute(tmp_path, "key", compute), FEATURES)
     assert compute.times == 1
-    assert "could not be kept (No space left on device)" in capsys.readouterr().out
+    assert "could not be stored (No space left on device)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", [ValueError, OSError])
-def test_an_error_of_computing_is_no_error_of_the_cache(
+def test_an_error_while_computing_is_raised(
     tmp_path: Path, kind: type[Exception], capsys: pytest.CaptureFixture[str]
 ) -> None:
     times = []
@@ -134,7 +132,7 @@ def test_an_error_of_computing_is_no_error_of_the_cache(
     assert torch.equal(load_or_compute(tmp_path, "key", Counted()), FEATURES)
 
 
-def test_of_several_that_ask_at_once_one_computes(tmp_path: Path) -> None:
+def test_one_of_several_threads_computes(tmp_path: Path) -> None:
     compute, together = Counted(), threading.Barrier(6)
     found: list[Tensor] = []
 
@@ -152,7 +150,7 @@ def test_of_several_that_ask_at_once_one_computes(tmp_path: Path) -> None:
     assert compute.times == 1
 
 
-def test_a_key_is_all_its_facts_in_any_order() -> None:
+def test_a_key_depends_on_all_facts_in_any_order() -> None:
     key = cache_key(encoder="a", data=["b", {"size": 28}], split="train")
     assert key == cache_key(split="train", data=["b", {"size": 28}], encoder="a")
     assert len(key) == 32

@@ -1,4 +1,4 @@
-"""Grad-CAM against its equations, on the last stage whose maps show something."""
+"""Grad-CAM against its equations, on the last stage with maps of 4 pixels or more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simclr_med.evaluation.gradcam import grad_cam
 
 
 @pytest.mark.parametrize(("side", "stage"), [(28, "layer2"), (64, "layer3"), (128, "layer4"), (8, "layer1")])
-def test_the_map_of_equation_two(side: int, stage: str) -> None:
+def test_the_heat_map_equals_equation_two(side: int, stage: str) -> None:
     torch.manual_seed(0)
     encoder, head = tiny().eval(), nn.Linear(64, 3, dtype=torch.float64)
     images, targets = torch.rand(4, 3, side, side), torch.tensor([0, 2, 1, 0])

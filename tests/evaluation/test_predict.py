@@ -1,4 +1,4 @@
-"""Probabilities of logits, and a model that is left as it was found."""
+"""Probabilities of logits, features and images; the model's mode is restored."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_class_at_minus_infinity_has_no_probability() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_head_answers_in_eval_mode_and_its_own_dtype_and_stays_as_it_was(training: bool) -> None:
+def test_a_head_runs_in_eval_mode_and_its_own_dtype_and_its_mode_is_restored(training: bool) -> None:
     torch.manual_seed(0)
     head = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)).double().train(training)
     before = {name: tensor.clone() for name, tensor in head.state_dict().items()}
@@ -45,7 +45,7 @@ def test_a_head_answers_in_eval_mode_and_its_own_dtype_and_stays_as_it_was(train
     assert all(torch.equal(before[name], tensor) for name, tensor in head.state_dict().items())
 
 
-def test_images_are_scored_as_by_encoder_and_head() -> None:
+def test_predict_proba_equals_encoder_and_head() -> None:
     torch.manual_seed(0)
     encoder, head = tiny(), nn.Linear(64, 3)
     images = np.random.default_rng(0).integers(0, 256, (300, 12, 12, 1), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""The linear probe's solvers against scikit-learn and plain torch, and what its penalty is chosen by."""
+"""The linear probe's solvers against scikit-learn and plain torch, and the choice of lambda."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXACT: dict[str, Any] = {
     **{"max_iterations": 10_000, "tolerance": 1e-9},
 }
 GRID = np.geomspace(1e1, 1e-3, 5)
-ORIGINAL: dict[str, Any] = {
+THESIS: dict[str, Any] = {
     **{"seed": 3, "lr": 0.05, "weight_decay": 0.01, "epochs": 10, "batch_size": 4},
     **{"milestones": [0.6, 0.8], "gamma": 0.1},
 }
@@ -41,7 +41,7 @@ def logits(fitted: FittedProbe, features_ND: np.ndarray) -> np.ndarray:
 
 
 def directly(train: Labelled, strength: float, column: int = 0) -> tuple[StandardScaler, LogisticRegression]:
-    """scikit-learn's own way, which minimises C x sum of losses + |w|^2 / 2."""
+    """Fit by scikit-learn alone, which minimises C x sum of losses + |w|^2 / 2."""
     scaler = StandardScaler().fit(train.features_ND.astype(np.float64))
     model = LogisticRegression(C=1 / (strength * len(train.features_ND)), max_iter=10_000, tol=1e-9)
     model.fit(scaler.transform(train.features_ND.astype(np.float64)), train.labels_NL[:, column])
@@ -55,44 +55,44 @@ def by_sklearn(train: Labelled, strength: float, features_ND: np.ndarray, column
 
 @pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("images", [90, 20], ids=["more images than features", "fewer"])
-def test_lbfgs_is_scikit_learns_regression_at_the_penalty_that_validation_likes_best(classes: int, images: int) -> None:
+def test_lbfgs_equals_scikit_learn_at_the_lambda_with_the_lowest_validation_loss(classes: int, images: int) -> None:
     train, val = drawn(images, 32, classes, seed=1), drawn(60, 32, classes, seed=2)
     task = "multi-class" if classes > 2 else "binary-class"
     fitted = lbfgs(train, val, task, classes, **EXACT)
     losses = [
         classification.nll(task, val.labels_NL, by_sklearn(train, strength, val.features_ND)) for strength in GRID
     ]
-    assert fitted.told["probe/lambda"] == GRID[int(np.argmin(losses))]
-    assert 0 < int(np.argmin(losses)) < len(GRID) - 1, "the grid should hold the best penalty inside"
-    expected = by_sklearn(train, fitted.told["probe/lambda"], val.features_ND)
+    assert fitted.stats["probe/lambda"] == GRID[int(np.argmin(losses))]
+    assert 0 < int(np.argmin(losses)) < len(GRID) - 1, "the best lambda should lie inside the grid"
+    expected = by_sklearn(train, fitted.stats["probe/lambda"], val.features_ND)
     np.testing.assert_allclose(logits_to_probabilities(task, logits(fitted, val.features_ND)), expected, atol=1e-5)
 
 
-def test_fewer_images_than_features_give_the_weights_of_the_direct_way() -> None:
+def test_fewer_images_than_features_give_scikit_learns_weights() -> None:
     train = drawn(20, 32, 3, seed=1)
     fitted = lbfgs(train, drawn(60, 32, 3, seed=2), "multi-class", 3, **EXACT)
-    scaler, model = directly(train, fitted.told["probe/lambda"])
+    scaler, model = directly(train, fitted.stats["probe/lambda"])
     np.testing.assert_allclose(fitted.weight_KD * scaler.scale_, model.coef_, atol=1e-5)
 
 
-def test_the_penalty_follows_validation_alone() -> None:
+def test_lambda_depends_on_validation_alone() -> None:
     train = drawn(60, 8, 3, seed=1)
     shuffled = Labelled(train.features_ND, np.roll(train.labels_NL, 1, axis=0))
-    assert lbfgs(train, train, "multi-class", 3, **EXACT).told["probe/lambda"] == GRID[-1]
-    assert lbfgs(train, shuffled, "multi-class", 3, **EXACT).told["probe/lambda"] == GRID[0]
+    assert lbfgs(train, train, "multi-class", 3, **EXACT).stats["probe/lambda"] == GRID[-1]
+    assert lbfgs(train, shuffled, "multi-class", 3, **EXACT).stats["probe/lambda"] == GRID[0]
 
 
 @pytest.mark.parametrize("select_by", ["accuracy", "auroc"])
-def test_of_equally_good_penalties_the_strongest_is_taken(select_by: str) -> None:
+def test_ties_go_to_the_largest_lambda(select_by: str) -> None:
     apart = drawn(60, 8, 3, seed=1, noise=0.01)
-    assert lbfgs(apart, apart, "multi-class", 3, **{**EXACT, "select_by": select_by}).told["probe/lambda"] == GRID[0]
+    assert lbfgs(apart, apart, "multi-class", 3, **{**EXACT, "select_by": select_by}).stats["probe/lambda"] == GRID[0]
 
 
-def test_a_score_that_validation_leaves_undefined_chooses_nothing() -> None:
+def test_an_undefined_validation_score_gives_the_largest_lambda() -> None:
     train = drawn(30, 8, 3, seed=1)
     one_class = Labelled(train.features_ND[::3], train.labels_NL[::3])
     fitted = lbfgs(train, one_class, "multi-class", 3, **{**EXACT, "select_by": "auroc"})
-    assert fitted.told["probe/lambda"] == GRID[0]
+    assert fitted.stats["probe/lambda"] == GRID[0]
 
 
 def test_multi_label_is_a_regression_for_each_label() -> None:
@@ -103,7 +103,7 @@ def test_multi_label_is_a_regression_for_each_label() -> None:
     fitted = lbfgs(train, train, "multi-label, binary-class", 4, **EXACT)
     found = logits_to_probabilities("multi-label, binary-class", logits(fitted, train.features_ND))
     for column in (0, 1):
-        expected = by_sklearn(train, fitted.told["probe/lambda"], train.features_ND, column)[:, 1]
+        expected = by_sklearn(train, fitted.stats["probe/lambda"], train.features_ND, column)[:, 1]
         np.testing.assert_allclose(found[:, column], expected, atol=1e-5)
     assert np.all(found[:, 2] == 0)
     assert np.all(found[:, 3] == 1)
@@ -119,11 +119,11 @@ def test_a_class_without_training_images_gets_no_probability(present: tuple[int,
     assert set(np.flatnonzero(found.sum(axis=0))) == set(present)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
     if len(present) > 1:
-        expected = by_sklearn(train, fitted.told["probe/lambda"], val.features_ND)
+        expected = by_sklearn(train, fitted.stats["probe/lambda"], val.features_ND)
         np.testing.assert_allclose(found[:, present], expected, atol=1e-5)
 
 
-def test_a_feature_that_never_changes_is_left_alone() -> None:
+def test_a_constant_feature_changes_nothing() -> None:
     plain = drawn(60, 8, 3, seed=1)
     features = np.concatenate([plain.features_ND, np.full((60, 1), 7, np.float32)], axis=1)
     with_constant = lbfgs(
@@ -140,11 +140,11 @@ def test_lbfgs_does_not_depend_on_the_seed() -> None:
     assert one.weight_KD.tobytes() == two.weight_KD.tobytes()
 
 
-def test_sgd_is_the_originals_loop() -> None:
+def test_sgd_equals_the_thesis_loop() -> None:
     """AdamW on batches of at most 4, its rate a tenth after 6 and a hundredth after 8 of 10 epochs."""
     train = drawn(10, 8, 3, seed=1)
-    fitted = sgd(train, None, "multi-class", 3, **ORIGINAL)  # type: ignore[arg-type]
-    generator = torch.Generator().manual_seed(ORIGINAL["seed"])
+    fitted = sgd(train, None, "multi-class", 3, **THESIS)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(THESIS["seed"])
     layer = torch.nn.Linear(8, 3)
     for parameter in layer.parameters():
         torch.nn.init.uniform_(parameter, -(8**-0.5), 8**-0.5, generator=generator)
@@ -164,16 +164,18 @@ def test_sgd_is_the_originals_loop() -> None:
 
 
 def test_sgd_that_diverges_is_one_line() -> None:
-    with pytest.raises(RunError, match=r"stage\.solvers\.sgd\.lr=1e\+30: must let the weights stay finite") as caught:
-        sgd(drawn(10, 8, 3, seed=1), None, "multi-class", 3, **{**ORIGINAL, "lr": 1e30})  # type: ignore[arg-type]
+    with pytest.raises(
+        RunError, match=r"stage\.solvers\.sgd\.lr=1e\+30: training diverged, the weights are not finite"
+    ) as caught:
+        sgd(drawn(10, 8, 3, seed=1), None, "multi-class", 3, **{**THESIS, "lr": 1e30})  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
 
 
 def test_sgd_is_a_function_of_its_seed() -> None:
     train, found = drawn(10, 8, 3, seed=1), []
     for seed in (0, 0, 1):
-        torch.rand(7)  # the global generator has no say
-        found.append(sgd(train, train, "multi-class", 3, **{**ORIGINAL, "seed": seed}).weight_KD.tobytes())
+        torch.rand(7)  # the global generator has no effect
+        found.append(sgd(train, train, "multi-class", 3, **{**THESIS, "seed": seed}).weight_KD.tobytes())
     assert found[0] == found[1] != found[2]
 
 
@@ -181,6 +183,6 @@ def test_sgd_of_a_multi_label_set() -> None:
     one = drawn(60, 8, 2, seed=1, noise=0.5)
     scaled = (one.features_ND - one.features_ND.mean(axis=0)) / one.features_ND.std(axis=0)
     train = Labelled(scaled, np.concatenate([one.labels_NL, 1 - one.labels_NL], axis=1))
-    fitted = sgd(train, train, "multi-label, binary-class", 2, **{**ORIGINAL, "epochs": 40})
+    fitted = sgd(train, train, "multi-label, binary-class", 2, **{**THESIS, "epochs": 40})
     found = logits_to_probabilities("multi-label, binary-class", logits(fitted, train.features_ND))
     assert ((found > 0.5) == train.labels_NL).mean() > 0.9

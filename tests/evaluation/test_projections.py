@@ -1,4 +1,4 @@
-"""PCA against its definition, maps that are repeated by their seed, and a silhouette where it is defined."""
+"""PCA against its definition, reproducible maps, and the silhouette where it is defined."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_principal_components_are_the_eigenvectors_of_the_covariance(clusters) -
 
 
 def test_features_that_are_all_the_same_have_no_components() -> None:
-    with pytest.raises(ValueError, match="must differ"):
+    with pytest.raises(ValueError, match="all rows are equal"):
         fit_pca(np.full((20, 4), 0.3, np.float32))
 
 
@@ -43,13 +43,15 @@ def test_features_that_are_all_the_same_have_no_components() -> None:
         ([], 9, []),
     ],
 )
-def test_perplexities_that_so_many_points_allow(wanted: list[float], points: int, expected: list[float]) -> None:
+def test_perplexities_are_limited_by_the_number_of_points(
+    wanted: list[float], points: int, expected: list[float]
+) -> None:
     found = usable_perplexities(wanted, points)
     assert found == expected
     assert all(value < points for value in found)
 
 
-def test_tsne_keeps_clusters_apart_and_is_repeated_by_its_seed(clusters) -> None:
+def test_tsne_keeps_clusters_apart_and_is_reproducible(clusters) -> None:
     rows, groups = clusters
     one = tsne(rows, 10, seed=0)
     assert one.shape == (60, 2)
@@ -57,7 +59,7 @@ def test_tsne_keeps_clusters_apart_and_is_repeated_by_its_seed(clusters) -> None
     assert silhouette(one, groups, "euclidean") > 0.5
 
 
-def test_umap_keeps_clusters_apart_and_is_repeated_by_its_seed(clusters) -> None:
+def test_umap_keeps_clusters_apart_and_is_reproducible(clusters) -> None:
     if not is_umap_installed():
         pytest.skip("the extra analyse is not installed")
     rows, groups = clusters
@@ -66,7 +68,7 @@ def test_umap_keeps_clusters_apart_and_is_repeated_by_its_seed(clusters) -> None
     assert silhouette(one, groups, "euclidean") > 0.5
 
 
-def test_silhouette_by_hand_and_where_there_is_none() -> None:
+def test_silhouette_by_hand_and_undefined() -> None:
     rows, groups = np.array([[0.0], [1.0], [10.0], [12.0]]), np.array([0, 0, 1, 1])
     within, apart = np.array([1, 1, 2, 2]), np.array([11, 10, 9.5, 11.5])
     assert silhouette(rows, groups, "euclidean") == pytest.approx(((apart - within) / apart).mean())

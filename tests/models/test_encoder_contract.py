@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import safetensors
 import torch
+from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from torch import nn
 
@@ -135,8 +136,12 @@ def test_export_with_a_dynamic_batch(built: Callable[..., Any], option: str) -> 
 
 
 @pytest.fixture
-def run_stage(configured: Callable[..., DictConfig], shared_cells: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Run one stage on the cells, and return the run's folder."""
+def run_stage(
+    configured: Callable[..., DictConfig], shared_cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Path]:
+    """Run one stage on the cells, with figures of few pixels, and return the run's folder."""
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda figure, target: save(figure, target, dpi=20))
 
     def run(stage: str, *overrides: str) -> Path:
         data = (f"dataset.path={shared_cells}", f"paths.runs={tmp_path / 'runs'}")
@@ -153,7 +158,7 @@ def run_stage(configured: Callable[..., DictConfig], shared_cells: Path, tmp_pat
 def test_stages_from_pretraining_to_predictions(
     run_stage: Callable[..., Path], built: Callable[..., Any], option: str
 ) -> None:
-    encoder, epoch = f"encoder={option}", ("stage.epochs=1", "stage.batch_size=20")
+    encoder, epoch = f"encoder={option}", ("stage.epochs=1", "stage.batch_size=8", "trainer.limit_steps=1")
     run_stage("pretrain", encoder, *epoch)
     probe = run_stage("probe", encoder, "stage.resamples=0", "stage.solvers.lbfgs.points=2")
     finetune = run_stage(

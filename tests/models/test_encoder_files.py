@@ -1,7 +1,8 @@
-"""Encoders written to a file and read from every kind of file."""
+"""Encoders written to files, and read from every kind of file."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import torchvision
 from torch import nn
 
 from simclr_med.errors import CheckpointError
+from simclr_med.models.convnext import convnext_tiny
+from simclr_med.models.densenet import densenet121
 from simclr_med.models.encoder_files import (
     encoder_metadata,
     load_encoder_state,
@@ -20,12 +23,13 @@ from simclr_med.models.encoder_files import (
 )
 from simclr_med.models.encoders import resnet, tiny
 from simclr_med.models.heads import projection_head
+from simclr_med.models.speed import apply_speedups
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 
 
 def trained():
-    """An encoder whose every tensor differs from a new one's."""
+    """An encoder whose tensors all differ from a new one's."""
     encoder = tiny(mean=MEAN, std=STD)
     encoder(torch.rand(8, 3, 28, 28))
     return encoder.eval()
@@ -51,21 +55,23 @@ def test_safetensors_round_trip(tmp_path: Path) -> None:
     encoder, path = trained(), tmp_path / "encoder.safetensors"
     save_encoder(path, encoder, {"config_hash": "abc", "mean": "not this"})
     other = tiny()
-    told = load_weights(other, load_encoder_state(path))
-    assert told == f"a ResNet of 1-1-1-1 blocks with the stock stem, 8 channels wide from the encoder {path}"
+    apply_speedups(other)
+    description = load_weights(other, load_encoder_state(path))
+    assert description == f"a ResNet of 1-1-1-1 blocks with the stock stem, 8 channels wide from the encoder {path}"
+    apply_speedups(encoder)
     assert same(other, encoder)
     assert torch.equal(other.mean, encoder.mean)
     assert torch.equal(other.std, encoder.std)
     assert other.conv1.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_safetensors_holds_torchvisions_names_and_its_provenance(tmp_path: Path) -> None:
+def test_safetensors_has_torchvisions_keys_and_metadata(tmp_path: Path) -> None:
     encoder, path = trained(), tmp_path / "encoder.safetensors"
     save_encoder(path, encoder, {"config_hash": "abc"})
     with safetensors.safe_open(path, "pt") as file:
         names, metadata = set(file.keys()), file.metadata()
     assert names == set(encoder.state_dict())
-    assert metadata["mean"], metadata["std"] == ("[0.1, 0.2, 0.3]", "[0.4, 0.5, 0.6]")
+    assert (metadata["mean"], metadata["std"]) == ("[0.1, 0.2, 0.3]", "[0.4, 0.5, 0.6]")
     assert metadata["config_hash"] == "abc"
     assert metadata["weights_hash"] == weights_hash(encoder.state_dict())
 
@@ -83,7 +89,7 @@ def test_our_checkpoint(tmp_path: Path, with_metadata: bool) -> None:
     head.load_state_dict(loaded.head)
 
 
-# The original's optimizer and loop states stand for what a Lightning 1.9 checkpoint holds besides its weights.
+# The other content of the thesis's Lightning 1.9 checkpoints.
 LIGHTNING = {
     "epoch": 9,
     "pytorch-lightning_version": "1.9.0",
@@ -94,24 +100,24 @@ LIGHTNING = {
 
 
 @pytest.mark.parametrize(("prefix", "kind"), [("convnet.", "pretraining"), ("backbone.", "classifier")])
-def test_the_originals_checkpoints(tmp_path: Path, prefix: str, kind: str) -> None:
+def test_the_thesis_checkpoints(tmp_path: Path, prefix: str, kind: str) -> None:
     encoder, path = trained(), tmp_path / "original.ckpt"
     fc = projection_head(64, 64, 128) if prefix == "convnet." else nn.Linear(64, 8)
     state = under(prefix, encoder.state_dict()) | under(f"{prefix}fc.", fc.state_dict())
     torch.save({**LIGHTNING, "state_dict": state}, path)
     loaded = load_encoder_state(path)
     other = tiny(mean=MEAN, std=STD)
-    assert f"the original system's {kind} {path}" in load_weights(other, loaded)
+    assert f"the thesis's {kind} {path}" in load_weights(other, loaded)
     assert other.mean.flatten().tolist() == [0.5] * 3
-    load_weights(encoder, loaded)  # so that both normalise alike
+    load_weights(encoder, loaded)  # both then use the same mean and std
     assert same(other, encoder)
     fc.load_state_dict(loaded.head)
 
 
-def test_the_originals_probe_holds_no_encoder(tmp_path: Path) -> None:
+def test_the_thesis_probe_has_no_encoder(tmp_path: Path) -> None:
     state = under("model.", nn.Linear(512, 8).state_dict())
     torch.save({**LIGHTNING, "state_dict": state}, tmp_path / "probe.ckpt")
-    refused(tmp_path / "probe.ckpt", "probe, a linear layer alone")
+    refused(tmp_path / "probe.ckpt", "probe holds a linear layer and no encoder")
 
 
 @pytest.mark.parametrize("with_fc", [True, False])
@@ -135,50 +141,106 @@ def test_torchvision_state_dicts(tmp_path: Path, with_fc: bool, counters: bool, 
     torch.testing.assert_close(encoder.eval()(images), network.eval()((images - encoder.mean) / encoder.std))
 
 
-def test_another_network_is_named_and_leaves_the_encoder_alone(tmp_path: Path) -> None:
+def with_old_keys(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The keys of torchvision's published DenseNet file: norm.1 for norm1."""
+    return {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", name): tensor for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize("old_keys", [False, True], ids=["keys", "old keys"])
+def test_torchvisions_densenet(tmp_path: Path, old_keys: bool) -> None:
+    torch.manual_seed(0)
+    network, path, encoder = torchvision.models.densenet121().eval(), tmp_path / "densenet.pth", densenet121().eval()
+    state = network.state_dict()
+    torch.save(with_old_keys(state) if old_keys else state, path)
+    assert ("features.denseblock1.denselayer1.norm.1.weight" in torch.load(path)) is old_keys
+    assert load_weights(encoder, load_encoder_state(path)).startswith("densenet121 from the torchvision state dict")
+    network.classifier = nn.Identity()
+    check_torchvisions_features(encoder, network)
+
+
+def test_torchvisions_convnext(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, path, encoder = torchvision.models.convnext_tiny().eval(), tmp_path / "a.pth", convnext_tiny().eval()
+    torch.save(network.state_dict(), path)
+    assert load_weights(encoder, load_encoder_state(path)).startswith("convnext_tiny from the torchvision state dict")
+    network.classifier[2] = nn.Identity()
+    check_torchvisions_features(encoder, network)
+
+
+def check_torchvisions_features(encoder: nn.Module, network: nn.Module) -> None:
+    """Images of 64 px, where torchvision's maps are all of even size."""
+    assert encoder.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = network((images - encoder.mean) / encoder.std)
+        torch.testing.assert_close(encoder(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_files_of_the_first_release_load(tmp_path: Path) -> None:
+    """Their metadata have no option; their encoders are ResNets."""
+    encoder, path = trained(), tmp_path / "encoder.safetensors"
+    state = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
+    metadata = {"weights_hash": weights_hash(state), "mean": "[0.1, 0.2, 0.3]", "std": "[0.4, 0.5, 0.6]"}
+    safetensors.torch.save_file(state, path, metadata)
+    loaded = load_encoder_state(path)
+    assert loaded.option is None
+    other = tiny()
+    load_weights(other, loaded)
+    assert same(other, encoder)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "encoder.safetensors"
     save_encoder(path, trained(), {})
     encoder = resnet(18, stem="small")
     before = weights_hash(encoder.state_dict())
-    refused(path, "must fit the encoder, resnet18 with the small stem; it seems to be a ResNet of 1-1-1-1", encoder)
+    refused(path, "expected weights of resnet18 with the small stem, found those of a ResNet of 1-1-1-1", encoder)
     assert weights_hash(encoder.state_dict()) == before
     torch.save(resnet(18).state_dict(), tmp_path / "stock.pth")
-    refused(tmp_path / "stock.pth", "it seems to be resnet18 with the stock stem", encoder)
+    refused(tmp_path / "stock.pth", "found those of resnet18 with the stock stem", encoder)
     torch.save(resnet(34).state_dict(), tmp_path / "deep.pth")
-    refused(tmp_path / "deep.pth", "it seems to be resnet34 with the stock stem", resnet(18))
+    refused(tmp_path / "deep.pth", "found those of resnet34 with the stock stem", resnet(18))
 
 
 @pytest.mark.parametrize("change", ["missing", "extra"])
-def test_no_weight_too_few_or_too_many(tmp_path: Path, change: str) -> None:
+def test_missing_and_extra_weights_are_refused(tmp_path: Path, change: str) -> None:
     state = dict(trained().state_dict())
     if change == "missing":
         del state["layer3.0.conv2.weight"]
     else:
         state["layer3.0.conv9.weight"] = torch.ones(1)
     torch.save(state, tmp_path / "a.pth")
-    refused(tmp_path / "a.pth", "must fit the encoder")
+    refused(tmp_path / "a.pth", "expected weights of")
 
 
 def test_files_without_an_encoder(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
-    for content in ({"weight": torch.ones(1)}, {"state_dict": 3}, {}, {"a": "b"}):
+    for content, problem in (
+        ({"weight": torch.ones(1)}, "no encoder found; the file holds weight"),
+        ({"state_dict": 3}, "expected a state dict of tensors, found int"),
+        ({}, "no encoder found; the file holds no tensors"),
+        ({"a": "b"}, "expected a state dict of tensors, found a"),
+    ):
         torch.save(content, path)
-        refused(path, "must hold")
+        refused(path, problem)
     safetensors.torch.save_file({"weight": torch.ones(1)}, tmp_path / "a.safetensors")
-    refused(tmp_path / "a.safetensors", "must hold an encoder")
+    refused(tmp_path / "a.safetensors", "no encoder found; the file holds weight")
 
 
 @pytest.mark.parametrize("save", [torch.save, safetensors.torch.save_file], ids=["torch", "safetensors"])
 @pytest.mark.parametrize(
     ("prefix", "left"), [("module.", ""), ("model.encoder_q.", ""), ("module.convnet.", "convnet.")]
 )
-def test_weights_under_another_name_are_told_with_what_leaves_it_out(
+def test_an_unknown_prefix_is_reported_with_the_code_that_removes_it(
     tmp_path: Path, prefix: str, left: str, save
 ) -> None:
     path = tmp_path / "a.pth"
     state = {name: tensor.contiguous() for name, tensor in tiny().state_dict().items()}
     save(under(prefix, state) | {"fc.weight": torch.ones(1)}, path)
-    refused(path, rf'not {prefix}conv1.weight. Save .*removeprefix\("{prefix.removesuffix(left)}"\): tensor for')
+    refused(
+        path,
+        rf'unknown prefix \({prefix}conv1.weight\). Save .*removeprefix\("{prefix.removesuffix(left)}"\): tensor for',
+    )
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "header"])
@@ -193,10 +255,10 @@ def test_damaged_safetensors(tmp_path: Path, damage: str) -> None:
     else:
         content[20] ^= 255
     path.write_bytes(content)
-    refused(path, "must be a whole checkpoint")
+    refused(path, "not an intact checkpoint")
 
 
-def test_hash_is_of_the_weights_alone(tmp_path: Path) -> None:
+def test_hash_depends_on_the_weights_alone(tmp_path: Path) -> None:
     encoder = trained()
     state = encoder.state_dict()
     digest = weights_hash(state)

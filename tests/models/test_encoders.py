@@ -7,19 +7,24 @@ import torch
 import torchvision
 from torch import nn
 
+from simclr_med.models.convnext import convnext_tiny
+from simclr_med.models.densenet import densenet121
 from simclr_med.models.encoders import ResNetEncoder, resnet, tiny
 from simclr_med.models.small_maps import SmallMapConv2d, rewrite_small_maps
+from simclr_med.models.speed import apply_speedups
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
 
-def twins(depth: int, dtype: torch.dtype, zero_init_residual: bool = False) -> tuple[ResNetEncoder, nn.Module]:
-    """An encoder and torchvision's network of one seed."""
+def build_twins(depth: int, dtype: torch.dtype, zero_init_residual: bool = False) -> tuple[ResNetEncoder, nn.Module]:
+    """An encoder with the speed-ups and torchvision's network, with the same weights."""
     torch.manual_seed(3)
     network = getattr(torchvision.models, f"resnet{depth}")(zero_init_residual=zero_init_residual).to(dtype)
     network.fc = nn.Identity()
     torch.manual_seed(3)
-    return resnet(depth, zero_init_residual=zero_init_residual, mean=MEAN, std=STD).to(dtype), network
+    encoder = resnet(depth, zero_init_residual=zero_init_residual, mean=MEAN, std=STD).to(dtype)
+    apply_speedups(encoder)
+    return encoder, network
 
 
 def images(batch: int, size: int, dtype: torch.dtype) -> torch.Tensor:
@@ -32,11 +37,11 @@ def normalised(x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(("depth", "width"), [(18, 512), (34, 512), (50, 2048)])
 def test_state_dict_is_torchvisions_without_fc(depth: int, width: int) -> None:
-    encoder, network = twins(depth, torch.float32)
+    encoder, network = build_twins(depth, torch.float32)
     ours, theirs = encoder.state_dict(), network.state_dict()
     assert list(ours) == list(theirs)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert encoder.features == width
+    assert encoder.width == width
 
 
 # Maps of a stock stem: 28 pixels give 14 7 4 2 1; 64 give 32 16 8 4 2; 8 give 4 2 1 1 1.
@@ -52,11 +57,11 @@ def test_state_dict_is_torchvisions_without_fc(depth: int, width: int) -> None:
     ],
 )
 def test_features_equal_torchvisions(depth: int, size: int, batch: int, training: bool) -> None:
-    encoder, network = (module.train(training) for module in twins(depth, torch.float32))
+    encoder, network = (module.train(training) for module in build_twins(depth, torch.float32))
     x = images(batch, size, torch.float32)
     with torch.no_grad():
         ours, theirs = encoder(x), network(normalised(x))
-    assert ours.shape == (batch, encoder.features)
+    assert ours.shape == (batch, encoder.width)
     assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
     for name, buffer in network.named_buffers():
         torch.testing.assert_close(encoder.get_buffer(name), buffer, rtol=1e-5, atol=1e-6)
@@ -64,16 +69,16 @@ def test_features_equal_torchvisions(depth: int, size: int, batch: int, training
 
 # In train mode float32's rounding grows through the norms, in torchvision's network as much as in ours.
 def test_bottlenecks_equal_torchvisions_in_float64() -> None:
-    encoder, network = twins(50, torch.float64)
+    encoder, network = build_twins(50, torch.float64)
     x = images(32, 8, torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(encoder(x), network(normalised(x)), rtol=1e-9, atol=1e-9)
 
 
 def test_gradients_equal_torchvisions_in_float64() -> None:
-    encoder, network = twins(18, torch.float64)
+    encoder, network = build_twins(18, torch.float64)
     x = images(32, 28, torch.float64)
-    weights = torch.linspace(-1, 1, encoder.features, dtype=torch.float64)
+    weights = torch.linspace(-1, 1, encoder.width, dtype=torch.float64)
     ours, theirs = encoder(x), network(normalised(x))
     assert ours.dtype == torch.float64
     assert (ours - theirs).abs().max() <= 1e-7 * theirs.abs().max()
@@ -133,7 +138,7 @@ def test_rewriting_leaves_the_random_stream_alone() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_normalisation_is_inside_and_outside_of_the_state_dict() -> None:
+def test_the_encoder_normalises_and_its_state_dict_has_no_moments() -> None:
     encoder = tiny(mean=MEAN, std=STD).eval()
     plain = tiny(mean=(0, 0, 0), std=(1, 1, 1)).eval()
     plain.load_state_dict(encoder.state_dict())
@@ -142,8 +147,9 @@ def test_normalisation_is_inside_and_outside_of_the_state_dict() -> None:
     assert not {"mean", "std"} & set(encoder.state_dict())
 
 
-def test_weights_and_maps_lie_in_channels_last_order() -> None:
+def test_speedups_put_weights_and_maps_in_channels_last_order() -> None:
     encoder = resnet(18)
+    apply_speedups(encoder)
     assert encoder.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
     seen = []
     encoder.layer1.register_forward_hook(lambda module, args, output: seen.append(output))
@@ -151,15 +157,17 @@ def test_weights_and_maps_lie_in_channels_last_order() -> None:
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
 
 
-def test_tiny_is_tiny_and_rewritten() -> None:
+def test_tiny_is_small_and_speedups_rewrite_it() -> None:
     encoder = tiny()
-    assert encoder.features == encoder(images(2, 28, torch.float32)).shape[1] == 64
+    assert encoder.width == encoder(images(2, 28, torch.float32)).shape[1] == 64
     assert sum(p.numel() for p in encoder.parameters()) < 100_000
     assert set(encoder.state_dict()) < set(resnet(18).state_dict())
+    assert type(encoder.layer4[0].conv2) is nn.Conv2d
+    apply_speedups(encoder)
     assert isinstance(encoder.layer4[0].conv2, SmallMapConv2d)
 
 
-def test_one_channel_stands_for_three() -> None:
+def test_one_channel_is_repeated() -> None:
     encoder = tiny().eval()
     grey = images(4, 28, torch.float32)[:, :1]
     torch.testing.assert_close(encoder(grey), encoder(grey.expand(-1, 3, -1, -1)))
@@ -170,5 +178,39 @@ def test_one_channel_stands_for_three() -> None:
     [{"depth": 19}, {"depth": 18, "stem": "other"}, {"depth": 18, "mean": [0.5]}, {"depth": 18, "std": [1, 0, 1]}],
 )
 def test_wrong_arguments_are_refused(arguments) -> None:
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ValueError, match="expected"):
         resnet(**arguments)
+
+
+@pytest.mark.parametrize("build", [densenet121, convnext_tiny], ids=["densenet121", "convnext_tiny"])
+def test_networks_run_where_torchvisions_refuse_the_size(build) -> None:
+    """28 px: 7x7 maps round up to 4, 2 and 1 pixels; torchvision's networks need 32 pixels."""
+    torch.manual_seed(0)
+    encoder, network = build().eval(), getattr(torchvision.models, build.__name__)().eval()
+    with pytest.raises(RuntimeError):
+        network(images(2, 28, torch.float32))
+    sides = {name: [] for name in encoder.feature_map()}
+    for name, found in sides.items():
+        encoder.get_submodule(name).register_forward_hook(lambda _m, _i, out, found=found: found.append(out.shape[-1]))
+    for size in (4, 28, 33):
+        assert encoder(images(2, size, torch.float32)).shape == (2, encoder.width)
+    assert [side[1] for side in sides.values()] == [1, 2, 4, 7]
+
+
+def test_convnext_draws_no_random_numbers_in_training() -> None:
+    """Stochastic depth would: a resumed run would end with other weights."""
+    encoder = convnext_tiny().train()
+    before = torch.get_rng_state()
+    encoder(images(2, 28, torch.float32))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_speedups_leave_function_and_state_dict_alone() -> None:
+    torch.manual_seed(0)
+    encoder = tiny().eval()
+    x = images(40, 28, torch.float32)
+    before, state = encoder(x), {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    apply_speedups(encoder)
+    torch.testing.assert_close(encoder(x), before, rtol=1e-5, atol=1e-5)
+    assert list(encoder.state_dict()) == list(state)
+    assert all(torch.equal(encoder.state_dict()[name], tensor) for name, tensor in state.items())

@@ -1,4 +1,4 @@
-"""Classifiers written to a file and read again, and files that are none."""
+"""Heads written to files and read again, and files without a head."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def refused(path: Path, words: str) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    refused(tmp_path / "head.safetensors", "must be there")
+    refused(tmp_path / "head.safetensors", "no such file")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "header", "empty"])
@@ -77,7 +77,7 @@ def test_a_damaged_file(tmp_path: Path, damage: str) -> None:
     if damage == "header":
         content[20] ^= 255
     path.write_bytes(content[: {"truncated": len(content) // 2, "header": len(content), "empty": 0}[damage]])
-    refused(path, "must be an intact classifier")
+    refused(path, "not an intact classifier")
 
 
 OTHERS: dict[str, tuple[dict[str, torch.Tensor], dict[str, str]]] = {
@@ -97,7 +97,7 @@ OTHERS: dict[str, tuple[dict[str, torch.Tensor], dict[str, str]]] = {
 def test_a_file_of_something_else(tmp_path: Path, other: str) -> None:
     state, metadata = OTHERS[other]
     safetensors.torch.save_file(state, tmp_path / "head.safetensors", metadata)
-    refused(tmp_path / "head.safetensors", "must be an intact classifier")
+    refused(tmp_path / "head.safetensors", "not an intact classifier")
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from torchvision.models import ResNet18_Weights, ResNet34_Weights, ResNet50_Weights
+from torchvision.models import (
+    ConvNeXt_Tiny_Weights,
+    DenseNet121_Weights,
+    ResNet18_Weights,
+    ResNet34_Weights,
+    ResNet50_Weights,
+)
 
 from simclr_med import build
 from simclr_med.config.validate import validate_config
@@ -21,6 +27,8 @@ PUBLISHED = {
     "resnet18": ResNet18_Weights.IMAGENET1K_V1,
     "resnet34": ResNet34_Weights.IMAGENET1K_V1,
     "resnet50": ResNet50_Weights.IMAGENET1K_V1,
+    "densenet121": DenseNet121_Weights.IMAGENET1K_V1,
+    "convnext_tiny": ConvNeXt_Tiny_Weights.IMAGENET1K_V1,
 }
 
 
@@ -51,8 +59,8 @@ def test_features_are_torchvisions_own(tmp_path: Path) -> None:
     network.eval()
     torch.save(network.state_dict(), tmp_path / "resnet18-f37072fd.pth")
     encoder = resnet(18).eval()
-    told = load_weights(encoder, load_encoder_state(tmp_path / "resnet18-f37072fd.pth"))
-    assert "resnet18" in told
+    description = load_weights(encoder, load_encoder_state(tmp_path / "resnet18-f37072fd.pth"))
+    assert "resnet18" in description
     network.fc = torch.nn.Identity()
     images = torch.rand(4, 3, 64, 64)
     preset = PUBLISHED["resnet18"].transforms()
@@ -67,23 +75,23 @@ def test_an_encoder_without_such_weights_is_one_line(composed) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_there_is_not_asked_for_again(tmp_path: Path) -> None:
+def test_an_existing_file_is_not_downloaded(tmp_path: Path) -> None:
     there = weights_file(tmp_path)
     before = there.read_bytes()
     download_weights("http://127.0.0.1:9/nowhere.pth", there)
     assert there.read_bytes() == before
 
 
-def test_a_file_that_is_there_and_is_another_is_refused_and_stays(tmp_path: Path) -> None:
+def test_an_existing_file_with_another_hash_is_refused_and_kept(tmp_path: Path) -> None:
     there = weights_file(tmp_path, "weights-00000000.pth")
     before = there.read_bytes()
-    with pytest.raises(CheckpointError, match="begins with 00000000; that of this one begins with") as caught:
+    with pytest.raises(CheckpointError, match=r"its SHA-256 begins with [0-9a-f]{8}, expected 00000000") as caught:
         download_weights("http://127.0.0.1:9/nowhere.pth", there)
     assert "\n" not in str(caught.value)
     assert there.read_bytes() == before
 
 
-def test_a_file_is_fetched_and_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_is_downloaded_and_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     origin = weights_file(tmp_path / "server")
     target = tmp_path / "new" / "cache" / origin.name
     download_weights(origin.as_uri(), target)
@@ -92,7 +100,7 @@ def test_a_file_is_fetched_and_checked(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def refused(url: str, target: Path) -> str:
-    with pytest.raises(CheckpointError, match="init=imagenet: must find") as caught:
+    with pytest.raises(CheckpointError, match="init=imagenet: no weights at") as caught:
         download_weights(url, target)
     (line,) = str(caught.value).splitlines()
     assert str(target) in line
@@ -111,6 +119,6 @@ def test_without_a_network_it_is_one_line(tmp_path: Path) -> None:
     refused("http://127.0.0.1:9/resnet18-f37072fd.pth", tmp_path / "resnet18-f37072fd.pth")
 
 
-def test_a_folder_that_takes_no_file_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     refused(weights_file(tmp_path / "server").as_uri(), tmp_path / "file" / "weights.pth")

@@ -1,3 +1,5 @@
+"""Optimizers against torch's own, LARS by hand, and learning rates by layer."""
+
 from __future__ import annotations
 
 import copy
@@ -139,7 +141,7 @@ def test_frozen_parameters_are_left_out() -> None:
 
 @pytest.mark.parametrize(("rule", "batch_size"), [("cubic", 256), ("linear", 0)])
 def test_wrong_scaling_is_refused(rule, batch_size: int) -> None:
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ValueError, match="expected"):
         lars(network().named_parameters(), 0.3, 1e-6, 0.9, 0.001, rule, batch_size)
 
 
@@ -158,8 +160,9 @@ def classifier(encoder: nn.Module) -> list[tuple[str, nn.Parameter]]:
 @pytest.mark.parametrize("make", MAKERS.values(), ids=list(MAKERS))
 @pytest.mark.parametrize("encoder", [tiny, partial(resnet, 18), partial(resnet, 50)], ids=["tiny", "resnet18", "50"])
 def test_layerwise_rates_fall_from_the_head_to_the_stem(make, encoder) -> None:
-    named = classifier(encoder())
-    optimizer = build_layerwise_optimizer(make, named, decay=0.5)
+    network = encoder()
+    named = classifier(network)
+    optimizer = build_layerwise_optimizer(make, named, 0.5, network.layer_groups())
     names = {parameter: name for name, parameter in named}
     rates = {names[p]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert set(rates) == {name for name, _ in named}
@@ -180,7 +183,10 @@ def test_layerwise_without_decay_is_the_plain_optimizer(make) -> None:
     torch.manual_seed(0)
     one = tiny()
     two = copy.deepcopy(one)
-    optimizers = build_layerwise_optimizer(make, one.named_parameters(), decay=1), make(two.named_parameters())
+    optimizers = (
+        build_layerwise_optimizer(make, one.named_parameters(), 1, one.layer_groups()),
+        make(two.named_parameters()),
+    )
     assert len(optimizers[0].param_groups) == len(optimizers[1].param_groups)
     for module, steps in zip((one, two), optimizers, strict=True):
         with_gradients(module)
@@ -192,7 +198,7 @@ def test_layerwise_steps_are_those_of_an_optimizer_for_each_depth() -> None:
     torch.manual_seed(0)
     one = tiny()
     two = copy.deepcopy(one)
-    whole = build_layerwise_optimizer(MAKERS["adamw"], one.named_parameters(), decay=0.5)
+    whole = build_layerwise_optimizer(MAKERS["adamw"], one.named_parameters(), 0.5, one.layer_groups())
     with_gradients(one), with_gradients(two)
     whole.step()
     for prefix, rate in (("layer4", 0.1), ("layer3", 0.05), ("layer2", 0.025), ("layer1", 0.0125)):
@@ -201,3 +207,24 @@ def test_layerwise_steps_are_those_of_an_optimizer_for_each_depth() -> None:
     stem = [(name, p) for name, p in two.named_parameters() if not name.startswith("layer")]
     adamw(stem, lr=0.00625, weight_decay=0.2, decay_norm_and_bias=False).step()
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("groups", "problem"),
+    [
+        ([["0.weight", "0.bias"], ["1.weight", "1.bias"]], "2.weight is in no group"),
+        ([["0.weight", "0.bias"], ["1.weight", "1.bias", "2.weight", "0.bias"]], "0.bias is in two groups"),
+        ([["0.weight", "0.bias", "1.weight", "1.bias", "2.weight", "9.weight"]], "9.weight is no parameter"),
+    ],
+)
+def test_layer_groups_hold_every_parameter_once(groups: list[list[str]], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        build_layerwise_optimizer(MAKERS["sgd"], network().named_parameters(), 0.5, groups)
+
+
+def test_an_encoders_own_parameter_named_as_the_heads_keeps_its_group() -> None:
+    own, classifiers = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2, 2))
+    named = [("head.weight", own), ("head.weight", classifiers)]
+    optimizer = build_layerwise_optimizer(MAKERS["sgd"], named, 0.5, [["head.weight"]])
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rates == {id(own): 0.05, id(classifiers): 0.1}

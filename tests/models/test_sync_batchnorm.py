@@ -1,4 +1,4 @@
-"""Synced batch norm against one process with the whole batch."""
+"""Synchronised batch norm against one process with the whole batch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def norm(kind: type[nn.Module], **arguments: object) -> nn.Module:
 def test_conversion_keeps_parameters_buffers_names_and_mode() -> None:
     module = nn.Sequential(tiny(), projection_head(64, 8, 4, batch_norm=True)).eval()
     before, parameters = module.state_dict(), dict(module.named_parameters())
-    assert convert_sync_batchnorm(module) is module
+    assert convert_sync_batchnorm(module, "cpu") is module
     after = module.state_dict()
     assert list(after) == list(before)
     assert all(after[name].data_ptr() == before[name].data_ptr() for name in before)
@@ -40,13 +40,31 @@ def test_conversion_keeps_parameters_buffers_names_and_mode() -> None:
     assert {SyncedBatchNorm1d, SyncedBatchNorm2d} < kinds
     assert not {nn.BatchNorm1d, nn.BatchNorm2d} & kinds
     assert not any(child.training for child in module.modules())
-    assert type(convert_sync_batchnorm(nn.BatchNorm2d(3))) is SyncedBatchNorm2d
+    assert type(convert_sync_batchnorm(nn.BatchNorm2d(3), "cpu")) is SyncedBatchNorm2d
+
+
+@pytest.mark.parametrize(
+    ("device_type", "kinds"),
+    [
+        ("cuda", {nn.SyncBatchNorm}),
+        ("cpu", {SyncedBatchNorm1d, SyncedBatchNorm2d}),
+        ("mps", {SyncedBatchNorm1d, SyncedBatchNorm2d}),
+    ],
+)
+def test_cuda_has_torchs_layers_and_other_devices_ours(device_type: str, kinds: set[type[nn.Module]]) -> None:
+    module = nn.Sequential(tiny(), projection_head(64, 8, 4, batch_norm=True))
+    before, parameters = module.state_dict(), dict(module.named_parameters())
+    convert_sync_batchnorm(module, device_type)
+    norms = {type(child) for child in module.modules() if isinstance(child, nn.modules.batchnorm._BatchNorm)}
+    assert norms == kinds
+    assert list(module.state_dict()) == list(before)
+    assert all(parameter is parameters[name] for name, parameter in module.named_parameters())
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_one_process_is_plain_batch_norm(training: bool) -> None:
     plain = norm(nn.BatchNorm2d).train(training)
-    ours = convert_sync_batchnorm(copy.deepcopy(plain))
+    ours = convert_sync_batchnorm(copy.deepcopy(plain), "cpu")
     assert ours.training is training
     x = values(4, 3, 2, 2)
     assert torch.equal(ours(x), plain(x))
@@ -70,7 +88,7 @@ def cases() -> list[tuple[nn.Module, Tensor, Tensor]]:
 
 
 def shares(rank: int, world: int) -> list[dict[str, Tensor]]:
-    return [one_share(rank, convert_sync_batchnorm(module), x, cotangent) for module, x, cotangent in cases()]
+    return [one_share(rank, convert_sync_batchnorm(module, "cpu"), x, cotangent) for module, x, cotangent in cases()]
 
 
 def one_share(rank: int, module: nn.Module, x: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
@@ -107,7 +125,7 @@ def close(got: Tensor, want: Tensor) -> None:
 
 def encoder_gradients(rank: int, world: int, images: Tensor) -> dict[str, Tensor]:
     torch.manual_seed(0)
-    encoder = convert_sync_batchnorm(tiny().double())
+    encoder = convert_sync_batchnorm(tiny().double(), "cpu")
     local = images.chunk(world)[rank]
     encoder(local).square().mean().backward()
     for parameter in encoder.parameters():
