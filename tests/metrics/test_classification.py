@@ -127,7 +127,7 @@ def test_bootstrap_does_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch
 
 
 def test_interval_over_seeds_is_students() -> None:
-    mean, low, high = intervals.seed_interval([0.80, 0.82, 0.84])
+    mean, low, high = intervals.compute_seed_interval([0.80, 0.82, 0.84])
     assert mean == pytest.approx(0.82)
     assert (low, high) == pytest.approx((0.82 - 4.302653 * 0.02 / 3**0.5, 0.82 + 4.302653 * 0.02 / 3**0.5), abs=1e-6)
-    assert np.isnan(intervals.seed_interval([0.8])[1])
+    assert np.isnan(intervals.compute_seed_interval([0.8])[1])

@@ -8,7 +8,7 @@ from run_folders import drawn
 from scipy import stats
 
 from simclr_med.metrics import classification
-from simclr_med.metrics.paired import adjust_holm, auroc_values, compare_paired, is_correct, task_of
+from simclr_med.metrics.paired import adjust_holm, compute_image_auroc, compare_paired, compute_image_accuracy, infer_task
 
 GENERATOR = np.random.default_rng(3)
 BINARY = (GENERATOR.integers(0, 2, (50, 1)), np.round(GENERATOR.random((50, 1)), 1))
@@ -80,11 +80,11 @@ def test_tables_of_two_shapes_are_refused() -> None:
 @pytest.mark.parametrize("task", CASES)
 def test_the_values_mean_the_scores(task: str) -> None:
     labels, probabilities = CASES[task]
-    assert task_of(labels, probabilities) == task
-    assert is_correct(task, labels, probabilities).mean() == pytest.approx(
+    assert infer_task(labels, probabilities) == task
+    assert compute_image_accuracy(task, labels, probabilities).mean() == pytest.approx(
         classification.accuracy(task, labels, probabilities)
     )
-    assert auroc_values(task, labels, probabilities).mean() == pytest.approx(
+    assert compute_image_auroc(task, labels, probabilities).mean() == pytest.approx(
         classification.auroc(task, labels, probabilities)
     )
 
@@ -96,7 +96,7 @@ def test_the_spread_of_the_values_is_delongs() -> None:
     wins = (score[truth][:, None] > score[~truth]) + 0.5 * (score[truth][:, None] == score[~truth])
     ones, zeros = wins.shape
     variance = wins.mean(axis=1).var() / ones + wins.mean(axis=0).var() / zeros
-    values = auroc_values("binary-class", labels, probabilities)
+    values = compute_image_auroc("binary-class", labels, probabilities)
     assert values.var() / len(values) == pytest.approx(variance)
 
 
@@ -104,9 +104,9 @@ def test_classes_without_images_are_left_out_as_in_the_score() -> None:
     labels, probabilities = drawn(1.0, 0, classes=3)
     kept = labels[:, 0] != 2
     labels, probabilities = labels[kept], probabilities[kept]
-    values = auroc_values("multi-class", labels, probabilities)
+    values = compute_image_auroc("multi-class", labels, probabilities)
     assert values.mean() == pytest.approx(classification.auroc("multi-class", labels, probabilities))
-    assert np.isnan(auroc_values("multi-class", labels * 0, probabilities)).all()
+    assert np.isnan(compute_image_auroc("multi-class", labels * 0, probabilities)).all()
 
 
 def test_holm_as_in_the_literature() -> None:

@@ -114,6 +114,6 @@ def test_no_axis_of_scores_reaches_beyond_what_a_score_can_be() -> None:
     rows = pd.DataFrame(cells, columns=["kind", "seed", "budget", "test/accuracy"]).assign(
         data="cells", encoder="tiny", method="probe", origin="", **{"train/images": [50, 50, 100, 100]}
     )
-    (chart,) = efficiency(rows.assign(**{"test/auroc": rows["test/accuracy"]}))
+    (chart,) = plot_label_efficiency(rows.assign(**{"test/auroc": rows["test/accuracy"]}))
     for axis in chart.figure.axes:
         assert axis.get_ylim() == (-0.02, 1.02)

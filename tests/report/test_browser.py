@@ -29,7 +29,7 @@ head("points").firstElementChild.click();
 const down = column("points");
 head("labels").firstElementChild.click();
 const labels = [...new Set(column("labels"))];
-const budgets = ["full", "pct10", "n100", "n50", "per_class10", "pct1"].sort(order);
+const budgets = ["full", "pct10", "n100", "n50", "per_class10", "pct1"].sort(compareCells);
 const box = document.getElementById("filter");
 box.value = "skin baseline"; box.dispatchEvent(new Event("input"));
 const kept = [...document.querySelectorAll("tbody tr:not([hidden])")].map(row => row.textContent);

@@ -1,4 +1,4 @@
-"""Every run's folder becomes one row, whatever state it is in; what cannot be read is named and counted."""
+"""Every run's folder becomes one row, whatever state it is in; what cannot be read is add_method_names and counted."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from run_folders import pretrained
 
 from simclr_med.errors import RunError
 from simclr_med.report.collect import collect_runs, find_run_folders
-from simclr_med.report.results import DamagedError, read_result
-from simclr_med.report.sections import counts
+from simclr_med.report.results import DamagedRunError, read_result
+from simclr_med.report.sections import count_states
 
 Add = Callable[..., Path]
 
@@ -36,7 +36,7 @@ def test_failed_and_unfinished_runs_are_rows_too(add: Add, runs: Path) -> None:
     add("baseline", state="unfinished", seed=1)
     add("baseline", seed=2)
     found = collect_runs(runs)
-    assert counts(found) == {"finished": 1, "unfinished": 1, "failed": 1}
+    assert count_states(found) == {"finished": 1, "unfinished": 1, "failed": 1}
     table = found.table.set_index("seed")
     assert table.loc[0, "message"] == "Out of memory."
     assert list(found.finished("baseline")["seed"]) == [2]
@@ -58,14 +58,14 @@ def test_a_damaged_run_is_named_counted_and_left_out(add: Add, runs: Path, file:
     broken = add("probe", seed=0)
     add("probe", seed=1)
     (broken / file).write_text(text)
-    with pytest.raises(DamagedError, match=file):
+    with pytest.raises(DamagedRunError, match=file):
         read_result(broken)
     found = collect_runs(runs)
     assert list(found.table["seed"]) == [1]
     assert len(found.damaged) == 1
     assert str(broken / file) in found.damaged[0]
     assert "\n" not in found.damaged[0]
-    assert counts(found) == {"finished": 1, "cannot be read": 1}
+    assert count_states(found) == {"finished": 1, "cannot be read": 1}
 
 
 @pytest.mark.parametrize(

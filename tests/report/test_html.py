@@ -1,4 +1,4 @@
-"""The page stands alone, reaches for nothing, and shows what users named as text."""
+"""The page stands alone, reaches for nothing, and shows what users add_method_names as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from simclr_med.report.collect import collect_runs
-from simclr_med.report.html import _numeric
+from simclr_med.report.html import _is_numeric
 from simclr_med.report.score_tables import NONE
 from simclr_med.report.write import write_report
 
@@ -89,15 +89,15 @@ def test_tables_are_sorted_by_buttons_and_reached_by_keyboard(page: Path) -> Non
 def test_what_a_user_named_is_text(add: Add, runs: Path, tmp_path: Path) -> None:
     evil = "<script>alert('x')</script>"
 
-    def named(content: dict) -> None:
+    def add_method_names(content: dict) -> None:
         content["dataset"]["name"] = evil
         content["encoder"]["name"] = "<img src=x onerror=alert(1)>"
 
     plain = add("probe", dataset="plain")
     (plain / "config.yaml").write_text("<b>")
     for seed in (0, 1):
-        add("probe", dataset="named", seed=seed, change=named, classes=("<i>", '"', "&amp;"))
-        add("probe", dataset="named", seed=seed, change=named, init={"name": "imagenet"})
+        add("probe", dataset="add_method_names", seed=seed, change=add_method_names, classes=("<i>", '"', "&amp;"))
+        add("probe", dataset="add_method_names", seed=seed, change=add_method_names, init={"name": "imagenet"})
     target, parts = write_report(collect_runs(runs), tmp_path / "report")
     text = target.read_text(encoding="utf-8")
     found = Read(text)
@@ -184,4 +184,4 @@ def test_data_sets_whose_names_differ_in_signs_alone_keep_their_own_figures(
      ("3rd set", False), ("+", False), ("", False)],
 )  # fmt: skip
 def test_names_that_begin_with_a_digit_are_no_numbers(text: str, number: bool) -> None:
-    assert _numeric(text) == number
+    assert _is_numeric(text) == number

@@ -9,7 +9,7 @@ import pandas as pd
 from run_folders import pretrained
 
 from simclr_med.report.collect import collect_runs
-from simclr_med.report.methods import budget_order, headline
+from simclr_med.report.methods import sort_budgets, find_main_method
 
 Add = Callable[..., Path]
 
@@ -66,7 +66,7 @@ def test_settings_of_the_pretraining_count_as_well(add: Add, runs: Path) -> None
 
 def test_budgets_go_from_few_to_all() -> None:
     words = ["full", "pct10", "n1000", "n50", "per_class100", "per_class25", "pct1"]
-    assert budget_order(words) == ["per_class25", "per_class100", "n50", "n1000", "pct1", "pct10", "full"]
+    assert sort_budgets(words) == ["per_class25", "per_class100", "n50", "n1000", "pct1", "pct10", "full"]
 
 
 def test_the_headline_is_the_sets_own_encoder_with_the_most_runs() -> None:
@@ -76,6 +76,6 @@ def test_the_headline_is_the_sets_own_encoder_with_the_most_runs() -> None:
         + [("probe", "probe, own novel", "own novel")] * 2,
         columns=["kind", "method", "origin"],
     )
-    assert headline(rows, "probe") == "probe, own simple"
-    assert headline(rows.drop(index=range(5, 10)), "probe") == "probe, skin novel"
-    assert headline(rows, "baseline") is None
+    assert find_main_method(rows, "probe") == "probe, own simple"
+    assert find_main_method(rows.drop(index=range(5, 10)), "probe") == "probe, skin novel"
+    assert find_main_method(rows, "baseline") is None

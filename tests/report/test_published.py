@@ -12,27 +12,27 @@ from run_folders import pretrained
 from simclr_med.config.medmnist_info import load_medmnist_table
 from simclr_med.report.collect import collect_runs
 from simclr_med.report.published import ANCHORS, anchors, published, sources
-from simclr_med.report.score_tables import score_rows
+from simclr_med.report.score_tables import select_scored_runs
 
 Add = Callable[..., Path]
 
 
 def test_every_published_figure_is_there_once() -> None:
-    found = anchors()
+    found = load_anchors()
     original = pd.read_csv(ANCHORS / "original_simclr_medical.csv")
     mine = [one for one in found if one.source == "thesis"]
     figures = sorted(x for one in mine for x in (one.accuracy, one.auroc) if x == x)
     assert figures == sorted(original["value"])
     assert len([one for one in found if one.source == "MedMNIST v2"]) == 24
     assert {one.dataset for one in found} <= set(load_medmnist_table())
-    assert {source.name for source in sources({one.source for one in found})} == {one.source for one in found}
+    assert {source.name for source in load_sources({one.source for one in found})} == {one.source for one in found}
     for one in found:
         assert (one.accuracy, one.auroc) != (None, None)
         assert all(x != x or 0 <= x <= 1 for x in (one.accuracy, one.auroc))
 
 
 def test_what_the_encoder_saw_is_told_as_ours_is() -> None:
-    origins = {one.origin for one in anchors() if one.dataset == "retinamnist" and one.source == "thesis"}
+    origins = {one.origin for one in load_anchors() if one.dataset == "retinamnist" and one.source == "thesis"}
     assert origins == {"", "own novel", "pathmnist novel", "pathmnist then own novel"}
 
 
@@ -41,8 +41,8 @@ def test_ours_stands_beside_the_same_protocol_and_budget(add: Add, runs: Path) -
         add("probe", dataset="bloodmnist", budget="n100", seed=seed, init=pretrained("bloodmnist", "simple"))
         add("probe", dataset="bloodmnist", budget="n100", seed=seed)
     add("baseline", dataset="bloodmnist", budget="full")
-    rows = score_rows(collect_runs(runs).table)
-    (table,), found = published(rows)
+    rows = select_scored_runs(collect_runs(runs).table)
+    (table,), found = match_published(rows)
     shown = table.shown.set_index(["source", "method there", "labels"])
     assert shown.loc[("thesis", "probe, own simple", "n100"), "accuracy there"] == "0.749"
     assert shown.loc[("thesis", "probe, own simple", "n100"), "ours, nearest"] == "probe, own simple"
@@ -58,7 +58,7 @@ def test_ours_stands_beside_the_same_protocol_and_budget(add: Add, runs: Path) -
 @pytest.mark.parametrize(("dataset", "size"), [("cells", 28), ("bloodmnist", 64)])
 def test_sets_and_sizes_that_nobody_published_have_no_table(add: Add, runs: Path, dataset: str, size: int) -> None:
     add("probe", dataset=dataset, change=lambda content: content["dataset"].update(size=size))
-    assert published(score_rows(collect_runs(runs).table)) == ([], [])
+    assert match_published(select_scored_runs(collect_runs(runs).table)) == ([], [])
 
 
 def test_runs_of_several_encoders_are_never_averaged(add: Add, runs: Path) -> None:
@@ -68,8 +68,8 @@ def test_runs_of_several_encoders_are_never_averaged(add: Add, runs: Path) -> No
             add("baseline", dataset="bloodmnist", budget="full", seed=seed, quality=2.0 * place, change=change)
         add("probe", dataset="bloodmnist", budget="n100", init=pretrained("bloodmnist"), change=change)
     add("finetune", dataset="bloodmnist", budget="n100", init=pretrained("bloodmnist"))
-    rows = score_rows(collect_runs(runs).table)
-    (table,), _ = published(rows)
+    rows = select_scored_runs(collect_runs(runs).table)
+    (table,), _ = match_published(rows)
     numbers = table.numbers.set_index(["source", "what", "budget"])
     shown = table.shown.set_index(["source", "method there", "labels"])
     means = rows[rows["kind"] == "baseline"].groupby("encoder")["test/accuracy"].mean()

@@ -15,14 +15,14 @@ from scipy import stats
 from simclr_med.metrics import classification
 from simclr_med.report import run_tables
 from simclr_med.report.collect import Collection, collect_runs
-from simclr_med.report.score_figures import ablation_bars
+from simclr_med.report.score_figures import plot_ablation
 from simclr_med.report.score_tables import (
     ablation,
     class_balance,
     format_mean,
     label_efficiency,
     recalls,
-    score_rows,
+    select_scored_runs,
     transfer,
 )
 
@@ -49,7 +49,7 @@ def again(found: Collection, data: str, method: str, budget: str, score: Callabl
 
 @pytest.mark.parametrize(("name", "score"), [("accuracy", classification.accuracy), ("auroc", classification.auroc)])
 def test_label_efficiency_from_the_predictions(found: Collection, name: str, score: Callable[..., float]) -> None:
-    (table,) = [one for one in label_efficiency(score_rows(found.table)) if one.name == f"label_efficiency_{name}"]
+    (table,) = [one for one in build_label_efficiency_tables(select_scored_runs(found.table)) if one.name == f"label_efficiency_{name}"]
     assert len(table.numbers) == 15 + 1  # five methods on cells twice and on skin once; the encoder of cells on skin
     for row in table.numbers.to_dict("records"):
         mean, half = again(found, row["data"], row["method"], row["budget"], score)
@@ -66,7 +66,7 @@ def test_label_efficiency_from_the_predictions(found: Collection, name: str, sco
 
 
 def test_methods_stand_in_their_order(found: Collection) -> None:
-    shown = label_efficiency(score_rows(found.table))[0].shown
+    shown = build_label_efficiency_tables(select_scored_runs(found.table))[0].shown
     assert list(shown[shown["data set"] == "cells"]["method"]) == [
         "untrained control",
         "probe, own novel",
@@ -77,7 +77,7 @@ def test_methods_stand_in_their_order(found: Collection) -> None:
 
 
 def test_class_balance_has_the_budgets_a_class_alone(found: Collection) -> None:
-    tables = class_balance(score_rows(found.table))
+    tables = build_class_balance_tables(select_scored_runs(found.table))
     assert [one.name.removeprefix("class_balance_") for one in tables] == [
         "accuracy",
         "auroc",
@@ -91,12 +91,12 @@ def test_class_balance_has_the_budgets_a_class_alone(found: Collection) -> None:
 
 
 def test_ablation_has_data_sets_with_several_sequences_alone(found: Collection) -> None:
-    numbers = ablation(score_rows(found.table))[0].numbers
+    numbers = build_ablation_tables(select_scored_runs(found.table))[0].numbers
     assert set(numbers["method"]) == {"probe, own novel", "probe, own simple"}  # finetune has one
 
 
 def test_transfer_by_what_was_seen_and_what_is_classified(found: Collection) -> None:
-    shown = transfer(score_rows(found.table))[1].shown
+    shown = build_transfer_tables(select_scored_runs(found.table))[1].shown
     assert list(shown.columns) == ["method", "labels", "pretrained on", "cells", "skin"]
     assert list(shown["pretrained on"]) == ["cells novel", "skin novel"]
     mean, half = again(found, "skin", "probe, cells novel", "n50", classification.auroc)
@@ -105,7 +105,7 @@ def test_transfer_by_what_was_seen_and_what_is_classified(found: Collection) -> 
 
 
 def test_recall_of_each_class_from_the_predictions(found: Collection) -> None:
-    table = recalls(score_rows(found.table))[0]
+    table = build_recall_tables(select_scored_runs(found.table))[0]
     row = table.numbers.set_index(["method", "budget"]).loc[("baseline", "n100")]
     for k, name in enumerate(("red", "green", "blue")):
         mean, _ = again(
@@ -125,7 +125,7 @@ def test_cells_of_one_run_of_runs_that_are_alike_and_of_none() -> None:
 def test_runs_that_are_alike_have_no_interval(add: Add, runs: Path) -> None:
     for seed in (0, 1, 2):
         add("probe", budget="full", seed=seed, predictions=drawn(1.0, 0))
-    shown = label_efficiency(score_rows(collect_runs(runs).table))[0].shown
+    shown = build_label_efficiency_tables(select_scored_runs(collect_runs(runs).table))[0].shown
     assert re.fullmatch(r"0\.\d{3} \(3 alike\)", shown["full"].item())
 
 
@@ -138,7 +138,7 @@ def test_a_run_without_a_score_is_in_no_mean_and_in_no_count(add: Add, runs: Pat
     if lost is None:
         del result["metrics"]["test/accuracy"]
     (folder / "result.json").write_text(json.dumps(result))
-    accuracy, auroc = label_efficiency(score_rows(collect_runs(runs).table))
+    accuracy, auroc = build_label_efficiency_tables(select_scored_runs(collect_runs(runs).table))
     mean = np.mean([one["metrics"]["test/accuracy"] for one in kept])
     assert re.fullmatch(rf"{mean:.3f} ± \d\.\d{{3}} \(2\)", accuracy.shown["n50"].item())
     assert accuracy.numbers["test/accuracy mean"].item() == pytest.approx(mean)
@@ -146,10 +146,10 @@ def test_a_run_without_a_score_is_in_no_mean_and_in_no_count(add: Add, runs: Pat
 
 
 def test_failed_unfinished_and_missing_cells_are_listed(found: Collection) -> None:
-    early = run_tables.ended_early(found.table)[0].shown
+    early = run_tables.build_unfinished_table(found.table)[0].shown
     assert list(early["state"]) == ["failed", "unfinished"]
     assert list(early["why"]) == ["Out of memory.", ""]
-    shown = run_tables.missing(found.table)[0].shown
+    shown = run_tables.build_missing_table(found.table)[0].shown
     told = {tuple(row) for row in shown.drop(columns="encoder", errors="ignore").itertuples(index=False)}
     assert ("cells", "baseline", "n250", "all") in told
     assert ("cells", "probe, own novel", "n250", "all") in told
@@ -161,12 +161,12 @@ def test_a_cell_that_lacks_a_seed(add: Add, runs: Path) -> None:
     for seed in (0, 1, 2):
         add("baseline", seed=seed)
     add("probe", seed=1, init=pretrained())
-    shown = run_tables.missing(collect_runs(runs).table)[0].shown
+    shown = run_tables.build_missing_table(collect_runs(runs).table)[0].shown
     assert shown[["method", "labels", "missing"]].to_numpy().tolist() == [["probe, own novel", "n50", "seed 0, 2"]]
 
 
 def test_cost_adds_up(found: Collection) -> None:
-    numbers = run_tables.cost(found.table)[0].numbers
+    numbers = run_tables.build_cost_table(found.table)[0].numbers
     assert numbers["hours"].sum() == pytest.approx(36 * len(found.table[found.table["state"] == "finished"]) / 3600)
     rates = numbers.set_index(["stage", "data"])["images_per_s"]
     assert rates["baseline", "cells"] == 100
@@ -186,15 +186,15 @@ def test_runs_that_differ_in_a_setting_are_never_averaged(add: Add, runs: Path) 
             add("probe", seed=seed, init=pretrained("skin", augmentation))
         add("probe", init=pretrained("cells", augmentation), change=longer, quality=9.0)
         add("probe", init=pretrained("skin", augmentation), change=longer, quality=9.0)
-    rows = score_rows(collect_runs(runs).table)
+    rows = select_scored_runs(collect_runs(runs).table)
     suffixes = ("(stage.resamples=1000)", "(stage.resamples=7)")
-    assert set(ablation(rows)[0].shown["method"]) == {
+    assert set(build_ablation_tables(rows)[0].shown["method"]) == {
         f"probe, own {augmentation} {suffix}" for augmentation in ("novel", "simple") for suffix in suffixes
     }
-    seen = transfer(rows)[0].shown["pretrained on"]
+    seen = build_transfer_tables(rows)[0].shown["pretrained on"]
     assert len(seen) == len(set(seen)) == 10
     assert {"skin then cells novel", "skin simple (stage.resamples=7)"} <= set(seen)
-    (bars,) = ablation_bars(rows)
+    (bars,) = plot_ablation(rows)
     heights = [patch.get_height() for patch in bars.figure.axes[0].patches]
     own = rows[rows["method"].str.startswith("probe, own") & rows["variant"].str.endswith("1000")]
     assert heights == pytest.approx(list(own.groupby("sequence")["test/auroc"].mean()))
@@ -205,6 +205,6 @@ def test_saved_classifiers_scored_again(add: Add, runs: Path) -> None:
     recorded = json.loads((folder / "result.json").read_text())
     recorded["provenance"]["model"] = {"stage": "probe", "dataset": "cells"}
     (folder / "result.json").write_text(json.dumps(recorded))
-    (table,) = run_tables.scored_again(collect_runs(runs).table)
+    (table,) = run_tables.build_rescored_table(collect_runs(runs).table)
     assert table.shown[["classifier", "scored on"]].to_numpy().tolist() == [["probe of cells", "skin"]]
     assert table.shown["accuracy"].item() == f"{recorded['metrics']['test/accuracy']:.3f}"

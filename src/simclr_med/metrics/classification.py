@@ -57,7 +57,7 @@ def accuracy(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) ->
     return float((y_pred(task, probabilities_NK) == y_true(task, labels_NL)).mean())
 
 
-def positives(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def binary_problems(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The binary problems whose mean AUROC is reported: truth bool [N, M] and scores [N, M].
 
     M is 1 for a binary set (its second class), K else: each class against the others, or each label.
@@ -71,7 +71,7 @@ def positives(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -
 
 def auroc_per_class(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
     """AUROC of each problem of `positives`, [M]; NaN where the labels hold one side only."""
-    truth, score = positives(task, labels_NL, probabilities_NK)
+    truth, score = binary_problems(task, labels_NL, probabilities_NK)
     return np.array(
         [
             roc_auc_score(truth[:, m], score[:, m]) if 0 < truth[:, m].sum() < len(truth) else np.nan

@@ -41,7 +41,7 @@ def bootstrap(
     )
     hit_NK = true_NK * found_NK
     correct_N = (right == found).reshape(len(right), -1).mean(axis=1)
-    truth_NM, score_NM = positives(task, labels_NL, probabilities_NK)
+    truth_NM, score_NM = binary_problems(task, labels_NL, probabilities_NK)
     problems = [_sorted(truth_NM[:, m], score_NM[:, m]) for m in range(truth_NM.shape[1])]
     columns: dict[str, list[np.ndarray]] = {"accuracy": [], "auroc": [], "balanced_accuracy": [], "macro_f1": []}
     for weights_RN in _weights(len(labels_NL), resamples, seed):
@@ -66,7 +66,7 @@ def bootstrap(
     return found_intervals
 
 
-def seed_interval(values: Sequence[float]) -> tuple[float, float, float]:
+def compute_seed_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Mean and 95 % interval of Student's t over runs that differ in their seed; a single run has no interval (NaN)."""
     known = np.asarray(values, dtype=np.float64)
     mean = float(known.mean())

@@ -41,26 +41,26 @@ class Difference:
     images: int
 
 
-def task_of(labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> Task:
+def infer_task(labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> Task:
     """What kind of labels these are; an ordinal set is scored as one of several classes."""
     if labels_NL.shape[1] > 1:
         return MULTI_LABEL
     return "binary-class" if probabilities_NK.shape[1] == 2 else "multi-class"
 
 
-def is_correct(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
+def compute_image_accuracy(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
     """1 for a right answer and 0 for a wrong one, float64 [N]; the share of right labels when multi-label."""
     right = y_true(task, labels_NL) == y_pred(task, probabilities_NK)
     return np.asarray(right.reshape(len(right), -1).mean(axis=1), dtype=np.float64)
 
 
-def auroc_values(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
+def compute_image_auroc(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
     """Pseudo-values of AUROC, float64 [N]: their mean is `metrics.auroc`, their spread that of DeLong et al. 1988.
 
     For each binary problem an image counts by its placement: the share of the other side's images that it is ranked
     right against, ties half. NaN throughout where no problem has both sides.
     """
-    truth_NM, score_NM = positives(task, labels_NL, probabilities_NK)
+    truth_NM, score_NM = binary_problems(task, labels_NL, probabilities_NK)
     found = []
     for truth, score in zip(truth_NM.T, score_NM.T, strict=True):
         some, none = int(truth.sum()), int((~truth).sum())

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from simclr_med.plots.training import COLOURS, STROKES
-from simclr_med.report.methods import KINDS, budget_order, headline
+from simclr_med.report.methods import KINDS, sort_budgets, find_main_method
 from simclr_med.report.results import content
 from simclr_med.report.score_figures import MARKS, Chart
 
@@ -33,8 +33,8 @@ _MONITORS = (
 )
 
 
-def confusion(rows: pd.DataFrame) -> list[Chart]:
-    """Of each kind's headline method under its largest budget, a panel a kind: shares of each true class."""
+def plot_confusion_matrices(rows: pd.DataFrame) -> list[Chart]:
+    """Of each kind's find_main_method method under its largest budget, a panel a kind: shares of each true class."""
     charts = []
     for data, encoder, panels in _panels(rows):
         matrices = [
@@ -61,7 +61,7 @@ def confusion(rows: pd.DataFrame) -> list[Chart]:
     return charts
 
 
-def reliability(rows: pd.DataFrame) -> list[Chart]:
+def plot_reliability(rows: pd.DataFrame) -> list[Chart]:
     """Accuracy over confidence of the same methods."""
     charts = []
     for data, encoder, panels in _panels(rows):
@@ -91,7 +91,7 @@ def reliability(rows: pd.DataFrame) -> list[Chart]:
     return charts
 
 
-def pretraining_curves(table: pd.DataFrame) -> list[Chart]:
+def plot_pretraining_curves(table: pd.DataFrame) -> list[Chart]:
     """The monitors over the epochs, a line a run, a colour an augmentation, a figure a data set and encoder."""
     charts = []
     for (data, encoder), group in table[table["stage"] == "pretrain"].groupby(["data", "encoder"]):
@@ -125,16 +125,16 @@ def pretraining_curves(table: pd.DataFrame) -> list[Chart]:
 
 
 def _panels(rows: pd.DataFrame) -> Iterator[tuple[str, str, list[tuple[str, list[dict[str, Any]]]]]]:
-    """(data, encoder, [(method and budget, what its runs recorded)]) of the headline methods.
+    """(data, encoder, [(method and budget, what its runs recorded)]) of the find_main_method methods.
 
     The budget is the largest that they share; where they share none, the largest of each.
     """
     for (data, encoder), group in rows.groupby(["data", "encoder"]):
         panels = []
-        heads = [group[group["method"] == head] for kind in KINDS if (head := headline(group, kind)) is not None]
+        heads = [group[group["method"] == head] for kind in KINDS if (head := find_main_method(group, kind)) is not None]
         shared = set.intersection(*(set(mine["budget"]) for mine in heads)) if heads else set()
         for mine in heads:
-            budget = budget_order(shared or mine["budget"])[-1]
+            budget = sort_budgets(shared or mine["budget"])[-1]
             folders = mine[mine["budget"] == budget]["folder"]
             tables = [recorded for folder in folders if (recorded := _recorded(Path(folder))) is not None]
             if tables:

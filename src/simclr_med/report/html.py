@@ -25,30 +25,30 @@ def render_page(
     sections: Sequence[Section],
     pictures: Mapping[str, Path],
 ) -> str:
-    """The whole HTML; whatever a user named is escaped.
+    """The whole HTML; whatever a user add_method_names is escaped.
 
     Args:
         title: of the page.
         facts: what the report was made from.
         warnings: what a reader must know before the numbers.
-        sections: in their order; their tables and charts are named as their files.
+        sections: in their order; their tables and charts are add_method_names as their files.
         pictures: PNG of each chart by its name; they are put into the page.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"numeric": _numeric, "heads": _heads}
+    environment.filters |= {"numeric": _is_numeric, "heads": _list_columns}
     embedded = {name: base64.b64encode(path.read_bytes()).decode("ascii") for name, path in pictures.items()}
     template = environment.get_template("report.html")
     return template.render(title=title, facts=facts, warnings=warnings, sections=sections, pictures=embedded)
 
 
-def _heads(shown: pd.DataFrame) -> list[tuple[str, bool]]:
+def _list_columns(shown: pd.DataFrame) -> list[tuple[str, bool]]:
     """The columns, and whether numbers stand in them."""
-    return [(str(name), any(map(_numeric, map(str, shown.iloc[:, at])))) for at, name in enumerate(shown)]
+    return [(str(name), any(map(_is_numeric, map(str, shown.iloc[:, at])))) for at, name in enumerate(shown)]
 
 
-def _numeric(text: str) -> bool:
+def _is_numeric(text: str) -> bool:
     """Whether a cell reads as a number, and so stands at the right."""
     return text == NONE or _NUMBER.fullmatch(text) is not None

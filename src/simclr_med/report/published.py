@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from simclr_med.report.methods import headline
+from simclr_med.report.methods import find_main_method
 from simclr_med.report.score_tables import MAIN, NONE, Table, format_mean, format_number, mean_over_seeds
 
 ANCHORS = Path(__file__).parent / "anchors"
@@ -29,7 +29,7 @@ class Anchor:
         dataset, source: whose and where.
         what: in words.
         kind: of our method that is nearest to it: probe, finetune or baseline.
-        origin: of that method as `methods.named` says it; None: the headline of its kind.
+        origin: of that method as `methods.add_method_names` says it; None: the find_main_method of its kind.
         budget: as ours.
         accuracy, auroc: NaN where not published.
         encoder: of ours that is nearest to it, where there are runs of several.
@@ -59,18 +59,18 @@ class Source:
     differs: str
 
 
-def sources(names: set[str]) -> list[Source]:
+def load_sources(names: set[str]) -> list[Source]:
     """Those of these names."""
     table = pd.read_csv(ANCHORS / "sources.csv")
     return [Source(*map(str, row)) for row in table.itertuples(index=False) if row.source in names]
 
 
-def anchors() -> list[Anchor]:
+def load_anchors() -> list[Anchor]:
     """All published results."""
     return [*_thesis(), *_medmnist(), *_medmnist_plus()]
 
 
-def published(rows: pd.DataFrame) -> tuple[list[Table], list[Source]]:
+def match_published(rows: pd.DataFrame) -> tuple[list[Table], list[Source]]:
     """The published results on the data sets that we have runs on, each beside ours that is nearest.
 
     Args:
@@ -80,7 +80,7 @@ def published(rows: pd.DataFrame) -> tuple[list[Table], list[Source]]:
         no or one table, and its sources.
     """
     ours = rows[(rows["size"] == SIZE) | rows["size"].isna()]
-    found = [one for one in anchors() if one.dataset in set(ours["dataset"])]
+    found = [one for one in load_anchors() if one.dataset in set(ours["dataset"])]
     if not found:
         return [], []
     records = [_beside(one, ours) for one in found]
@@ -95,7 +95,7 @@ def published(rows: pd.DataFrame) -> tuple[list[Table], list[Source]]:
             *(f"Our encoder: {name}." for name in encoders if len(encoders) == 1),
         ]
     )
-    return [Table("published", "Published results beside ours", note, numbers, shown)], sources(
+    return [Table("published", "Published results beside ours", note, numbers, shown)], load_sources(
         {one.source for one in found}
     )
 
@@ -106,7 +106,7 @@ def _beside(one: Anchor, ours: pd.DataFrame) -> tuple[dict[str, object], dict[st
         cell_rows = cell_rows[cell_rows["origin"] == one.origin]
     encoder = _nearest(one.encoder, cell_rows["encoder"])
     cell_rows = cell_rows[cell_rows["encoder"] == encoder]
-    method = headline(cell_rows, one.kind)
+    method = find_main_method(cell_rows, one.kind)
     metrics = NEIGHBOURS if one.by_neighbours else MAIN
     mine = mean_over_seeds(cell_rows[cell_rows["method"] == method], ["method"], metrics)
     ours_told = f"kNN beside {method}" if method and one.by_neighbours else method or ""

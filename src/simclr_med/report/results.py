@@ -23,7 +23,7 @@ _OWN = ("seed", "data_fraction.seed", "data_fraction.samples", "data_fraction.pe
 State = Literal["finished", "unfinished", "failed"]
 
 
-class DamagedError(ValueError):
+class DamagedRunError(ValueError):
     """A run's folder whose files cannot be read; says which and why."""
 
 
@@ -34,7 +34,7 @@ class Start:
     Attributes:
         kind: random, pretrained, imagenet, checkpoint or model.
         run: name of the pretraining run's folder, or None.
-        dataset, augmentation, seed, start: of that run, as the config names them; None where nothing is named.
+        dataset, augmentation, seed, start: of that run, as the config names them; None where nothing is add_method_names.
         path: of a checkpoint, or None.
     """
 
@@ -93,18 +93,18 @@ def read_result(folder: Path) -> Result:
     """The record of one run.
 
     Raises:
-        DamagedError: a file is there that cannot be read, or that lacks what every run writes.
+        DamagedRunError: a file is there that cannot be read, or that lacks what every run writes.
     """
     try:
         config: Any = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), _Loader)
         common = _of_config(folder, config)
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedError(f"{folder / 'config.yaml'}: {_told(error)}") from error
+        raise DamagedRunError(f"{folder / 'config.yaml'}: {_told(error)}") from error
     if (folder / "result.json").exists():
         try:
             return _finished(common, json.loads((folder / "result.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DamagedError(f"{folder / 'result.json'}: {_told(error)}") from error
+            raise DamagedRunError(f"{folder / 'result.json'}: {_told(error)}") from error
     if (folder / "failure.json").exists():
         return Result(**common, state="failed", message=_reason(folder / "failure.json"))
     return Result(**common, state="unfinished")

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from simclr_med.plots.training import COLOURS, STROKES
-from simclr_med.report.methods import KINDS, budget_order, headline
-from simclr_med.report.score_tables import MAIN, WORDS, ablated, mean_over_seeds, transferred
+from simclr_med.report.methods import KINDS, sort_budgets, find_main_method
+from simclr_med.report.score_tables import MAIN, METRIC_NAMES, select_ablation_runs, mean_over_seeds, select_transfer_runs
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 ASIDE = 1.03  # from one method to the next, on a logarithmic axis
@@ -46,7 +46,7 @@ class Chart:
         return png
 
 
-def efficiency(rows: pd.DataFrame) -> list[Chart]:
+def plot_label_efficiency(rows: pd.DataFrame) -> list[Chart]:
     """Score over the number of labels, the chief methods, a figure a data set and encoder."""
     charts = []
     picked = rows[~rows["budget"].str.startswith("per_class")]
@@ -62,7 +62,7 @@ def efficiency(rows: pd.DataFrame) -> list[Chart]:
                 aside = ASIDE ** (number - (len(chosen) - 1) / 2)
                 _line(axis, numbers[numbers["method"] == method], metric, method, number, aside)
             _label_axis(axis, numbers)
-            axis.set_ylabel(f"test {WORDS[metric]}")
+            axis.set_ylabel(f"test {METRIC_NAMES[metric]}")
             low, high = axis.get_ylim()  # an interval of two runs may reach far beyond what a score can be
             axis.set_ylim(max(low, -0.02), min(high, 1.02))
         handles, labels = axes[0].get_legend_handles_labels()
@@ -75,11 +75,11 @@ def efficiency(rows: pd.DataFrame) -> list[Chart]:
     return charts
 
 
-def ablation_bars(rows: pd.DataFrame) -> list[Chart]:
+def plot_ablation(rows: pd.DataFrame) -> list[Chart]:
     """AUROC by the augmentation of the pretraining, a panel a method, bars side by side for the budgets."""
     charts = []
-    for (data, encoder), every in ablated(rows).groupby(["data", "encoder"]):
-        heads = [headline(mine, str(kind)) for (kind, _), mine in every.groupby(["kind", "sequence"])]
+    for (data, encoder), every in select_ablation_runs(rows).groupby(["data", "encoder"]):
+        heads = [find_main_method(mine, str(kind)) for (kind, _), mine in every.groupby(["kind", "sequence"])]
         group = every[every["method"].isin(heads)]
         kinds = [kind for kind in KINDS if kind in set(group["kind"])]
         sequences = sorted(set(group["sequence"]))
@@ -87,7 +87,7 @@ def ablation_bars(rows: pd.DataFrame) -> list[Chart]:
         axes = figure.subplots(1, len(kinds), squeeze=False, sharey=False)[0]
         for axis, kind in zip(axes, kinds, strict=True):
             mine = group[group["kind"] == kind]
-            _bars(axis, mean_over_seeds(mine, ["sequence", "budget"], MAIN), sequences, budget_order(mine["budget"]))
+            _bars(axis, mean_over_seeds(mine, ["sequence", "budget"], MAIN), sequences, sort_budgets(mine["budget"]))
             axis.set_title(kind, fontsize=10)
         axes[0].set_ylabel("test AUROC")
         handles, labels = axes[0].get_legend_handles_labels()
@@ -98,12 +98,12 @@ def ablation_bars(rows: pd.DataFrame) -> list[Chart]:
     return charts
 
 
-def transfer_maps(rows: pd.DataFrame) -> list[Chart]:
+def plot_transfer(rows: pd.DataFrame) -> list[Chart]:
     """AUROC by the data set pretrained on (row) and classified (column), a panel a budget, a figure a method."""
     charts = []
-    for (kind, encoder), group in transferred(rows).groupby(["kind", "encoder"]):
+    for (kind, encoder), group in select_transfer_runs(rows).groupby(["kind", "encoder"]):
         numbers = mean_over_seeds(group, ["seen", "data", "budget"], MAIN)
-        budgets = budget_order(numbers["budget"])[-4:]
+        budgets = sort_budgets(numbers["budget"])[-4:]
         down, across = sorted(set(numbers["seen"])), sorted(set(numbers["data"]))
         size = (1.5 + len(budgets) * (0.9 * len(across) + 0.6), 1.6 + 0.45 * len(down))
         figure = Figure(figsize=(max(5.0, size[0]), max(2.4, size[1])), layout="constrained", dpi=150)
@@ -122,7 +122,7 @@ def transfer_maps(rows: pd.DataFrame) -> list[Chart]:
 
 def _chief(group: pd.DataFrame) -> list[str]:
     """The method that stands for each kind, and those on ImageNet's weights."""
-    heads = [headline(group, kind) for kind in KINDS]
+    heads = [find_main_method(group, kind) for kind in KINDS]
     more = sorted(set(group[group["origin"] == "ImageNet"]["method"]))
     return list(dict.fromkeys(name for name in (*heads, *more) if name is not None))[: len(COLOURS)]
 

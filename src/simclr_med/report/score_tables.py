@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from simclr_med.metrics.intervals import seed_interval
-from simclr_med.report.methods import SCORED, budget_order, method_order
+from simclr_med.metrics.intervals import compute_seed_interval
+from simclr_med.report.methods import SCORED, sort_budgets, sort_methods
 
 MEAN = (
     "Mean over seeds ± half of the 95 % interval (Student's t over the seeds), and the number of runs in brackets; "
     "alike: the seeds changed nothing, as where one encoder meets all labels."
 )
 NONE = "\N{EN DASH}"  # in a cell without a number
-WORDS = {
+METRIC_NAMES = {
     "test/accuracy": "accuracy",
     "test/auroc": "AUROC",
     "test/balanced_accuracy": "balanced accuracy",
@@ -70,7 +70,7 @@ def mean_over_seeds(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str
         row |= {"images": _mean(group, "train/images"), "runs": len(group)}
         for metric in metrics:
             values = group[metric].dropna() if metric in group else ()
-            mean, low, high = seed_interval(list(values)) if len(values) else (np.nan, np.nan, np.nan)
+            mean, low, high = compute_seed_interval(list(values)) if len(values) else (np.nan, np.nan, np.nan)
             if len(values) and min(values) == max(values):
                 low = high = np.nan
             row |= dict(zip((f"{metric} {part}" for part in PARTS), (mean, low, high, len(values)), strict=True))
@@ -93,44 +93,44 @@ def format_number(value: float, digits: int = 3) -> str:
     return NONE if np.isnan(value) else f"{value:.{digits}f}"
 
 
-def label_efficiency(rows: pd.DataFrame) -> list[Table]:
+def build_label_efficiency_tables(rows: pd.DataFrame) -> list[Table]:
     """Each method under each budget that is not one of so many images a class, a table a metric."""
     picked = rows[~rows["budget"].str.startswith("per_class")]
-    return _by_budget(picked, "label_efficiency", "Label efficiency", MAIN)
+    return _build_budget_tables(picked, "label_efficiency", "Label efficiency", MAIN)
 
 
-def class_balance(rows: pd.DataFrame) -> list[Table]:
+def build_class_balance_tables(rows: pd.DataFrame) -> list[Table]:
     """Each method under the budgets of as many images of each class."""
     picked = rows[rows["budget"].str.startswith("per_class")]
     metrics = (*MAIN, "test/balanced_accuracy", "test/macro_f1")
-    return _by_budget(picked, "class_balance", "As many images of each class", metrics)
+    return _build_budget_tables(picked, "class_balance", "As many images of each class", metrics)
 
 
-def ablation(rows: pd.DataFrame) -> list[Table]:
+def build_ablation_tables(rows: pd.DataFrame) -> list[Table]:
     """Augmentations of the pretraining against each other, where a data set's own encoders have two or more."""
-    return _by_budget(ablated(rows), "ablation", "Augmentation of the pretraining", MAIN)
+    return _build_budget_tables(select_ablation_runs(rows), "ablation", "Augmentation of the pretraining", MAIN)
 
 
-def ablated(rows: pd.DataFrame) -> pd.DataFrame:
+def select_ablation_runs(rows: pd.DataFrame) -> pd.DataFrame:
     """Runs on encoders pretrained on the data set alone, of the kinds that have several augmentations to compare."""
     own = rows[rows["origin"] == "own " + rows["sequence"]]
     several = own.groupby(["data", "encoder", "kind"])["sequence"].transform("nunique") > 1
     return own[several]
 
 
-def transfer(rows: pd.DataFrame) -> list[Table]:
+def build_transfer_tables(rows: pd.DataFrame) -> list[Table]:
     """The data set that an encoder was pretrained on against the one that it is used on, a table a metric."""
-    made = transferred(rows)
+    made = select_transfer_runs(rows)
     if made.empty:
         return []
     numbers = mean_over_seeds(made, ["kind", "encoder", "budget", "seen", "data"], MAIN)
-    numbers["_budget"] = numbers["budget"].map(budget_order(made["budget"]).index)
+    numbers["_budget"] = numbers["budget"].map(sort_budgets(made["budget"]).index)
     numbers = numbers.sort_values(["kind", "encoder", "_budget", "seen", "data"]).drop(columns="_budget")
     keys = {"kind": "method", "encoder": "encoder", "budget": "labels", "seen": "pretrained on"}
     return [
         table(
             f"transfer_{metric.rpartition('/')[2]}",
-            f"Transfer: test {WORDS[metric]} by the data set that is classified",
+            f"Transfer: test {METRIC_NAMES[metric]} by the data set that is classified",
             f"{MEAN} The column is the data set that is classified.",
             _of(metric, numbers),
             _pivot(numbers, keys, "data", sorted(set(made["data"])), metric),
@@ -139,14 +139,14 @@ def transfer(rows: pd.DataFrame) -> list[Table]:
     ]
 
 
-def transferred(rows: pd.DataFrame) -> pd.DataFrame:
+def select_transfer_runs(rows: pd.DataFrame) -> pd.DataFrame:
     """Of encoders that were pretrained, those runs whose like were used on another data set."""
     made = rows[rows["source"] != ""]
     across = (made["source"] != made["dataset"]).groupby([made[key] for key in _LIKE]).transform("any")
     return made[across]
 
 
-def recalls(rows: pd.DataFrame) -> list[Table]:
+def build_recall_tables(rows: pd.DataFrame) -> list[Table]:
     """Each class's recall, a table for each data set and its classes."""
     tables: list[Table] = []
     for (data, _), group in rows.groupby(["data", "classes"]):
@@ -154,10 +154,10 @@ def recalls(rows: pd.DataFrame) -> list[Table]:
         metrics = [f"test/recall/{k}" for k in range(len(classes))]
         if not any(metric in group and group[metric].notna().any() for metric in metrics):
             continue
-        numbers = _ordered(mean_over_seeds(group, _GROUP, metrics), group)
+        numbers = _sort_rows(mean_over_seeds(group, _GROUP, metrics), group)
         shown = pd.DataFrame({"encoder": numbers["encoder"], "method": numbers["method"], "labels": numbers["budget"]})
         for k, (name, metric) in enumerate(zip(classes, metrics, strict=True)):
-            shown[name if name not in shown else f"{name} (class {k})"] = _cells(numbers, metric)
+            shown[name if name not in shown else f"{name} (class {k})"] = _format_means(numbers, metric)
         renamed = {f"{metric} {part}": f"{name} {part}" for name, metric in zip(classes, metrics, strict=True)
                    for part in PARTS}  # fmt: skip
         before = sum(other.title.endswith(f": {data}") for other in tables)  # the same set with other classes
@@ -166,7 +166,7 @@ def recalls(rows: pd.DataFrame) -> list[Table]:
     return tables
 
 
-def score_rows(runs: pd.DataFrame) -> pd.DataFrame:
+def select_scored_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """The rows that the tables of scores are made of: finished, with a score on the test split.
 
     Adds ``seen``: the origin that says the same on whatever data set it is used.
@@ -184,19 +184,19 @@ def _seen(origin: str, source: str, variant: str) -> str:
     return (origin.replace("own", source, 1) if own else origin) + (f" ({variant})" if variant else "")
 
 
-def _by_budget(rows: pd.DataFrame, name: str, title: str, metrics: Sequence[str]) -> list[Table]:
+def _build_budget_tables(rows: pd.DataFrame, name: str, title: str, metrics: Sequence[str]) -> list[Table]:
     """A table a metric: a row a method, a column a budget."""
     if rows.empty:
         return []
-    numbers = _ordered(mean_over_seeds(rows, _GROUP, metrics), rows)
+    numbers = _sort_rows(mean_over_seeds(rows, _GROUP, metrics), rows)
     keys = {"data": "data set", "encoder": "encoder", "method": "method"}
     return [
         table(
             f"{name}_{metric.rpartition('/')[2]}",
-            f"{title}: test {WORDS[metric]}",
+            f"{title}: test {METRIC_NAMES[metric]}",
             f"{MEAN} A column is a label budget.",
             _of(metric, numbers),
-            _pivot(numbers, keys, "budget", budget_order(rows["budget"]), metric),
+            _pivot(numbers, keys, "budget", sort_budgets(rows["budget"]), metric),
         )
         for metric in metrics
     ]
@@ -204,7 +204,7 @@ def _by_budget(rows: pd.DataFrame, name: str, title: str, metrics: Sequence[str]
 
 def _pivot(numbers: pd.DataFrame, keys: dict[str, str], across: str, order: Sequence[str], metric: str) -> pd.DataFrame:
     """A row for each combination of the keys, a column for each value of across; a dash where there is no run."""
-    texts = numbers.assign(text=_cells(numbers, metric))
+    texts = numbers.assign(text=_format_means(numbers, metric))
     rows = []
     for key, group in texts.groupby(list(keys), sort=False):
         found = dict(zip(group[across], group["text"], strict=True))
@@ -217,14 +217,14 @@ def _of(metric: str, numbers: pd.DataFrame) -> pd.DataFrame:
     return numbers[[name for name in numbers if "/" not in str(name) or str(name).startswith(f"{metric} ")]]
 
 
-def _cells(numbers: pd.DataFrame, metric: str) -> list[str]:
+def _format_means(numbers: pd.DataFrame, metric: str) -> list[str]:
     parts = (numbers[f"{metric} mean"], numbers[f"{metric} low"], numbers[f"{metric} runs"])
     return [format_mean(mean, low, runs) for mean, low, runs in zip(*parts, strict=True)]
 
 
-def _ordered(numbers: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+def _sort_rows(numbers: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """By data set and encoder, methods in their order, budgets from few to all."""
-    methods, budgets = method_order(rows), budget_order(rows["budget"])
+    methods, budgets = sort_methods(rows), sort_budgets(rows["budget"])
     place = numbers.assign(_method=numbers["method"].map(methods.index), _budget=numbers["budget"].map(budgets.index))
     return place.sort_values(["data", "encoder", "_method", "_budget"])[list(numbers)].reset_index(drop=True)
 

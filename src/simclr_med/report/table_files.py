@@ -15,7 +15,7 @@ from simclr_med.report.score_tables import NONE, Table
 LONGEST = 120  # bytes of a file's name without its ending; file systems allow 255
 
 
-def file_name(name: str) -> str:
+def to_file_name(name: str) -> str:
     """Letters, digits, dots and dashes of a name that data sets, which users name, are part of."""
     kept = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"
     if len(kept.encode()) <= LONGEST:
@@ -24,12 +24,12 @@ def file_name(name: str) -> str:
     return f"{kept.encode()[: LONGEST - 9].decode(errors='ignore')}-{digest}"
 
 
-def file_names(names: Iterable[str]) -> dict[str, str]:
+def assign_file_names(names: Iterable[str]) -> dict[str, str]:
     """A file's name for each, different ones, on disks too that take capitals for small letters."""
     found: dict[str, str] = {}
     taken: set[str] = set()
     for name in dict.fromkeys(names):
-        wanted, number = file_name(name), 1
+        wanted, number = to_file_name(name), 1
         found[name] = wanted
         while found[name].casefold() in taken:
             number += 1
@@ -40,18 +40,18 @@ def file_names(names: Iterable[str]) -> dict[str, str]:
 
 def write_table(table: Table, folder: Path) -> list[Path]:
     """name.csv with every number in full, name.md and name.tex as a reader wants it."""
-    stem = folder / file_name(table.name)
+    stem = folder / to_file_name(table.name)
     texts = {
         ".csv": table.numbers.to_csv(index=False, lineterminator="\n"),
-        ".md": markdown(table),
-        ".tex": latex(table),
+        ".md": to_markdown(table),
+        ".tex": to_latex(table),
     }
     for ending, text in texts.items():
         write_text(stem.with_name(stem.name + ending), text)
     return [stem.with_name(stem.name + ending) for ending in texts]
 
 
-def markdown(table: Table) -> str:
+def to_markdown(table: Table) -> str:
     """A pipe table under its title, its note below."""
     shown = table.shown.astype(str).map(_cell)
     lines = [[_cell(str(name)) for name in shown], ["---"] * len(shown.columns), *shown.to_numpy().tolist()]
@@ -59,7 +59,7 @@ def markdown(table: Table) -> str:
     return f"**{_cell(table.title)}**\n\n{body}\n\n{_cell(table.note)}\n"
 
 
-def latex(table: Table) -> str:
+def to_latex(table: Table) -> str:
     """A table for booktabs, everything escaped."""
     shown = table.shown.astype(str).map(_escaped)
     shown.columns = pd.Index([_escaped(str(name)) for name in shown])
@@ -68,7 +68,7 @@ def latex(table: Table) -> str:
             index=False,
             escape=False,
             caption=_escaped(table.title),
-            label=f"tab:{file_name(table.name)}",
+            label=f"tab:{to_file_name(table.name)}",
             column_format="l" * len(shown.columns),
         )
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from simclr_med.errors import RunError
 from simclr_med.report.collect import collect_runs
-from simclr_med.report.sections import counts
+from simclr_med.report.sections import count_states
 from simclr_med.report.write import write_report
 from simclr_med.runs.run import Run
 from simclr_med.stages.summary import print_summary
@@ -32,7 +32,7 @@ def report(run: Run, source: Source) -> None:
     found = collect_runs(Path(cfg.paths.runs), list(cfg.stage.datasets), cfg.stage.mixed)
     folder = run.folder if cfg.stage.out is None else Path(cfg.stage.out).expanduser().absolute()
     target, parts = write_report(found, folder)
-    rows = {state: str(number) for state, number in counts(found).items()}
+    rows = {state: str(number) for state, number in count_states(found).items()}
     for part in parts:
         for table in part.tables:
             if table.name == "comparisons":
