@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from simclr_med.config.medmnist_info import load_medmnist_table
-from simclr_med.plots.class_counts import class_counts_table, plot_class_counts
+from simclr_med.plots.class_counts import build_class_counts, plot_class_counts
 from simclr_med.plots.embeddings import Panel, plot_pca, plot_projections
 from simclr_med.plots.image_grids import Tile, plot_gallery
 
@@ -54,7 +54,7 @@ def draw(names: Sequence[str], folder: Path) -> list[Path]:
     plot_projections({"perplexity 30": both}, names, targets[1])
     counts = {split: [(7 * k + 3) ** 2 * size for k in range(len(names))] for split, size in (("train", 7), ("val", 1))}
     plot_class_counts(
-        class_counts_table(names, counts, {split: sum(each) for split, each in counts.items()}), targets[2]
+        build_class_counts(names, counts, {split: sum(each) for split, each in counts.items()}), targets[2]
     )
     image = np.full((28, 28, 1), 128, np.uint8)
     row = [Tile(image, f"0.97 {names[k % len(names)]}", k % 2 == 0) for k in range(TILES)]

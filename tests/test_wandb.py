@@ -15,7 +15,7 @@ import pytest
 import wandb_log
 import yaml
 
-from simclr_med.training.callbacks.metrics_csv import read_rows
+from simclr_med.metrics_csv import read_rows
 
 pytestmark = pytest.mark.process
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

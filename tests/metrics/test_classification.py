@@ -121,7 +121,7 @@ def test_bootstrap_equals_scoring_each_resample(task: Task, ties: bool) -> None:
 def test_bootstrap_does_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, probabilities = drawn("multi-class", count=50)
     whole = intervals.bootstrap("multi-class", labels, probabilities, 60, seed=0)
-    monkeypatch.setattr(intervals, "_CELLS", 50 * 7)
+    monkeypatch.setattr(intervals, "_BLOCK_SIZE", 50 * 7)
     for name, interval in intervals.bootstrap("multi-class", labels, probabilities, 60, seed=0).items():
         assert interval == pytest.approx(whole[name])
 

@@ -8,7 +8,8 @@ from run_folders import drawn
 from scipy import stats
 
 from simclr_med.metrics import classification
-from simclr_med.metrics.paired import adjust_holm, compute_image_auroc, compare_paired, compute_image_accuracy, infer_task
+from simclr_med.metrics.classification import infer_task
+from simclr_med.metrics.paired import adjust_holm, compare_paired, compute_image_accuracy, compute_image_auroc
 
 GENERATOR = np.random.default_rng(3)
 BINARY = (GENERATOR.integers(0, 2, (50, 1)), np.round(GENERATOR.random((50, 1)), 1))

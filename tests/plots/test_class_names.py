@@ -13,10 +13,10 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from simclr_med.plots.class_counts import class_counts_table, plot_class_counts
+from simclr_med.plots.class_counts import build_class_counts, plot_class_counts
 from simclr_med.plots.embeddings import plot_pca, plot_projections
 from simclr_med.plots.image_grids import Tile, plot_gallery, plot_sequences
-from simclr_med.plots.style import class_styles, wrap_name
+from simclr_med.plots.style import list_class_styles, wrap_name
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from contact_sheet import class_names, panels
@@ -91,7 +91,7 @@ def test_everything_else_that_shows_classes(drawn: list[Figure], name: str) -> N
     plot_pca(0.5 ** np.arange(1, 12), both, names, Path("none"))
     plot_projections({"perplexity 5": both[:1], "perplexity 30": both[1:]}, names, Path("none"))
     counts = {split: [k * 99_999 for k in range(len(names))] for split in ("train", "val", "test")}
-    plot_class_counts(class_counts_table(names, counts, dict.fromkeys(counts, 9_999_999)), Path("none"))
+    plot_class_counts(build_class_counts(names, counts, dict.fromkeys(counts, 9_999_999)), Path("none"))
     row = [Tile(np.zeros((28, 28, 3), np.uint8), f"0.97 {one}") for one in names[:9]]
     plot_gallery([row, row], Path("none"), "a title\nof two lines", ["head"] * len(row))
     views = np.zeros((6, 5, 28, 28, 3))
@@ -104,9 +104,9 @@ def test_everything_else_that_shows_classes(drawn: list[Figure], name: str) -> N
 
 def test_every_class_has_a_style_of_its_own() -> None:
     for count in range(1, 50):
-        assert len(set(class_styles(count))) == count
-    assert len({style.marker for style in class_styles(7)}) == 1, "colours alone as long as they can be told apart"
-    assert class_styles(14)[:7] == class_styles(7)
+        assert len(set(list_class_styles(count))) == count
+    assert len({style.marker for style in list_class_styles(7)}) == 1, "colours alone as long as they can be told apart"
+    assert list_class_styles(14)[:7] == list_class_styles(7)
 
 
 def test_long_names_are_wrapped_between_words_and_cut_in_the_end() -> None:
@@ -131,7 +131,7 @@ def test_the_check_finds_what_overlaps_and_what_is_cut() -> None:
 
 def test_names_are_drawn_as_they_are(tmp_path: Path, drawn: list[Figure]) -> None:
     names = ["cost $5 & $6_{", r"$\frac{$", "x^2 $y$"]
-    plot_class_counts(class_counts_table(names, {"train": [1, 2, 3]}, {"train": 6}), tmp_path / "counts.png")
+    plot_class_counts(build_class_counts(names, {"train": [1, 2, 3]}, {"train": 6}), tmp_path / "counts.png")
     assert [text.get_text() for text in drawn[0].axes[0].get_yticklabels()] == names
     assert not any(text.get_parse_math() for text in drawn[0].axes[0].get_yticklabels())
 
@@ -139,8 +139,8 @@ def test_names_are_drawn_as_they_are(tmp_path: Path, drawn: list[Figure]) -> Non
 def test_a_letter_that_no_font_has_is_no_warning(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from simclr_med.plots.class_counts import plot_class_counts, class_counts_table\n"
-        r"plot_class_counts(class_counts_table(['\U000e0100 \u7ec6'], {'train': [1]}, {'train': 1}), Path(sys.argv[1]))"
+        "from simclr_med.plots.class_counts import plot_class_counts, build_class_counts\n"
+        r"plot_class_counts(build_class_counts(['\U000e0100 \u7ec6'], {'train': [1]}, {'train': 1}), Path(sys.argv[1]))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.png")], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

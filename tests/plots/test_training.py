@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 
 from simclr_med.plots.training import plot_training_curves, plot_views
 from simclr_med.report.diagnostic_figures import _pooled
-from simclr_med.report.score_figures import efficiency
 from simclr_med.stages.pretrain import PANELS
 from simclr_med.training.simclr import METRICS
 

@@ -1,4 +1,4 @@
-"""Every run's folder becomes one row, whatever state it is in; what cannot be read is add_method_names and counted."""
+"""Every run's folder becomes one row, whatever state it is in; what cannot be read is listed and counted."""
 
 from __future__ import annotations
 

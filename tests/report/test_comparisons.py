@@ -13,7 +13,8 @@ from scipy import stats
 
 from simclr_med.metrics.paired import adjust_holm, compute_image_accuracy
 from simclr_med.report.collect import collect_runs
-from simclr_med.report.comparisons import compare_methods, build_comparison_table, find_pairs, read_predictions
+from simclr_med.report.comparisons import build_comparison_table, compare_methods, find_pairs
+from simclr_med.report.prediction_files import read_predictions
 from simclr_med.report.score_tables import select_scored_runs
 from simclr_med.report.sections import summarise
 
@@ -65,7 +66,9 @@ def test_one_seed_is_the_paired_t_test_of_the_predictions_and_says_so(add: Add, 
     one = add("probe", quality=1.6, init=pretrained())
     other = add("probe", quality=1.0)
     found, _ = compare_methods(select_scored_runs(collect_runs(runs).table))
-    hits = [compute_image_accuracy("multi-class", *read_predictions(folder / "predictions.npz")) for folder in (one, other)]
+    hits = [
+        compute_image_accuracy("multi-class", *read_predictions(folder / "predictions.npz")) for folder in (one, other)
+    ]
     (test,) = [test for test in found if test.score == "accuracy"]
     assert test.p_holm == pytest.approx(stats.ttest_rel(*hits).pvalue)
     assert test.found.mean == pytest.approx(hits[0].mean() - hits[1].mean())

@@ -1,4 +1,4 @@
-"""The page stands alone, reaches for nothing, and shows what users add_method_names as text."""
+"""The page stands alone, reaches for nothing, and shows what users named as text."""
 
 from __future__ import annotations
 
@@ -89,15 +89,15 @@ def test_tables_are_sorted_by_buttons_and_reached_by_keyboard(page: Path) -> Non
 def test_what_a_user_named_is_text(add: Add, runs: Path, tmp_path: Path) -> None:
     evil = "<script>alert('x')</script>"
 
-    def add_method_names(content: dict) -> None:
+    def rename(content: dict) -> None:
         content["dataset"]["name"] = evil
         content["encoder"]["name"] = "<img src=x onerror=alert(1)>"
 
     plain = add("probe", dataset="plain")
     (plain / "config.yaml").write_text("<b>")
     for seed in (0, 1):
-        add("probe", dataset="add_method_names", seed=seed, change=add_method_names, classes=("<i>", '"', "&amp;"))
-        add("probe", dataset="add_method_names", seed=seed, change=add_method_names, init={"name": "imagenet"})
+        add("probe", dataset="named", seed=seed, change=rename, classes=("<i>", '"', "&amp;"))
+        add("probe", dataset="named", seed=seed, change=rename, init={"name": "imagenet"})
     target, parts = write_report(collect_runs(runs), tmp_path / "report")
     text = target.read_text(encoding="utf-8")
     found = Read(text)

@@ -9,7 +9,7 @@ import pandas as pd
 from run_folders import pretrained
 
 from simclr_med.report.collect import collect_runs
-from simclr_med.report.methods import sort_budgets, find_main_method
+from simclr_med.report.methods import find_main_method, sort_budgets
 
 Add = Callable[..., Path]
 

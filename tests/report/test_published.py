@@ -11,7 +11,7 @@ from run_folders import pretrained
 
 from simclr_med.config.medmnist_info import load_medmnist_table
 from simclr_med.report.collect import collect_runs
-from simclr_med.report.published import ANCHORS, anchors, published, sources
+from simclr_med.report.published import ANCHORS
 from simclr_med.report.score_tables import select_scored_runs
 
 Add = Callable[..., Path]

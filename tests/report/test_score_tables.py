@@ -17,13 +17,8 @@ from simclr_med.report import run_tables
 from simclr_med.report.collect import Collection, collect_runs
 from simclr_med.report.score_figures import plot_ablation
 from simclr_med.report.score_tables import (
-    ablation,
-    class_balance,
     format_mean,
-    label_efficiency,
-    recalls,
     select_scored_runs,
-    transfer,
 )
 
 Add = Callable[..., Path]
@@ -49,7 +44,11 @@ def again(found: Collection, data: str, method: str, budget: str, score: Callabl
 
 @pytest.mark.parametrize(("name", "score"), [("accuracy", classification.accuracy), ("auroc", classification.auroc)])
 def test_label_efficiency_from_the_predictions(found: Collection, name: str, score: Callable[..., float]) -> None:
-    (table,) = [one for one in build_label_efficiency_tables(select_scored_runs(found.table)) if one.name == f"label_efficiency_{name}"]
+    (table,) = [
+        one
+        for one in build_label_efficiency_tables(select_scored_runs(found.table))
+        if one.name == f"label_efficiency_{name}"
+    ]
     assert len(table.numbers) == 15 + 1  # five methods on cells twice and on skin once; the encoder of cells on skin
     for row in table.numbers.to_dict("records"):
         mean, half = again(found, row["data"], row["method"], row["budget"], score)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from simclr_med.report.score_tables import NONE, Table
-from simclr_med.report.table_files import LONGEST, file_name, assign_file_names, latex, markdown, write_table
+from simclr_med.report.table_files import LONGEST, assign_file_names, write_table
 
 EVIL = r"a|b_c & 50 % $x$ #1 {y} \z ~ ^ <script> `*[l](u)"
 

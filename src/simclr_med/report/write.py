@@ -47,8 +47,7 @@ def write_report(collection: Collection, folder: Path) -> tuple[Path, list[Secti
         _delete_old_files(folder, [path.relative_to(folder).as_posix() for path in written])
     except OSError as error:
         raise RunError(
-            f"stage.out={error.filename or folder}: cannot be written ({error.strerror}). Choose "
-            "another stage.out."
+            f"stage.out={error.filename or folder}: cannot be written ({error.strerror}). Choose another stage.out."
         ) from error
     return page, sections
 

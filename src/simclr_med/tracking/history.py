@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from simclr_med.evaluation.predictions import Predictions, select_rows, to_table
 from simclr_med.metrics import classification as scores
-from simclr_med.training.callbacks.metrics_csv import read_rows
+from simclr_med.metrics_csv import read_rows
 from simclr_med.types import MULTI_LABEL
 
 _NO_METRICS = ("step", "wall_s")
