@@ -11,7 +11,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from simclr_med.plots.training import plot_training_curves, plot_views
-from simclr_med.report.diagnostic_figures import _pooled
+from simclr_med.report.diagnostic_figures import _pool_bins
+from simclr_med.report.score_figures import plot_label_efficiency
 from simclr_med.stages.pretrain import PANELS
 from simclr_med.training.simclr import METRICS
 
@@ -103,7 +104,7 @@ def test_a_bin_is_drawn_by_its_answers_a_seed() -> None:
     """The seeds share their test images, so three images are no more by being answered five times."""
     bins = {"count": [3, 20], "confidence": [0.5, 0.9], "accuracy": [1 / 3, 0.8]}
     for seeds in (1, 5):
-        confidence, accuracy = _pooled([bins] * seeds)
+        confidence, accuracy = _pool_bins([bins] * seeds)
         assert confidence == pytest.approx([0.9])
         assert accuracy == pytest.approx([0.8])
 

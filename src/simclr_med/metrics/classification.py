@@ -79,7 +79,7 @@ def split_binary_problems(
 
 
 def auroc_per_class(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
-    """AUROC of each problem of `positives`, [M]; NaN where the labels hold one side only."""
+    """Return the AUROC of each problem of `split_binary_problems`, [M]; NaN where all labels are equal."""
     truth, score = split_binary_problems(task, labels_NL, probabilities_NK)
     return np.array(
         [
@@ -157,7 +157,7 @@ def calibration_error(task: Task, labels_NL: np.ndarray, probabilities_NK: np.nd
 
 
 def confusion_matrix(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> list[Any]:
-    """Return the counts by (true class, predicted class), [K][K]; for a multi-label set one matrix per label, [K][2][2]."""
+    """Return the counts by (true class, predicted class), [K][K]; multi-label: one matrix per label, [K][2][2]."""
     true, predicted = y_true(task, labels_NL), y_pred(task, probabilities_NK)
     if task == MULTI_LABEL:
         return list(multilabel_confusion_matrix(true, predicted).tolist())

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy import stats
 
-from simclr_med.metrics.classification import y_pred, y_true
+from simclr_med.metrics.classification import split_binary_problems, y_pred, y_true
 from simclr_med.types import MULTI_LABEL, Task
 
 LEVEL = 0.95

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from simclr_med.metrics.classification import y_pred, y_true
+from simclr_med.metrics.classification import split_binary_problems, y_pred, y_true
 from simclr_med.metrics.intervals import LEVEL
 from simclr_med.types import Task
 
@@ -42,7 +42,7 @@ class Difference:
 
 
 def compute_image_accuracy(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
-    """Return 1 for a correct and 0 for a wrong prediction, float64 [N]; the fraction of correct labels if multi-label."""
+    """Return 1 for a correct and 0 for a wrong prediction, [N]; the fraction of correct labels if multi-label."""
     correct = y_true(task, labels_NL) == y_pred(task, probabilities_NK)
     return np.asarray(correct.reshape(len(correct), -1).mean(axis=1), dtype=np.float64)
 

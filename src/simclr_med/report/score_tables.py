@@ -173,7 +173,7 @@ def build_recall_tables(rows: pd.DataFrame) -> list[Table]:
 def select_scored_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the finished runs that have a score on the test split.
 
-    Adds ``seen``: the pretraining with the data set's name instead of ``own``, so that it is the same on every data set.
+    Adds ``seen``: the pretraining with the data set's name instead of ``own``, so that all data sets share it.
     """
     scored = runs[(runs["state"] == "finished") & runs["stage"].isin(SCORED)].copy()
     scored["seen"] = [
