@@ -1,4 +1,4 @@
-"""Class names of the twelve MedMNIST sets, and of 2 to 14 classes, fit into pictures: none overlaps or is cut."""
+"""Class names of the twelve MedMNIST sets, and of 2 to 14 classes, fit into the figures without overlap."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SLACK = 1.0  # pixels
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that would be saved, laid out and not written."""
+    """The figures after layout, without writing them."""
     figures: list[Figure] = []
 
     def savefig(figure: Figure, target: Any) -> None:
@@ -42,7 +42,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
 
 def texts(figure: Figure) -> list[tuple[str, Bbox]]:
-    """Every text that is seen, with its place in pixels."""
+    """Return every visible text with its box in pixels."""
     found = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
     for axis in figure.axes:
         found += [axis.title, *axis.texts, *(axis.get_legend().get_texts() if axis.get_legend() else [])]
@@ -52,18 +52,18 @@ def texts(figure: Figure) -> list[tuple[str, Bbox]]:
 
 
 def ticks(side: Any, place: int) -> list[Any]:
-    """The labels of the ticks that lie in view."""
+    """Return the visible tick labels."""
     low, high = sorted(side.get_view_interval())
     labels = [tick.label1 for tick in side.get_major_ticks() if tick.label1.get_visible()]
     return [label for label in labels if low <= label.get_position()[place] <= high]
 
 
-def assert_all_fits(figure: Figure) -> None:
+def assert_texts_fit(figure: Figure) -> None:
     places, whole = texts(figure), figure.bbox
     assert places
-    for told, box in places:
+    for text, box in places:
         inside = min(box.x0, box.y0) >= -SLACK and box.x1 <= whole.x1 + SLACK and box.y1 <= whole.y1 + SLACK
-        assert inside, f"{told} is cut"
+        assert inside, f"{text} is cut"
     for (one, a), (two, b) in itertools.combinations(places, 2):
         assert not overlap(a, b), f"{one} lies over {two}"
     for legend, axis in itertools.product(figure.legends, figure.axes):
@@ -76,16 +76,18 @@ def overlap(one: Bbox, two: Bbox) -> bool:
     return across > SLACK and down > SLACK
 
 
-@pytest.mark.parametrize("name", {names: name for name, names in NAMES.items()}.values())  # organ sets share theirs
-def test_legends_of_maps(drawn: list[Figure], name: str) -> None:
+@pytest.mark.parametrize(
+    "name", {names: name for name, names in NAMES.items()}.values()
+)  # the organ sets share their names
+def test_legends_fit(drawn: list[Figure], name: str) -> None:
     plot_projections({"perplexity 30": panels(NAMES[name])}, NAMES[name], Path("none"))
-    assert_all_fits(drawn[0])
+    assert_texts_fit(drawn[0])
     labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
     assert len(set(labels)) == len(labels) == len(NAMES[name])
 
 
 @pytest.mark.parametrize("name", HARDEST)
-def test_everything_else_that_shows_classes(drawn: list[Figure], name: str) -> None:
+def test_other_figures_fit(drawn: list[Figure], name: str) -> None:
     names = NAMES[name]
     both = panels(names)
     plot_pca(0.5 ** np.arange(1, 12), both, names, Path("none"))
@@ -99,44 +101,45 @@ def test_everything_else_that_shows_classes(drawn: list[Figure], name: str) -> N
     plot_sequences(*sheet, {"novel": views, "greyscale (as set here)": views}, Path("none"))
     assert len(drawn) == 5
     for figure in drawn:
-        assert_all_fits(figure)
+        assert_texts_fit(figure)
 
 
-def test_every_class_has_a_style_of_its_own() -> None:
+def test_every_class_has_its_own_style() -> None:
     for count in range(1, 50):
         assert len(set(list_class_styles(count))) == count
-    assert len({style.marker for style in list_class_styles(7)}) == 1, "colours alone as long as they can be told apart"
+    assert len({style.marker for style in list_class_styles(7)}) == 1, "up to seven classes differ in colour only"
     assert list_class_styles(14)[:7] == list_class_styles(7)
 
 
-def test_long_names_are_wrapped_between_words_and_cut_in_the_end() -> None:
+def test_long_names_are_wrapped_and_shortened() -> None:
     name = "immature granulocytes(myelocytes, metamyelocytes and promyelocytes)"
     lines = wrap_name(name, 20, lines=2).splitlines()
     assert lines == ["immature", "granulocytes …"]
     assert wrap_name("platelet", 20) == "platelet"
 
 
-def test_the_check_finds_what_overlaps_and_what_is_cut() -> None:
+def test_the_check_finds_overlapping_and_cut_texts() -> None:
     figure = Figure(figsize=(3, 3))
-    figure.text(0.5, 0.5, "one"), figure.text(0.52, 0.5, "two")
+    figure.text(0.5, 0.5, "one")
+    figure.text(0.52, 0.5, "two")
     figure.draw_without_rendering()
     with pytest.raises(AssertionError, match="lies over"):
-        assert_all_fits(figure)
+        assert_texts_fit(figure)
     figure = Figure(figsize=(3, 3))
     figure.text(0.95, 0.5, "far too long for this place")
     figure.draw_without_rendering()
     with pytest.raises(AssertionError, match="is cut"):
-        assert_all_fits(figure)
+        assert_texts_fit(figure)
 
 
-def test_names_are_drawn_as_they_are(tmp_path: Path, drawn: list[Figure]) -> None:
+def test_names_are_drawn_literally(tmp_path: Path, drawn: list[Figure]) -> None:
     names = ["cost $5 & $6_{", r"$\frac{$", "x^2 $y$"]
     plot_class_counts(build_class_counts(names, {"train": [1, 2, 3]}, {"train": 6}), tmp_path / "counts.png")
     assert [text.get_text() for text in drawn[0].axes[0].get_yticklabels()] == names
     assert not any(text.get_parse_math() for text in drawn[0].axes[0].get_yticklabels())
 
 
-def test_a_letter_that_no_font_has_is_no_warning(tmp_path: Path) -> None:
+def test_missing_glyphs_do_not_warn(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from simclr_med.plots.class_counts import plot_class_counts, build_class_counts\n"
