@@ -33,7 +33,7 @@ def plot_training_curves(metrics_csv: Path, target: Path, panels: Sequence[tuple
         panels: (title, names of the metrics).
     """
     table = read_curves(metrics_csv)
-    measured = [name for name in table if "/" in name and table[name].notna().any()]
+    measured = [name for name in map(str, table) if "/" in name and table[name].notna().any()]
     assigned = {name for _, names in panels for name in names}
     groups = [(label, [name for name in names if name in measured]) for label, names in panels]
     groups += [(name.replace("_", " "), [name]) for name in measured if name not in assigned]

@@ -101,9 +101,7 @@ def _curves() -> list[Any]:
         "title_x": "labelled training images",
         **_means(METHOD),
     }
-    return [
-        wr.LinePlot(title=f"test {title} by label budget", y=[name], **options) for name, title in SCORES.items()
-    ]
+    return [wr.LinePlot(title=f"test {title} by label budget", y=[name], **options) for name, title in SCORES.items()]
 
 
 def _points() -> list[Any]:
