@@ -1,9 +1,9 @@
-"""How far the batched augmentations are from PIL's, op by op and sequence by sequence, on real images.
+"""Deviation of the batched augmentations from PIL's, for each op and each sequence, on real images.
 
     python benchmarks/parity.py DATA.npz [--images N] [--split train] [--seed 0]
 
-DATA.npz has MedMNIST's layout. Both sides get the same sampled parameters. Deviations are in 1/255 after rounding. An
-op is compared on PIL's own intermediate image; a whole sequence is compared on its result.
+DATA.npz has MedMNIST's layout. Both sides use the same sampled parameters. Deviations are in 1/255 after rounding. An
+op is compared on PIL's intermediate image; a sequence is compared on its result.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ PIL_OPS: dict[str, Callable[..., Image.Image]] = {
 
 
 def pil_apply(op: Op, images_BHWC: Tensor, parameters: Parameters) -> Tensor:
-    """The op by PIL, image by image: uint8 [B, H, W, 3] -> uint8 [B, H', W', 3]."""
+    """Apply the op with PIL, image by image: uint8 [B, H, W, 3] -> uint8 [B, H', W', 3]."""
     keywords: dict[str, Any] = getattr(op.apply, "keywords", {})
     return torch.stack(
         [
@@ -108,42 +108,43 @@ def pil_apply(op: Op, images_BHWC: Tensor, parameters: Parameters) -> Tensor:
     )
 
 
-def deviation(images_BCHW: Tensor, reference_BHWC: Tensor) -> Tensor:
-    """|ours - PIL's| in 1/255 after rounding."""
+def compute_deviation(images_BCHW: Tensor, reference_BHWC: Tensor) -> Tensor:
+    """Return the absolute deviation from PIL in 1/255 after rounding."""
     levels = images_BCHW.mul(255.0).round().permute(0, 2, 3, 1)
     return (levels - reference_BHWC.float()).abs()
 
 
 def load_sequence(name: str) -> Sequence:
-    """A sequence from its YAML."""
+    """Return the sequence of a YAML."""
     cfg = OmegaConf.create({"dataset": {"mirror_p": 0.5}, "augmentation": OmegaConf.load(CONF / f"{name}.yaml")})
     sequence: Sequence = instantiate_node(cfg.augmentation)
     return sequence
 
 
-def row(label: str, values: Tensor) -> str:
+def format_row(label: str, values: Tensor) -> str:
+    """Return a line with the maximum, the mean and the 99.9 % quantile."""
     array = values.numpy()
     return f"{label:<34}{array.max():>9.0f}{array.mean():>9.3f}{np.quantile(array, 0.999):>9.1f}"
 
 
 def compare_colors(name: str, op: Op, images_BHWC: Tensor, parameters: Parameters) -> None:
-    """Prints one line for each of the jitter's four operations, alone on the active images."""
+    """Print a line for each of the four operations of the colour jitter, applied alone to the active images."""
     active, order, factors = parameters
     images_BHWC, order, factors = images_BHWC[active], order[active], factors[active]
     images_BCHW = to_float(images_BHWC)
     for operation, pil_color in PIL_COLOR.items():
-        alone = torch.tensor([1.0, 1.0, 1.0, 0.0]).repeat(len(factors), 1)  # the identity of every other operation
+        alone = torch.tensor([1.0, 1.0, 1.0, 0.0]).repeat(len(factors), 1)  # the other operations are the identity
         alone[:, operation] = factors[:, operation]
         ours = op.apply(images_BCHW, active[active], order, alone)
         theirs = [
             torch.from_numpy(np.array(pil_color(Image.fromarray(image), float(factor))))
             for image, factor in zip(images_BHWC.numpy(), factors[:, operation], strict=True)
         ]
-        print(row(f"{name}: {pil_color.__name__} alone", deviation(ours, torch.stack(theirs))))
+        print(format_row(f"{name}: {pil_color.__name__} alone", deviation(ours, torch.stack(theirs))))
 
 
 def compare(name: str, images_BHWC: Tensor, seed: int) -> None:
-    """Prints one line an op and one for the whole sequence."""
+    """Print a line for each op and one for the whole sequence."""
     sequence = load_sequence(name)
     reference = images_BHWC.expand(-1, -1, -1, 3).contiguous()
     images_BCHW = to_float(images_BHWC)
@@ -155,14 +156,14 @@ def compare(name: str, images_BHWC: Tensor, seed: int) -> None:
             compare_colors(name, op, reference, values)
         ours = op.apply(to_float(reference), *values)
         reference = pil_apply(op, reference, values)
-        print(row(f"{name}: {op.name}", deviation(ours, reference)))
-    print(row(f"{name}: whole sequence", deviation(whole, reference)))
+        print(format_row(f"{name}: {op.name}", deviation(ours, reference)))
+    print(format_row(f"{name}: whole sequence", deviation(whole, reference)))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="an .npz in MedMNIST's layout")
-    parser.add_argument("--images", type=int, default=1000, help="how many images, from the first (default 1000)")
+    parser.add_argument("--images", type=int, default=1000, help="number of images (default 1000)")
     parser.add_argument("--split", default="train", choices=("train", "val", "test"))
     parser.add_argument("--seed", type=int, default=0, help="of the sampled parameters (default 0)")
     arguments = parser.parse_args()
@@ -170,7 +171,7 @@ def main() -> None:
         array = data[f"{arguments.split}_images"][: arguments.images]
     images_BHWC = torch.from_numpy(array if array.ndim == 4 else array[..., None])
     print(f"{arguments.data.name}, {len(array)} {arguments.split} images of {array.shape[1]} x {array.shape[2]} px")
-    print(f"{'deviation from PIL in 1/255':<34}{'largest':>9}{'mean':>9}{'99.9 %':>9}")
+    print(f"{'deviation from PIL in 1/255':<34}{'maximum':>9}{'mean':>9}{'99.9 %':>9}")
     for name in SEQUENCES:
         compare(name, images_BHWC, arguments.seed)
 

@@ -19,10 +19,10 @@ from simclr_med.plots.image_grids import Tile, plot_gallery, plot_sequences
 from simclr_med.plots.style import list_class_styles, wrap_name
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from contact_sheet import class_names, panels
+from contact_sheet import draw_panels, load_class_names
 
 sys.path.pop(0)
-NAMES = class_names()
+NAMES = load_class_names()
 HARDEST = ("chestmnist", "bloodmnist", "14 classes")
 SLACK = 1.0  # pixels
 
@@ -80,7 +80,7 @@ def overlap(one: Bbox, two: Bbox) -> bool:
     "name", {names: name for name, names in NAMES.items()}.values()
 )  # the organ sets share their names
 def test_legends_fit(drawn: list[Figure], name: str) -> None:
-    plot_projections({"perplexity 30": panels(NAMES[name])}, NAMES[name], Path("none"))
+    plot_projections({"perplexity 30": draw_panels(NAMES[name])}, NAMES[name], Path("none"))
     assert_texts_fit(drawn[0])
     labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
     assert len(set(labels)) == len(labels) == len(NAMES[name])
@@ -89,7 +89,7 @@ def test_legends_fit(drawn: list[Figure], name: str) -> None:
 @pytest.mark.parametrize("name", HARDEST)
 def test_other_figures_fit(drawn: list[Figure], name: str) -> None:
     names = NAMES[name]
-    both = panels(names)
+    both = draw_panels(names)
     plot_pca(0.5 ** np.arange(1, 12), both, names, Path("none"))
     plot_projections({"perplexity 5": both[:1], "perplexity 30": both[1:]}, names, Path("none"))
     counts = {split: [k * 99_999 for k in range(len(names))] for split in ("train", "val", "test")}
