@@ -140,7 +140,7 @@ def compare_colors(name: str, op: Op, images_BHWC: Tensor, parameters: Parameter
             torch.from_numpy(np.array(pil_color(Image.fromarray(image), float(factor))))
             for image, factor in zip(images_BHWC.numpy(), factors[:, operation], strict=True)
         ]
-        print(format_row(f"{name}: {pil_color.__name__} alone", deviation(ours, torch.stack(theirs))))
+        print(format_row(f"{name}: {pil_color.__name__} alone", compute_deviation(ours, torch.stack(theirs))))
 
 
 def compare(name: str, images_BHWC: Tensor, seed: int) -> None:
@@ -156,8 +156,8 @@ def compare(name: str, images_BHWC: Tensor, seed: int) -> None:
             compare_colors(name, op, reference, values)
         ours = op.apply(to_float(reference), *values)
         reference = pil_apply(op, reference, values)
-        print(format_row(f"{name}: {op.name}", deviation(ours, reference)))
-    print(format_row(f"{name}: whole sequence", deviation(whole, reference)))
+        print(format_row(f"{name}: {op.name}", compute_deviation(ours, reference)))
+    print(format_row(f"{name}: whole sequence", compute_deviation(whole, reference)))
 
 
 def main() -> None:

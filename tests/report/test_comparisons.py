@@ -71,10 +71,7 @@ def test_one_seed_is_a_paired_t_test_over_images(add: Add, runs: Path) -> None:
     first = add("probe", quality=1.6, init=pretrained())
     second = add("probe", quality=1.0)
     comparisons, _ = compare_methods(select_scored_runs(collect_runs(runs).table))
-    hits = [
-        compute_image_accuracy("multi-class", *read_predictions(folder / "predictions.npz"))
-        for folder in (first, second)
-    ]
+    hits = [compute_image_accuracy(*read_predictions(folder / "predictions.npz")) for folder in (first, second)]
     (test,) = [test for test in comparisons if test.score == "accuracy"]
     assert test.p_holm == pytest.approx(stats.ttest_rel(*hits).pvalue)
     assert test.difference.mean == pytest.approx(hits[0].mean() - hits[1].mean())
