@@ -57,18 +57,18 @@ def main() -> None:
     from simclr_med.cli import main as command
 
     phases.mark("imports of the command (Hydra)")
-    phases.mark_calls(command, "checked", "config composed", "config checked")
-    phases.mark_calls(command.build, "stage", "data hash, run folder", None)
+    phases.mark_calls(command.build, "build_source", "config composed and checked", None)
     import_stage = command.build.import_stage
     growth: dict[str, Any] = {}
 
     def stage(cfg: Any) -> Any:
+        phases.mark("data hash, run folder")
         run = import_stage(cfg)
         phases.mark("imports of the stage (torch, Lightning)")
         inner = sys.modules[run.__module__]
-        phases.mark_calls(inner, "images", None, "data read")
-        phases.mark_calls(inner, "learner", "data checked", "network built")
-        phases.mark_calls(inner, "loggers_of", None, "loggers (W&B)")
+        phases.mark_calls(inner, "load_images", None, "data read")
+        phases.mark_calls(inner, "build_module", "data checked", "network built")
+        phases.mark_calls(sys.modules["simclr_med.tracking.loggers"], "wandb_logger", None, "loggers (W&B)")
         _watch_fit(phases, growth)
         return run
 

@@ -229,7 +229,7 @@ def test_pictures_are_in_the_row_of_the_last_epoch(tmp_path: Path, scores: dict[
     assert (folder / "files" / last["figures/training.path"]).is_file()
 
 
-def test_pictures_that_find_no_room_end_no_run(
+def test_full_disk_for_figures_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logger = start_logger(tmp_path)
@@ -239,7 +239,7 @@ def test_pictures_that_find_no_room_end_no_run(
 
     monkeypatch.setattr(wandb, "Image", full)
     log_pictures([logger], [picture(tmp_path, "views.png")])
-    assert "could not be written (No space left on device)" in capsys.readouterr().out
+    assert "cannot copy the figures (No space left on device)" in capsys.readouterr().out
     close_loggers([logger], failed=False)
     assert only_log(tmp_path).exit_code == 0
 
