@@ -1,4 +1,4 @@
-"""Pictures of drawn points under the class names of the twelve 2D MedMNIST sets and of 2 to 14 classes, to look at.
+"""Contact sheets of all figures with class names, for the twelve 2D MedMNIST sets and for 2 to 14 classes.
 
 python benchmarks/contact_sheet.py FOLDER
 """
@@ -13,16 +13,16 @@ import numpy as np
 from PIL import Image
 
 from simclr_med.config.medmnist_info import load_medmnist_table
-from simclr_med.plots.class_counts import class_counts_table, plot_class_counts
+from simclr_med.plots.class_counts import build_class_counts, plot_class_counts
 from simclr_med.plots.embeddings import Panel, plot_pca, plot_projections
 from simclr_med.plots.image_grids import Tile, plot_gallery
 
-POINTS, TILES = 40, 9  # drawn for each class, and beside each other in the gallery
+POINTS, TILES = 40, 9  # points per class, and tiles in a row of the gallery
 WIDTH = 900  # pixels of a column of the contact sheet
 
 
-def class_names() -> dict[str, tuple[str, ...]]:
-    """The names of each set of MedMNIST, those of a multi-label one with its two further groups, and of k classes."""
+def load_class_names() -> dict[str, tuple[str, ...]]:
+    """Return the class names of each set; a multi-label set has two more groups. Adds sets of 2 to 14 classes."""
     sets: dict[str, tuple[str, ...]] = {}
     for flag, info in load_medmnist_table().items():
         if not flag.endswith("3d"):
@@ -32,29 +32,29 @@ def class_names() -> dict[str, tuple[str, ...]]:
     return sets | {f"{count} classes": tuple(longest[:count]) for count in range(2, 15)}
 
 
-def panels(names: Sequence[str]) -> list[Panel]:
-    """Two maps of drawn clusters."""
-    found = []
+def draw_panels(names: Sequence[str]) -> list[Panel]:
+    """Return two maps of random clusters."""
+    panels = []
     for title in ("train: drawn", "test: drawn"):
         generator = np.random.default_rng(len(names))
         groups = np.repeat(np.arange(len(names)), POINTS)
         angle = 2 * np.pi * groups / len(names)
         centres = 3 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        found.append(Panel(title, centres + generator.normal(0, 0.5, centres.shape), groups))
-    return found
+        panels.append(Panel(title, centres + generator.normal(0, 0.5, centres.shape), groups))
+    return panels
 
 
-def draw(names: Sequence[str], folder: Path) -> list[Path]:
-    """Every picture that shows class names, with these names; the files that were written."""
+def draw_figures(names: Sequence[str], folder: Path) -> list[Path]:
+    """Write every figure that shows class names, with these names; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     targets = [folder / f"{kind}.png" for kind in ("pca", "tsne", "counts", "gallery")]
-    both = panels(names)
+    panels = draw_panels(names)
     shares = 0.5 ** np.arange(1, 12)
-    plot_pca(shares, both, names, targets[0])
-    plot_projections({"perplexity 30": both}, names, targets[1])
+    plot_pca(shares, panels, names, targets[0])
+    plot_projections({"perplexity 30": panels}, names, targets[1])
     counts = {split: [(7 * k + 3) ** 2 * size for k in range(len(names))] for split, size in (("train", 7), ("val", 1))}
     plot_class_counts(
-        class_counts_table(names, counts, {split: sum(each) for split, each in counts.items()}), targets[2]
+        build_class_counts(names, counts, {split: sum(each) for split, each in counts.items()}), targets[2]
     )
     image = np.full((28, 28, 1), 128, np.uint8)
     row = [Tile(image, f"0.97 {names[k % len(names)]}", k % 2 == 0) for k in range(TILES)]
@@ -62,8 +62,8 @@ def draw(names: Sequence[str], folder: Path) -> list[Path]:
     return targets
 
 
-def montage(files: Sequence[Path], target: Path, columns: int) -> None:
-    """All pictures on one sheet, each as wide as its column."""
+def write_montage(files: Sequence[Path], target: Path, columns: int) -> None:
+    """Write all pictures on one sheet, scaled to the width of a column."""
     images = [Image.open(file).convert("RGB") for file in files]
     small = [image.resize((WIDTH, round(image.height * WIDTH / image.width))) for image in images]
     lines = [small[start : start + columns] for start in range(0, len(small), columns)]
@@ -77,7 +77,7 @@ def montage(files: Sequence[Path], target: Path, columns: int) -> None:
 
 if __name__ == "__main__":
     top = Path(sys.argv[1])
-    drawn = {name: draw(names, top / name.replace(" ", "_")) for name, names in class_names().items()}
+    drawn = {name: draw_figures(names, top / name.replace(" ", "_")) for name, names in load_class_names().items()}
     for place, kind in enumerate(("pca", "tsne", "counts", "gallery")):
-        montage([files[place] for files in drawn.values()], top / f"{kind}.png", 3)
+        write_montage([files[place] for files in drawn.values()], top / f"{kind}.png", 3)
         print(top / f"{kind}.png")

@@ -1,4 +1,4 @@
-"""How fast and how large a fit is: images a second in each epoch, and the process's own memory."""
+"""Rate and memory of a fit: images per second of each epoch, and the memory of the process."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 STATUS = Path("/proc/self/status")
 
 
-def anonymous_bytes() -> int | None:
-    """Memory that no file backs (RssAnon), of this process; None where the system does not tell."""
+def read_anonymous_bytes() -> int | None:
+    """Return the anonymous memory of this process (RssAnon); None where the system does not provide it."""
     if not STATUS.exists():
         return None
     lines = STATUS.read_text(encoding="utf-8").splitlines()
@@ -20,7 +20,7 @@ def anonymous_bytes() -> int | None:
 
 
 class Growth(Callback):
-    """Notes the rate of each epoch (its steps alone), the most memory seen, and when the first step began and ended."""
+    """Records the rate of each epoch (training steps only), the peak memory, and the times of the first step."""
 
     def __init__(self) -> None:
         self.rates: list[float] = []
@@ -32,9 +32,9 @@ class Growth(Callback):
             self.first_step.append(time.time())
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Any) -> None:
-        found = anonymous_bytes()  # with all activations alive
-        if found is not None:
-            self.anonymous = max(found, self.anonymous or 0)
+        used = read_anonymous_bytes()  # all activations exist at this point
+        if used is not None:
+            self.anonymous = max(used, self.anonymous or 0)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -45,5 +45,5 @@ class Growth(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.rates.append(pl_module.epoch_metrics["train/images_per_s"])  # type: ignore[index, union-attr]
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"rates": self.rates, "anonymous": self.anonymous}

@@ -1,4 +1,4 @@
-"""The images that are trained on: a part of a file of yours, or random blobs."""
+"""Training images of the benchmarks: a part of a file, or random coloured squares."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ from typing import Any
 
 import numpy as np
 
-VAL_SHARE = 7  # one validation image to so many training images, as in MedMNIST's 7 : 1 : 2
-BLOCK = 4096  # images drawn at a time, so that the largest set costs no more memory than itself
+TRAIN_PER_VAL = 7  # training images per validation image, as in MedMNIST's 7 : 1 : 2
+BLOCK = 4096  # images drawn at a time; limits the memory
 
 
 def write_data(
     path: Path, source: Path | None, images: int, side: int, seed: int = 0, held_out: int | None = None
 ) -> None:
-    """So many training images in MedMNIST's layout: spread over the source, else random blobs of eight classes.
+    """Write a file in MedMNIST's layout: images spread over the source, or random ones of eight classes.
 
     Args:
         path: the .npz to write.
         source: an .npz in MedMNIST's layout, or None.
-        images: of the training split.
-        side: in pixels, of drawn images.
-        seed: of drawn images.
-        held_out: images of the validation and of the test split; None for one to seven.
+        images: number of training images.
+        side: of random images, in pixels.
+        seed: of random images.
+        held_out: images of the validation and of the test split; None: one per seven training images.
     """
-    rest = max(1, images // VAL_SHARE) if held_out is None else held_out
+    rest = max(1, images // TRAIN_PER_VAL) if held_out is None else held_out
     counts = {"train": images, "val": rest, "test": rest}
     content: dict[str, Any] = {}
     if source is None:
         generator = np.random.default_rng(seed)
         for split, count in counts.items():
-            content[f"{split}_images"] = _blobs(count, side, generator)
+            content[f"{split}_images"] = _draw_squares(count, side, generator)
             content[f"{split}_labels"] = (np.arange(count) % 8).astype(np.uint8)[:, None]
     else:
         with np.load(source, allow_pickle=False) as file:
             for split, count in counts.items():
-                held = len(file[f"{split}_images"])
-                chosen = np.linspace(0, held - 1, min(count, held)).astype(int)
+                available = len(file[f"{split}_images"])
+                chosen = np.linspace(0, available - 1, min(count, available)).astype(int)
                 for name in (f"{split}_images", f"{split}_labels"):
                     if name in file:
                         content[name] = file[name][chosen]
     np.savez(path, **content)
 
 
-def _blobs(count: int, side: int, generator: np.random.Generator) -> np.ndarray:
-    """uint8 [count, side, side, 3]: 7 x 7 coloured squares with noise."""
+def _draw_squares(count: int, side: int, generator: np.random.Generator) -> np.ndarray:
+    """Return uint8 [count, side, side, 3]: 7 x 7 coloured squares with noise."""
     drawn = np.empty((count, side, side, 3), np.uint8)
     times = -(-side // 7)
     for start in range(0, count, BLOCK):

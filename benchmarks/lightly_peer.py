@@ -1,11 +1,11 @@
-"""What a user would otherwise run: SimCLR as lightly's own example builds it, with the settings matched.
+"""The alternative that benchmarks compare with: SimCLR from lightly's example with the same settings.
 
     python benchmarks/lightly_peer.py DATA.npz [--batch-size 256] [--steps 6] [--warmup 1] [--augmentation novel]
 
-Needs the extra `bench`. lightly's transform, loss and projection head on torchvision's stock ResNet, PIL images in a
-DataLoader with 2 workers, one forward a view, AdamW. Its transform has neither equalise nor sharpness and its blur is
-PIL's own, so of novel and greyscale it does less work than the others, which favours the peer. DATA.npz has MedMNIST's
-layout. Prints one line of JSON.
+Needs the extra `bench`. Uses lightly's transform, loss and projection head on torchvision's ResNet, PIL images in a
+DataLoader with 2 workers, one forward pass per view, and AdamW. Its transform has neither equalise nor sharpness and
+uses PIL's blur, so novel and greyscale are less work here, which favours lightly. DATA.npz has MedMNIST's layout.
+Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from lightly.loss import NTXentLoss
 from lightly.models.modules.heads import SimCLRProjectionHead
 from lightly.transforms import SimCLRTransform
-from original import TEMPERATURE, arguments, loader_of, train
+from original import TEMPERATURE, build_loader, parse_arguments, train
 from torch import Tensor, nn
 from torchvision import models
 
@@ -31,13 +31,13 @@ SETTINGS = {
 }
 
 
-def two_views(augmentation: str, side: int) -> SimCLRTransform:
-    """lightly's SimCLR transform with the numbers of one of the original's sequences, as far as it has them."""
+def build_view_transform(augmentation: str, side: int) -> SimCLRTransform:
+    """Return lightly's SimCLR transform with the parameters of a sequence of the thesis, as far as it has them."""
     return SimCLRTransform(input_size=side, gaussian_blur=1.0, normalize=HALF, **SETTINGS[augmentation])
 
 
-def network(encoder: str) -> nn.Module:
-    """The stock ResNet under lightly's head of two layers, without batch norm as in the original."""
+def build_network(encoder: str) -> nn.Module:
+    """Return torchvision's ResNet with lightly's projection head of two layers, without batch norm as in the thesis."""
     backbone = models.get_model(encoder, weights=None)
     width = backbone.fc.in_features
     backbone.fc = nn.Identity()
@@ -45,15 +45,15 @@ def network(encoder: str) -> nn.Module:
 
 
 def main() -> None:
-    given = arguments()
+    given = parse_arguments()
     torch.manual_seed(0)
-    loader = loader_of(given, lambda side: two_views(given.augmentation, side))
+    loader = build_loader(given, lambda side: build_view_transform(given.augmentation, side))
     criterion = NTXentLoss(temperature=TEMPERATURE)
 
     def loss_of(model: nn.Module, one: Tensor, two: Tensor) -> Tensor:
         return criterion(model(one), model(two))
 
-    print(json.dumps(train(loader, network(given.encoder), loss_of, given.steps, given.warmup)))
+    print(json.dumps(train(loader, build_network(given.encoder), loss_of, given.steps, given.warmup)))
 
 
 if __name__ == "__main__":

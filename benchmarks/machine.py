@@ -1,4 +1,4 @@
-"""What a figure holds for: the machine and the versions."""
+"""The machine and the versions that a measurement belongs to."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PACKAGES = ("simclr-med", "torch", "torchvision", "lightning", "lightly", "wandb
 STAT = Path("/proc/stat")
 
 
-def machine() -> dict[str, str | float]:
-    """What the rates hold for."""
+def describe_machine() -> dict[str, str | float]:
+    """Return the processor, its cores and threads, the GPU and the load."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -30,47 +30,47 @@ def machine() -> dict[str, str | float]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Python and the packages that bear on speed; "absent" is an answer (pillow-simd)."""
-    found = {"python": platform.python_version()}
+def list_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that affect speed; "absent" if not installed."""
+    versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "absent"
-    return found
+            versions[package] = "absent"
+    return versions
 
 
-class Others:
-    """How many cores other programs keep busy, on average since this was made."""
+class OtherLoad:
+    """Measures how many cores other programs use on average since its creation."""
 
     def __init__(self) -> None:
-        self._began, self._busy, self._own = time.monotonic(), _busy_s(), _own_s()
+        self._began, self._busy, self._own = time.monotonic(), _read_busy_s(), _read_own_s()
 
     def cores(self) -> float | None:
-        """Below about 0.1 the machine is quiet; None where the system does not tell (no /proc/stat)."""
-        busy, elapsed = _busy_s(), time.monotonic() - self._began
+        """Return the number of cores; None where the system does not provide it (no /proc/stat)."""
+        busy, elapsed = _read_busy_s(), time.monotonic() - self._began
         if busy is None or self._busy is None:
             return None
-        return max(0.0, (busy - self._busy - (_own_s() - self._own)) / elapsed)
+        return max(0.0, (busy - self._busy - (_read_own_s() - self._own)) / elapsed)
 
 
-def _busy_s() -> float | None:
-    """CPU seconds that the whole machine has worked."""
+def _read_busy_s() -> float | None:
+    """Return the CPU seconds of all programs on the machine."""
     if not STAT.exists():
         return None
     user, nice, system, _, _, irq, soft_irq = map(int, STAT.read_text(encoding="utf-8").split(maxsplit=8)[1:8])
     return (user + nice + system + irq + soft_irq) / os.sysconf("SC_CLK_TCK")
 
 
-def _own_s() -> float:
-    """CPU seconds of this process and of all that it has started and seen the end of."""
+def _read_own_s() -> float:
+    """Return the CPU seconds of this process and of its finished child processes."""
     return sum(os.times()[:4])
 
 
-def header(console: Console) -> dict[str, dict[str, str | float]]:
-    """Print and return both."""
-    told: dict[str, dict[str, str | float]] = {"machine": machine(), "versions": dict(versions())}
-    for part in told.values():
+def print_header(console: Console) -> dict[str, dict[str, str | float]]:
+    """Print and return the machine and the versions."""
+    header: dict[str, dict[str, str | float]] = {"machine": describe_machine(), "versions": dict(list_versions())}
+    for part in header.values():
         console.print("; ".join(f"{key} {value}" for key, value in part.items()), highlight=False, soft_wrap=True)
-    return told
+    return header

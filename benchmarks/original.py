@@ -1,11 +1,11 @@
-"""What a user would otherwise run: the pipeline of "Evaluating SimCLR for Medical Image Classification" (2023).
+"""The alternative that benchmarks compare with: the pipeline of the thesis (2023).
 
     python benchmarks/original.py DATA.npz [--batch-size 256] [--steps 6] [--warmup 1] [--augmentation novel]
 
-Rebuilt from the facts of that work, not copied: PIL images in a DataLoader with 2 workers, torchvision's transforms one
-image at a time, the stock ResNet, AdamW, and NT-Xent by a broadcast cosine similarity. The original trains through
-Lightning, validates and steps a cosine schedule; a plain loop without them is a little faster, which favours the peer.
-DATA.npz has MedMNIST's layout. Prints one line of JSON.
+Reimplements "Evaluating SimCLR for Medical Image Classification": PIL images in a DataLoader with 2 workers,
+torchvision's transforms image by image, torchvision's ResNet, AdamW, and NT-Xent with a broadcast cosine similarity.
+The thesis code trains with Lightning, validates, and has a cosine schedule; this plain loop is slightly faster, which
+favours the thesis. DATA.npz has MedMNIST's layout. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def sharpen(image: Image.Image) -> Image.Image:
     return tv.adjust_sharpness(image, random.uniform(1.0, 10.0))
 
 
-def view_transform(augmentation: str, side: int) -> transforms.Compose:
-    """One view: PIL RGB to a normalised float tensor [3, side, side]."""
+def build_view_transform(augmentation: str, side: int) -> transforms.Compose:
+    """Return the transform of one view: PIL RGB to a normalised float tensor [3, side, side]."""
     flip = transforms.RandomHorizontalFlip()
     crop = transforms.RandomResizedCrop(side, scale=(0.08, 1.0))
     strong = transforms.RandomApply([transforms.ColorJitter(0.5, 0.5, 0.5, 0.1)], p=0.8)
@@ -63,11 +63,11 @@ def view_transform(augmentation: str, side: int) -> transforms.Compose:
 
 
 class PilViews(Dataset):
-    """The training images as PIL RGB, each turned into two views when asked for.
+    """The training images as PIL RGB; an item is the views of one image.
 
     Args:
         images: uint8 [N, H, W] or [N, H, W, 3].
-        views: a PIL image to the sequence of its views.
+        views: maps a PIL image to its views.
     """
 
     def __init__(self, images: np.ndarray, views: Callable[[Image.Image], Sequence[Tensor]]) -> None:
@@ -80,8 +80,8 @@ class PilViews(Dataset):
         return self.views(Image.fromarray(self.images[index]).convert("RGB"))
 
 
-class Twice:
-    """The two views of an image by one transform."""
+class TwoViews:
+    """Applies one transform twice."""
 
     def __init__(self, transform: Callable[[Image.Image], Tensor]) -> None:
         self.transform = transform
@@ -91,7 +91,7 @@ class Twice:
 
 
 def nt_xent_by_broadcast(projections_2BP: Tensor) -> Tensor:
-    """NT-Xent (Chen et al. 2020, equation 1) by a cosine similarity that holds three tensors of (2B)^2 x P."""
+    """Return NT-Xent (Chen et al. 2020, equation 1) with a broadcast cosine similarity: three tensors of (2B)^2 x P."""
     logits = F.cosine_similarity(projections_2BP[:, None, :], projections_2BP[None, :, :], dim=-1) / TEMPERATURE
     itself = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
     logits = logits.masked_fill(itself, -torch.inf)
@@ -99,8 +99,8 @@ def nt_xent_by_broadcast(projections_2BP: Tensor) -> Tensor:
     return (torch.logsumexp(logits, dim=-1) - logits[positives]).mean()
 
 
-def network(encoder: str) -> nn.Module:
-    """The stock ResNet whose last layer is the projection head: Linear, ReLU, Linear to 128."""
+def build_network(encoder: str) -> nn.Module:
+    """Return torchvision's ResNet with the projection head as its last layer: Linear, ReLU, Linear to 128."""
     model = models.get_model(encoder, weights=None)
     width = model.fc.in_features
     model.fc = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 128))
@@ -114,19 +114,19 @@ def train(
     steps: int,
     warmup: int,
 ) -> dict[str, Any]:
-    """Train for so many steps; the rate leaves the warm-up steps out, and the images drawn ahead in them in."""
+    """Train for this number of steps; the rate excludes the warm-up steps but not the images prefetched in them."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=1e-4)
     began = time.perf_counter()
-    for step, (one, two) in enumerate(_batches(loader, steps)):
+    for step, (one, two) in enumerate(_iterate_batches(loader, steps)):
         if step == warmup:
-            began = _now(device)
+            began = _read_clock(device)
         loss = loss_of(model, one.to(device), two.to(device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    seconds = (_now(device) - began) / (steps - warmup)
+    seconds = (_read_clock(device) - began) / (steps - warmup)
     batch_size = loader.batch_size or 0
     return {
         "images_per_s": batch_size / seconds,
@@ -138,7 +138,7 @@ def train(
     }
 
 
-def _batches(loader: DataLoader, steps: int) -> Iterator[Sequence[Tensor]]:
+def _iterate_batches(loader: DataLoader, steps: int) -> Iterator[Sequence[Tensor]]:
     done = 0
     while done < steps:
         for batch in loader:
@@ -148,34 +148,38 @@ def _batches(loader: DataLoader, steps: int) -> Iterator[Sequence[Tensor]]:
                 return
 
 
-def _now(device: torch.device) -> float:
+def _read_clock(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
-def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line that every peer shares."""
-    parser = argparse.ArgumentParser(description="Train some steps of a peer's pretraining and print one line of JSON.")
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line that the alternatives share."""
+    parser = argparse.ArgumentParser(
+        description="Train some steps of an alternative's pretraining and print one line of JSON."
+    )
     parser.add_argument("data", type=Path, help=".npz in MedMNIST's layout")
-    parser.add_argument("--batch-size", type=int, default=256, help="images a step")
+    parser.add_argument("--batch-size", type=int, default=256, help="images per step")
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--warmup", type=int, default=1, help="first steps that the rate leaves out")
+    parser.add_argument("--warmup", type=int, default=1, help="first steps, excluded from the rate")
     parser.add_argument("--augmentation", choices=("natural", "simple", "novel", "greyscale"), default="novel")
     parser.add_argument("--encoder", choices=ENCODERS, default="resnet18")
     parser.add_argument("--workers", type=int, default=2, help="processes of the DataLoader")
-    given = parser.parse_args(words)
+    given = parser.parse_args(argv)
     if not 0 <= given.warmup < given.steps:
-        parser.error(f"--warmup {given.warmup}: must be at least 0 and below --steps {given.steps}")
+        parser.error(f"--warmup={given.warmup}: expected at least 0 and less than --steps={given.steps}.")
     return given
 
 
-def loader_of(given: argparse.Namespace, views_at: Callable[[int], Callable[[Image.Image], Any]]) -> DataLoader:
-    """The training images as shuffled batches of PIL views; views_at takes the images' side in pixels."""
+def build_loader(given: argparse.Namespace, views_at: Callable[[int], Callable[[Image.Image], Any]]) -> DataLoader:
+    """Return a loader of shuffled batches of PIL views; views_at maps the images' side in pixels to the transform."""
     with np.load(given.data, allow_pickle=False) as file:
         images = file["train_images"]
     if len(images) < given.batch_size:
-        raise SystemExit(f"--batch-size {given.batch_size}: must be at most the file's {len(images)} training images")
+        raise SystemExit(
+            f"--batch-size={given.batch_size}: the file has only {len(images)} training images. Choose a smaller one."
+        )
     dataset = PilViews(images, views_at(images.shape[1]))
     return DataLoader(
         dataset,
@@ -188,14 +192,14 @@ def loader_of(given: argparse.Namespace, views_at: Callable[[int], Callable[[Ima
 
 
 def main() -> None:
-    given = arguments()
+    given = parse_arguments()
     torch.manual_seed(0)
-    loader = loader_of(given, lambda side: Twice(view_transform(given.augmentation, side)))
+    loader = build_loader(given, lambda side: TwoViews(build_view_transform(given.augmentation, side)))
 
     def loss_of(model: nn.Module, one: Tensor, two: Tensor) -> Tensor:
         return nt_xent_by_broadcast(model(torch.cat((one, two))))
 
-    print(json.dumps(train(loader, network(given.encoder), loss_of, given.steps, given.warmup)))
+    print(json.dumps(train(loader, build_network(given.encoder), loss_of, given.steps, given.warmup)))
 
 
 if __name__ == "__main__":

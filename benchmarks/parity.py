@@ -179,7 +179,7 @@ def compare(name: str, images_BHWC: Tensor, seed: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="an .npz in MedMNIST's layout")
-    parser.add_argument("--images", type=int, default=1000, help="how many images, from the first (default 1000)")
+    parser.add_argument("--images", type=int, default=1000, help="number of images (default 1000)")
     parser.add_argument("--split", default="train", choices=("train", "val", "test"))
     parser.add_argument("--seed", type=int, default=0, help="of the sampled parameters (default 0)")
     arguments = parser.parse_args()

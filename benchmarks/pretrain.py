@@ -1,16 +1,15 @@
-"""Pretraining speed of the real command against what a user would otherwise run, in one run on one machine.
+"""Pretraining speed of the real command against two alternatives, measured together on one machine.
 
     python benchmarks/pretrain.py [--data FILE.npz] [--repeats 3] [--peers original lightly] [--json FILE]
 
-Every system runs as a whole process, one after the other, over and over (A B C, A B C, ...), on the same images; ours
-for --epochs, as long as a short real run, a peer for --peer-epochs. Three rates each, in images (one is two views):
-    whole   a second of the process's wall time, its start and its end included
-    step    a second of the training steps alone: ours the median epoch of result.json, a peer's without its first step
-    cpu     a second of CPU time of the process and its workers: what other programs on the machine disturb least
-Our command also looks at the validation split, saves, exports and draws its figures, which the peers do not; that is in
-its whole-process time, and so few images give start and end their greatest share. The ratios are medians over the
-rounds of ours / peer within one round. The defaults take minutes, nearly all of them the peers'.
-Without --data the images are drawn at random.
+Every system runs as a process of its own, in turns (A B C, A B C, ...), on the same images: ours for --epochs, which is
+a short real run, an alternative (peer) for --peer-epochs. Three rates each, in images (one image is two views):
+    whole   per second of the process's wall time, including its start and end
+    step    per second of the training steps: ours is the median epoch of result.json, a peer's excludes its first step
+    cpu     per second of CPU time of the process and its workers, which other programs disturb least
+Our command also validates, saves, exports and draws figures, which the peers do not; its whole-process time includes
+this, and with few images the start and the end have a large share. The ratios are medians over the rounds of ours /
+peer within one round. The defaults take minutes, mostly for the peers. Without --data the images are random.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from images import write_data
-from machine import header
-from processes import whole_process
+from machine import print_header
+from processes import time_process
 from rich.console import Console
 from rich.table import Table
-from spread import spread, told
+from spread import format_spread, spread
 
 HERE = Path(__file__).parent
 OURS = "simclr-med"
@@ -49,8 +48,8 @@ class Measured(NamedTuple):
     cpu: float
 
 
-def our_command(given: argparse.Namespace, data: Path, runs: Path) -> list[str]:
-    """The real command, as a user types it."""
+def build_our_command(given: argparse.Namespace, data: Path, runs: Path) -> list[str]:
+    """Return the real command as a user types it."""
     return [
         *(sys.executable, "-m", "simclr_med.cli.main", "stage=pretrain", "dataset=npz", f"dataset.path={data}"),
         *(f"encoder={given.encoder}", f"augmentation={given.augmentation}", f"stage.epochs={given.epochs}"),
@@ -58,38 +57,38 @@ def our_command(given: argparse.Namespace, data: Path, runs: Path) -> list[str]:
     ]
 
 
-def peer_command(given: argparse.Namespace, script: Path, data: Path) -> list[str]:
-    """A peer, for its own number of epochs."""
+def build_peer_command(given: argparse.Namespace, script: Path, data: Path) -> list[str]:
+    """Return the command of a peer with its own number of epochs."""
     return [
         *(sys.executable, str(script), str(data), f"--batch-size={given.batch_size}"),
-        *(f"--steps={steps(given, given.peer_epochs)}",),
+        f"--steps={count_steps(given, given.peer_epochs)}",
         *(f"--augmentation={given.augmentation}", f"--encoder={given.encoder}"),
     ]
 
 
-def steps(given: argparse.Namespace, epochs: int) -> int:
-    """Optimizer steps of one process; a rest of the images smaller than a batch is left out of each epoch."""
+def count_steps(given: argparse.Namespace, epochs: int) -> int:
+    """Return the optimizer steps of one process; incomplete batches are dropped."""
     return epochs * (given.images // given.batch_size)
 
 
 def measure_ours(given: argparse.Namespace, data: Path, folder: Path) -> Measured:
     with tempfile.TemporaryDirectory(dir=folder) as runs:
-        wall_s, cpu_s, _ = whole_process(our_command(given, data, Path(runs)), folder)
+        wall_s, cpu_s, _ = time_process(build_our_command(given, data, Path(runs)), folder)
         (result,) = Path(runs).glob("pretrain/*/*/result.json")
         rate = json.loads(result.read_text(encoding="utf-8"))["timing"]["images_per_s"]
-    images = steps(given, given.epochs) * given.batch_size
+    images = count_steps(given, given.epochs) * given.batch_size
     return Measured(OURS, wall_s, cpu_s, images, images / wall_s, rate, images / cpu_s)
 
 
 def measure_peer(given: argparse.Namespace, name: str, data: Path, folder: Path) -> Measured:
-    wall_s, cpu_s, printed = whole_process(peer_command(given, PEERS[name], data), folder)
-    noted = json.loads(printed.splitlines()[-1])
-    images = noted["images_trained"]
-    return Measured(name, wall_s, cpu_s, images, images / wall_s, noted["images_per_s"], images / cpu_s)
+    wall_s, cpu_s, printed = time_process(build_peer_command(given, PEERS[name], data), folder)
+    reported = json.loads(printed.splitlines()[-1])
+    images = reported["images_trained"]
+    return Measured(name, wall_s, cpu_s, images, images / wall_s, reported["images_per_s"], images / cpu_s)
 
 
-def measure(given: argparse.Namespace, say: Callable[[str], None]) -> list[list[Measured]]:
-    """The rounds, each with one process of every system, ours first."""
+def measure(given: argparse.Namespace, log: Callable[[str], None]) -> list[list[Measured]]:
+    """Return the rounds, each with one process of every system, ours first."""
     rounds = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -99,20 +98,20 @@ def measure(given: argparse.Namespace, say: Callable[[str], None]) -> list[list[
             done = [measure_ours(given, data, folder)]
             done += [measure_peer(given, peer, data, folder) for peer in given.peers]
             rounds.append(done)
-            say(f"round {number + 1} of {given.repeats}: " + ", ".join(f"{m.system} {m.wall_s:.1f} s" for m in done))
+            log(f"round {number + 1} of {given.repeats}: " + ", ".join(f"{m.system} {m.wall_s:.1f} s" for m in done))
     return rounds
 
 
-def rates(rounds: list[list[Measured]]) -> dict[str, dict[str, dict[str, float]]]:
-    """system -> rate -> min, median and max over the rounds."""
+def compute_rates(rounds: list[list[Measured]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return system -> rate -> min, median and max over the rounds."""
     return {
         each[0].system: {rate: spread([getattr(measured, rate) for measured in each]) for rate in RATES}
         for each in zip(*rounds, strict=True)
     }
 
 
-def ratios(rounds: list[list[Measured]]) -> dict[str, dict[str, dict[str, float]]]:
-    """peer -> rate -> min, median and max over the rounds of ours / peer within the same round."""
+def compute_ratios(rounds: list[list[Measured]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return peer -> rate -> min, median and max over the rounds of ours / peer within the same round."""
     ours, *peers = zip(*rounds, strict=True)
     return {
         each[0].system: {
@@ -123,51 +122,53 @@ def ratios(rounds: list[list[Measured]]) -> dict[str, dict[str, dict[str, float]
     }
 
 
-def table(report: dict[str, Any]) -> Table:
-    """The rates and the ratios: median (min-max)."""
-    title = f"{report['images']} images an epoch, {report['repeats']} rounds: median (min-max)"
-    made = Table("system", "whole images/s", "step images/s", "images/CPU s", title=title)
-    for system, found in report["rates"].items():
-        made.add_row(system, *(told(found[rate], 1) for rate in RATES))
-    made.add_section()
-    for peer, found in report["ratios"].items():
-        made.add_row(f"ours / {peer}", *(told(found[rate], 2) for rate in RATES))
-    return made
+def build_table(report: dict[str, Any]) -> Table:
+    """Return the table of the rates and the ratios: median (min-max)."""
+    title = f"{report['images']} images per epoch, {report['repeats']} rounds: median (min-max)"
+    table = Table("system", "whole images/s", "step images/s", "images/CPU s", title=title)
+    for system, rates in report["rates"].items():
+        table.add_row(system, *(format_spread(rates[rate], 1) for rate in RATES))
+    table.add_section()
+    for peer, ratios in report["ratios"].items():
+        table.add_row(f"ours / {peer}", *(format_spread(ratios[rate], 2) for rate in RATES))
+    return table
 
 
-def arguments(words: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Pretraining speed against what a user would otherwise run.")
-    parser.add_argument("--data", type=Path, help=".npz in MedMNIST's layout to take the images from")
-    parser.add_argument("--images", type=int, default=2560, help="training images that every system gets")
-    parser.add_argument("--side", type=int, default=28, help="pixels; without --data")
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Pretraining speed against alternatives.")
+    parser.add_argument("--data", type=Path, help=".npz in MedMNIST's layout with the images")
+    parser.add_argument("--images", type=int, default=2560, help="training images of every system")
+    parser.add_argument("--side", type=int, default=28, help="side of the random images in pixels")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--epochs", type=int, default=30, help="ours; from 3 on, the median epoch is not the first")
-    parser.add_argument("--peer-epochs", type=int, default=3, help="a peer's, whose steps take several times as long")
+    parser.add_argument(
+        "--epochs", type=int, default=30, help="of our command; at least 3, so that the first is not the median"
+    )
+    parser.add_argument("--peer-epochs", type=int, default=3, help="of a peer, whose steps take several times as long")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--encoder", choices=("resnet18", "resnet34", "resnet50"), default="resnet18")
     parser.add_argument("--augmentation", choices=("natural", "simple", "novel", "greyscale"), default="novel")
-    parser.add_argument("--json", type=Path, help="also write everything measured here")
-    given = parser.parse_args(words)
+    parser.add_argument("--json", type=Path, help="file for all measurements")
+    given = parser.parse_args(argv)
     if given.repeats < 1:
-        parser.error(f"--repeats {given.repeats}: must be at least 1.")
+        parser.error(f"--repeats={given.repeats}: expected an integer >= 1.")
     if given.data is not None:
         given.data = given.data.absolute()
         with np.load(given.data, allow_pickle=False) as file:
             given.images = min(given.images, len(file["train_images"]))
-    fewest = min(steps(given, epochs) for epochs in (given.epochs, given.peer_epochs))
+    fewest = min(count_steps(given, epochs) for epochs in (given.epochs, given.peer_epochs))
     if fewest < 2:
-        parser.error(f"{fewest} steps: must be at least 2. Raise --images or the epochs, or lower --batch-size.")
+        parser.error(f"{fewest} steps: expected at least 2. Increase --images or the epochs, or reduce --batch-size.")
     return given
 
 
 def main() -> None:
-    given = arguments()
+    given = parse_arguments()
     console = Console()
-    report: dict[str, Any] = header(console) | {"repeats": given.repeats}
+    report: dict[str, Any] = print_header(console) | {"repeats": given.repeats}
     rounds = measure(given, console.print)
-    report |= {"images": given.images, "rates": rates(rounds), "ratios": ratios(rounds)}
-    console.print(table(report))
+    report |= {"images": given.images, "rates": compute_rates(rounds), "ratios": compute_ratios(rounds)}
+    console.print(build_table(report))
     if given.json is not None:
         measured = [[each._asdict() for each in done] for done in rounds]
         settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(given).items()}

@@ -1,4 +1,4 @@
-"""Fresh processes: timed from before their start to after their end, or the real command with something watching."""
+"""New processes: timed from start to end, or running the real command with a measuring script."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 HERE = Path(__file__).parent
 
 
-def whole_process(
+def time_process(
     command: list[str], folder: Path, environment: Mapping[str, str] | None = None
 ) -> tuple[float, float, str]:
-    """Wall and CPU time in seconds of a process from before its start to after its end, and what it printed.
+    """Return the wall and CPU time of a process in seconds, and its output.
 
     Raises:
-        SystemExit: it failed; the message ends with its last words.
+        SystemExit: the process failed; the message ends with its output.
     """
     began, before = time.perf_counter(), os.times()
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
@@ -31,14 +31,14 @@ def whole_process(
     return wall_s, cpu_s, done.stdout
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """Logs stay on this machine, and what is kept between runs (hashes, fonts) is kept in folder."""
+def build_environment(folder: Path) -> dict[str, str]:
+    """Return environment variables that keep W&B offline and the caches in this folder."""
     return os.environ | {"WANDB_MODE": "offline", "XDG_CACHE_HOME": str(folder / "cache")}
 
 
-def watched(script: str, words: Sequence[str], folder: Path) -> Any:
-    """What a script of this folder (parts.py, ...) noted while it ran the real command with these words."""
+def run_watched(script: str, overrides: Sequence[str], folder: Path) -> Any:
+    """Run the real command in a measuring script of this folder (such as parts.py) and return its measurements."""
     out = folder / f"{Path(script).stem}.json"
-    command = [sys.executable, str(HERE / script), str(out), repr(time.time()), *words]
-    whole_process(command, folder, environment(folder))
+    command = [sys.executable, str(HERE / script), str(out), repr(time.time()), *overrides]
+    time_process(command, folder, build_environment(folder))
     return json.loads(out.read_text(encoding="utf-8"))

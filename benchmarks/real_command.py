@@ -1,4 +1,4 @@
-"""The real command in this process, with a callback of ours in every fit: it runs as users run it, and is watched."""
+"""The real command in this process, with a measuring callback in every fit."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from simclr_med.cli import main as command
 Watching = TypeVar("Watching", bound=Callback)
 
 
-def run_with(made: Callable[[], Watching], words: list[str]) -> list[Watching]:
-    """Run ``simclr-med`` with these words; the callbacks, one for each fit, last in its trainer's list.
+def run_command(create: Callable[[], Watching], overrides: list[str]) -> list[Watching]:
+    """Run ``simclr-med`` with a new callback at the end of each trainer's list, and return the callbacks.
 
     Raises:
         SystemExit: the command failed.
     """
-    fit, watching = Trainer.fit, []
+    fit, callbacks = Trainer.fit, []
 
     def watched_fit(trainer: Trainer, *arguments: Any, **named: Any) -> None:
-        watching.append(made())
-        trainer.callbacks.append(watching[-1])  # type: ignore[attr-defined]
+        callbacks.append(create())
+        trainer.callbacks.append(callbacks[-1])  # type: ignore[attr-defined]
         fit(trainer, *arguments, **named)
 
     Trainer.fit = watched_fit  # type: ignore[method-assign]
-    before, sys.argv = sys.argv, ["simclr-med", *words]
+    before, sys.argv = sys.argv, ["simclr-med", *overrides]
     try:
         command.main()
     except SystemExit as ended:
@@ -37,10 +37,15 @@ def run_with(made: Callable[[], Watching], words: list[str]) -> list[Watching]:
             raise
     finally:
         Trainer.fit, sys.argv = fit, before  # type: ignore[method-assign]
-    return watching
+    return callbacks
 
 
-def note(made: Callable[[], Watching], told: Callable[[list[Watching]], Any]) -> None:
-    """Be a script ``SCRIPT OUT.json BEGAN WORD...``: run the words and write what the callbacks tell to OUT.json."""
-    out, _, *words = sys.argv[1:]
-    Path(out).write_text(json.dumps(told(run_with(made, words))), encoding="utf-8")
+def record(create: Callable[[], Watching], measurements: Callable[[list[Watching]], Any]) -> None:
+    """Run as a script ``SCRIPT OUT.json BEGAN OVERRIDE...``: run the command and write the measurements to OUT.json.
+
+    Args:
+        create: returns a new callback for each fit.
+        measurements: maps the callbacks to the content of the JSON.
+    """
+    out, _, *overrides = sys.argv[1:]
+    Path(out).write_text(json.dumps(measurements(run_command(create, overrides))), encoding="utf-8")

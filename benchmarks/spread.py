@@ -1,4 +1,4 @@
-"""Repeated measurements in one figure: the median, and how far they lie apart."""
+"""Summary of repeated measurements: minimum, median and maximum."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Their least, median and greatest; one value is all three."""
+    """Return minimum, median and maximum of the values."""
     return {"min": min(values), "median": statistics.median(values), "max": max(values)}
 
 
-def told(values: dict[str, float], digits: int) -> str:
-    """median (min-max), with so many digits behind the point; the median alone where all are the same."""
+def format_spread(values: dict[str, float], digits: int) -> str:
+    """Return ``median (min-max)`` with this number of decimals; only the median if all values are equal."""
     text = f"{values['median']:.{digits}f}"
     if values["min"] == values["max"]:
         return text

@@ -1,6 +1,6 @@
-"""The real command from its start to its end, each stretch timed. Imports nothing heavy itself: that is measured.
+"""Time of each phase of the real command from start to end. Imports nothing slow, because imports are measured.
 
-As a script: OUT.json BEGAN WORD..., BEGAN the time (of time.time) at which the process was asked for.
+As a script: OUT.json BEGAN OVERRIDE..., where BEGAN is the start of the process (time.time).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-FIRST_STEP = "the first step"
+FIRST_STEP = "first step"
 
 
-class Stretches:
-    """Seconds between marks.
+class Phases:
+    """Seconds of consecutive phases.
 
     Args:
-        began: the time that the first stretch starts at.
+        began: start of the first phase.
     """
 
     def __init__(self, began: float) -> None:
@@ -30,13 +30,13 @@ class Stretches:
         self._at = began
 
     def mark(self, name: str, at: float | None = None) -> None:
-        """The stretch of this name ends now, or at that time."""
+        """End the phase of this name now or at the given time."""
         now = time.time() if at is None else at
         self.seconds[name] = self.seconds.get(name, 0.0) + now - self._at
         self._at = now
 
-    def around(self, owner: Any, name: str, before: str | None, after: str | None) -> None:
-        """Mark when the function is called and when it is done."""
+    def mark_calls(self, owner: Any, name: str, before: str | None, after: str | None) -> None:
+        """End the phase `before` when the function is called, and the phase `after` when it returns."""
         function: Callable[..., Any] = getattr(owner, name)
 
         def marking(*arguments: Any, **named: Any) -> Any:
@@ -51,54 +51,54 @@ class Stretches:
 
 
 def main() -> None:
-    out, began, *words = sys.argv[1:]
-    stretches = Stretches(float(began))
-    stretches.mark("Python itself", ENTERED)
+    out, began, *overrides = sys.argv[1:]
+    phases = Phases(float(began))
+    phases.mark("Python itself", ENTERED)
     from simclr_med.cli import main as command
 
-    stretches.mark("imports of the command (Hydra)")
-    stretches.around(command, "checked", "config composed", "config checked")
-    stretches.around(command.build, "stage", "data's hash, the run's folder", None)
-    found = command.build.import_stage
-    told: dict[str, Any] = {}
+    phases.mark("imports of the command (Hydra)")
+    phases.mark_calls(command.build, "build_source", "config composed and checked", None)
+    import_stage = command.build.import_stage
+    growth: dict[str, Any] = {}
 
     def stage(cfg: Any) -> Any:
-        run = found(cfg)
-        stretches.mark("imports of the stage (torch, Lightning)")
+        phases.mark("data hash, run folder")
+        run = import_stage(cfg)
+        phases.mark("imports of the stage (torch, Lightning)")
         inner = sys.modules[run.__module__]
-        stretches.around(inner, "images", None, "data read")
-        stretches.around(inner, "learner", "data looked at", "network made")
-        stretches.around(inner, "loggers_of", None, "loggers (W&B)")
-        _watch_fit(stretches, told)
+        phases.mark_calls(inner, "load_images", None, "data read")
+        phases.mark_calls(inner, "build_module", "data checked", "network built")
+        phases.mark_calls(sys.modules["simclr_med.tracking.loggers"], "wandb_logger", None, "loggers (W&B)")
+        _watch_fit(phases, growth)
         return run
 
     command.build.import_stage = stage  # type: ignore[assignment]
-    sys.argv = ["simclr-med", *words]
+    sys.argv = ["simclr-med", *overrides]
     try:
         command.main()
     except SystemExit as ended:
         if ended.code:
             raise
-    stretches.mark("export, figures, result, W&B's end")
-    Path(out).write_text(json.dumps(told | {"seconds": stretches.seconds}), encoding="utf-8")
+    phases.mark("export, figures, result, closing W&B")
+    Path(out).write_text(json.dumps(growth | {"seconds": phases.seconds}), encoding="utf-8")
 
 
-def _watch_fit(stretches: Stretches, told: dict[str, Any]) -> None:
+def _watch_fit(phases: Phases, measured: dict[str, Any]) -> None:
     from growth import Growth
     from lightning.pytorch import Trainer
 
     fit = Trainer.fit
 
     def watched_fit(trainer: Trainer, *arguments: Any, **named: Any) -> None:
-        stretches.mark("trainer made")
+        phases.mark("trainer built")
         growth = Growth()
         trainer.callbacks.append(growth)  # type: ignore[attr-defined]
         fit(trainer, *arguments, **named)
         began, ended = growth.first_step
-        stretches.mark("trainer and optimizer set up", began)
-        stretches.mark(FIRST_STEP, ended)
-        stretches.mark("the rest of training")
-        told.update(growth.told())
+        phases.mark("trainer and optimizer set up", began)
+        phases.mark(FIRST_STEP, ended)
+        phases.mark("rest of training")
+        measured.update(growth.to_dict())
 
     Trainer.fit = watched_fit  # type: ignore[method-assign]
 

@@ -1,4 +1,4 @@
-"""Where the time goes: nested parts, each charged only with what no part inside it takes."""
+"""A stopwatch for nested parts; the time of a part excludes the parts inside it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 
-def clock(device: torch.device) -> Callable[[], float]:
-    """Seconds, read when the device has done all it was given."""
+def create_clock(device: torch.device) -> Callable[[], float]:
+    """Return a clock in seconds that waits for the device before each reading."""
 
     def now() -> float:
         if device.type == "cuda":
@@ -24,12 +24,12 @@ def clock(device: torch.device) -> Callable[[], float]:
 
 
 class Stopwatch:
-    """Exclusive times of nested parts; what happens outside of all of them goes to ``rest``.
+    """Measures the exclusive times of nested parts; time outside all parts belongs to ``rest``.
 
     Args:
-        now: the time in seconds.
-        rest: name of the remainder.
-        sealed: parts whose inner parts count as theirs.
+        now: returns the time in seconds.
+        rest: name of the remaining time.
+        sealed: parts that include the time of the parts inside them.
     """
 
     def __init__(self, now: Callable[[], float], rest: str, sealed: frozenset[str] = frozenset()) -> None:
@@ -39,18 +39,18 @@ class Stopwatch:
         self._at = now()
 
     def start(self, part: str) -> None:
-        """The time from now on is this part's."""
+        """Start a part."""
         self._charge()
         inside = self._parts[-1]
         self._parts.append(inside if inside in self._sealed else part)
 
     def stop(self) -> None:
-        """The time from now on is that of the part around."""
+        """End the innermost part."""
         self._charge()
         self._parts.pop()
 
     def lap(self) -> dict[str, float]:
-        """Seconds of each part since the last lap; they add up to the time that has passed."""
+        """Return the seconds of each part since the last lap; their sum is the elapsed time."""
         self._charge()
         spent, self._spent = self._spent, defaultdict(float)
         return dict(spent)
@@ -63,8 +63,8 @@ class Stopwatch:
         finally:
             self.stop()
 
-    def timing(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, its time charged to part."""
+    def wrap(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function with its time measured as part."""
 
         @wraps(function)
         def timed(*arguments: Any, **named: Any) -> Any:

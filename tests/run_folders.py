@@ -1,4 +1,4 @@
-"""Folders of runs as the stages leave them, written here in a moment: real configs, scores of drawn probabilities."""
+"""Writes folders of runs as the stages leave them: real configs, and scores of random probabilities."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NEEDS = {stage: ["stage.run=runs/probe/cells/a"] for stage in ("test", "predict
 
 @lru_cache
 def config(stage: str) -> dict[str, Any]:
-    """A stage's own config, resolved."""
+    """Return the resolved config of a stage."""
     register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -40,7 +40,7 @@ def config(stage: str) -> dict[str, Any]:
 def drawn(
     quality: float, seed: int, images: int = 120, classes: int = 3, labels_seed: int = 0, salt: int = 7
 ) -> tuple[Any, Any]:
-    """labels [N, 1] of one test split, and probabilities that are the better the larger quality is."""
+    """Return labels [N, 1] of one test split, and probabilities that improve with quality."""
     labels = np.random.default_rng(labels_seed).integers(0, classes, (images, 1))
     logits = np.random.default_rng([seed, salt]).normal(size=(images, classes))
     logits[np.arange(images), labels[:, 0]] += quality
@@ -64,13 +64,13 @@ def write(
     predictions: tuple[Any, Any] | None = None,
     classes: tuple[str, ...] = ("red", "green", "blue"),
 ) -> Path:
-    """A run's folder.
+    """Write the folder of one run and return it.
 
     Args:
-        init: the config's node; random weights without.
-        change: of the config, in place.
-        made_by: folder of the pretraining run that it starts from.
-        predictions: labels and probabilities, instead of `drawn` ones of this quality.
+        init: node of the config; None for random weights.
+        change: function that changes the config in place.
+        made_by: folder of the pretraining run that the run starts from.
+        predictions: labels and probabilities; None for `drawn` ones of this quality.
     """
     content = copy.deepcopy(config(stage))
     content["dataset"] |= {"name": dataset}
@@ -129,6 +129,6 @@ def write(
 
 
 def pretrained(dataset: str = "cells", augmentation: str = "novel", **more: Any) -> dict[str, Any]:
-    """The node init of a run that looked its encoder up."""
-    found = {"name": "pretrained", "dataset": dataset, "augmentation": augmentation, "seed": 0, "start": "random"}
-    return found | {"run": None} | more
+    """Return the init node of a run that starts from a pretrained encoder."""
+    node = {"name": "pretrained", "dataset": dataset, "augmentation": augmentation, "seed": 0, "start": "random"}
+    return node | {"run": None} | more

@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from simclr_med.config.medmnist_info import load_medmnist_table
+from simclr_med.metrics_csv import read_rows
 from simclr_med.models.encoders import resnet
-from simclr_med.training.callbacks.metrics_csv import read_rows
 
 pytestmark = pytest.mark.process
 QUICK = ("encoder=tiny", "logger=none", "trainer=cpu", "trainer.threads=1")

@@ -9,9 +9,9 @@ import pytest
 
 from simclr_med import build
 from simclr_med.config.validate import validate_config
+from simclr_med.metrics_csv import read_rows
 from simclr_med.runs.run import open_run
 from simclr_med.stages.pretrain import pretrain
-from simclr_med.training.callbacks.metrics_csv import read_rows
 
 # augmentation -> train/loss of each epoch
 GOLDEN = {

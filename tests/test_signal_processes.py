@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from simclr_med.training.callbacks.metrics_csv import read_rows
+from simclr_med.metrics_csv import read_rows
 
 pytestmark = pytest.mark.process
 

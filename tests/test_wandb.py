@@ -1,4 +1,4 @@
-"""The Weights & Biases run that a real command leaves reads back whole: config, names, history, how it ended."""
+"""The Weights & Biases run of a real command has the config, names, history and exit code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import wandb_log
 import yaml
 
-from simclr_med.training.callbacks.metrics_csv import read_rows
+from simclr_med.metrics_csv import read_rows
 
 pytestmark = pytest.mark.process
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -36,8 +36,8 @@ OURS = (
 
 
 @pytest.fixture(autouse=True)
-def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A home, a folder for temporary files and no credentials: what the command leaves outside its run is seen."""
+def clean_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Set an empty home and temporary folder without credentials, so that files outside the run are found."""
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     for name, place in (("HOME", "home"), ("TMPDIR", "tmp")):
@@ -51,21 +51,19 @@ def only_log(folder: Path) -> wandb_log.Logged:
 
 
 def recorded(folder: Path) -> dict[str, list[float]]:
-    """The columns of metrics.csv that are metrics, without the empty cells."""
+    """Return the metrics of metrics.csv without empty cells."""
     table = read_rows(folder / "metrics.csv")
     names = [name for name in table[0] if name not in ("epoch", "step", "wall_s")]
     return {name: [float(row[name]) for row in table if row[name]] for name in names}
 
 
-def same_history(folder: Path, log: wandb_log.Logged) -> None:
+def assert_same_history(folder: Path, log: wandb_log.Logged) -> None:
     for name, values in recorded(folder).items():
-        assert log.column(name) == pytest.approx(values, rel=1e-6), name  # Lightning hands float32 on
+        assert log.column(name) == pytest.approx(values, rel=1e-6), name  # Lightning converts to float32
     assert log.column("_step") == log.column("epoch") == list(range(len(read_rows(folder / "metrics.csv"))))
 
 
-def test_two_jobs_of_a_multirun_are_two_runs_that_hold_everything(
-    command: Command, cells: Path, tmp_path: Path
-) -> None:
+def test_two_jobs_of_a_multirun_are_two_complete_runs(command: Command, cells: Path, tmp_path: Path) -> None:
     more = ("dataset=npz", f"dataset.path={cells}", "seed=0,1", "stage.epochs=3", "stage.monitor_every=2")
     done = command("-m", *SMALL, *more)
     assert done.returncode == 0, done.stderr
@@ -85,16 +83,16 @@ def test_two_jobs_of_a_multirun_are_two_runs_that_hold_everything(
         assert (log.run.project, log.run.run_group, log.run.job_type) == ("simclr-med", "pretrain-cells", "pretrain")
         assert list(log.run.tags) == ["cells", "novel", "tiny", "full", f"seed{seed}"]
         assert log.exit_code == 0
-        same_history(folder, log)
+        assert_same_history(folder, log)
         assert [row["_step"] for row in log.history if "val/knn_accuracy" in row] == [1, 2]
         place = next(folder.glob("wandb/offline-run-*"))
         assert f"W&B:      offline; upload it with: wandb sync {place}" in done.stdout.splitlines()
-    # All of it inside the runs (and the data set's own hash in the cache that the tests name).
+    # All files are inside the runs; the data set's hash is in the tests' cache.
     outside = [path for name in ("home", "tmp", "work") for path in (tmp_path / name).rglob("*") if path.is_file()]
     assert [path for path in outside if "wandb" in str(path)] == []
 
 
-def test_a_run_killed_twice_is_one_run(cells: Path, tmp_path: Path) -> None:
+def test_run_killed_twice_is_one_wandb_run(cells: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     line = [
         *(sys.executable, "-m", "simclr_med.cli.main", *SMALL, "dataset=npz", f"dataset.path={cells}"),
@@ -117,26 +115,24 @@ def test_a_run_killed_twice_is_one_run(cells: Path, tmp_path: Path) -> None:
     assert "Going on after epoch" in done.stdout
     log = only_log(folder)
     assert (log.run.run_id, log.exit_code) == (identity, 0)
-    same_history(folder, log)
+    assert_same_history(folder, log)
     assert len(log.history) == 40
     (place,) = folder.glob("wandb/offline-run-*")
     assert done.stdout.splitlines()[-1] == f"W&B:      offline; upload it with: wandb sync {place}"
 
 
-def test_a_failed_job_is_a_failed_run_and_the_next_one_has_its_own(
-    command: Command, cells: Path, tmp_path: Path
-) -> None:
+def test_failed_job_is_a_failed_run_of_its_own(command: Command, cells: Path, tmp_path: Path) -> None:
     more = ("dataset=npz", f"dataset.path={cells}", "stage.epochs=2", "stage.collapse.gradient_norm=1e9", "seed=0,1")
     done = command("-m", *SMALL, *more)
     assert done.returncode == 1
     assert [line.split(":")[0] for line in done.stderr.splitlines()] == 2 * ["Collapse in epoch 1"]
     logs = [only_log(folder) for folder in tmp_path.glob("runs/pretrain/cells/*")]
     assert [log.exit_code for log in logs] == [1, 1]
-    assert [log.column("_step") for log in logs] == [[0], [0]]  # the epoch that shows why
+    assert [log.column("_step") for log in logs] == [[0], [0]]  # the collapsed epoch is logged
     assert len({log.run.run_id for log in logs}) == 2
 
 
-def test_a_stopped_run_is_a_failed_run_and_a_silent_server_is_left_alone(cells: Path, tmp_path: Path) -> None:
+def test_interrupted_run_is_a_failed_run_and_a_silent_server_is_abandoned(cells: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         environment = {**os.environ, "WANDB_API_KEY": 40 * "a", "WANDB_BASE_URL": address}
@@ -149,7 +145,7 @@ def test_a_stopped_run_is_a_failed_run_and_a_silent_server_is_left_alone(cells: 
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell has it ignored
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores SIGINT
             env=environment,
         )
         deadline = time.monotonic() + 120
@@ -159,16 +155,16 @@ def test_a_stopped_run_is_a_failed_run_and_a_silent_server_is_left_alone(cells: 
                 break
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        told, errors = process.communicate(timeout=60)
+        printed, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert told.splitlines()[0] == f"W&B:      logging offline: {address} did not answer within 5 s."
+    assert printed.splitlines()[0] == f"W&B:      logging offline: {address} did not respond within 5 s."
     (folder,) = runs.glob("pretrain/*/*")
     log = only_log(folder)
     assert log.exit_code == 1
-    same_history(folder, log)
+    assert_same_history(folder, log)
 
 
-def test_tensorboard_has_the_names_and_the_values_of_the_table(command: Command, cells: Path, tmp_path: Path) -> None:
+def test_tensorboard_equals_metrics_csv(command: Command, cells: Path, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     more = ("dataset=npz", f"dataset.path={cells}", "stage.epochs=3", "stage.monitor_every=2", "logger=tensorboard")

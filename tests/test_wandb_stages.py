@@ -151,7 +151,7 @@ def test_what_is_right_in_the_table_is_the_accuracy(
 def test_every_name_of_the_dashboard_is_logged_by_the_runs_that_it_shows(
     logs: dict[str, wandb_log.Logged], number: int
 ) -> None:
-    specification = workspaces.specification(workspaces.build_workspaces("lab", "simclr-med", ["cells"])[number])
+    specification = workspaces.to_specification(workspaces.build_workspaces("lab", "simclr-med", ["cells"])[number])
     jobs, groups = specification["section"]["runSets"][0]["filters"]["filters"]
     shown = [log for log in logs.values() if log.run.job_type in jobs["value"]]
     assert {log.run.job_type for log in shown} == set(jobs["value"])

@@ -1,4 +1,4 @@
-"""Reads the `.wandb` file that Weights & Biases leaves in a run's folder: what an upload would send."""
+"""Reader of the `.wandb` file in a run's folder, which an upload sends."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 @dataclass
 class Logged:
-    """One `.wandb` file: the run as announced, its config, the rows of its history, its exit code (None: killed).
+    """One `.wandb` file: the run, its config, its history, its summary and its exit code (None if it was killed).
 
     Attributes:
-        uploads: by artifact the files that an upload takes from where they lie.
+        uploads: paths of the uploaded files by artifact.
     """
 
     run: Any = None
@@ -32,12 +32,12 @@ class Logged:
     uploads: dict[str, list[Path]] = field(default_factory=dict)
 
     def column(self, name: str) -> list[Any]:
-        """A metric's values in the order they were logged."""
+        """Return the logged values of a metric in order."""
         return [row[name] for row in self.history if name in row]
 
 
 def read(path: Path) -> Logged:
-    """What a `.wandb` file holds; a last record that a kill cut short is left out."""
+    """Return the content of a `.wandb` file without an incomplete last record."""
     log = Logged()
     for data in _records(path.read_bytes()):
         record = Record.FromString(data)
@@ -52,30 +52,30 @@ def read(path: Path) -> Logged:
         elif kind == "summary":
             log.summary |= _items(record.summary.update)
         elif kind == "artifact":
-            log.uploads[record.artifact.name] = [Path(one.local_path) for one in record.artifact.manifest.contents]
+            log.uploads[record.artifact.name] = [Path(entry.local_path) for entry in record.artifact.manifest.contents]
         elif kind == "exit":
             log.exit_code = record.exit.exit_code
     return log
 
 
 def _items(items: Any) -> dict[str, Any]:
-    """Key to value; a nested key is joined by dots."""
+    """Return the values by key; nested keys are joined by dots."""
     return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 
 def _records(content: bytes) -> Iterator[bytes]:
-    """The records of a LevelDB log: each whole in one piece, or in several over the ends of blocks."""
+    """Yield the records of a LevelDB log; a record can have several pieces in consecutive blocks."""
     assert content[:4] == b":W&B"
-    at, pieces = HEADER, b""
-    while at + HEADER <= len(content):
-        if BLOCK - at % BLOCK < HEADER:  # a block's end too short for a header is padding
-            at += BLOCK - at % BLOCK
+    position, pieces = HEADER, b""
+    while position + HEADER <= len(content):
+        if BLOCK - position % BLOCK < HEADER:  # a block's end too short for a header is padding
+            position += BLOCK - position % BLOCK
             continue
-        _, length, kind = struct.unpack_from("<IHB", content, at)
-        if kind not in (FULL, FIRST, MIDDLE, LAST) or at + HEADER + length > len(content):
+        _, length, kind = struct.unpack_from("<IHB", content, position)
+        if kind not in (FULL, FIRST, MIDDLE, LAST) or position + HEADER + length > len(content):
             return
-        pieces += content[at + HEADER : at + HEADER + length]
-        at += HEADER + length
+        pieces += content[position + HEADER : position + HEADER + length]
+        position += HEADER + length
         if kind in (FULL, LAST):
             yield pieces
             pieces = b""

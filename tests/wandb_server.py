@@ -1,4 +1,4 @@
-"""A server on this machine that answers what the dashboard asks of Weights & Biases, and keeps what it is given."""
+"""A local server that responds to the dashboard's requests like Weights & Biases and records them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 
 @dataclass
-class Kept:
-    """What was asked of the server.
+class RecordedRequests:
+    """The requests that the server received.
 
     Attributes:
         address: of the server.
-        saved: the variables of every mutation, in the order they came.
-        views: the last specification of each view, by its name.
-        refusal: what the server says to a mutation instead of doing it; empty to do it.
+        saved: variables of every mutation in order.
+        views: last specification of each view by its name.
+        refusal: error message for every mutation; empty to accept mutations.
     """
 
     address: str = ""
@@ -27,8 +27,8 @@ class Kept:
     views: dict[str, dict[str, Any]] = field(default_factory=dict)
     refusal: str = ""
 
-    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
-        query, variables = question["query"], question.get("variables") or {}
+    def respond(self, request: dict[str, Any]) -> dict[str, Any]:
+        query, variables = request["query"], request.get("variables") or {}
         if "upsertView" in query:
             if self.refusal:
                 return {"data": None, "errors": [{"message": self.refusal}]}
@@ -44,16 +44,16 @@ class Kept:
 
 
 @contextmanager
-def serving() -> Iterator[Kept]:
-    """Answer until the block ends."""
-    kept = Kept()
+def run_server() -> Iterator[RecordedRequests]:
+    """Serve until the block ends."""
+    recorded = RecordedRequests()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            asked = self.rfile.read(int(self.headers["Content-Length"]))
-            known = self.path == "/graphql"  # the rest is about wandb itself
-            body = json.dumps(kept.answer(json.loads(asked))).encode() if known else b""
-            self.send_response(200 if known else 404)
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            is_known = self.path == "/graphql"  # other requests are wandb's own
+            body = json.dumps(recorded.respond(json.loads(content))).encode() if is_known else b""
+            self.send_response(200 if is_known else 404)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -64,9 +64,9 @@ def serving() -> Iterator[Kept]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    kept.address = f"http://127.0.0.1:{server.server_address[1]}"
+    recorded.address = f"http://127.0.0.1:{server.server_address[1]}"
     try:
-        yield kept
+        yield recorded
     finally:
         server.shutdown()
         server.server_close()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from simclr_med.training.callbacks.metrics_csv import read_rows
+from simclr_med.metrics_csv import read_rows
 
 TIMED = ("wall_s", "train/images_per_s")
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from faults.bench import Bench, Outcome, ended, folder, lasting, wait_for
 from faults.damage import killed_late
-from simclr_med.training.callbacks.metrics_csv import read_rows
+from simclr_med.metrics_csv import read_rows
 
 MANY = 8
 # A set that is served from here, by medmnist's own reader.

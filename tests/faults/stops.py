@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from faults.bench import Bench, Done, Outcome, ended, folder, wait_for
-from simclr_med.training.callbacks.metrics_csv import read_rows
+from simclr_med.metrics_csv import read_rows
 
 KILLS = 20
 

@@ -1,4 +1,4 @@
-"""The tests are scipy's where they can be, the definitions elsewhere, and do not see what is not there."""
+"""The paired tests equal scipy's or their definition, and keep their error rate without a difference."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from run_folders import drawn
 from scipy import stats
 
 from simclr_med.metrics import classification
-from simclr_med.metrics.paired import adjust_holm, auroc_values, compare_paired, is_correct, task_of
+from simclr_med.metrics.classification import infer_task
+from simclr_med.metrics.paired import adjust_holm, compare_paired, compute_image_accuracy, compute_image_auroc
 
 GENERATOR = np.random.default_rng(3)
 BINARY = (GENERATOR.integers(0, 2, (50, 1)), np.round(GENERATOR.random((50, 1)), 1))
@@ -19,7 +20,7 @@ CASES = {
 }
 
 
-def test_one_seed_is_scipys_paired_t_test_over_images() -> None:
+def test_one_seed_equals_scipys_t_test_over_images() -> None:
     a, b = GENERATOR.random((2, 1, 40))
     found, theirs = compare_paired(a, b), stats.ttest_rel(a[0], b[0])
     assert found.p == pytest.approx(theirs.pvalue, rel=1e-12)
@@ -28,20 +29,20 @@ def test_one_seed_is_scipys_paired_t_test_over_images() -> None:
     assert found.effect == pytest.approx((a - b).mean() / (a - b).std(ddof=1))
 
 
-def test_seeds_whose_images_all_agree_are_scipys_paired_t_test_over_seeds() -> None:
+def test_equal_images_equal_scipys_t_test_over_seeds() -> None:
     a, b = (np.repeat(GENERATOR.random((5, 1)), 30, axis=1) for _ in range(2))
     found, theirs = compare_paired(a, b), stats.ttest_rel(a[:, 0], b[:, 0])
     assert found.p == pytest.approx(theirs.pvalue, rel=1e-9)
     assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval()), rel=1e-9)
 
 
-def test_images_whose_seeds_all_agree_are_scipys_paired_t_test_over_images() -> None:
+def test_equal_seeds_equal_scipys_t_test_over_images() -> None:
     a, b = (np.repeat(GENERATOR.random((1, 30)), 4, axis=0) for _ in range(2))
     assert compare_paired(a, b).p == pytest.approx(stats.ttest_rel(a[0], b[0]).pvalue, rel=1e-9)
 
 
-def test_the_variance_is_that_of_the_textbooks_table() -> None:
-    """Components written out for a small table, by loops."""
+def test_variance_components_equal_explicit_loops() -> None:
+    """The variance components of a small table, computed with loops."""
     gap = GENERATOR.normal(size=(3, 6)) + GENERATOR.normal(size=(3, 1)) + GENERATOR.normal(size=6)
     s, n = gap.shape
     mean = gap.mean()
@@ -57,7 +58,7 @@ def test_the_variance_is_that_of_the_textbooks_table() -> None:
 
 
 @pytest.mark.parametrize("by_seed", [0.0, 0.2])
-def test_where_nothing_is_there_five_percent_are_found(by_seed: float) -> None:
+def test_false_positive_rate_is_five_percent(by_seed: float) -> None:
     generator = np.random.default_rng(0)
     wrong = 0
     for _ in range(400):
@@ -67,50 +68,50 @@ def test_where_nothing_is_there_five_percent_are_found(by_seed: float) -> None:
 
 
 @pytest.mark.parametrize(("a", "p"), [(0.5, 1.0), (0.7, 0.0)])
-def test_methods_that_never_differ_and_always_differ(a: float, p: float) -> None:
+def test_constant_differences(a: float, p: float) -> None:
     found = compare_paired(np.full((2, 5), a), np.full((2, 5), 0.5))
     assert found.p == p
 
 
-def test_tables_of_two_shapes_are_refused() -> None:
+def test_different_shapes_are_an_error() -> None:
     with pytest.raises(ValueError, match="one shape"):
         compare_paired(np.zeros((2, 5)), np.zeros((2, 4)))
 
 
 @pytest.mark.parametrize("task", CASES)
-def test_the_values_mean_the_scores(task: str) -> None:
+def test_mean_of_the_image_values_is_the_score(task: str) -> None:
     labels, probabilities = CASES[task]
-    assert task_of(labels, probabilities) == task
-    assert is_correct(task, labels, probabilities).mean() == pytest.approx(
+    assert infer_task(labels, probabilities) == task
+    assert compute_image_accuracy(task, labels, probabilities).mean() == pytest.approx(
         classification.accuracy(task, labels, probabilities)
     )
-    assert auroc_values(task, labels, probabilities).mean() == pytest.approx(
+    assert compute_image_auroc(task, labels, probabilities).mean() == pytest.approx(
         classification.auroc(task, labels, probabilities)
     )
 
 
-def test_the_spread_of_the_values_is_delongs() -> None:
+def test_variance_of_the_pseudo_values_is_delongs() -> None:
     """Two-sided placements by their definition (DeLong et al. 1988, equation 5), ties half."""
     labels, probabilities = CASES["binary-class"]
     truth, score = labels[:, 0] == 1, probabilities[:, 1]
     wins = (score[truth][:, None] > score[~truth]) + 0.5 * (score[truth][:, None] == score[~truth])
     ones, zeros = wins.shape
     variance = wins.mean(axis=1).var() / ones + wins.mean(axis=0).var() / zeros
-    values = auroc_values("binary-class", labels, probabilities)
+    values = compute_image_auroc("binary-class", labels, probabilities)
     assert values.var() / len(values) == pytest.approx(variance)
 
 
-def test_classes_without_images_are_left_out_as_in_the_score() -> None:
+def test_classes_without_images_are_left_out() -> None:
     labels, probabilities = drawn(1.0, 0, classes=3)
     kept = labels[:, 0] != 2
     labels, probabilities = labels[kept], probabilities[kept]
-    values = auroc_values("multi-class", labels, probabilities)
+    values = compute_image_auroc("multi-class", labels, probabilities)
     assert values.mean() == pytest.approx(classification.auroc("multi-class", labels, probabilities))
-    assert np.isnan(auroc_values("multi-class", labels * 0, probabilities)).all()
+    assert np.isnan(compute_image_auroc("multi-class", labels * 0, probabilities)).all()
 
 
-def test_holm_as_in_the_literature() -> None:
-    """The example of Holm's procedure as R's p.adjust gives it."""
+def test_holm_equals_r() -> None:
+    """The values are those of p.adjust in R."""
     assert adjust_holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert adjust_holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
     assert len(adjust_holm([])) == 0

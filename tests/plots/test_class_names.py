@@ -1,4 +1,4 @@
-"""Class names of the twelve MedMNIST sets, and of 2 to 14 classes, fit into pictures: none overlaps or is cut."""
+"""Class names of the twelve MedMNIST sets, and of 2 to 14 classes, fit into the figures without overlap."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from simclr_med.plots.class_counts import class_counts_table, plot_class_counts
+from simclr_med.plots.class_counts import build_class_counts, plot_class_counts
 from simclr_med.plots.embeddings import plot_pca, plot_projections
 from simclr_med.plots.image_grids import Tile, plot_gallery, plot_sequences
-from simclr_med.plots.style import class_styles, wrap_name
+from simclr_med.plots.style import list_class_styles, wrap_name
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from contact_sheet import class_names, panels
+from contact_sheet import draw_panels, load_class_names
 
 sys.path.pop(0)
-NAMES = class_names()
+NAMES = load_class_names()
 HARDEST = ("chestmnist", "bloodmnist", "14 classes")
 SLACK = 1.0  # pixels
 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that would be saved, laid out and not written."""
+    """The figures after layout, without writing them."""
     figures: list[Figure] = []
 
     def savefig(figure: Figure, target: Any) -> None:
@@ -42,7 +42,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
 
 def texts(figure: Figure) -> list[tuple[str, Bbox]]:
-    """Every text that is seen, with its place in pixels."""
+    """Return every visible text with its box in pixels."""
     found = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
     for axis in figure.axes:
         found += [axis.title, *axis.texts, *(axis.get_legend().get_texts() if axis.get_legend() else [])]
@@ -52,18 +52,18 @@ def texts(figure: Figure) -> list[tuple[str, Bbox]]:
 
 
 def ticks(side: Any, place: int) -> list[Any]:
-    """The labels of the ticks that lie in view."""
+    """Return the visible tick labels."""
     low, high = sorted(side.get_view_interval())
     labels = [tick.label1 for tick in side.get_major_ticks() if tick.label1.get_visible()]
     return [label for label in labels if low <= label.get_position()[place] <= high]
 
 
-def assert_all_fits(figure: Figure) -> None:
+def assert_texts_fit(figure: Figure) -> None:
     places, whole = texts(figure), figure.bbox
     assert places
-    for told, box in places:
+    for text, box in places:
         inside = min(box.x0, box.y0) >= -SLACK and box.x1 <= whole.x1 + SLACK and box.y1 <= whole.y1 + SLACK
-        assert inside, f"{told} is cut"
+        assert inside, f"{text} is cut"
     for (one, a), (two, b) in itertools.combinations(places, 2):
         assert not overlap(a, b), f"{one} lies over {two}"
     for legend, axis in itertools.product(figure.legends, figure.axes):
@@ -76,22 +76,24 @@ def overlap(one: Bbox, two: Bbox) -> bool:
     return across > SLACK and down > SLACK
 
 
-@pytest.mark.parametrize("name", {names: name for name, names in NAMES.items()}.values())  # organ sets share theirs
-def test_legends_of_maps(drawn: list[Figure], name: str) -> None:
-    plot_projections({"perplexity 30": panels(NAMES[name])}, NAMES[name], Path("none"))
-    assert_all_fits(drawn[0])
+@pytest.mark.parametrize(
+    "name", {names: name for name, names in NAMES.items()}.values()
+)  # the organ sets share their names
+def test_legends_fit(drawn: list[Figure], name: str) -> None:
+    plot_projections({"perplexity 30": draw_panels(NAMES[name])}, NAMES[name], Path("none"))
+    assert_texts_fit(drawn[0])
     labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
     assert len(set(labels)) == len(labels) == len(NAMES[name])
 
 
 @pytest.mark.parametrize("name", HARDEST)
-def test_everything_else_that_shows_classes(drawn: list[Figure], name: str) -> None:
+def test_other_figures_fit(drawn: list[Figure], name: str) -> None:
     names = NAMES[name]
-    both = panels(names)
+    both = draw_panels(names)
     plot_pca(0.5 ** np.arange(1, 12), both, names, Path("none"))
     plot_projections({"perplexity 5": both[:1], "perplexity 30": both[1:]}, names, Path("none"))
     counts = {split: [k * 99_999 for k in range(len(names))] for split in ("train", "val", "test")}
-    plot_class_counts(class_counts_table(names, counts, dict.fromkeys(counts, 9_999_999)), Path("none"))
+    plot_class_counts(build_class_counts(names, counts, dict.fromkeys(counts, 9_999_999)), Path("none"))
     row = [Tile(np.zeros((28, 28, 3), np.uint8), f"0.97 {one}") for one in names[:9]]
     plot_gallery([row, row], Path("none"), "a title\nof two lines", ["head"] * len(row))
     views = np.zeros((6, 5, 28, 28, 3))
@@ -99,48 +101,49 @@ def test_everything_else_that_shows_classes(drawn: list[Figure], name: str) -> N
     plot_sequences(*sheet, {"novel": views, "greyscale (as set here)": views}, Path("none"))
     assert len(drawn) == 5
     for figure in drawn:
-        assert_all_fits(figure)
+        assert_texts_fit(figure)
 
 
-def test_every_class_has_a_style_of_its_own() -> None:
+def test_every_class_has_its_own_style() -> None:
     for count in range(1, 50):
-        assert len(set(class_styles(count))) == count
-    assert len({style.marker for style in class_styles(7)}) == 1, "colours alone as long as they can be told apart"
-    assert class_styles(14)[:7] == class_styles(7)
+        assert len(set(list_class_styles(count))) == count
+    assert len({style.marker for style in list_class_styles(7)}) == 1, "up to seven classes differ in colour only"
+    assert list_class_styles(14)[:7] == list_class_styles(7)
 
 
-def test_long_names_are_wrapped_between_words_and_cut_in_the_end() -> None:
+def test_long_names_are_wrapped_and_shortened() -> None:
     name = "immature granulocytes(myelocytes, metamyelocytes and promyelocytes)"
     lines = wrap_name(name, 20, lines=2).splitlines()
     assert lines == ["immature", "granulocytes …"]
     assert wrap_name("platelet", 20) == "platelet"
 
 
-def test_the_check_finds_what_overlaps_and_what_is_cut() -> None:
+def test_the_check_finds_overlapping_and_cut_texts() -> None:
     figure = Figure(figsize=(3, 3))
-    figure.text(0.5, 0.5, "one"), figure.text(0.52, 0.5, "two")
+    figure.text(0.5, 0.5, "one")
+    figure.text(0.52, 0.5, "two")
     figure.draw_without_rendering()
     with pytest.raises(AssertionError, match="lies over"):
-        assert_all_fits(figure)
+        assert_texts_fit(figure)
     figure = Figure(figsize=(3, 3))
     figure.text(0.95, 0.5, "far too long for this place")
     figure.draw_without_rendering()
     with pytest.raises(AssertionError, match="is cut"):
-        assert_all_fits(figure)
+        assert_texts_fit(figure)
 
 
-def test_names_are_drawn_as_they_are(tmp_path: Path, drawn: list[Figure]) -> None:
+def test_names_are_drawn_literally(tmp_path: Path, drawn: list[Figure]) -> None:
     names = ["cost $5 & $6_{", r"$\frac{$", "x^2 $y$"]
-    plot_class_counts(class_counts_table(names, {"train": [1, 2, 3]}, {"train": 6}), tmp_path / "counts.png")
+    plot_class_counts(build_class_counts(names, {"train": [1, 2, 3]}, {"train": 6}), tmp_path / "counts.png")
     assert [text.get_text() for text in drawn[0].axes[0].get_yticklabels()] == names
     assert not any(text.get_parse_math() for text in drawn[0].axes[0].get_yticklabels())
 
 
-def test_a_letter_that_no_font_has_is_no_warning(tmp_path: Path) -> None:
+def test_missing_glyphs_do_not_warn(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from simclr_med.plots.class_counts import plot_class_counts, class_counts_table\n"
-        r"plot_class_counts(class_counts_table(['\U000e0100 \u7ec6'], {'train': [1]}, {'train': 1}), Path(sys.argv[1]))"
+        "from simclr_med.plots.class_counts import plot_class_counts, build_class_counts\n"
+        r"plot_class_counts(build_class_counts(['\U000e0100 \u7ec6'], {'train': [1]}, {'train': 1}), Path(sys.argv[1]))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.png")], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""Folders of runs of several kinds."""
+"""Fixtures that write folders of runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from run_folders import write
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """The folder of all runs; it is not there yet."""
+    """The folder of all runs; it does not exist yet."""
     return tmp_path / "runs"
 
 

@@ -1,4 +1,4 @@
-"""The page in a real browser, without a network: it sorts, filters, and fits a phone."""
+"""The page in a real browser without a network: sorting, filtering, and the width of a phone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ head("points").firstElementChild.click();
 const down = column("points");
 head("labels").firstElementChild.click();
 const labels = [...new Set(column("labels"))];
-const budgets = ["full", "pct10", "n100", "n50", "per_class10", "pct1"].sort(order);
+const budgets = ["full", "pct10", "n100", "n50", "per_class10", "pct1"].sort(compareCells);
 const box = document.getElementById("filter");
 box.value = "skin baseline"; box.dispatchEvent(new Event("input"));
 const kept = [...document.querySelectorAll("tbody tr:not([hidden])")].map(row => row.textContent);
@@ -45,11 +45,11 @@ parent.postMessage(JSON.stringify(found), "*");
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_it_sorts_filters_and_fits(study: Path, tmp_path: Path, width: int) -> None:
+def test_sorting_filtering_and_width(study: Path, tmp_path: Path, width: int) -> None:
     target, _ = write_report(collect_runs(study), tmp_path)
     probed = tmp_path / "probed.html"
     probed.write_text(target.read_text(encoding="utf-8").replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
-    # A window cannot be as narrow as a phone, a frame can.
+    # A window has a minimum width, so a frame of the phone's width holds the page.
     framed = tmp_path / "framed.html"
     listen = "addEventListener('message', event => { document.body.dataset.found = event.data; });"
     framed.write_text(
@@ -82,5 +82,5 @@ def test_it_sorts_filters_and_fits(study: Path, tmp_path: Path, width: int) -> N
     assert all("skin" in row and "baseline" in row for row in found["kept"])
     assert found["wide"] <= 0
     assert found["width"] == width
-    assert found["hints"]  # whatever is cut at the right says so, and nothing else
+    assert found["hints"]  # exactly the parts that are wider than the page have a hint
     assert (found["hinted"] > 0) == (width == 390)

@@ -1,4 +1,4 @@
-"""The page stands alone, reaches for nothing, and shows what users named as text."""
+"""The page is self-contained, loads nothing, and escapes users' names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from simclr_med.report.collect import collect_runs
-from simclr_med.report.html import _numeric
+from simclr_med.report.html import _is_numeric
 from simclr_med.report.score_tables import NONE
 from simclr_med.report.write import write_report
 
@@ -20,8 +20,8 @@ Add = Callable[..., Path]
 VOID = {"meta", "img", "input", "link", "br", "hr"}
 
 
-class Read(HTMLParser):
-    """Elements and attributes of a page; fails on one that is not closed."""
+class ParsedPage(HTMLParser):
+    """Elements and attributes of a page; fails if an element is not closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -49,62 +49,62 @@ def page(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(collect_runs(study), tmp_path_factory.mktemp("report"))[0]
 
 
-def test_it_fetches_nothing(page: Path) -> None:
+def test_page_loads_nothing(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    found = Read(text)
-    assert all(value.startswith("data:image/png;base64,") for value in found.values("src"))
-    assert not set(found.count) & {"link", "iframe", "object", "embed", "base", "audio", "video"}
+    parsed = ParsedPage(text)
+    assert all(value.startswith("data:image/png;base64,") for value in parsed.values("src"))
+    assert not set(parsed.count) & {"link", "iframe", "object", "embed", "base", "audio", "video"}
     assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|import\(|https?://", text)
-    assert all(value.startswith(("#", "tables/", "figures/")) for value in found.values("href"))
+    assert all(value.startswith(("#", "tables/", "figures/")) for value in parsed.values("href"))
     assert "default-src 'none'" in text
 
 
-def test_links_lead_to_files_that_are_there(page: Path) -> None:
-    found = Read(page.read_text(encoding="utf-8"))
-    ids = set(found.values("id"))
-    for link in found.values("href"):
+def test_links_point_to_existing_files(page: Path) -> None:
+    parsed = ParsedPage(page.read_text(encoding="utf-8"))
+    ids = set(parsed.values("id"))
+    for link in parsed.values("href"):
         assert link[1:] in ids if link.startswith("#") else (page.parent / link).is_file(), link
-    assert len(found.values("id")) == len(ids)
+    assert len(parsed.values("id")) == len(ids)
 
 
-def test_every_figure_is_inside_and_told_in_words(page: Path) -> None:
-    found = Read(page.read_text(encoding="utf-8"))
+def test_every_figure_is_embedded_with_alternative_text(page: Path) -> None:
+    parsed = ParsedPage(page.read_text(encoding="utf-8"))
     files = sorted((page.parent / "figures").glob("*.png"))
-    inside = {base64.b64decode(value.partition(",")[2]) for value in found.values("src")}
+    inside = {base64.b64decode(value.partition(",")[2]) for value in parsed.values("src")}
     assert inside == {path.read_bytes() for path in files}
     assert all(path.with_suffix(".pdf").read_bytes().startswith(b"%PDF") for path in files)
-    assert len(found.values("alt")) == found.count["img"] == len(files)
-    assert all(found.values("alt"))
+    assert len(parsed.values("alt")) == parsed.count["img"] == len(files)
+    assert all(parsed.values("alt"))
 
 
-def test_tables_are_sorted_by_buttons_and_reached_by_keyboard(page: Path) -> None:
-    found = Read(page.read_text(encoding="utf-8"))
+def test_tables_have_sort_buttons_and_keyboard_focus(page: Path) -> None:
+    parsed = ParsedPage(page.read_text(encoding="utf-8"))
     tables = len(list((page.parent / "tables").glob("*.csv")))
-    assert found.count["table"] == found.count["caption"] == tables > 8
-    assert found.count["button"] == found.count["th"]
-    assert found.values("tabindex") == ["0"] * (tables + found.count["img"])
-    assert found.values("for") == ["filter"]
+    assert parsed.count["table"] == parsed.count["caption"] == tables > 8
+    assert parsed.count["button"] == parsed.count["th"]
+    assert parsed.values("tabindex") == ["0"] * (tables + parsed.count["img"])
+    assert parsed.values("for") == ["filter"]
 
 
-def test_what_a_user_named_is_text(add: Add, runs: Path, tmp_path: Path) -> None:
+def test_users_names_are_escaped(add: Add, runs: Path, tmp_path: Path) -> None:
     evil = "<script>alert('x')</script>"
 
-    def named(content: dict) -> None:
+    def rename(content: dict) -> None:
         content["dataset"]["name"] = evil
         content["encoder"]["name"] = "<img src=x onerror=alert(1)>"
 
     plain = add("probe", dataset="plain")
     (plain / "config.yaml").write_text("<b>")
     for seed in (0, 1):
-        add("probe", dataset="named", seed=seed, change=named, classes=("<i>", '"', "&amp;"))
-        add("probe", dataset="named", seed=seed, change=named, init={"name": "imagenet"})
+        add("probe", dataset="named", seed=seed, change=rename, classes=("<i>", '"', "&amp;"))
+        add("probe", dataset="named", seed=seed, change=rename, init={"name": "imagenet"})
     target, parts = write_report(collect_runs(runs), tmp_path / "report")
     text = target.read_text(encoding="utf-8")
-    found = Read(text)
-    assert found.count["script"] == 1
-    assert not found.count["i"]
-    assert not found.count["b"]
-    assert not [name for _, name, _ in found.attributes if name.startswith("on")]
+    parsed = ParsedPage(text)
+    assert parsed.count["script"] == 1
+    assert not parsed.count["i"]
+    assert not parsed.count["b"]
+    assert not [name for _, name, _ in parsed.attributes if name.startswith("on")]
     assert "&lt;script&gt;alert(" in text
     assert "&amp;amp;" in text
     written = [path for path in (tmp_path / "report").rglob("*") if path.is_file()]
@@ -112,7 +112,7 @@ def test_what_a_user_named_is_text(add: Add, runs: Path, tmp_path: Path) -> None
     assert [part.key for part in parts if part.key == "gaps"]
 
 
-def test_the_next_report_leaves_none_of_the_last_ones_files(add: Add, runs: Path, tmp_path: Path) -> None:
+def test_next_report_deletes_old_files(add: Add, runs: Path, tmp_path: Path) -> None:
     folder = tmp_path / "report"
     add("probe", budget="per_class10")
     write_report(collect_runs(runs), folder)
@@ -126,7 +126,7 @@ def test_the_next_report_leaves_none_of_the_last_ones_files(add: Add, runs: Path
     assert "mine.txt" in after
 
 
-def test_a_multi_label_set_and_a_binary_one(add: Add, runs: Path, tmp_path: Path) -> None:
+def test_multi_label_and_binary_data_sets(add: Add, runs: Path, tmp_path: Path) -> None:
     import numpy as np
 
     generator = np.random.default_rng(0)
@@ -145,10 +145,10 @@ def test_a_multi_label_set_and_a_binary_one(add: Add, runs: Path, tmp_path: Path
 
 @pytest.mark.parametrize("stage", ["pretrain", "test", "predict", "probe"])
 @pytest.mark.parametrize("state", ["finished", "failed", "unfinished"])
-def test_runs_of_one_kind_alone_are_a_report_too(add: Add, runs: Path, tmp_path: Path, stage: str, state: str) -> None:
+def test_report_of_runs_of_one_kind(add: Add, runs: Path, tmp_path: Path, stage: str, state: str) -> None:
     add(stage, state=state, change=lambda content: content["stage"].update(run="runs/probe/cells/a"))
     target, parts = write_report(collect_runs(runs), tmp_path / "report")
-    Read(target.read_text(encoding="utf-8"))
+    ParsedPage(target.read_text(encoding="utf-8"))
     assert (state == "finished") == ("cost" in {part.key for part in parts})
     assert (state != "finished") == any(table.name == "unfinished" for part in parts for table in part.tables)
 
@@ -158,30 +158,41 @@ def test_mixed_protocols_are_marked(add: Add, runs: Path, tmp_path: Path) -> Non
     add("probe", seed=1, protocol_version=2)
     target, _ = write_report(collect_runs(runs, mixed=True), tmp_path / "report")
     text = target.read_text(encoding="utf-8")
-    assert "protocol versions 1, 2 stand together" in text
+    assert "mixes runs of protocol versions 1, 2" in text
     assert "untrained control (protocol_version=2)" in text
 
 
-def test_data_sets_whose_names_differ_in_signs_alone_keep_their_own_figures(
-    add: Add, runs: Path, tmp_path: Path
-) -> None:
+def test_similar_data_set_names_have_their_own_figures(add: Add, runs: Path, tmp_path: Path) -> None:
     for place, name in enumerate(("a/b", "a-b", "a b")):
         for seed in (0, 1):
             change = lambda content, name=name: content["dataset"].update(name=name)  # noqa: E731
             add("probe", dataset=f"set{place}", seed=seed, quality=place, change=change)
     target, parts = write_report(collect_runs(runs), tmp_path / "report")
-    found = Read(target.read_text(encoding="utf-8"))
-    assert len(set(found.values("src"))) == found.count["img"] == 9
-    links = [link for link in found.values("href") if link.endswith((".pdf", ".csv"))]
+    parsed = ParsedPage(target.read_text(encoding="utf-8"))
+    assert len(set(parsed.values("src"))) == parsed.count["img"] == 9
+    links = [link for link in parsed.values("href") if link.endswith((".pdf", ".csv"))]
     assert len(set(links)) == len(links) == 9 + sum(len(part.tables) for part in parts)
     assert all((target.parent / link).is_file() for link in links)
 
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("0.812 ± 0.013 (3)", True), ("0.846 (5 alike)", True), ("+0.4 to +2.2", True), ("-1.3", True), ("1e-09", True),
-     ("0.64 (train mode)", True), (NONE, True), ("1,234", True), ("50% of it", False), ("28 px", False), ("-", False),
-     ("3rd set", False), ("+", False), ("", False)],
-)  # fmt: skip
-def test_names_that_begin_with_a_digit_are_no_numbers(text: str, number: bool) -> None:
-    assert _numeric(text) == number
+    [
+        ("0.812 ± 0.013 (3)", True),
+        ("0.846 (5, identical)", True),
+        ("+0.4 to +2.2", True),
+        ("-1.3", True),
+        ("1e-09", True),
+        ("0.64 (train mode)", True),
+        (NONE, True),
+        ("1,234", True),
+        ("50% of it", False),
+        ("28 px", False),
+        ("-", False),
+        ("3rd set", False),
+        ("+", False),
+        ("", False),
+    ],
+)
+def test_names_that_start_with_a_digit_are_not_numbers(text: str, number: bool) -> None:
+    assert _is_numeric(text) == number

@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone go by one name; those that differ in anything else never do."""
+"""Runs that differ only in their seed share a method name; all other runs have different names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from run_folders import pretrained
 
 from simclr_med.report.collect import collect_runs
-from simclr_med.report.methods import budget_order, headline
+from simclr_med.report.methods import find_main_method, sort_budgets
 
 Add = Callable[..., Path]
 
@@ -19,7 +19,7 @@ def method(runs: Path, folder: Path) -> str:
     return str(table[table["folder"] == folder]["method"].item())
 
 
-def test_names_tell_the_way_and_what_the_encoder_saw(add: Add, runs: Path) -> None:
+def test_names_describe_the_kind_and_the_pretraining(add: Add, runs: Path) -> None:
     made = add("pretrain", dataset="skin", augmentation="simple", budget="full")
     further = add("pretrain", init=pretrained("skin", "simple"), made_by=made, augmentation="novel", budget="full")
     expected = {
@@ -52,7 +52,7 @@ def test_seeds_share_a_name_and_other_settings_do_not(add: Add, runs: Path) -> N
     assert method(runs, first) == "baseline (stage.epochs=100)"
 
 
-def test_settings_of_the_pretraining_count_as_well(add: Add, runs: Path) -> None:
+def test_settings_of_the_pretraining_are_part_of_the_name(add: Add, runs: Path) -> None:
     def longer(content: dict) -> None:
         content["stage"]["epochs"] = 7
 
@@ -64,18 +64,18 @@ def test_settings_of_the_pretraining_count_as_well(add: Add, runs: Path) -> None
     ]
 
 
-def test_budgets_go_from_few_to_all() -> None:
-    words = ["full", "pct10", "n1000", "n50", "per_class100", "per_class25", "pct1"]
-    assert budget_order(words) == ["per_class25", "per_class100", "n50", "n1000", "pct1", "pct10", "full"]
+def test_budgets_are_sorted_by_size() -> None:
+    budgets = ["full", "pct10", "n1000", "n50", "per_class100", "per_class25", "pct1"]
+    assert sort_budgets(budgets) == ["per_class25", "per_class100", "n50", "n1000", "pct1", "pct10", "full"]
 
 
-def test_the_headline_is_the_sets_own_encoder_with_the_most_runs() -> None:
+def test_main_method_has_the_data_sets_own_encoder_and_most_runs() -> None:
     rows = pd.DataFrame(
         [("probe", "probe, skin novel", "skin novel")] * 5
         + [("probe", "probe, own simple", "own simple")] * 3
         + [("probe", "probe, own novel", "own novel")] * 2,
         columns=["kind", "method", "origin"],
     )
-    assert headline(rows, "probe") == "probe, own simple"
-    assert headline(rows.drop(index=range(5, 10)), "probe") == "probe, skin novel"
-    assert headline(rows, "baseline") is None
+    assert find_main_method(rows, "probe") == "probe, own simple"
+    assert find_main_method(rows.drop(index=range(5, 10)), "probe") == "probe, skin novel"
+    assert find_main_method(rows, "baseline") is None

@@ -1,4 +1,4 @@
-"""Published figures are shown as they were published, beside the method of ours that is nearest."""
+"""Published results are shown unchanged, next to the most similar method of the report."""
 
 from __future__ import annotations
 
@@ -11,71 +11,73 @@ from run_folders import pretrained
 
 from simclr_med.config.medmnist_info import load_medmnist_table
 from simclr_med.report.collect import collect_runs
-from simclr_med.report.published import ANCHORS, anchors, published, sources
-from simclr_med.report.score_tables import score_rows
+from simclr_med.report.published import ANCHORS, load_anchors, load_sources, match_published
+from simclr_med.report.score_tables import select_scored_runs
 
 Add = Callable[..., Path]
 
 
-def test_every_published_figure_is_there_once() -> None:
-    found = anchors()
+def test_every_published_result_is_loaded_once() -> None:
+    found = load_anchors()
     original = pd.read_csv(ANCHORS / "original_simclr_medical.csv")
     mine = [one for one in found if one.source == "thesis"]
     figures = sorted(x for one in mine for x in (one.accuracy, one.auroc) if x == x)
     assert figures == sorted(original["value"])
     assert len([one for one in found if one.source == "MedMNIST v2"]) == 24
     assert {one.dataset for one in found} <= set(load_medmnist_table())
-    assert {source.name for source in sources({one.source for one in found})} == {one.source for one in found}
+    assert {source.name for source in load_sources({one.source for one in found})} == {one.source for one in found}
     for one in found:
         assert (one.accuracy, one.auroc) != (None, None)
         assert all(x != x or 0 <= x <= 1 for x in (one.accuracy, one.auroc))
 
 
-def test_what_the_encoder_saw_is_told_as_ours_is() -> None:
-    origins = {one.origin for one in anchors() if one.dataset == "retinamnist" and one.source == "thesis"}
+def test_published_pretraining_is_named_like_ours() -> None:
+    origins = {one.origin for one in load_anchors() if one.dataset == "retinamnist" and one.source == "thesis"}
     assert origins == {"", "own novel", "pathmnist novel", "pathmnist then own novel"}
 
 
-def test_ours_stands_beside_the_same_protocol_and_budget(add: Add, runs: Path) -> None:
+def test_match_by_protocol_and_budget(add: Add, runs: Path) -> None:
     for seed in (0, 1):
         add("probe", dataset="bloodmnist", budget="n100", seed=seed, init=pretrained("bloodmnist", "simple"))
         add("probe", dataset="bloodmnist", budget="n100", seed=seed)
     add("baseline", dataset="bloodmnist", budget="full")
-    rows = score_rows(collect_runs(runs).table)
-    (table,), found = published(rows)
-    shown = table.shown.set_index(["source", "method there", "labels"])
-    assert shown.loc[("thesis", "probe, own simple", "n100"), "accuracy there"] == "0.749"
-    assert shown.loc[("thesis", "probe, own simple", "n100"), "ours, nearest"] == "probe, own simple"
+    rows = select_scored_runs(collect_runs(runs).table)
+    (table,), found = match_published(rows)
+    shown = table.shown.set_index(["source", "published method", "labels"])
+    assert shown.loc[("thesis", "probe, own simple", "n100"), "published accuracy"] == "0.749"
+    assert shown.loc[("thesis", "probe, own simple", "n100"), "our method"] == "probe, own simple"
     mean = rows[(rows["kind"] == "probe")]["test/accuracy"].mean()
     assert shown.loc[("thesis", "probe, own simple", "n100"), "our accuracy"].startswith(f"{mean:.3f} ± ")
-    assert shown.loc[("thesis", "probe, own novel", "n100"), "ours, nearest"] == "no run"
-    assert shown.loc[("thesis", "baseline", "full"), "ours, nearest"] == "baseline"
-    assert shown.loc[("MedMNIST v2", "supervised ResNet-18, 28 px (small stem)", "full"), "accuracy there"] == "0.958"
-    assert shown.loc[("thesis", "baseline", "n100"), "AUROC there"].endswith("(train mode)")
+    assert shown.loc[("thesis", "probe, own novel", "n100"), "our method"] == "no run"
+    assert shown.loc[("thesis", "baseline", "full"), "our method"] == "baseline"
+    assert (
+        shown.loc[("MedMNIST v2", "supervised ResNet-18, 28 px (small stem)", "full"), "published accuracy"] == "0.958"
+    )
+    assert shown.loc[("thesis", "baseline", "n100"), "published AUROC"].endswith("(train mode)")
     assert {source.name for source in found} == {"thesis", "MedMNIST v2", "MedMNIST+"}
 
 
 @pytest.mark.parametrize(("dataset", "size"), [("cells", 28), ("bloodmnist", 64)])
-def test_sets_and_sizes_that_nobody_published_have_no_table(add: Add, runs: Path, dataset: str, size: int) -> None:
+def test_no_table_without_published_results(add: Add, runs: Path, dataset: str, size: int) -> None:
     add("probe", dataset=dataset, change=lambda content: content["dataset"].update(size=size))
-    assert published(score_rows(collect_runs(runs).table)) == ([], [])
+    assert match_published(select_scored_runs(collect_runs(runs).table)) == ([], [])
 
 
-def test_runs_of_several_encoders_are_never_averaged(add: Add, runs: Path) -> None:
+def test_runs_of_different_encoders_are_not_averaged(add: Add, runs: Path) -> None:
     for place, name in enumerate(("resnet18", "resnet18_small_stem", "tiny")):
         change = lambda content, name=name: content["encoder"].update(name=name)  # noqa: E731
         for seed in range(3):
             add("baseline", dataset="bloodmnist", budget="full", seed=seed, quality=2.0 * place, change=change)
         add("probe", dataset="bloodmnist", budget="n100", init=pretrained("bloodmnist"), change=change)
     add("finetune", dataset="bloodmnist", budget="n100", init=pretrained("bloodmnist"))
-    rows = score_rows(collect_runs(runs).table)
-    (table,), _ = published(rows)
+    rows = select_scored_runs(collect_runs(runs).table)
+    (table,), _ = match_published(rows)
     numbers = table.numbers.set_index(["source", "what", "budget"])
-    shown = table.shown.set_index(["source", "method there", "labels"])
+    shown = table.shown.set_index(["source", "published method", "labels"])
     means = rows[rows["kind"] == "baseline"].groupby("encoder")["test/accuracy"].mean()
     for what, encoder in (("28 px (small stem)", "resnet18_small_stem"), ("224 px (28 px enlarged)", "resnet18")):
         key = ("MedMNIST v2", f"supervised ResNet-18, {what}", "full")
-        assert (numbers.loc[key, "our encoder"], shown.loc[key, "ours, nearest"]) == (encoder, f"baseline, {encoder}")
+        assert (numbers.loc[key, "our encoder"], shown.loc[key, "our method"]) == (encoder, f"baseline, {encoder}")
         assert numbers.loc[key, "our accuracy"] == pytest.approx(means[encoder])
         assert shown.loc[key, "our accuracy"].endswith("(3)")
-    assert shown.loc[("thesis", "finetune, own novel", "n100"), "ours, nearest"] == "finetune, own novel, tiny"
+    assert shown.loc[("thesis", "finetune, own novel", "n100"), "our method"] == "finetune, own novel, tiny"

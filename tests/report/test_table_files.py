@@ -1,4 +1,4 @@
-"""Tables as files: whole in CSV, and harmless in Markdown and LaTeX whatever a data set is called."""
+"""Tables as files: unrounded in CSV, and escaped in Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from simclr_med.report.score_tables import NONE, Table
-from simclr_med.report.table_files import LONGEST, file_name, file_names, latex, markdown, write_table
+from simclr_med.report.table_files import MAX_BYTES, assign_file_names, to_file_name, to_latex, to_markdown, write_table
 
 EVIL = r"a|b_c & 50 % $x$ #1 {y} \z ~ ^ <script> `*[l](u)"
 
@@ -29,15 +29,15 @@ def test_csv_keeps_every_digit(table: Table, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(again, table.numbers, check_exact=True)
 
 
-def test_markdown_has_one_cell_where_the_table_has_one(table: Table) -> None:
-    lines = [line for line in markdown(table).splitlines() if line.startswith("|")]
+def test_markdown_escapes_cell_separators(table: Table) -> None:
+    lines = [line for line in to_markdown(table).splitlines() if line.startswith("|")]
     assert [len(re.findall(r"(?<!\\)\|", line)) for line in lines] == [3, 3, 3, 3]
     assert r"\<script\>" in lines[2]
     assert lines[3] == f"| b | {NONE} |"
 
 
-def test_latex_escapes_what_latex_reads(table: Table) -> None:
-    text = latex(table)
+def test_latex_escapes_special_characters(table: Table) -> None:
+    text = to_latex(table)
     assert r"\begin{tabular}{ll}" in text
     assert r"a\textbar{}b\_c \& 50 \% \$x\$ \#1 \{y\} \textbackslash{}z \textasciitilde{} \textasciicircum{}" in text
     assert r"0.333 $\pm$ 0.100 (3)" in text
@@ -51,19 +51,19 @@ def test_latex_escapes_what_latex_reads(table: Table) -> None:
 @pytest.mark.parametrize(
     ("name", "file"), [("a/b", "a-b"), ("../x", "x"), ("<s>", "s"), ("/", "unnamed"), ("ü 1", "ü-1")]
 )
-def test_names_of_files(name: str, file: str) -> None:
-    assert file_name(name) == file
+def test_file_names_are_safe(name: str, file: str) -> None:
+    assert to_file_name(name) == file
 
 
 @pytest.mark.parametrize("sign", ["[", "*"])
-def test_no_row_starts_with_what_latex_takes_for_the_option_of_the_line_before(sign: str) -> None:
+def test_no_row_starts_with_a_latex_line_break_option(sign: str) -> None:
     shown = pd.DataFrame({f"{sign}set": [f"{sign}red] cells"], "n": ["1"]})
-    assert not re.search(rf"^\{sign}", latex(Table("x", "Title", "", shown, shown)), re.MULTILINE)
+    assert not re.search(rf"^\{sign}", to_latex(Table("x", "Title", "", shown, shown)), re.MULTILINE)
 
 
-def test_different_names_have_different_files() -> None:
+def test_different_names_get_different_files() -> None:
     long = ["y" * 300, "y" * 301, "細" * 200]
-    found = file_names(["a/b", "a-b", "a b", "A-B", *long, "a/b"])
+    found = assign_file_names(["a/b", "a-b", "a b", "A-B", *long, "a/b"])
     assert [found[name] for name in ("a/b", "a-b", "a b", "A-B")] == ["a-b", "a-b_2", "a-b_3", "A-B_4"]
     assert len({name.casefold() for name in found.values()}) == 7
-    assert all(len(found[name].encode()) <= LONGEST for name in long)
+    assert all(len(found[name].encode()) <= MAX_BYTES for name in long)

@@ -64,7 +64,7 @@ def test_some_data_sets_and_a_folder_of_choice(staged: Staged, reported: Callabl
 
 
 def test_no_runs_is_one_line(reported: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="there are none under") as caught:
+    with pytest.raises(RunError, match="found no runs under") as caught:
         reported()
     assert str(tmp_path / "runs") in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -73,7 +73,7 @@ def test_no_runs_is_one_line(reported: Callable[..., Path], tmp_path: Path) -> N
 def test_an_out_that_is_a_file_is_one_line(staged: Staged, reported: Callable[..., Path], tmp_path: Path) -> None:
     staged("probe", "init=random", "stage.resamples=0")
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="must be a file that can be written") as caught:
+    with pytest.raises(RunError, match="cannot be written") as caught:
         reported(f"stage.out={tmp_path / 'file'}")
     assert "\n" not in str(caught.value)
 

@@ -12,9 +12,9 @@ import safetensors.torch
 import torch
 
 from simclr_med.errors import CheckpointError, DataError, RunError
+from simclr_med.metrics_csv import read_rows
 from simclr_med.models.checkpoints import load_checkpoint
 from simclr_med.training.callbacks import checkpoint
-from simclr_med.training.callbacks.metrics_csv import read_rows
 
 QUICK = ("schedule.warmup_epochs=0", "stage.batch_size=16", "stage.resamples=0")
 LONG = (*QUICK, "stage.epochs=30", "stage.patience=2", "stage.checkpoint_every_s=0")

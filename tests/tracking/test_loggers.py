@@ -1,4 +1,4 @@
-"""Weights & Biases and TensorBoard hold what metrics.csv holds, and a server that is no use is left alone soon."""
+"""Weights & Biases and TensorBoard contain the rows of metrics.csv; an unusable server does not delay a run."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from simclr_med.errors import ConfigError, RunError
 from simclr_med.evaluation.predictions import Predictions
 from simclr_med.tracking.history import WandbHistory
 from simclr_med.tracking.loggers import close_loggers, log_pictures, log_predictions, tensorboard_logger, wandb_logger
-from simclr_med.tracking.wandb_mode import wandb_mode
+from simclr_med.tracking.wandb_mode import choose_mode
 
 KEY = 40 * "a"
 NAMES = ("train/loss", "val/loss")
 
 
 @pytest.fixture(autouse=True)
-def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No credentials and no settings of whoever runs the tests."""
+def no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Remove the credentials and settings of the user who runs the tests."""
     for name in ("MODE", "API_KEY", "BASE_URL", "PROJECT", "ENTITY", "IDENTITY_TOKEN_FILE", "RUN_ID"):
         monkeypatch.delenv(f"WANDB_{name}", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
@@ -45,7 +45,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[list[bytes]], str]]:
-    """Start a server on this machine that sends these pieces to whoever asks, one each 0.1 s; returns its address."""
+    """Start a local server that sends these pieces to every client, one each 0.1 s; return its address."""
     listening = socket.create_server(("127.0.0.1", 0))
     held = []
 
@@ -80,55 +80,55 @@ def http(status: str, body: bytes) -> bytes:
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-USELESS = [
-    ("silent", [], "did not answer within 0.5 s"),
-    ("dripping", [b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n", *(99 * [b" "])], "did not answer within 0.5 s"),
-    ("broken", [http("500 Internal Server Error", b"no")], "answered 500"),
-    ("another key", [http("401 Unauthorized", b"")], "answered 401 (it does not know this key)"),
-    ("no HTTP", [b"\x00SSH-2.0-x\r\n"], "answered nothing that Weights & Biases would"),
-    ("a login page", [http("200 OK", b"<html>")], "answered nothing that Weights & Biases would"),
-    ("other JSON", [http("200 OK", b"[1]")], "answered nothing that Weights & Biases would"),
-    ("no data", [http("200 OK", b'{"errors": []}')], "answered nothing that Weights & Biases would"),
+UNUSABLE = [
+    ("silent", [], "did not respond within 0.5 s"),
+    ("dripping", [b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n", *(99 * [b" "])], "did not respond within 0.5 s"),
+    ("broken", [http("500 Internal Server Error", b"no")], "responded with status 500"),
+    ("another key", [http("401 Unauthorized", b"")], "responded with status 401 (invalid API key)"),
+    ("no HTTP", [b"\x00SSH-2.0-x\r\n"], "is not a Weights & Biases server"),
+    ("a login page", [http("200 OK", b"<html>")], "is not a Weights & Biases server"),
+    ("other JSON", [http("200 OK", b"[1]")], "is not a Weights & Biases server"),
+    ("no data", [http("200 OK", b'{"errors": []}')], "is not a Weights & Biases server"),
 ]
 
 
-@pytest.mark.parametrize(("pieces", "why"), [case[1:] for case in USELESS], ids=[case[0] for case in USELESS])
-def test_a_server_that_is_no_use_is_left_in_time(
+@pytest.mark.parametrize(("pieces", "why"), [case[1:] for case in UNUSABLE], ids=[case[0] for case in UNUSABLE])
+def test_unusable_server_is_abandoned_in_time(
     server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pieces: list[bytes], why: str
 ) -> None:
     address = server(pieces)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     wandb.setup()
     began = time.monotonic()
-    assert wandb_mode(0.5) == "offline"
+    assert choose_mode(0.5) == "offline"
     assert time.monotonic() - began < 1
     assert capsys.readouterr().out == f"W&B:      logging offline: {address} {why}.\n"
 
 
-def test_a_port_where_nobody_listens(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_closed_port(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    assert wandb_mode(5) == "offline"
+    assert choose_mode(5) == "offline"
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"W&B:      logging offline: http://127.0.0.1:{port} cannot be reached (")
 
 
-def test_a_server_that_answers_is_used(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_responding_server_is_used(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     address = server([http("200 OK", b'{"data": {"viewer": {"id": "x"}}}')])
-    assert wandb_mode(5) == "offline"
+    assert choose_mode(5) == "offline"
     (tmp_path / "netrc").write_text(f"machine {address.removeprefix('http://')} login user password {KEY}\n")
-    assert wandb_mode(5) == "online"
+    assert choose_mode(5) == "online"
 
 
-def test_wandb_mode_decides_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_mode_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     for word, mode in (("online", "online"), ("dryrun", "offline"), ("disabled", "disabled")):
         monkeypatch.setenv("WANDB_MODE", word)
-        assert wandb_mode(5) == mode
+        assert choose_mode(5) == mode
     monkeypatch.setenv("WANDB_MODE", "sometimes")
-    with pytest.raises(ConfigError, match=r"^WANDB_MODE=sometimes: must be one of disabled, dryrun, offline, online"):
-        wandb_mode(5)
+    with pytest.raises(ConfigError, match=r"^WANDB_MODE=sometimes: expected one of disabled, dryrun, offline, online"):
+        choose_mode(5)
 
 
 def table(folder: Path, epochs: int) -> None:
@@ -142,30 +142,28 @@ def loss(epoch: int) -> float:
 
 
 def only_log(folder: Path) -> wandb_log.Logged:
-    """Of the one W&B folder in a run's; wandb's own process writes it to the end before it goes."""
+    """Return the only W&B log of a run; teardown waits for wandb's process to write it."""
     wandb.teardown()
     (path,) = folder.glob("wandb/*run-*/*.wandb")
     return wandb_log.read(path)
 
 
-def attempt(folder: Path, *most: int) -> WandbHistory:
-    return wandb_logger(folder, "pretrain-x-0123", "pretrain-x", "pretrain", ["x", "seed0"], "p", 5, 5, *most)
+def start_logger(folder: Path, *limits: int) -> WandbHistory:
+    return wandb_logger(folder, "pretrain-x-0123", "pretrain-x", "pretrain", ["x", "seed0"], "p", 5, 5, *limits)
 
 
-def test_an_offline_run_that_goes_on_is_one_run_with_each_epoch_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first = attempt(tmp_path)
+def test_resumed_offline_run_has_each_epoch_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = start_logger(tmp_path)
     for epoch in range(3):
         table(tmp_path, epoch + 1)
         first.log_metrics({"epoch": epoch, "train/loss": loss(epoch)}, 2 * epoch + 1)
-    wandb.finish()  # as if killed: `close` never came
+    wandb.finish()  # as if killed: without close_loggers
     assert capsys.readouterr().out == ""
-    table(tmp_path, 2)  # it goes on from what was saved after two epochs
-    second = attempt(tmp_path)
+    table(tmp_path, 2)  # resumed from the checkpoint after two epochs
+    second = start_logger(tmp_path)
     for epoch in (2, 3):
         second.log_metrics({"epoch": epoch, "train/loss": loss(epoch)}, 2 * epoch + 1)
-    table(tmp_path, 5)  # the last row is of an epoch that failed before it was logged
+    table(tmp_path, 5)  # the last epoch was not logged before the failure
     close_loggers([second], failed=True)
     logged = only_log(tmp_path)
     (place,) = tmp_path.glob("wandb/*run-*")
@@ -183,22 +181,22 @@ def test_an_offline_run_that_goes_on_is_one_run_with_each_epoch_once(
     assert [row["_step"] for row in logged.history if "val/loss" in row] == [1, 3]
 
 
-def test_a_folder_with_spaces_is_quoted_for_the_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_with_spaces_is_quoted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "my runs"
     folder.mkdir()
-    close_loggers([attempt(folder)], failed=False)
+    close_loggers([start_logger(folder)], failed=False)
     (place,) = folder.glob("wandb/*run-*")
     assert capsys.readouterr().out.endswith(f" wandb sync '{place}'\n")
 
 
-def test_a_run_whose_epochs_were_all_done_is_logged_all_the_same(tmp_path: Path) -> None:
+def test_complete_metrics_csv_is_logged(tmp_path: Path) -> None:
     table(tmp_path, 4)
-    close_loggers([attempt(tmp_path)], failed=False)
+    close_loggers([start_logger(tmp_path)], failed=False)
     assert only_log(tmp_path).column("train/loss") == [loss(epoch) for epoch in range(4)]
 
 
-def test_scores_at_the_end_of_a_run_need_no_epoch(tmp_path: Path) -> None:
-    logger = attempt(tmp_path)
+def test_scores_without_an_epoch_are_logged(tmp_path: Path) -> None:
+    logger = start_logger(tmp_path)
     logger.log_metrics({"test/accuracy": 0.5})
     close_loggers([logger], failed=False)
     logged = only_log(tmp_path)
@@ -214,7 +212,7 @@ def picture(folder: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("scores", [{}, {"test/accuracy": 0.5}], ids=["no scores", "scores"])
 def test_pictures_are_in_the_row_of_the_last_epoch(tmp_path: Path, scores: dict[str, float]) -> None:
-    logger = attempt(tmp_path)
+    logger = start_logger(tmp_path)
     table(tmp_path, 2)
     for epoch in range(2):
         logger.log_metrics({"epoch": epoch, "train/loss": loss(epoch)}, 2 * epoch + 1)
@@ -231,17 +229,17 @@ def test_pictures_are_in_the_row_of_the_last_epoch(tmp_path: Path, scores: dict[
     assert (folder / "files" / last["figures/training.path"]).is_file()
 
 
-def test_pictures_that_find_no_room_end_no_run(
+def test_full_disk_for_figures_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    logger = attempt(tmp_path)
+    logger = start_logger(tmp_path)
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(wandb, "Image", full)
     log_pictures([logger], [picture(tmp_path, "views.png")])
-    assert "could not be written (No space left on device)" in capsys.readouterr().out
+    assert "cannot copy the figures (No space left on device)" in capsys.readouterr().out
     close_loggers([logger], failed=False)
     assert only_log(tmp_path).exit_code == 0
 
@@ -259,8 +257,8 @@ def logged_table(folder: Path, log: wandb_log.Logged, key: str) -> tuple[list[st
     return table["columns"], table["data"]
 
 
-def test_answers_are_a_table_in_the_row_of_the_scores(tmp_path: Path) -> None:
-    logger = attempt(tmp_path, 4, 2)
+def test_predictions_are_a_table_in_the_row_of_the_scores(tmp_path: Path) -> None:
+    logger = start_logger(tmp_path, 4, 2)
     table(tmp_path, 2)
     images = np.arange(9 * 25, dtype=np.uint8).reshape(9, 5, 5, 1)
     log_predictions([logger], some(), lambda: images)
@@ -271,10 +269,10 @@ def test_answers_are_a_table_in_the_row_of_the_scores(tmp_path: Path) -> None:
     assert "test/accuracy" in log.history[-1]
     columns, rows = logged_table(tmp_path, log, "predictions")
     assert columns[:6] == ["image", "row", "true", "predicted", "right", "confidence"]
-    assert [row[1] for row in rows] == [0, 3, 5, 8], "evenly spaced, wrong answers first"
+    assert [row[1] for row in rows] == [0, 3, 5, 8], "evenly spaced, errors first"
     assert [row[4] for row in rows] == [False, False, True, True]
     assert [row[0] is not None for row in rows] == [True, True, False, False]
-    # What an upload takes lies inside the run, pictures and all.
+    # The files of an upload are inside the run's folder.
     kept = [path for path in (tmp_path / "wandb" / "data").rglob("*") if path.is_file()]
     (first, second) = [Image.open(path) for path in kept if path.read_bytes().startswith(b"\x89PNG")]
     assert {np.asarray(image).tobytes() for image in (first, second)} == {images[0].tobytes(), images[3].tobytes()}
@@ -287,8 +285,8 @@ def test_answers_are_a_table_in_the_row_of_the_scores(tmp_path: Path) -> None:
     }
 
 
-def test_large_images_are_shown_small(tmp_path: Path) -> None:
-    logger = attempt(tmp_path, 1, 1)
+def test_large_images_are_reduced(tmp_path: Path) -> None:
+    logger = start_logger(tmp_path, 1, 1)
     log_predictions([logger], some(), lambda: np.zeros((9, 300, 200, 3), np.uint8))
     close_loggers([logger], failed=False)
     kept = [path for path in (tmp_path / "wandb" / "data").rglob("*") if path.is_file()]
@@ -296,42 +294,42 @@ def test_large_images_are_shown_small(tmp_path: Path) -> None:
     assert image.size == (67, 100)
 
 
-def test_no_rows_asked_for_is_no_table(tmp_path: Path) -> None:
-    logger = attempt(tmp_path)
+def test_zero_rows_log_no_table(tmp_path: Path) -> None:
+    logger = start_logger(tmp_path)
     log_predictions([logger], some())
     close_loggers([logger], failed=False)
     assert "predictions.path" not in only_log(tmp_path).summary
 
 
-def test_a_table_that_finds_no_room_ends_no_run(
+def test_failed_table_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    logger = attempt(tmp_path, 4, 2)
+    logger = start_logger(tmp_path, 4, 2)
     monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
-    (tmp_path / "wandb" / "data").write_text("a file where wandb's folder should be made")
+    (tmp_path / "wandb" / "data").write_text("a file in place of wandb's folder")
     log_predictions([logger], some())
     out = capsys.readouterr().out
-    assert "its table of answers could not be written (" in out
+    assert "cannot write the table of predictions (" in out
     assert "(None)" not in out
     close_loggers([logger], failed=False)
     assert only_log(tmp_path).exit_code == 0
 
 
-def test_a_job_that_nothing_closed_has_failed(tmp_path: Path) -> None:
+def test_unclosed_run_counts_as_failed(tmp_path: Path) -> None:
     places = tmp_path / "one", tmp_path / "two"
     for place in places:
         place.mkdir()
-    attempt(places[0])
-    close_loggers([attempt(places[1])], failed=False)
+    start_logger(places[0])
+    close_loggers([start_logger(places[1])], failed=False)
     logs = [only_log(place) for place in places]
     assert [log.exit_code for log in logs] == [1, 0]
     assert logs[0].run.run_id != logs[1].run.run_id
 
 
-def test_what_a_lost_server_did_not_take_is_told(
+def test_incomplete_upload_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    logger, finish = attempt(tmp_path), wandb.finish
+    logger, finish = start_logger(tmp_path), wandb.finish
 
     def cut_short(exit_code: int) -> None:
         finish(exit_code=exit_code)
@@ -340,37 +338,37 @@ def test_what_a_lost_server_did_not_take_is_told(
     monkeypatch.setattr(wandb, "finish", cut_short)
     close_loggers([logger], failed=False)
     (place,) = tmp_path.glob("wandb/*run-*")
-    told = capsys.readouterr().out
-    assert f"W&B:      not all is uploaded; the rest is by: wandb sync --include-online {place}\n" in told
+    printed = capsys.readouterr().out
+    assert f"W&B:      upload incomplete; finish it with: wandb sync --include-online {place}\n" in printed
 
 
 class Online:
-    """A run that the server has three epochs of."""
+    """A run of which the server has three epochs."""
 
     step = 3
 
     def __init__(self) -> None:
-        self.told: list[tuple[int, float]] = []
+        self.logged: list[tuple[int, float]] = []
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        self.told.append((step, metrics["train/loss"]))
+        self.logged.append((step, metrics["train/loss"]))
 
 
-def test_an_online_run_that_goes_on_leaves_out_what_the_server_has(tmp_path: Path) -> None:
+def test_resumed_online_run_logs_missing_epochs_only(tmp_path: Path) -> None:
     run = Online()
     logger = WandbHistory(run, tmp_path / "metrics.csv")
     table(tmp_path, 5)
     for epoch in (2, 3, 4, 5):  # saved after two epochs, killed after five of which three had been sent
         logger.log_metrics({"epoch": epoch, "train/loss": loss(epoch)}, 2 * epoch + 1)
-    assert run.told == [(epoch, loss(epoch)) for epoch in (3, 4, 5)]
+    assert run.logged == [(epoch, loss(epoch)) for epoch in (3, 4, 5)]
     run = Online()
     logger = WandbHistory(run, tmp_path / "metrics.csv")
     for epoch in (4, 5):  # saved after four: the server lacks the fourth
         logger.log_metrics({"epoch": epoch, "train/loss": loss(epoch)}, 2 * epoch + 1)
-    assert run.told == [(epoch, loss(epoch)) for epoch in (3, 4, 5)]
+    assert run.logged == [(epoch, loss(epoch)) for epoch in (3, 4, 5)]
 
 
-def test_event_files_hold_each_epoch_once(tmp_path: Path) -> None:
+def test_event_files_have_each_epoch_once(tmp_path: Path) -> None:
     for begin, end in ((0, 3), (2, 5)):
         table(tmp_path, begin)
         logger = tensorboard_logger(tmp_path, "n", "g", "j", [])
@@ -387,8 +385,10 @@ def test_event_files_hold_each_epoch_once(tmp_path: Path) -> None:
     assert (tmp_path / "tensorboard" / "hparams.yaml").exists()
 
 
-def test_tensorboard_that_is_not_installed_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_tensorboard_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
         monkeypatch.setattr(f"lightning.fabric.loggers.tensorboard.{name}", False)
-    with pytest.raises(RunError, match=r"^logger=tensorboard: must find the package tensorboard. Run pip install"):
+    with pytest.raises(
+        RunError, match=r"^logger=tensorboard: the package tensorboard is not installed. Run pip install"
+    ):
         tensorboard_logger(tmp_path, "n", "g", "j", [])

@@ -11,12 +11,12 @@ import torch
 
 from simclr_med import build
 from simclr_med.config.validate import validate_config
+from simclr_med.metrics_csv import read_rows
 from simclr_med.models.losses import similarity_logits
 from simclr_med.runs.identity import Init
 from simclr_med.runs.run import open_run
 from simclr_med.stages.pretrain import build_module, pretrain
 from simclr_med.stages.setup import load_images
-from simclr_med.training.callbacks.metrics_csv import read_rows
 from simclr_med.training.simclr import METRICS
 
 RANDOM_INIT = Init("random", "random")

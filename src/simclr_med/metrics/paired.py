@@ -1,10 +1,10 @@
-"""Whether one method is better than another, judged on the same test images and the same seeds.
+"""Paired comparison of two methods on the same test images and seeds.
 
-Shape letters: N test images, S seeds, M binary problems (`metrics.positives`).
+Shape letters: N test images, S seeds, M binary problems (`classification.split_binary_problems`).
 
-Both scores are means of one value an image: accuracy of right and wrong, AUROC of the pseudo-values below. The
-difference of two methods is therefore the mean of a table [S, N], whose rows are seeds and whose columns are images,
-both drawn at random from the many that might have been.
+Accuracy and AUROC are means of one value per image: correct or wrong for accuracy, a pseudo-value for AUROC. The
+difference of two methods is therefore the mean of a table [S, N]. Its rows (seeds) and its columns (images) are random
+samples.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from simclr_med.metrics.classification import positives, y_pred, y_true
+from simclr_med.metrics.classification import split_binary_problems, y_pred, y_true
 from simclr_med.metrics.intervals import LEVEL
-from simclr_med.types import MULTI_LABEL, Task
+from simclr_med.types import Task
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A minus B.
+    """The score of method A minus the score of method B.
 
     Attributes:
-        mean: of the score, in [-1, 1].
-        low, high: 95 % interval of the mean.
-        effect: Cohen's d_z: mean over the standard deviation of the images' differences (of their means over seeds).
-        p: two-sided, before any correction.
-        seeds, images: how many.
+        mean: of the difference, in [-1, 1].
+        low, high: 95 % confidence interval of the mean.
+        effect: Cohen's d_z: the mean divided by the standard deviation of the images' differences (means over seeds).
+        p: two-sided and not corrected.
+        seeds, images: their numbers.
     """
 
     mean: float
@@ -41,53 +41,46 @@ class Difference:
     images: int
 
 
-def task_of(labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> Task:
-    """What kind of labels these are; an ordinal set is scored as one of several classes."""
-    if labels_NL.shape[1] > 1:
-        return MULTI_LABEL
-    return "binary-class" if probabilities_NK.shape[1] == 2 else "multi-class"
+def compute_image_accuracy(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
+    """Return 1 for a correct and 0 for a wrong prediction, [N]; the fraction of correct labels if multi-label."""
+    correct = y_true(task, labels_NL) == y_pred(task, probabilities_NK)
+    return np.asarray(correct.reshape(len(correct), -1).mean(axis=1), dtype=np.float64)
 
 
-def is_correct(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
-    """1 for a right answer and 0 for a wrong one, float64 [N]; the share of right labels when multi-label."""
-    right = y_true(task, labels_NL) == y_pred(task, probabilities_NK)
-    return np.asarray(right.reshape(len(right), -1).mean(axis=1), dtype=np.float64)
+def compute_image_auroc(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
+    """Return pseudo-values of AUROC, float64 [N]: their mean is the AUROC, their variance that of DeLong et al. 1988.
 
-
-def auroc_values(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
-    """Pseudo-values of AUROC, float64 [N]: their mean is `metrics.auroc`, their spread that of DeLong et al. 1988.
-
-    For each binary problem an image counts by its placement: the share of the other side's images that it is ranked
-    right against, ties half. NaN throughout where no problem has both sides.
+    The value of an image in a binary problem follows from its placement: the fraction of the images with the other
+    label that it is ranked correctly against, ties counting half. All values are NaN where no problem has both labels.
     """
-    truth_NM, score_NM = positives(task, labels_NL, probabilities_NK)
-    found = []
+    truth_NM, score_NM = split_binary_problems(task, labels_NL, probabilities_NK)
+    values = []
     for truth, score in zip(truth_NM.T, score_NM.T, strict=True):
-        some, none = int(truth.sum()), int((~truth).sum())
-        if not some or not none:
+        positive, negative = int(truth.sum()), int((~truth).sum())
+        if not positive or not negative:
             continue
         placement = np.empty(len(truth))
-        placement[truth] = _below(score[~truth], score[truth]) / none
-        placement[~truth] = 1 - _below(score[truth], score[~truth]) / some
+        placement[truth] = _count_below(score[~truth], score[truth]) / negative
+        placement[~truth] = 1 - _count_below(score[truth], score[~truth]) / positive
         area = placement[truth].mean()
-        share = np.where(truth, some, none) / len(truth)
-        found.append(area + (placement - area) / share)
-    return np.mean(found, axis=0) if found else np.full(len(labels_NL), np.nan)
+        fraction = np.where(truth, positive, negative) / len(truth)
+        values.append(area + (placement - area) / fraction)
+    return np.mean(values, axis=0) if values else np.full(len(labels_NL), np.nan)
 
 
-def _below(others: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """How many of the others lie below each score, those equal to it counting half."""
+def _count_below(others: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Return how many of the others are below each score, equal ones counting half."""
     ordered = np.sort(others)
     return (np.searchsorted(ordered, score, "left") + np.searchsorted(ordered, score, "right")) / 2
 
 
 def compare_paired(a_SN: np.ndarray, b_SN: np.ndarray) -> Difference:
-    """The mean of A minus B, with its uncertainty over images and seeds together.
+    """Return the mean of A minus B with its uncertainty over images and seeds.
 
-    One seed: the paired t-test over images, which says nothing of other seeds. Several: seeds and images are crossed
-    random effects of a two-way analysis of variance without replication, negative components counted as none, and
-    degrees of freedom by Satterthwaite. That is how readers and cases are treated in studies of diagnostic imaging
-    (Dorfman, Berbaum and Metz 1992; Hillis 2007).
+    With one seed it is a paired t-test over images, which does not generalise to other seeds. With several seeds,
+    seeds and images are crossed random effects of a two-way analysis of variance without replication; negative
+    variance components are set to 0, and the degrees of freedom are Satterthwaite's. Studies of diagnostic imaging
+    treat readers and cases in this way (Dorfman, Berbaum and Metz 1992; Hillis 2007).
 
     Args:
         a_SN, b_SN: values of the same seeds and images in the same order.
@@ -96,7 +89,9 @@ def compare_paired(a_SN: np.ndarray, b_SN: np.ndarray) -> Difference:
         ValueError: there are fewer than two images, or the shapes differ.
     """
     if a_SN.shape != b_SN.shape or a_SN.shape[1] < 2:
-        raise ValueError(f"must be two tables of one shape with two images or more, not {a_SN.shape} and {b_SN.shape}")
+        raise ValueError(
+            f"expected two tables of one shape with at least 2 images, found {a_SN.shape} and {b_SN.shape}"
+        )
     gap_SN = a_SN - b_SN
     seeds, images = gap_SN.shape
     mean = float(gap_SN.mean())
@@ -122,10 +117,10 @@ def compare_paired(a_SN: np.ndarray, b_SN: np.ndarray) -> Difference:
 
 
 def adjust_holm(p_values: Sequence[float]) -> np.ndarray:
-    """p-values that hold for all tests together (Holm 1979), in the order given."""
+    """Return the p-values corrected for all tests together (Holm 1979), in the given order."""
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
     steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    found = np.empty(len(p))
-    found[order] = np.minimum(steps, 1)
-    return found
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(steps, 1)
+    return adjusted

@@ -1,4 +1,4 @@
-"""How many images of each class each split has: in the terminal, as CSV and as bars."""
+"""The number of images per class and split: in the terminal, as CSV and as a bar chart."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from rich.console import Console
 from rich.table import Table
 
 from simclr_med.atomic import write_text
-from simclr_med.plots.style import wrap_name
-from simclr_med.plots.training import COLOURS
+from simclr_med.plots.style import COLOURS, wrap_name
 
 ALL = "all images"
 
 
-def class_counts_table(
+def build_class_counts(
     classes: Sequence[str], columns: Mapping[str, Sequence[int] | None], images: Mapping[str, int]
 ) -> pd.DataFrame:
-    """A row for each class and one for all images; whole numbers, missing where a split has no labels.
+    """Return a table with a row per class and one for all images; counts are missing where a split has no labels.
 
     Args:
-        classes: names of the rows, different ones.
-        columns: the counts of each split by its name, None without labels.
-        images: of each split, which of a multi-label set is no sum.
+        classes: names of the rows, all different.
+        columns: counts of each split by its name; None without labels.
+        images: number of images of each split; in a multi-label set it differs from the sum of the counts.
     """
     table = pd.DataFrame(
         {name: [None] * len(classes) if counts is None else list(counts) for name, counts in columns.items()},
@@ -37,12 +36,12 @@ def class_counts_table(
 
 
 def write_class_counts(table: pd.DataFrame, target: Path) -> None:
-    """The table of `counts_table` as CSV."""
+    """Write the table of `build_class_counts` as CSV."""
     write_text(target, table.to_csv(lineterminator="\n"))
 
 
 def print_class_counts(table: pd.DataFrame, title: str) -> None:
-    """The table of `counts_table` in the terminal."""
+    """Print the table of `build_class_counts`."""
     shown = Table()
     shown.add_column("class", overflow="fold")
     for name in table:
@@ -55,12 +54,12 @@ def print_class_counts(table: pd.DataFrame, title: str) -> None:
 
 
 def plot_class_counts(table: pd.DataFrame, target: Path) -> None:
-    """Bars of each class's images, a panel with its own scale for each split."""
+    """Draw the images of each class as bars; each split is a panel with its own scale."""
     classes, splits = table.drop(index=ALL), list(table)
     names = [wrap_name(str(name), 34, lines=2) for name in classes.index]
-    pitch = 0.32 if any("\n" in name for name in names) else 0.22  # inches
+    row_height = 0.32 if any("\n" in name for name in names) else 0.22  # inches
     width = 1.9 * len(splits) + 0.075 * max(len(line) for name in names for line in name.splitlines())
-    height = pitch * len(names) + 0.4
+    height = row_height * len(names) + 0.4
     figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
     axes = figure.subplots(1, len(splits), squeeze=False, sharey=True)[0]
     rows = range(len(classes))

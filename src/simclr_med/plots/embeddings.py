@@ -1,4 +1,4 @@
-"""Pictures of features in the plane: the spectrum of their PCA, and maps with a point for each image."""
+"""Figures of features in two dimensions: the variance of their principal components, and maps of all images."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from simclr_med.plots.style import GREY, class_styles, draw_legend
-from simclr_med.plots.training import COLOURS
+from simclr_med.plots.style import COLOURS, GREY, draw_legend, list_class_styles
 
-SCREE = 30  # components shown
+MAX_COMPONENTS = 30  # drawn in the variance plot
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One map.
+    """One map with a point per image.
 
     Attributes:
-        title: above it.
-        points_N2: where each image lies.
-        groups_N: int, each image's class; None without labels.
+        title: above the map.
+        points_N2: coordinates of each image.
+        groups_N: int, class of each image; None without labels.
     """
 
     title: str
@@ -33,44 +32,45 @@ class Panel:
 
 
 def plot_pca(shares: np.ndarray, panels: Sequence[Panel], names: Sequence[str], target: Path) -> None:
-    """The shares of variance of the components, and the first two as maps.
+    """Draw the variance of the principal components, and maps of the first two.
 
     Args:
-        shares: of the variance, one a component, in [0, 1] and falling.
-        panels: of the first two components, which share their axes.
+        shares: fraction of the variance of each component, in [0, 1] and decreasing.
+        panels: maps of the first two components; they share their axes.
         names: of the groups; empty without labels.
         target: PNG to write.
     """
-    figure, axes = _canvas(1, 1 + len(panels), names)
-    _scree(axes[0, 0], shares)
+    figure, axes = _create_figure(1, 1 + len(panels), names)
+    _draw_variance(axes[0, 0], shares)
     for axis, panel in zip(axes[0, 1:], panels, strict=True):
-        _map(axis, panel, len(names))
+        _draw_map(axis, panel, len(names))
         axis.set_xlabel(f"component 1 ({shares[0]:.0%})", fontsize=8)
         axis.set_ylabel(f"component 2 ({shares[1]:.0%})" if len(shares) > 1 else "", fontsize=8)
-    _same_limits(axes[0, 1:], panels)
+    _share_limits(axes[0, 1:], panels)
     figure.savefig(target)
 
 
 def plot_projections(rows: Mapping[str, Sequence[Panel]], names: Sequence[str], target: Path) -> None:
-    """Maps whose axes mean nothing, as those of t-SNE and UMAP.
+    """Draw maps without axis labels, such as those of t-SNE and UMAP.
 
     Args:
-        rows: the maps of each row by what the row is, as ``perplexity 30``.
+        rows: the maps of each row by the row's label, such as ``perplexity 30``.
         names: of the groups; empty without labels.
         target: PNG to write.
     """
-    figure, axes = _canvas(len(rows), max(len(panels) for panels in rows.values()), names)
-    for line, (told, panels) in zip(axes, rows.items(), strict=True):
+    figure, axes = _create_figure(len(rows), max(len(panels) for panels in rows.values()), names)
+    for line, (label, panels) in zip(axes, rows.items(), strict=True):
         for axis, panel in zip(line[: len(panels)], panels, strict=True):
-            _map(axis, panel, len(names))
-            axis.set_xticks([]), axis.set_yticks([])
+            _draw_map(axis, panel, len(names))
+            axis.set_xticks([])
+            axis.set_yticks([])
         for axis in line[len(panels) :]:
             axis.axis("off")
-        line[0].set_ylabel(told, fontsize=9)
+        line[0].set_ylabel(label, fontsize=9)
     figure.savefig(target)
 
 
-def _canvas(down: int, across: int, names: Sequence[str]) -> tuple[Figure, Any]:
+def _create_figure(down: int, across: int, names: Sequence[str]) -> tuple[Figure, Any]:
     width = 3.4 * across + 0.3
     figure = Figure(figsize=(width, 3.2 * down), layout="constrained", dpi=150)
     axes = figure.subplots(down, across, squeeze=False)
@@ -79,26 +79,27 @@ def _canvas(down: int, across: int, names: Sequence[str]) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _map(axis: Any, panel: Panel, groups: int) -> None:
+def _draw_map(axis: Any, panel: Panel, groups: int) -> None:
     axis.set_title(panel.title, fontsize=9)
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=7)
     size = float(np.clip(6000 / max(1, len(panel.points_N2)), 5, 30))
-    looks = {"s": size, "alpha": 0.7, "linewidths": 0}
+    options = {"s": size, "alpha": 0.7, "linewidths": 0}
     if panel.groups_N is None:
-        axis.scatter(*panel.points_N2.T, color=GREY, **looks)
+        axis.scatter(*panel.points_N2.T, color=GREY, **options)
         return
-    for group, style in reversed(list(enumerate(class_styles(groups)))):  # classes over what is none of them or several
+    # The last groups are images of no class or of several; classes are drawn over them.
+    for group, style in reversed(list(enumerate(list_class_styles(groups)))):
         inside = panel.points_N2[panel.groups_N == group]
-        axis.scatter(*inside.T, color=style.colour, marker=style.marker, **looks)
+        axis.scatter(*inside.T, color=style.colour, marker=style.marker, **options)
 
 
-def _scree(axis: Any, shares: np.ndarray) -> None:
-    shown = shares[:SCREE]
+def _draw_variance(axis: Any, shares: np.ndarray) -> None:
+    shown = shares[:MAX_COMPONENTS]
     numbers = np.arange(1, len(shown) + 1)
-    axis.bar(numbers, shown, color=COLOURS[5], label="each")
-    axis.plot(numbers, np.cumsum(shown), color=COLOURS[0], marker=".", label="together")
-    axis.set_title("variance of the components", fontsize=9)
+    axis.bar(numbers, shown, color=COLOURS[5], label="component")
+    axis.plot(numbers, np.cumsum(shown), color=COLOURS[0], marker=".", label="cumulative")
+    axis.set_title("explained variance", fontsize=9)
     axis.set_xlabel("component", fontsize=8)
     axis.set_ylim(0, 1)
     axis.set_xlim(0.4, len(shown) + 0.6)
@@ -110,7 +111,7 @@ def _scree(axis: Any, shares: np.ndarray) -> None:
     axis.legend(frameon=False, fontsize=8, loc="center right")
 
 
-def _same_limits(axes: Sequence[Any], panels: Sequence[Panel]) -> None:
+def _share_limits(axes: Sequence[Any], panels: Sequence[Panel]) -> None:
     points = np.concatenate([panel.points_N2 for panel in panels])
     low, high = points.min(axis=0), points.max(axis=0)
     pad = 0.05 * np.maximum(high - low, 1e-9)

@@ -1,57 +1,49 @@
-"""Pictures of one run, from files and arrays."""
+"""Line plots of a run's metrics and sheets of augmented views."""
 
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-
-matplotlib.use("Agg")
-from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Names of classes and data sets are drawn as they are, $ signs too, ...
-matplotlib.rcParams["text.parse_math"] = False
-# ... in whatever script, where a font for it is installed; where none is, a box stands for a letter, without a warning.
-_SCRIPTS = {"Noto Sans", "Noto Sans CJK SC", "Hiragino Sans", "PingFang SC", "Microsoft YaHei", "Malgun Gothic"}
-matplotlib.rcParams["font.family"] = ["DejaVu Sans", *sorted(_SCRIPTS.intersection(font_manager.get_font_names()))]
-warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+from simclr_med.metrics_csv import read_rows
+from simclr_med.plots.style import COLOURS, LINE_STYLES
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-# And in print without colours.
-STROKES = ("-", "--", "-.", ":")
+
+def read_curves(metrics_csv: Path) -> pd.DataFrame:
+    """Return the complete rows of a metrics.csv as numbers; missing, infinite and damaged values are NaN."""
+    table = pd.DataFrame(read_rows(metrics_csv)).apply(pd.to_numeric, errors="coerce")
+    return table.replace([np.inf, -np.inf], np.nan)
 
 
 def plot_training_curves(metrics_csv: Path, target: Path, panels: Sequence[tuple[str, Sequence[str]]]) -> None:
-    """A panel for each group of metrics over the epochs, at most four beside each other.
+    """Draw a panel for each group of metrics over the epochs, at most four panels in a row.
 
-    A metric that was never recorded is left out; one that no panel names gets a panel of its own after them.
+    Metrics without values are left out; metrics that are in no panel get panels of their own at the end.
 
     Args:
         metrics_csv: of a run.
         target: PNG to write.
-        panels: (title, metrics' names).
+        panels: (title, names of the metrics).
     """
-    table = pd.read_csv(metrics_csv).replace([np.inf, -np.inf], np.nan)
-    measured = [name for name in table if "/" in name and table[name].notna().any()]
-    named = {name for _, names in panels for name in names}
+    table = read_curves(metrics_csv)
+    measured = [name for name in map(str, table) if "/" in name and table[name].notna().any()]
+    assigned = {name for _, names in panels for name in names}
     groups = [(label, [name for name in names if name in measured]) for label, names in panels]
-    groups += [(name.replace("_", " "), [name]) for name in measured if name not in named]
+    groups += [(name.replace("_", " "), [name]) for name in measured if name not in assigned]
     drawn = [(label, names) for label, names in groups if names]
     across = min(4, max(1, len(drawn)))
     down = -(-max(1, len(drawn)) // across)
     figure = Figure(figsize=(3.4 * across, 2.6 * down), layout="constrained", dpi=150)
     axes = figure.subplots(down, across, squeeze=False).ravel()
     for axis, (label, names) in zip(axes[: len(drawn)], drawn, strict=True):
-        _curves(axis, table, names)
+        _draw_curves(axis, table, names)
         axis.set_xlabel("epoch")
         axis.set_title(label, fontsize=10)
     for axis in axes[len(drawn) :]:
@@ -59,13 +51,13 @@ def plot_training_curves(metrics_csv: Path, target: Path, panels: Sequence[tuple
     figure.savefig(target)
 
 
-def _curves(axis: Any, table: pd.DataFrame, names: Sequence[str]) -> None:
-    """Each metric as a line of its own colour and stroke; a legend where there are several."""
-    for colour, stroke, name in zip(itertools.cycle(COLOURS), itertools.cycle(STROKES), names):
+def _draw_curves(axis: Any, table: pd.DataFrame, names: Sequence[str]) -> None:
+    """Draw each metric as a line with its own colour and line style; several metrics have a legend."""
+    for colour, line_style, name in zip(itertools.cycle(COLOURS), itertools.cycle(LINE_STYLES), names):
         known = table[["epoch", name]].dropna()
         marker = "o" if len(known) < 40 else None
-        axis.plot(known["epoch"] + 1, known[name], stroke, color=colour, label=name, marker=marker, markersize=3)
-    # All panels alike, those of metrics that were looked at now and then too.
+        axis.plot(known["epoch"] + 1, known[name], line_style, color=colour, label=name, marker=marker, markersize=3)
+    # All panels have the same range, also for metrics that are not measured every epoch.
     last = int(table["epoch"].max()) + 1
     pad = max(0.5, 0.02 * last)
     axis.set_xlim(1 - pad, last + pad)
@@ -78,7 +70,7 @@ def _curves(axis: Any, table: pd.DataFrame, names: Sequence[str]) -> None:
 
 
 def plot_views(originals_NHWC: np.ndarray, views_NVHWC: np.ndarray, target: Path, title: str) -> None:
-    """Each row an original image and its augmented views.
+    """Draw a sheet whose rows are an original image and its augmented views.
 
     Args:
         originals_NHWC: uint8, one or three channels.

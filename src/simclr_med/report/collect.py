@@ -1,9 +1,9 @@
-"""All runs under a folder as one table, a row a run."""
+"""All runs in a folder as one table with a row per run."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,21 @@ from typing import Any
 import pandas as pd
 
 from simclr_med.errors import RunError
-from simclr_med.report.methods import named
-from simclr_med.report.results import DamagedError, Result, Start, read_result
+from simclr_med.report.methods import add_method_names
+from simclr_med.report.results import DamagedRunError, Result, read_result
 
 # Stages that leave no result of their own.
-_NOT_RUNS = ("report", "study", "preview")
+_STAGES_WITHOUT_RESULT = ("report", "study", "preview")
 
 
 @dataclass(frozen=True)
 class Collection:
-    """What lies under a folder of runs.
+    """The runs in a folder.
 
     Attributes:
         runs: the folder.
-        table: a row a run; the columns of `columns`, those of `methods.named`, and one for each metric.
-        damaged: what could not be read, a sentence each.
+        table: a row per run; the columns of `to_row` and `methods.add_method_names`, and one per metric.
+        damaged: a sentence for each run that cannot be read.
         versions: the protocol versions of the finished runs.
     """
 
@@ -34,65 +34,58 @@ class Collection:
     damaged: list[str]
     versions: list[int]
 
-    def finished(self, *stages: str) -> pd.DataFrame:
-        """The finished runs of these stages."""
+    def select_finished(self, *stages: str) -> pd.DataFrame:
+        """Return the finished runs of these stages."""
         table = self.table
         return table[(table["state"] == "finished") & table["stage"].isin(stages)]
 
 
 def collect_runs(runs: Path, datasets: Sequence[str] = (), mixed: bool = False) -> Collection:
-    """Read every run's folder; no weights, no predictions.
+    """Read the configuration and the result of every run; no weights, no predictions.
 
     Args:
         runs: folder of all runs.
-        datasets: names of those to keep; none given keeps all. Pretraining runs that a kept one starts from are known
-            whatever their data set.
-        mixed: take runs of several protocol versions together.
+        datasets: names of the data sets to keep; empty keeps all. Pretraining runs of other data sets are still used
+            to name the methods that start from them.
+        mixed: accept runs of several protocol versions.
 
     Raises:
-        RunError: there are no runs, or they are of several protocol versions.
+        RunError: there are no runs, or they have several protocol versions.
     """
-    found: list[Result] = []
+    results: list[Result] = []
     damaged: list[str] = []
     for folder in find_run_folders(runs):
         try:
-            found.append(read_result(folder))
-        except DamagedError as error:
+            results.append(read_result(folder))
+        except DamagedRunError as error:
             damaged.append(str(error))
-    kept = [result for result in found if not datasets or result.dataset in datasets]
+    kept = [result for result in results if not datasets or result.dataset in datasets]
     if not kept:
-        there = sorted({result.dataset for result in found})
-        only = f" of {', '.join(datasets)} (there are runs of {', '.join(there)})" if there else ""
-        broken = f" and {len(damaged)} that cannot be read" if damaged else ""
-        raise RunError(
-            f"paths.runs={runs}: must hold runs{only}; there are none under {runs.absolute()}{broken}. "
-            "Make some first, or name another folder."
-        )
+        raise RunError(_describe_no_runs(runs, datasets, results, damaged))
     versions = sorted({result.protocol_version for result in kept if result.protocol_version is not None})
     if len(versions) > 1 and not mixed:
-        told = ", ".join(map(str, versions))
         raise RunError(
-            f"stage.mixed=false: must be true to take runs of protocol versions {told} together, whose results cannot "
-            "be compared. Do the older ones again with overwrite=true, or set stage.mixed=true."
+            f"stage.mixed=false: found runs of protocol versions {', '.join(map(str, versions))}, whose results are "
+            "not comparable. Repeat the older runs with overwrite=true, or set stage.mixed=true."
         )
-    table = pd.DataFrame([columns(result) for result in kept])
-    return Collection(runs.absolute(), named(table, _pretraining(found)), damaged, versions)
+    table = pd.DataFrame([to_row(result) for result in kept])
+    pretraining = {result.folder.name: result for result in results if result.stage == "pretrain"}
+    return Collection(runs.absolute(), add_method_names(table, pretraining), damaged, versions)
 
 
 def find_run_folders(runs: Path) -> Iterator[Path]:
-    """``<runs>/<stage>/<dataset>/<run>``, in the order of their names; hidden folders are none."""
-    for stage in _inside(runs):
-        if stage.name in _NOT_RUNS:
+    """Yield the folders ``<runs>/<stage>/<dataset>/<run>`` in the order of their names; hidden folders are skipped."""
+    for stage in _list_folders(runs):
+        if stage.name in _STAGES_WITHOUT_RESULT:
             continue
-        for dataset in _inside(stage):
-            for folder in _inside(dataset):
+        for dataset in _list_folders(stage):
+            for folder in _list_folders(dataset):
                 if (folder / "config.yaml").exists() or (folder / "result.json").exists():
                     yield folder
 
 
-def columns(result: Result) -> dict[str, Any]:
-    """A run as a row."""
-    start: Start = result.start
+def to_row(result: Result) -> dict[str, Any]:
+    """Return a run as a row of the table."""
     return {
         "folder": result.folder,
         "state": result.state,
@@ -103,7 +96,7 @@ def columns(result: Result) -> dict[str, Any]:
         "augmentation": result.augmentation,
         "budget": result.budget,
         "seed": result.seed,
-        "start": start,
+        "init": result.init,
         "settings": result.settings,
         "wall_s": result.wall_s,
         "images_per_s": result.images_per_s,
@@ -116,12 +109,17 @@ def columns(result: Result) -> dict[str, Any]:
     }
 
 
-def _pretraining(found: Sequence[Result]) -> Mapping[str, Result]:
-    """By the folder's name, which ends in the run's hash."""
-    return {result.folder.name: result for result in found if result.stage == "pretrain"}
+def _describe_no_runs(runs: Path, datasets: Sequence[str], results: Sequence[Result], damaged: Sequence[str]) -> str:
+    existing = sorted({result.dataset for result in results})
+    wanted = f" of {', '.join(datasets)} (there are runs of {', '.join(existing)})" if existing else ""
+    broken = f"; {len(damaged)} cannot be read" if damaged else ""
+    return (
+        f"paths.runs={runs}: found no runs{wanted} under {runs.absolute()}{broken}. Start some runs first, or choose "
+        "another folder."
+    )
 
 
-def _inside(folder: Path) -> list[Path]:
+def _list_folders(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))

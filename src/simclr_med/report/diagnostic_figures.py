@@ -1,8 +1,7 @@
-"""The report's figures of single methods: which classes are taken for which, calibration, how pretraining went."""
+"""The report's figures of the main methods: confusion matrices, calibration, and the course of pretraining."""
 
 from __future__ import annotations
 
-import io
 import itertools
 import textwrap
 from collections.abc import Iterator
@@ -14,18 +13,21 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from simclr_med.plots.training import COLOURS, STROKES
-from simclr_med.report.methods import KINDS, budget_order, headline
-from simclr_med.report.results import content
-from simclr_med.report.score_figures import MARKS, Chart
+from simclr_med.plots.style import line_style
+from simclr_med.plots.training import read_curves
+from simclr_med.report.methods import KINDS, find_main_method, sort_budgets
+from simclr_med.report.results import load_result_json
+from simclr_med.report.score_figures import Chart
+from simclr_med.report.score_tables import METRIC_NAMES
 
-_CLASSES_WITH_NUMBERS = 10  # above that a matrix's numbers are too small to read
-_FEWEST = 10  # answers a run of a bin that is drawn: the accuracy of fewer says little, and seeds share their images
+_MAX_CLASSES_WITH_NUMBERS = 10  # with more classes the numbers in a matrix are too small to read
+# Predictions per run in a bin that is drawn. The seeds share their images, so more runs do not make up for few images.
+_MIN_PREDICTIONS = 10
 _MONITORS = (
     ("train/loss", "contrastive loss"),
-    ("val/loss", "loss on validation"),
+    ("val/loss", "validation loss"),
     ("train/top1", "contrastive accuracy"),
-    ("val/knn_accuracy", "kNN accuracy on validation"),
+    ("val/knn_accuracy", METRIC_NAMES["val/knn_accuracy"]),
     ("train/effective_rank", "effective rank"),
     ("train/alignment", "alignment"),
     ("train/uniformity", "uniformity"),
@@ -33,10 +35,10 @@ _MONITORS = (
 )
 
 
-def confusion(rows: pd.DataFrame) -> list[Chart]:
-    """Of each kind's headline method under its largest budget, a panel a kind: shares of each true class."""
+def plot_confusion_matrices(rows: pd.DataFrame) -> list[Chart]:
+    """Draw the confusion matrix of each kind's main method with the largest budget; multi-label sets have none."""
     charts = []
-    for data, encoder, panels in _panels(rows):
+    for data, encoder, panels in _iterate_main_methods(rows):
         matrices = [
             (label, np.sum([table["confusion_matrix"] for table in tables], axis=0)) for label, tables in panels
         ]
@@ -49,154 +51,139 @@ def confusion(rows: pd.DataFrame) -> list[Chart]:
         figure = Figure(figsize=(side * across + 1.6, 0.88 * side * down + 1.2), layout="constrained", dpi=150)
         axes = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
         for axis, (label, matrix) in zip(axes.ravel()[: len(matrices)], matrices, strict=True):
-            image = _matrix(axis, matrix, classes)
+            image = _draw_matrix(axis, matrix, classes)
             axis.set_title("\n".join(textwrap.wrap(label, 38)), fontsize=9)
         for axis in axes.ravel()[len(matrices) :]:
             axis.axis("off")
         figure.supylabel("true class", fontsize=10)
-        figure.supxlabel("answer", fontsize=10)
-        figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.7)
-        note = "Rows sum to 1; the counts of all seeds together."
-        charts.append(Chart(f"confusion_{data}_{encoder}", f"Answers by true class: {data}, {encoder}", note, figure))
+        figure.supxlabel("predicted class", fontsize=10)
+        figure.colorbar(image, ax=axes, label="fraction of the true class", shrink=0.7)
+        note = "Percentages of each true class; a row sums to 100. The predictions of all seeds are pooled."
+        charts.append(Chart(f"confusion_{data}_{encoder}", f"Confusion matrices: {data}, {encoder}", note, figure))
     return charts
 
 
-def reliability(rows: pd.DataFrame) -> list[Chart]:
-    """Accuracy over confidence of the same methods."""
+def plot_reliability(rows: pd.DataFrame) -> list[Chart]:
+    """Draw accuracy over confidence of the same methods."""
     charts = []
-    for data, encoder, panels in _panels(rows):
+    for data, encoder, panels in _iterate_main_methods(rows):
         figure = Figure(figsize=(5.6, 5.0), layout="constrained", dpi=150)
         axis = figure.subplots()
-        axis.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":", label="calibrated")
+        axis.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":", label="perfect calibration")
         for number, (label, tables) in enumerate(panels):
-            confidence, accuracy = _pooled([table["reliability"] for table in tables])
-            axis.plot(
-                confidence,
-                accuracy,
-                label=label,
-                color=COLOURS[number % len(COLOURS)],
-                linestyle=STROKES[number % len(STROKES)],
-                marker=MARKS[number % len(MARKS)],
-                markersize=4,
-            )
+            confidence, accuracy = _pool_bins([table["reliability"] for table in tables])
+            axis.plot(confidence, accuracy, label=label, **line_style(number))
         axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(-0.02, 1.02))
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=8)
         note = (
-            f"Bins of equal width with {_FEWEST} answers a seed or more, all seeds together; below the dotted line a "
-            "classifier is too sure of itself."
+            f"Bins of equal width with at least {_MIN_PREDICTIONS} predictions per seed; all seeds are pooled. A "
+            "classifier below the dotted line is overconfident."
         )
         charts.append(Chart(f"reliability_{data}_{encoder}", f"Reliability: {data}, {encoder}", note, figure))
     return charts
 
 
-def pretraining_curves(table: pd.DataFrame) -> list[Chart]:
-    """The monitors over the epochs, a line a run, a colour an augmentation, a figure a data set and encoder."""
+def plot_pretraining_curves(table: pd.DataFrame) -> list[Chart]:
+    """Draw the metrics of pretraining over the epochs: a line per run, a style per augmentation."""
     charts = []
     for (data, encoder), group in table[table["stage"] == "pretrain"].groupby(["data", "encoder"]):
         curves = [
             (str(row["augmentation"]), curve)
             for row in group.to_dict("records")
-            if (curve := _curve(Path(row["folder"]) / "metrics.csv")) is not None
+            if len(curve := _read_run_curves(Path(row["folder"])))
         ]
-        shown = [(name, word) for name, word in _MONITORS if any(name in curve for _, curve in curves)]
-        if not curves or not shown:
+        monitors = [(name, title) for name, title in _MONITORS if any(name in curve for _, curve in curves)]
+        if not monitors:
             continue
-        figure = Figure(figsize=(3.1 * min(4, len(shown)), 2.5 * -(-len(shown) // 4)), layout="constrained", dpi=150)
-        axes = figure.subplots(-(-len(shown) // 4), min(4, len(shown)), squeeze=False).ravel()
-        styles = dict(zip(sorted({name for name, _ in curves}), itertools.count()))
-        for axis, (name, word) in zip(axes[: len(shown)], shown, strict=True):
+        across, down = min(4, len(monitors)), -(-len(monitors) // 4)
+        figure = Figure(figsize=(3.1 * across, 2.5 * down), layout="constrained", dpi=150)
+        axes = figure.subplots(down, across, squeeze=False).ravel()
+        styles = dict(zip(sorted({sequence for sequence, _ in curves}), itertools.count()))
+        for axis, (name, title) in zip(axes[: len(monitors)], monitors, strict=True):
             for sequence, curve in curves:
-                _draw(axis, curve, name, sequence, styles[sequence])
-            axis.set_title(word, fontsize=9)
+                _draw_curve(axis, curve, name, sequence, styles[sequence])
+            axis.set_title(title, fontsize=9)
             axis.set_xlabel("epoch", fontsize=8)
             axis.tick_params(labelsize=8)
             axis.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
             axis.grid(alpha=0.25)
             axis.spines[["top", "right"]].set_visible(False)
-        for axis in axes[len(shown) :]:
+        for axis in axes[len(monitors) :]:
             axis.axis("off")
         handles = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=6, frameon=False, fontsize=8)
-        note = "A line a run, unfinished ones too; colour and stroke tell the augmentation."
+        note = "One line per run, including unfinished runs. Colour and line style show the augmentation."
         charts.append(Chart(f"pretraining_{data}_{encoder}", f"Pretraining: {data}, {encoder}", note, figure))
     return charts
 
 
-def _panels(rows: pd.DataFrame) -> Iterator[tuple[str, str, list[tuple[str, list[dict[str, Any]]]]]]:
-    """(data, encoder, [(method and budget, what its runs recorded)]) of the headline methods.
+def _iterate_main_methods(rows: pd.DataFrame) -> Iterator[tuple[str, str, list[tuple[str, list[dict[str, Any]]]]]]:
+    """Yield (data, encoder, [(method and budget, tables that its runs recorded)]) of the main methods.
 
-    The budget is the largest that they share; where they share none, the largest of each.
+    The budget is the largest that all main methods share; where they share none, the largest of each.
     """
     for (data, encoder), group in rows.groupby(["data", "encoder"]):
         panels = []
-        heads = [group[group["method"] == head] for kind in KINDS if (head := headline(group, kind)) is not None]
-        shared = set.intersection(*(set(mine["budget"]) for mine in heads)) if heads else set()
-        for mine in heads:
-            budget = budget_order(shared or mine["budget"])[-1]
-            folders = mine[mine["budget"] == budget]["folder"]
-            tables = [recorded for folder in folders if (recorded := _recorded(Path(folder))) is not None]
+        names = [find_main_method(group, kind) for kind in KINDS]
+        main_rows = [group[group["method"] == name] for name in names if name is not None]
+        shared = set.intersection(*(set(runs["budget"]) for runs in main_rows)) if main_rows else set()
+        for runs in main_rows:
+            budget = sort_budgets(shared or runs["budget"])[-1]
+            folders = runs[runs["budget"] == budget]["folder"]
+            tables = [recorded for folder in folders if (recorded := _load_tables(Path(folder))) is not None]
             if tables:
-                panels.append((f"{mine['method'].iloc[0]}, {budget}", tables))
+                panels.append((f"{runs['method'].iloc[0]}, {budget}", tables))
         if panels:
             yield str(data), str(encoder), panels
 
 
-def _recorded(folder: Path) -> dict[str, Any] | None:
-    tables = content(folder).get("tables", {})
+def _load_tables(folder: Path) -> dict[str, Any] | None:
+    tables = load_result_json(folder).get("tables", {})
     return tables if {"classes", "confusion_matrix", "reliability"} <= set(tables) else None
 
 
-def _matrix(axis: Any, counts: np.ndarray, classes: list[str]) -> Any:
+def _draw_matrix(axis: Any, counts: np.ndarray, classes: list[str]) -> Any:
     total = counts.sum(axis=1, keepdims=True)
-    shares = np.where(total > 0, counts / np.maximum(total, 1), np.nan)
-    image = axis.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+    fractions = np.where(total > 0, counts / np.maximum(total, 1), np.nan)
+    image = axis.imshow(fractions, cmap="cividis", vmin=0, vmax=1)
     names = [name if len(name) <= 22 else f"{name[:20]}…" for name in classes]
     axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     axis.set_yticks(range(len(names)), names, fontsize=7)
-    if len(classes) <= _CLASSES_WITH_NUMBERS:
-        for row, column in np.argwhere(shares >= 0.005):
-            share = shares[row, column]
-            colour = "black" if share > 0.55 else "white"
-            axis.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour, fontsize=7)
+    if len(classes) <= _MAX_CLASSES_WITH_NUMBERS:
+        for row, column in np.argwhere(fractions >= 0.005):
+            fraction = fractions[row, column]
+            colour = "black" if fraction > 0.55 else "white"
+            axis.text(column, row, f"{100 * fraction:.0f}", ha="center", va="center", color=colour, fontsize=7)
     return image
 
 
-def _pooled(bins: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    """Confidence and accuracy of the bins of several runs together; nearly empty bins are left out."""
-    count = np.array([one["count"] for one in bins], dtype=float)
-    parts = []
+def _pool_bins(bins: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return confidence and accuracy of the bins of several runs together, without bins of few predictions."""
+    count = np.array([run_bins["count"] for run_bins in bins], dtype=float)
+    sums = []
     for name in ("confidence", "accuracy"):
-        values = np.nan_to_num(np.array([[np.nan if x is None else x for x in one[name]] for one in bins], dtype=float))
-        parts.append((count * values).sum(axis=0))
+        values = [[np.nan if x is None else x for x in run_bins[name]] for run_bins in bins]
+        sums.append((count * np.nan_to_num(np.array(values, dtype=float))).sum(axis=0))
     total = count.sum(axis=0)
-    some = total >= _FEWEST * len(bins)
-    return parts[0][some] / total[some], parts[1][some] / total[some]
+    is_drawn = total >= _MIN_PREDICTIONS * len(bins)
+    return sums[0][is_drawn] / total[is_drawn], sums[1][is_drawn] / total[is_drawn]
 
 
-def _curve(path: Path) -> pd.DataFrame | None:
-    """A metrics.csv up to its last whole row; None where there is none."""
+def _read_run_curves(folder: Path) -> pd.DataFrame:
+    """Return the rows of a run's metrics.csv; none where the file cannot be read."""
     try:
-        whole, _, _ = path.read_text(encoding="utf-8", errors="replace").replace("\0", "").rpartition("\n")
-        table = pd.read_csv(io.StringIO(whole), on_bad_lines="skip").apply(pd.to_numeric, errors="coerce")
-    except (OSError, ValueError):
-        return None
-    known = table.replace([np.inf, -np.inf], np.nan)
-    return known if "epoch" in known and len(known) else None
+        return read_curves(folder / "metrics.csv")
+    except OSError:
+        return pd.DataFrame()
 
 
-def _draw(axis: Any, curve: pd.DataFrame, name: str, label: str, style: int) -> None:
+def _draw_curve(axis: Any, curve: pd.DataFrame, name: str, label: str, number: int) -> None:
     if name not in curve:
         return
     known = curve[["epoch", name]].dropna()
-    axis.plot(
-        known["epoch"] + 1,
-        known[name],
-        label=label,
-        color=COLOURS[style % len(COLOURS)],
-        linestyle=STROKES[style % len(STROKES)],
-        linewidth=1.2,
-        marker=MARKS[style % len(MARKS)] if len(known) < 15 else None,
-        markersize=3,
-    )
+    style = line_style(number) | {"markersize": 3}
+    if len(known) >= 15:
+        style |= {"marker": None}
+    axis.plot(known["epoch"] + 1, known[name], label=label, linewidth=1.2, **style)

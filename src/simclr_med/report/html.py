@@ -1,4 +1,4 @@
-"""The report as one page that needs nothing beside it."""
+"""The report as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from simclr_med.report.score_tables import NONE
 from simclr_med.report.sections import Section
 
-# A number alone, with its interval, or with a word in brackets.
+# A number alone, with its interval, or with a remark in brackets.
 _NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*(e[+-]?[0-9]+)?( (±|to|\().*)?")
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -25,30 +25,33 @@ def render_page(
     sections: Sequence[Section],
     pictures: Mapping[str, Path],
 ) -> str:
-    """The whole HTML; whatever a user named is escaped.
+    """Return the HTML; all text is escaped.
 
     Args:
         title: of the page.
-        facts: what the report was made from.
-        warnings: what a reader must know before the numbers.
+        facts: rows of the header, such as the runs and their folder.
+        warnings: shown above the results.
         sections: in their order; their tables and charts are named as their files.
-        pictures: PNG of each chart by its name; they are put into the page.
+        pictures: PNG of each chart by its name; embedded in the page.
     """
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"numeric": _numeric, "heads": _heads}
+    )
+    environment.filters |= {"numeric": _is_numeric, "columns": _list_columns}
     embedded = {name: base64.b64encode(path.read_bytes()).decode("ascii") for name, path in pictures.items()}
     template = environment.get_template("report.html")
     return template.render(title=title, facts=facts, warnings=warnings, sections=sections, pictures=embedded)
 
 
-def _heads(shown: pd.DataFrame) -> list[tuple[str, bool]]:
-    """The columns, and whether numbers stand in them."""
-    return [(str(name), any(map(_numeric, map(str, shown.iloc[:, at])))) for at, name in enumerate(shown)]
+def _list_columns(shown: pd.DataFrame) -> list[tuple[str, bool]]:
+    """Return (name, whether the column has numbers) of each column."""
+    return [(str(name), any(map(_is_numeric, map(str, shown.iloc[:, number])))) for number, name in enumerate(shown)]
 
 
-def _numeric(text: str) -> bool:
-    """Whether a cell reads as a number, and so stands at the right."""
+def _is_numeric(text: str) -> bool:
+    """Return whether a cell is a number, which is aligned at the right."""
     return text == NONE or _NUMBER.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""What a reader calls the runs that belong together: the same data, the same way, whatever the seed."""
+"""Names of methods: runs that differ in their seed alone share one name."""
 
 from __future__ import annotations
 
@@ -9,85 +9,88 @@ from typing import Any
 
 import pandas as pd
 
-from simclr_med.report.results import Result, Start
+from simclr_med.report.results import EncoderInit, Result
 
 CONTROL = "untrained control"
-# The stages that score a classifier after training it, in the order of the tables.
+# The stages that train a classifier and score it, in the order of the tables.
 SCORED = ("probe", "finetune", "baseline")
 KINDS = (CONTROL, *SCORED)
 
 
-def named(table: pd.DataFrame, pretraining: Mapping[str, Result]) -> pd.DataFrame:
-    """The table with the columns that group its rows.
+def add_method_names(table: pd.DataFrame, pretraining: Mapping[str, Result]) -> pd.DataFrame:
+    """Return the table with the columns that group its rows.
 
-    Adds ``data`` (the data set, with its size where there are several), ``kind`` (one of `KINDS`, or the stage),
-    ``origin`` (what the encoder saw, as ``own novel``, ``pathmnist novel``, ``ImageNet``; empty for random weights),
-    ``source`` and ``sequence`` (data set and augmentation of the pretraining, or empty), ``start_seed`` (its seed),
-    ``variant`` (the settings in which it differs from its namesakes) and ``method`` (kind, origin and variant).
+    Adds ``data`` (the data set, with its size where runs of several sizes exist), ``kind`` (one of `KINDS`, or the
+    stage), ``origin`` (the encoder's pretraining: ``own novel``, ``pathmnist novel``, ``ImageNet``; empty for random
+    weights), ``source`` and ``sequence`` (data set and augmentation of the pretraining, or empty), ``init_seed`` (its
+    seed), ``variant`` (the settings that differ between runs of the same name) and ``method`` (kind, origin and
+    variant).
 
     Args:
-        table: of `collect.columns`.
+        table: rows of `collect.to_row`.
         pretraining: the pretraining runs by the names of their folders.
     """
-    starts = [_resolved(start, pretraining) for start in table["start"]]
-    more = pd.DataFrame(
+    inits = [_resolve_init(init, pretraining) for init in table["init"]]
+    added = pd.DataFrame(
         {
-            "data": _data(table),
+            "data": _name_datasets(table),
             "kind": [
-                CONTROL if stage == "probe" and start.kind == "random" else stage
-                for stage, start in zip(table["stage"], starts, strict=True)
+                CONTROL if stage == "probe" and init.kind == "random" else stage
+                for stage, init in zip(table["stage"], inits, strict=True)
             ],
-            "origin": [_origin(start, dataset) for start, dataset in zip(starts, table["dataset"], strict=True)],
-            "source": [start.dataset or "" for start in starts],
-            "sequence": [start.augmentation or "" for start in starts],
-            "start_seed": [start.seed for start in starts],
+            "origin": [_describe_init(init, dataset) for init, dataset in zip(inits, table["dataset"], strict=True)],
+            "source": [init.dataset or "" for init in inits],
+            "sequence": [init.augmentation or "" for init in inits],
+            "init_seed": [init.seed for init in inits],
         },
         index=table.index,
     )
-    whole = pd.concat([table, more], axis=1)
-    whole["variant"] = _variant(whole, pretraining)
-    whole["method"] = [
-        f"{_plain(row)} ({row['variant']})" if row["variant"] else _plain(row) for row in whole.to_dict("records")
+    named = pd.concat([table, added], axis=1)
+    named["variant"] = _find_variants(named, pretraining)
+    named["method"] = [
+        f"{_name_method(row)} ({row['variant']})" if row["variant"] else _name_method(row)
+        for row in named.to_dict("records")
     ]
-    return whole
+    return named
 
 
-def budget_order(words: Iterable[str]) -> list[str]:
-    """Budgets from few labels to all."""
-    return sorted(set(words), key=_amount)
+def sort_budgets(budgets: Iterable[str]) -> list[str]:
+    """Return the different label budgets, the smallest first."""
+    return sorted(set(budgets), key=_budget_sort_key)
 
 
-def method_order(table: pd.DataFrame) -> list[str]:
-    """Methods by their kind, then by name."""
+def sort_methods(table: pd.DataFrame) -> list[str]:
+    """Return the methods by kind, then by name."""
     pairs = set(zip(table["kind"], table["method"], strict=True))
-    rank = {kind: place for place, kind in enumerate(KINDS)}
+    rank = {kind: number for number, kind in enumerate(KINDS)}
     return [method for _, method in sorted(pairs, key=lambda pair: (rank.get(pair[0], len(rank)), pair[1]))]
 
 
-def headline(table: pd.DataFrame, kind: str) -> str | None:
-    """The one method of a kind that stands for it in pictures and comparisons.
+def find_main_method(table: pd.DataFrame, kind: str) -> str | None:
+    """Return the method that represents its kind in figures and comparisons; None without runs of the kind.
 
-    It is that of the encoder pretrained on the data set itself where there is one, then that with the most runs.
+    Methods whose encoder was pretrained on the data set itself come first, then the method with the most runs.
     """
     rows = table[table["kind"] == kind]
     if rows.empty:
         return None
-    if (own := rows["origin"].str.startswith("own")).any():
-        rows = rows[own]
+    if (is_own := rows["origin"].str.startswith("own")).any():
+        rows = rows[is_own]
     counts = rows["method"].value_counts()
     return sorted(counts.index, key=lambda name: (-counts[name], "novel" not in name, len(name), name))[0]
 
 
-def _resolved(start: Start, pretraining: Mapping[str, Result]) -> Start:
-    """What the pretraining run itself recorded, which a config that names it by init.run= does not say."""
-    made = pretraining.get(start.run or "")
-    if made is None:
-        return start
-    began = made.start.dataset if made.start.kind == "pretrained" else made.start.kind
-    return Start(start.kind, start.run, made.dataset, made.augmentation, made.seed, began)
+def _resolve_init(init: EncoderInit, pretraining: Mapping[str, Result]) -> EncoderInit:
+    """Add what the pretraining run recorded; a config with init.run= names the run and nothing else."""
+    run = pretraining.get(init.run or "")
+    if run is None:
+        return init
+    start = run.init.dataset if run.init.kind == "pretrained" else run.init.kind
+    return EncoderInit(init.kind, init.run, run.dataset, run.augmentation, run.seed, start)
 
 
-def _data(table: pd.DataFrame) -> pd.Series:
+def _name_datasets(table: pd.DataFrame) -> pd.Series:
+    """Return the data sets' names; with the image size where runs of several sizes exist."""
     sizes = table.groupby("dataset")["size"].transform("nunique")
     return pd.Series(
         [
@@ -98,23 +101,23 @@ def _data(table: pd.DataFrame) -> pd.Series:
     )
 
 
-def _origin(start: Start, dataset: str) -> str:
-    if start.kind == "imagenet":
+def _describe_init(init: EncoderInit, dataset: str) -> str:
+    if init.kind == "imagenet":
         return "ImageNet"
-    if start.kind == "checkpoint":
-        return f"checkpoint {PurePath(start.path or '').name}"
-    if start.kind != "pretrained":
+    if init.kind == "checkpoint":
+        return f"checkpoint {PurePath(init.path or '').name}"
+    if init.kind != "pretrained":
         return ""
-    if start.dataset is None:
-        return f"run {start.run}"
-    seen = "own" if start.dataset == dataset else start.dataset
-    if start.start not in (None, "random"):
-        seen = f"{'ImageNet' if start.start == 'imagenet' else start.start} then {seen}"
-    return f"{seen} {start.augmentation}"
+    if init.dataset is None:
+        return f"run {init.run}"
+    pretrained_on = "own" if init.dataset == dataset else init.dataset
+    if init.start not in (None, "random"):
+        pretrained_on = f"{'ImageNet' if init.start == 'imagenet' else init.start} then {pretrained_on}"
+    return f"{pretrained_on} {init.augmentation}"
 
 
-def _plain(row: Mapping[Any, Any]) -> str:
-    """What a run is called by its kind and by what its encoder saw or, in pretraining, sees."""
+def _name_method(row: Mapping[Any, Any]) -> str:
+    """Return the kind of a run with its encoder's pretraining, or with the augmentation that it pretrains with."""
     kind, origin = str(row["kind"]), str(row["origin"])
     if kind == "pretrain":
         return f"pretrain, {row['augmentation']}" + (f", from {origin}" if origin else "")
@@ -123,48 +126,51 @@ def _plain(row: Mapping[Any, Any]) -> str:
     return f"{kind}, {origin}" if origin else kind
 
 
-def _variant(table: pd.DataFrame, pretraining: Mapping[str, Result]) -> pd.Series:
-    """The settings that tell a run from others that are called the same."""
-    used = table["augmentation"].where(table["stage"] == "pretrain", "")  # what the encoder learns from there
-    found: dict[Hashable, str] = {}
+def _find_variants(table: pd.DataFrame, pretraining: Mapping[str, Result]) -> pd.Series:
+    """Return for each run the settings that differ between runs of the same name."""
+    used = table["augmentation"].where(table["stage"] == "pretrain", "")  # only there is it part of the name
+    variants: dict[Hashable, str] = {}
     for _, rows in table.groupby(["kind", "origin", used, "data", "encoder"], sort=False):
-        told = _differing([_all_settings(row, pretraining) for row in rows.to_dict("records")])
-        found |= dict(zip(rows.index, told, strict=True))
-    return pd.Series(found).reindex(table.index)
+        differing = _list_differing_settings([_collect_settings(row, pretraining) for row in rows.to_dict("records")])
+        variants |= dict(zip(rows.index, differing, strict=True))
+    return pd.Series(variants).reindex(table.index)
 
 
-def _all_settings(row: Mapping[Any, Any], pretraining: Mapping[str, Result]) -> dict[str, str]:
-    """Of a run, and of the pretraining that it starts from."""
-    found: dict[str, str] = dict(row["settings"])
+def _collect_settings(row: Mapping[Any, Any], pretraining: Mapping[str, Result]) -> dict[str, str]:
+    """Return the settings of a run and of the pretraining run that it starts from."""
+    settings: dict[str, str] = dict(row["settings"])
     if row["state"] == "finished":
-        found |= {"data": str(row["data_hash"])[-6:], "protocol_version": f"{row['protocol_version']:.0f}"}
-    made = pretraining.get(row["start"].run or "")
-    if made is not None:
-        theirs = {key: value for key, value in made.settings.items() if not key.startswith("augmentation.")}
-        found |= {f"pretraining {key}": value for key, value in theirs.items()}
-        if made.budget != "full":
-            found["pretraining data_fraction"] = made.budget
-    return found
+        settings |= {"data": str(row["data_hash"])[-6:], "protocol_version": f"{row['protocol_version']:.0f}"}
+    run = pretraining.get(row["init"].run or "")
+    if run is not None:
+        inherited = {key: value for key, value in run.settings.items() if not key.startswith("augmentation.")}
+        settings |= {f"pretraining {key}": value for key, value in inherited.items()}
+        if run.budget != "full":
+            settings["pretraining data_fraction"] = run.budget
+    return settings
 
 
-def _differing(settings: list[dict[str, str]]) -> list[str]:
-    """For each, the settings that not all of them share; of a run that does not know one, nothing is said of it."""
+def _list_differing_settings(settings: list[dict[str, str]]) -> list[str]:
+    """Return for each run the settings that not all runs share; keys that a run does not have are skipped."""
     values: dict[str, set[str]] = {}
-    for one in settings:
-        for key, value in one.items():
+    for run_settings in settings:
+        for key, value in run_settings.items():
             values.setdefault(key, set()).add(value)
-    differing = [key for key, found in values.items() if len(found) > 1]
+    differing = [key for key, different in values.items() if len(different) > 1]
     if "augmentation.name" in differing:
         differing = [key for key in differing if key == "augmentation.name" or not key.startswith("augmentation.")]
-    told = []
-    for one in settings:
-        words = (f"{key.removesuffix('.name')}={one[key].strip(chr(34))}" for key in differing if key in one)
-        told.append(", ".join(words))
-    return told
+    return [
+        ", ".join(
+            f"{key.removesuffix('.name')}={run_settings[key].strip(chr(34))}"
+            for key in differing
+            if key in run_settings
+        )
+        for run_settings in settings
+    ]
 
 
-def _amount(word: str) -> tuple[int, float, str]:
-    found = re.fullmatch(r"(n|pct|per_class)([0-9.e+]+)", word)
-    if found is None:
-        return 3, 0.0, word
-    return {"per_class": 0, "n": 1, "pct": 2}[found[1]], float(found[2]), word
+def _budget_sort_key(budget: str) -> tuple[int, float, str]:
+    match = re.fullmatch(r"(n|pct|per_class)([0-9.e+]+)", budget)
+    if match is None:
+        return 3, 0.0, budget
+    return {"per_class": 0, "n": 1, "pct": 2}[match[1]], float(match[2]), budget

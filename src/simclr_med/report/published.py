@@ -1,4 +1,4 @@
-"""Published results beside ours: the figures of anchors/*.csv as they were published; no run of ours made them."""
+"""Published results (anchors/*.csv), each next to the most similar method of the report."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from simclr_med.report.methods import headline
+from simclr_med.report.methods import find_main_method
 from simclr_med.report.score_tables import MAIN, NONE, Table, format_mean, format_number, mean_over_seeds
 
 ANCHORS = Path(__file__).parent / "anchors"
-NEIGHBOURS = ("test/knn_accuracy", "test/knn_auroc")
-SIZE = 28  # pixels: of all published images here
+KNN_METRICS = ("test/knn_accuracy", "test/knn_auroc")
+SIZE = 28  # pixels; all published results here use images of this size
 _CAUTIONS = {
-    "chestmnist": "ChestMNIST has many labels an image: answering none scores 0.947 accuracy. Read its AUROC.",
-    "dermamnist": "DermaMNIST's largest class alone scores 0.669 accuracy.",
+    "chestmnist": "ChestMNIST has several labels per image: predicting no label at all reaches an accuracy of 0.947. "
+    "Use its AUROC.",
+    "dermamnist": "DermaMNIST: always predicting the largest class reaches an accuracy of 0.669.",
 }
 
 
@@ -26,20 +27,21 @@ class Anchor:
     """One published result.
 
     Attributes:
-        dataset, source: whose and where.
-        what: in words.
-        kind: of our method that is nearest to it: probe, finetune or baseline.
-        origin: of that method as `methods.named` says it; None: the headline of its kind.
-        budget: as ours.
+        dataset: name of the data set.
+        source: name of its `Source`.
+        method: the published method.
+        kind: kind of the most similar method in the report: probe, finetune or baseline.
+        origin: its pretraining, as in `methods.add_method_names`; None: the main method of the kind.
+        budget: its label budget.
         accuracy, auroc: NaN where not published.
-        encoder: of ours that is nearest to it, where there are runs of several.
-        caution: about its AUROC.
-        by_neighbours: whether k-nearest neighbours answered, as they do beside every probe of ours.
+        encoder: the most similar encoder, where the report has several.
+        caution: a remark about the AUROC.
+        is_knn: whether it is a k-nearest-neighbour result; every probe records one too.
     """
 
     dataset: str
     source: str
-    what: str
+    method: str
     kind: str
     origin: str | None
     budget: str
@@ -47,113 +49,115 @@ class Anchor:
     auroc: float
     encoder: str = "resnet18"
     caution: str = ""
-    by_neighbours: bool = False
+    is_knn: bool = False
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where published figures are from, and what is different there, in words."""
+    """Where results were published, and how their protocol differs."""
 
     name: str
     citation: str
     differs: str
 
 
-def sources(names: set[str]) -> list[Source]:
-    """Those of these names."""
+def load_sources(names: set[str]) -> list[Source]:
+    """Return the sources of these names."""
     table = pd.read_csv(ANCHORS / "sources.csv")
     return [Source(*map(str, row)) for row in table.itertuples(index=False) if row.source in names]
 
 
-def anchors() -> list[Anchor]:
-    """All published results."""
-    return [*_thesis(), *_medmnist(), *_medmnist_plus()]
+def load_anchors() -> list[Anchor]:
+    """Return all published results."""
+    return [*_load_thesis(), *_load_medmnist(), *_load_medmnist_plus()]
 
 
-def published(rows: pd.DataFrame) -> tuple[list[Table], list[Source]]:
-    """The published results on the data sets that we have runs on, each beside ours that is nearest.
+def match_published(rows: pd.DataFrame) -> tuple[list[Table], list[Source]]:
+    """Return the published results on the data sets of the report, each with the most similar method.
 
     Args:
-        rows: of `tables.scored`.
+        rows: of `score_tables.select_scored_runs`.
 
     Returns:
         no or one table, and its sources.
     """
-    ours = rows[(rows["size"] == SIZE) | rows["size"].isna()]
-    found = [one for one in anchors() if one.dataset in set(ours["dataset"])]
-    if not found:
+    rows = rows[(rows["size"] == SIZE) | rows["size"].isna()]
+    anchors = [anchor for anchor in load_anchors() if anchor.dataset in set(rows["dataset"])]
+    if not anchors:
         return [], []
-    records = [_beside(one, ours) for one in found]
-    encoders = set(ours["encoder"])
-    numbers = pd.DataFrame([numeric for numeric, _ in records])
-    shown = pd.DataFrame([text for _, text in records])
-    cautions = [text for dataset, text in _CAUTIONS.items() if dataset in set(ours["dataset"])]
+    matches = [_match_anchor(anchor, rows) for anchor in anchors]
+    encoders = set(rows["encoder"])
+    numbers = pd.DataFrame([numeric for numeric, _ in matches])
+    shown = pd.DataFrame([text for _, text in matches])
+    cautions = [text for dataset, text in _CAUTIONS.items() if dataset in set(rows["dataset"])]
     note = " ".join(
         [
-            "Ours is the nearest method under the same budget (mean over seeds); protocols differ, as said below.",
+            "Our results are those of the most similar method with the same label budget (mean over seeds). The "
+            "protocols differ, as described below.",
             *cautions,
             *(f"Our encoder: {name}." for name in encoders if len(encoders) == 1),
         ]
     )
-    return [Table("published", "Published results beside ours", note, numbers, shown)], sources(
-        {one.source for one in found}
-    )
+    table = Table("published", "Published results and ours", note, numbers, shown)
+    return [table], load_sources({anchor.source for anchor in anchors})
 
 
-def _beside(one: Anchor, ours: pd.DataFrame) -> tuple[dict[str, object], dict[str, str]]:
-    cell_rows = ours[(ours["dataset"] == one.dataset) & (ours["budget"] == one.budget) & (ours["kind"] == one.kind)]
-    if one.origin is not None:
-        cell_rows = cell_rows[cell_rows["origin"] == one.origin]
-    encoder = _nearest(one.encoder, cell_rows["encoder"])
-    cell_rows = cell_rows[cell_rows["encoder"] == encoder]
-    method = headline(cell_rows, one.kind)
-    metrics = NEIGHBOURS if one.by_neighbours else MAIN
-    mine = mean_over_seeds(cell_rows[cell_rows["method"] == method], ["method"], metrics)
-    ours_told = f"kNN beside {method}" if method and one.by_neighbours else method or ""
-    if method and ours["encoder"].nunique() > 1:
-        ours_told += f", {encoder}"
+def _match_anchor(anchor: Anchor, rows: pd.DataFrame) -> tuple[dict[str, object], dict[str, str]]:
+    """Return a published result with the most similar method, as a row of numbers and as a row of text."""
+    is_same = (rows["dataset"] == anchor.dataset) & (rows["budget"] == anchor.budget) & (rows["kind"] == anchor.kind)
+    similar = rows[is_same]
+    if anchor.origin is not None:
+        similar = similar[similar["origin"] == anchor.origin]
+    encoder = _choose_encoder(anchor.encoder, similar["encoder"])
+    similar = similar[similar["encoder"] == encoder]
+    method = find_main_method(similar, anchor.kind)
+    metrics = KNN_METRICS if anchor.is_knn else MAIN
+    means = mean_over_seeds(similar[similar["method"] == method], ["method"], metrics)
+    name = f"kNN of {method}" if method and anchor.is_knn else method or ""
+    if method and rows["encoder"].nunique() > 1:
+        name += f", {encoder}"
     numeric: dict[str, object] = {
-        "data": one.dataset,
-        "source": one.source,
-        "what": one.what,
-        "budget": one.budget,
-        "accuracy": one.accuracy,
-        "auroc": one.auroc,
-        "auroc_caution": one.caution,
-        "ours": ours_told,
+        "data": anchor.dataset,
+        "source": anchor.source,
+        "what": anchor.method,
+        "budget": anchor.budget,
+        "accuracy": anchor.accuracy,
+        "auroc": anchor.auroc,
+        "auroc_caution": anchor.caution,
+        "ours": name,
         "our encoder": encoder or "",
     }
+    caution = f" ({anchor.caution})" if anchor.caution and anchor.auroc == anchor.auroc else ""
     text = {
-        "data set": one.dataset,
-        "source": one.source,
-        "method there": one.what,
-        "labels": one.budget,
-        "accuracy there": format_number(one.accuracy),
-        "AUROC there": format_number(one.auroc)
-        + (f" ({one.caution})" if one.caution and one.auroc == one.auroc else ""),
-        "ours, nearest": ours_told or "no run",
+        "data set": anchor.dataset,
+        "source": anchor.source,
+        "published method": anchor.method,
+        "labels": anchor.budget,
+        "published accuracy": format_number(anchor.accuracy),
+        "published AUROC": format_number(anchor.auroc) + caution,
+        "our method": name or "no run",
     }
-    for metric, word in zip(metrics, ("accuracy", "AUROC"), strict=True):
-        values = mine.iloc[0] if len(mine) else None
-        numeric[f"our {word}"] = np.nan if values is None else values[f"{metric} mean"]
-        text[f"our {word}"] = (
+    for metric, score in zip(metrics, ("accuracy", "AUROC"), strict=True):
+        values = means.iloc[0] if len(means) else None
+        numeric[f"our {score}"] = np.nan if values is None else values[f"{metric} mean"]
+        text[f"our {score}"] = (
             NONE if values is None else format_mean(*(values[f"{metric} {part}"] for part in ("mean", "low", "runs")))
         )
     return numeric, text
 
 
-def _nearest(wanted: str, encoders: pd.Series) -> str | None:
-    """The encoder itself where there are runs of it, else that with the most runs."""
+def _choose_encoder(wanted: str, encoders: pd.Series) -> str | None:
+    """Return the wanted encoder where it has runs, otherwise the one with the most runs."""
     counts = encoders.value_counts()
-    return None if counts.empty else sorted(counts.index, key=lambda name: (name != wanted, -counts[name], name))[0]
+    return None if counts.empty else min(counts.index, key=lambda name: (name != wanted, -counts[name], name))
 
 
-def _thesis() -> Iterator[Anchor]:
+def _load_thesis() -> Iterator[Anchor]:
     table = pd.read_csv(ANCHORS / "original_simclr_medical.csv")
     keys = ["dataset", "protocol", "data_fraction", "augmentation_or_pretraining_data"]
-    for (dataset, protocol, fraction, seen), group in table.groupby(keys, sort=False):
+    for (dataset, protocol, fraction, pretraining), group in table.groupby(keys, sort=False):
         values = dict(zip(group["metric"], group["value"], strict=True))
-        sequence, _, data = str(seen).partition(":")
+        sequence, _, data = str(pretraining).partition(":")
         origin = {"none": "", "": ""}.get(sequence)
         if origin is None:
             *before, last = data.split("+") if data else [str(dataset)]
@@ -172,16 +176,16 @@ def _thesis() -> Iterator[Anchor]:
         )
 
 
-def _medmnist() -> Iterator[Anchor]:
+def _load_medmnist() -> Iterator[Anchor]:
     for row in pd.read_csv(ANCHORS / "medmnist_v2_resnet18.csv").itertuples(index=False):
         for size, stem in ((28, "small stem"), (224, "28 px enlarged")):
             scores = float(getattr(row, f"accuracy_{size}")), float(getattr(row, f"auroc_{size}"))
-            what = f"supervised ResNet-18, {size} px ({stem})"
+            method = f"supervised ResNet-18, {size} px ({stem})"
             encoder = "resnet18_small_stem" if size == SIZE else "resnet18"
-            yield Anchor(str(row.dataset), "MedMNIST v2", what, "baseline", "", "full", *scores, encoder)
+            yield Anchor(str(row.dataset), "MedMNIST v2", method, "baseline", "", "full", *scores, encoder)
 
 
-def _medmnist_plus() -> Iterator[Anchor]:
+def _load_medmnist_plus() -> Iterator[Anchor]:
     columns = (
         ("ResNet-18, ImageNet, end to end", "finetune", "resnet18_finetuned"),
         ("best network, ImageNet, end to end", "finetune", "best_finetuned"),
@@ -191,11 +195,17 @@ def _medmnist_plus() -> Iterator[Anchor]:
         ("ViT-B/16, DINO, kNN", "probe", "dino_vitb16_knn"),
     )
     for row in pd.read_csv(ANCHORS / "medmnistplus_28.csv").itertuples(index=False):
-        for what, kind, prefix in columns:
+        for method, kind, prefix in columns:
             accuracy, auroc = (float(getattr(row, f"{prefix}_{score}", np.nan)) for score in ("accuracy", "auroc"))
             if not np.isnan([accuracy, auroc]).all():
-                origin = "ImageNet" if what.startswith("ResNet") else None
-                near = what.endswith("kNN")
                 yield Anchor(
-                    str(row.dataset), "MedMNIST+", what, kind, origin, "full", accuracy, auroc, by_neighbours=near
+                    str(row.dataset),
+                    "MedMNIST+",
+                    method,
+                    kind,
+                    "ImageNet" if method.startswith("ResNet") else None,
+                    "full",
+                    accuracy,
+                    auroc,
+                    is_knn=method.endswith("kNN"),
                 )

@@ -1,11 +1,11 @@
-"""One run's folder as one record, from its config.yaml, result.json and failure.json."""
+"""The record of one run, read from its config.yaml, result.json and failure.json."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -15,26 +15,32 @@ import yaml
 
 from simclr_med.runs.identity import OPERATIONAL, budget_name
 
-# The loader in C where PyYAML has it: fifteen times faster, which a thousand runs feel.
+# PyYAML's loader in C, where it is installed, is fifteen times faster; it matters for a thousand runs.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# Keys that tell the runs of one setting apart, or that have a column of their own.
-_OWN = ("seed", "data_fraction.seed", "data_fraction.samples", "data_fraction.percent", "data_fraction.per_class")
+# Keys that differ between runs of one method, or that have a column of their own.
+_OWN_COLUMNS = (
+    "seed",
+    "data_fraction.seed",
+    "data_fraction.samples",
+    "data_fraction.percent",
+    "data_fraction.per_class",
+)
 
 State = Literal["finished", "unfinished", "failed"]
 
 
-class DamagedError(ValueError):
-    """A run's folder whose files cannot be read; says which and why."""
+class DamagedRunError(ValueError):
+    """A file of a run cannot be read; the message says which and why."""
 
 
 @dataclass(frozen=True)
-class Start:
-    """Where a run's encoder started.
+class EncoderInit:
+    """The initial weights of a run's encoder.
 
     Attributes:
         kind: random, pretrained, imagenet, checkpoint or model.
-        run: name of the pretraining run's folder, or None.
-        dataset, augmentation, seed, start: of that run, as the config names them; None where nothing is named.
+        run: folder name of the pretraining run, or None.
+        dataset, augmentation, seed, start: of the pretraining run, as in the config; None where the config has none.
         path: of a checkpoint, or None.
     """
 
@@ -49,23 +55,23 @@ class Start:
 
 @dataclass(frozen=True)
 class Result:
-    """One run, finished or not.
+    """One run in any state.
 
     Attributes:
         folder: of the run.
-        state: how far it came.
+        state: finished, unfinished or failed.
         stage, dataset, encoder, augmentation: names of the options; the augmentation is the stage's own.
-        size: side of the images in pixels, None where the config names none.
-        budget: n100, pct1, per_class10 or full.
+        size: side of the images in pixels; None where the config has none.
+        budget: label budget: n100, pct1, per_class10 or full.
         seed: of the run.
-        start: of its encoder.
-        settings: what else decides the result, by its full key.
-        metrics: by ``split/metric``; NaN where what was recorded is no finite number.
-        wall_s, images_per_s: its timing; None where it has none.
-        protocol_version, data_hash: what a finished run recorded.
+        init: initial weights of its encoder.
+        settings: every other key that affects the result, by its full name.
+        metrics: by ``split/metric``; NaN where the recorded value is not finite.
+        wall_s, images_per_s: its timing; None where it is not recorded.
+        protocol_version, data_hash: of a finished run.
         classes: names by label.
         model: (stage, data set) of the classifier that stage=test scored.
-        message: why a failed run failed.
+        message: error message of a failed run.
     """
 
     folder: Path
@@ -77,7 +83,7 @@ class Result:
     size: int | None
     budget: str
     seed: int
-    start: Start
+    init: EncoderInit
     settings: dict[str, str]
     metrics: dict[str, float] = field(default_factory=dict)
     wall_s: float | None = None
@@ -90,32 +96,32 @@ class Result:
 
 
 def read_result(folder: Path) -> Result:
-    """The record of one run.
+    """Read the record of one run.
 
     Raises:
-        DamagedError: a file is there that cannot be read, or that lacks what every run writes.
+        DamagedRunError: a file cannot be read, or lacks what every run writes.
     """
     try:
         config: Any = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), _Loader)
-        common = _of_config(folder, config)
+        common = _read_config(folder, config)
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedError(f"{folder / 'config.yaml'}: {_told(error)}") from error
+        raise DamagedRunError(f"{folder / 'config.yaml'}: {_describe_error(error)}") from error
     if (folder / "result.json").exists():
         try:
-            return _finished(common, json.loads((folder / "result.json").read_text(encoding="utf-8")))
+            return _build_finished(common, json.loads((folder / "result.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DamagedError(f"{folder / 'result.json'}: {_told(error)}") from error
+            raise DamagedRunError(f"{folder / 'result.json'}: {_describe_error(error)}") from error
     if (folder / "failure.json").exists():
-        return Result(**common, state="failed", message=_reason(folder / "failure.json"))
+        return Result(**common, state="failed", message=_read_failure_message(folder / "failure.json"))
     return Result(**common, state="unfinished")
 
 
-def content(folder: Path) -> dict[str, Any]:
-    """A finished run's whole result.json."""
+def load_result_json(folder: Path) -> dict[str, Any]:
+    """Return a finished run's result.json."""
     return dict(json.loads((folder / "result.json").read_text(encoding="utf-8")))
 
 
-def _of_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+def _read_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     size = config["dataset"].get("size")
     fraction: Any = SimpleNamespace(**config["data_fraction"])
     return {
@@ -127,96 +133,102 @@ def _of_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "size": None if size is None else int(size),
         "budget": budget_name(fraction),
         "seed": int(config["seed"]),
-        "start": _start(config["init"]),
-        "settings": _settings(config),
+        "init": _parse_init(config["init"]),
+        "settings": _flatten_settings(config),
     }
 
 
-def _start(init: Mapping[str, Any]) -> Start:
-    kind = str(init["name"])
+def _parse_init(node: Mapping[str, Any]) -> EncoderInit:
+    kind = str(node["name"])
     if kind == "checkpoint":
-        return Start(kind, path=str(init["path"]))
+        return EncoderInit(kind, path=str(node["path"]))
     if kind != "pretrained":
-        return Start(kind)
-    if init.get("run") is not None:
-        return Start(kind, run=Path(str(init["run"])).name)
-    return Start(kind, None, str(init["dataset"]), str(init["augmentation"]), int(init["seed"]), str(init["start"]))
+        return EncoderInit(kind)
+    if node.get("run") is not None:
+        return EncoderInit(kind, run=Path(str(node["run"])).name)
+    return EncoderInit(
+        kind,
+        dataset=str(node["dataset"]),
+        augmentation=str(node["augmentation"]),
+        seed=int(node["seed"]),
+        start=str(node["start"]),
+    )
 
 
-def _settings(config: Mapping[str, Any]) -> dict[str, str]:
-    """Every key that decides a result and has no column of its own, flat, values as JSON."""
-    found: dict[str, str] = {}
+def _flatten_settings(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return every key that affects a result and has no column of its own; values as JSON."""
+    settings: dict[str, str] = {}
 
     def walk(prefix: str, node: Mapping[str, Any]) -> None:
         for key, value in node.items():
             full = f"{prefix}.{key}" if prefix else str(key)
-            if key in OPERATIONAL.get(prefix, ()) or full in _OWN or key == "_target_":
+            if key in OPERATIONAL.get(prefix, ()) or full in _OWN_COLUMNS or key == "_target_":
                 continue
             if isinstance(value, Mapping):
                 walk(full, value)
             elif key != "name" or prefix == "augmentation":
-                found[full] = json.dumps(value)
+                settings[full] = json.dumps(value)
 
     walk("", config)
-    return found
+    return settings
 
 
-def _finished(common: dict[str, Any], recorded: Mapping[str, Any]) -> Result:
+def _build_finished(common: dict[str, Any], recorded: Mapping[str, Any]) -> Result:
     timing, provenance = recorded["timing"], recorded["provenance"]
-    start: Start = common.pop("start")
+    init: EncoderInit = common.pop("init")
     if provenance["init"].get("run") is not None:
-        start = Start(start.kind, provenance["init"]["run"], start.dataset, start.augmentation, start.seed, start.start)
+        init = replace(init, run=provenance["init"]["run"], path=None)
     model = provenance.get("model")
     return Result(
         **common,
-        start=start,
+        init=init,
         state="finished",
-        metrics={str(name): _finite(value) for name, value in recorded["metrics"].items()},
-        wall_s=_number(timing.get("wall_s")),
-        images_per_s=_number(timing.get("images_per_s")),
+        metrics={str(name): _to_finite(value) for name, value in recorded["metrics"].items()},
+        wall_s=_to_float(timing.get("wall_s")),
+        images_per_s=_to_float(timing.get("images_per_s")),
         protocol_version=int(recorded["protocol_version"]),
         data_hash=str(provenance["data_hash"]),
-        classes=_classes(recorded.get("tables", {})),
+        classes=_read_classes(recorded.get("tables", {})),
         model=None if model is None else (str(model["stage"]), str(model["dataset"])),
     )
 
 
-def _classes(tables: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the classes; of a run that scored any, its tables must fit them.
+def _read_classes(tables: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the class names, and check that the confusion matrix and the reliability bins fit them.
 
     Raises:
-        ValueError: they do not.
+        ValueError: the tables do not fit the classes.
     """
     names = tables.get("classes", [])
     if not isinstance(names, list):
-        raise ValueError(f"tables.classes must be a list of names, not {names!r}")
+        raise ValueError(f"tables.classes={names!r}: expected a list of names")
     if "confusion_matrix" in tables:
         shape, count = np.array(tables["confusion_matrix"], dtype=np.int64).shape, len(names)
         if shape not in ((count, count), (count, 2, 2)):
-            raise ValueError(f"tables.confusion_matrix of shape {shape} must fit {count} classes")
+            raise ValueError(f"tables.confusion_matrix: shape {shape} does not fit {count} classes")
     if "reliability" in tables:
         bins = [np.array(tables["reliability"][key], dtype=np.float64) for key in ("count", "confidence", "accuracy")]
         if bins[0].ndim != 1 or any(column.shape != bins[0].shape for column in bins):
-            raise ValueError("tables.reliability must have columns of one length")
+            raise ValueError("tables.reliability: expected columns of equal length")
     return tuple(map(str, names))
 
 
-def _finite(value: Any) -> float:
+def _to_finite(value: Any) -> float:
     number = float(value)
     return number if math.isfinite(number) else math.nan
 
 
-def _number(value: Any) -> float | None:
+def _to_float(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _reason(path: Path) -> str:
+def _read_failure_message(path: Path) -> str:
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["message"]).strip().partition("\n")[0]
     except (OSError, ValueError, KeyError, TypeError):
-        return "its failure.json cannot be read"
+        return "failure.json cannot be read"
 
 
-def _told(error: Exception) -> str:
-    first = " ".join(str(error).split())[:120]
-    return f"lacks {first}" if isinstance(error, KeyError) else first or type(error).__name__
+def _describe_error(error: Exception) -> str:
+    text = " ".join(str(error).split())[:120]
+    return f"key {text} is missing" if isinstance(error, KeyError) else text or type(error).__name__

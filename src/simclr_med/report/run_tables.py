@@ -1,20 +1,19 @@
-"""The report's tables about the runs themselves: what they cost, what is missing, what failed."""
+"""The report's tables about the runs themselves: computation time, pretraining, and runs that are missing or failed."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from simclr_med.report.methods import SCORED, budget_order, method_order
-from simclr_med.report.score_tables import Table, format_number
-from simclr_med.report.score_tables import table as made
+from simclr_med.report.methods import SCORED, sort_budgets, sort_methods
+from simclr_med.report.score_tables import METRIC_NAMES, Table, build_table, format_number
 
 
-def cost(table: pd.DataFrame) -> list[Table]:
-    """Hours and images a second of the finished runs, by what was done."""
-    done = table[(table["state"] == "finished") & table["wall_s"].notna()]
-    if done.empty:
+def build_cost_table(table: pd.DataFrame) -> list[Table]:
+    """Return the hours and images per second of the finished runs by stage, data set and encoder."""
+    finished = table[(table["state"] == "finished") & table["wall_s"].notna()]
+    if finished.empty:
         return []
-    groups = done.groupby(["stage", "data", "encoder"], sort=True)
+    groups = finished.groupby(["stage", "data", "encoder"], sort=True)
     numbers = groups.agg(
         runs=("wall_s", "size"),
         hours=("wall_s", lambda seconds: seconds.sum() / 3600),
@@ -27,20 +26,21 @@ def cost(table: pd.DataFrame) -> list[Table]:
             "data set": numbers["data"],
             "encoder": numbers["encoder"],
             "runs": numbers["runs"].astype(str),
-            "hours in all": [f"{hours:.2f}" for hours in numbers["hours"]],
-            "minutes a run": [f"{minutes:.2f}" for minutes in numbers["minutes_a_run"]],
+            "total hours": [f"{hours:.2f}" for hours in numbers["hours"]],
+            "minutes per run": [f"{minutes:.2f}" for minutes in numbers["minutes_a_run"]],
             "images/s": [format_number(rate, 0) for rate in numbers["images_per_s"].astype(float)],
         }
     )
     note = (
-        "Hours are of the clock, as each run measured itself, on whatever machine it ran. images/s: median over the "
-        "runs, of training; a probe has none, since its features are computed once for all budgets."
+        "Hours are wall-clock time as each run recorded it; runs on different machines are not comparable. images/s is "
+        "the median training rate over the runs. A probe has none, because its features are extracted once for all "
+        "budgets."
     )
-    return [made("cost", "What the runs cost", note, numbers, shown)]
+    return [build_table("cost", "Computation time", note, numbers, shown)]
 
 
-def ended_early(table: pd.DataFrame) -> list[Table]:
-    """Runs that failed, and runs that were begun and not finished."""
+def build_unfinished_table(table: pd.DataFrame) -> list[Table]:
+    """Return the failed and the unfinished runs."""
     rest = table[table["state"] != "finished"].sort_values(["state", "stage", "data", "method", "budget", "seed"])
     if rest.empty:
         return []
@@ -52,41 +52,44 @@ def ended_early(table: pd.DataFrame) -> list[Table]:
             "method": rest["method"],
             "labels": rest["budget"],
             "seed": rest["seed"].astype(str),
-            "why": rest["message"],
+            "error": rest["message"],
             "folder": [str(folder) for folder in rest["folder"]],
         }
     ).reset_index(drop=True)
-    note = "None of these is in any number above. The command that began a run goes on with it."
-    return [made("unfinished", "Failed and unfinished runs", note, shown, shown)]
+    note = "These runs are excluded from all results above. Repeat a run's command to resume it."
+    return [build_table("unfinished", "Failed and unfinished runs", note, shown, shown)]
 
 
-def missing(table: pd.DataFrame) -> list[Table]:
-    """Cells that would make the comparison whole: every method under every budget and seed seen on its data set.
+def build_missing_table(table: pd.DataFrame) -> list[Table]:
+    """Return the runs that a complete comparison lacks: every method with every budget and seed of its data set.
 
-    Budgets of so many images a class are expected of a method only when it has one of them; the others likewise.
+    Budgets of a number of images per class are expected only of methods that have a run with such a budget, and the
+    other budgets only of methods that have a run with one of those.
     """
     rows = table[table["stage"].isin(SCORED)].copy()
-    rows["family"] = rows["budget"].str.startswith("per_class")
-    found = []
-    for (data, encoder, _), group in rows.groupby(["data", "encoder", "family"]):
-        seeds, budgets = sorted(set(group["seed"])), budget_order(group["budget"])
-        for method in method_order(group):
-            mine = group[group["method"] == method]
-            done = mine[mine["state"] == "finished"]
-            for budget in budgets:
-                lacking = sorted(set(seeds) - set(done[done["budget"] == budget]["seed"]))
+    rows["is_per_class"] = rows["budget"].str.startswith("per_class")
+    missing = []
+    for (data, encoder, _), group in rows.groupby(["data", "encoder", "is_per_class"]):
+        seeds = sorted(set(group["seed"]))
+        for method in sort_methods(group):
+            finished = group[(group["method"] == method) & (group["state"] == "finished")]
+            for budget in sort_budgets(group["budget"]):
+                lacking = sorted(set(seeds) - set(finished[finished["budget"] == budget]["seed"]))
                 if lacking:
-                    told = "all" if lacking == seeds else f"seed {', '.join(map(str, lacking))}"
-                    found.append((data, encoder, method, budget, told))
-    if not found:
+                    text = "all" if lacking == seeds else f"seed {', '.join(map(str, lacking))}"
+                    missing.append((data, encoder, method, budget, text))
+    if not missing:
         return []
-    shown = pd.DataFrame(found, columns=["data set", "encoder", "method", "labels", "missing"])
-    note = "Every method under every budget and every seed that its data set has seen; these are not finished."
-    return [made("missing", "Missing cells", note, shown, shown)]
+    shown = pd.DataFrame(missing, columns=["data set", "encoder", "method", "labels", "missing"])
+    note = (
+        "A complete comparison has every method with every label budget and seed used on its data set. The runs listed "
+        "here are not finished or do not exist."
+    )
+    return [build_table("missing", "Missing runs", note, shown, shown)]
 
 
-def pretraining(table: pd.DataFrame) -> list[Table]:
-    """The finished pretraining runs and their monitors at the end."""
+def build_pretraining_table(table: pd.DataFrame) -> list[Table]:
+    """Return the finished pretraining runs with the metrics of their last epoch."""
     rows = table[(table["state"] == "finished") & (table["stage"] == "pretrain")]
     if rows.empty:
         return []
@@ -96,22 +99,22 @@ def pretraining(table: pd.DataFrame) -> list[Table]:
         "train/effective_rank": "effective rank",
         "train/alignment": "alignment",
         "train/uniformity": "uniformity",
-        "val/knn_accuracy": "kNN accuracy on validation",
-        "val/knn_accuracy_before": "the same before",
+        "val/knn_accuracy": METRIC_NAMES["val/knn_accuracy"],
+        "val/knn_accuracy_before": "validation kNN accuracy before pretraining",
     }
     numbers = rows[["data", "encoder", "augmentation", "method", "seed", *(name for name in metrics if name in rows)]]
     numbers = numbers.sort_values(["data", "encoder", "augmentation", "seed"]).reset_index(drop=True)
     shown = numbers[["data", "encoder"]].rename(columns={"data": "data set"})
     shown["augmentation"] = numbers["method"].str.removeprefix("pretrain, ")
     shown["seed"] = numbers["seed"].astype(str)
-    for name, word in metrics.items():
+    for name, title in metrics.items():
         if name in numbers:
-            shown[word] = [format_number(value) for value in numbers[name]]
-    return [made("pretraining", "Pretraining runs at their end", "One row a run.", numbers, shown)]
+            shown[title] = [format_number(value) for value in numbers[name]]
+    return [build_table("pretraining", "Pretraining runs: last epoch", "One row per run.", numbers, shown)]
 
 
-def scored_again(table: pd.DataFrame) -> list[Table]:
-    """Saved classifiers on a test split: their own again, or another data set's (stage=test)."""
+def build_rescored_table(table: pd.DataFrame) -> list[Table]:
+    """Return the scores of stage=test: saved classifiers on a test split, of their own or another data set."""
     rows = table[(table["state"] == "finished") & (table["stage"] == "test") & table["model"].notna()]
     if rows.empty:
         return []
@@ -127,10 +130,10 @@ def scored_again(table: pd.DataFrame) -> list[Table]:
     shown = pd.DataFrame(
         {
             "classifier": numbers["classifier"],
-            "scored on": numbers["data"],
+            "test data": numbers["data"],
             "run": numbers["run"],
             "accuracy": [format_number(value) for value in numbers["test/accuracy"]],
             "AUROC": [format_number(value) for value in numbers["test/auroc"]],
         }
     )
-    return [made("scored_again", "Saved classifiers scored again", "One row a run.", numbers, shown)]
+    return [build_table("scored_again", "Saved classifiers (stage=test)", "One row per run.", numbers, shown)]

@@ -1,4 +1,4 @@
-"""The report's tables of scores: means over seeds with their 95 % intervals."""
+"""The report's tables of scores: means over seeds with their 95 % confidence intervals."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from simclr_med.metrics.intervals import seed_interval
-from simclr_med.report.methods import SCORED, budget_order, method_order
+from simclr_med.metrics.intervals import compute_seed_interval
+from simclr_med.report.methods import SCORED, sort_budgets, sort_methods
 
-MEAN = (
-    "Mean over seeds ± half of the 95 % interval (Student's t over the seeds), and the number of runs in brackets; "
-    "alike: the seeds changed nothing, as where one encoder meets all labels."
+MEAN_NOTE = (
+    "Mean over seeds ± half the width of its 95 % confidence interval (Student's t over seeds); the number of runs is "
+    "in brackets. Identical (all seeds): every seed gave the same value, for example a probe on the full label set."
 )
-NONE = "\N{EN DASH}"  # in a cell without a number
-WORDS = {
+NONE = "\N{EN DASH}"  # shown in a cell without a number
+METRIC_NAMES = {
     "test/accuracy": "accuracy",
     "test/auroc": "AUROC",
     "test/balanced_accuracy": "balanced accuracy",
     "test/macro_f1": "macro F1",
-    "val/knn_accuracy": "kNN accuracy on validation",
+    "val/knn_accuracy": "validation kNN accuracy",
 }
 MAIN = ("test/accuracy", "test/auroc")
-PARTS = ("mean", "low", "high", "runs")  # of a metric, over the runs that have it
-_LIKE = ["kind", "encoder", "budget", "sequence"]
-_GROUP = ["data", "encoder", "method", "budget"]
+PARTS = ("mean", "low", "high", "runs")  # columns of a metric, over the runs that have it
+_TRANSFER_KEYS = ["kind", "encoder", "budget", "sequence"]
+_METHOD_KEYS = ["data", "encoder", "method", "budget"]
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Table:
     Attributes:
         name: of its files.
         title: above it.
-        note: what its cells mean.
-        numbers: every number in full, a column a quantity: the CSV.
-        shown: text, as a reader wants it: the page, Markdown and LaTeX.
+        note: explains its cells.
+        numbers: unrounded numbers, one column per quantity, for the CSV.
+        shown: formatted text, for the page, Markdown and LaTeX.
     """
 
     name: str
@@ -48,8 +48,8 @@ class Table:
     shown: pd.DataFrame
 
 
-def table(name: str, title: str, note: str, numbers: pd.DataFrame, shown: pd.DataFrame) -> Table:
-    """A table whose reader is told once of an encoder that all its rows share."""
+def build_table(name: str, title: str, note: str, numbers: pd.DataFrame, shown: pd.DataFrame) -> Table:
+    """Return a table; an encoder that all rows share moves from its column to the note."""
     encoders = set(shown["encoder"]) if "encoder" in shown else set()
     if len(encoders) == 1:
         return Table(name, title, f"{note} Encoder: {encoders.pop()}.", numbers, shown.drop(columns="encoder"))
@@ -57,176 +57,181 @@ def table(name: str, title: str, note: str, numbers: pd.DataFrame, shown: pd.Dat
 
 
 def mean_over_seeds(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
-    """Mean and interval of each metric over the runs that share some columns.
+    """Return mean and confidence interval of each metric over the runs with equal values in the columns of by.
 
     Returns:
-        the columns of by, ``images`` (trained on, mean), ``runs``, and for each metric its name with ``mean``, ``low``,
-        ``high`` and ``runs``; low and high are NaN for a single run, and for runs that are all alike. Runs without a
-        metric are left out of its mean and of its runs.
+        the columns of by, ``images`` (mean number of training images), ``runs``, and for each metric its name with
+        ``mean``, ``low``, ``high`` and ``runs``. low and high are NaN for a single run and for identical runs. Runs
+        without a metric do not count in its mean and its runs.
     """
-    found = []
+    records = []
     for key, group in rows.groupby(list(by), sort=False, dropna=False):
         row: dict[str, object] = dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True))
         row |= {"images": _mean(group, "train/images"), "runs": len(group)}
         for metric in metrics:
             values = group[metric].dropna() if metric in group else ()
-            mean, low, high = seed_interval(list(values)) if len(values) else (np.nan, np.nan, np.nan)
+            mean, low, high = compute_seed_interval(list(values)) if len(values) else (np.nan, np.nan, np.nan)
             if len(values) and min(values) == max(values):
                 low = high = np.nan
             row |= dict(zip((f"{metric} {part}" for part in PARTS), (mean, low, high, len(values)), strict=True))
-        found.append(row)
+        records.append(row)
     columns = [*by, "images", "runs", *(f"{metric} {part}" for metric in metrics for part in PARTS)]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(records, columns=columns)
 
 
 def format_mean(mean: float, low: float, runs: int) -> str:
-    """A mean with its interval in one cell: ``0.812 ± 0.013 (3)``."""
+    """Return a mean with its interval and number of runs: ``0.812 ± 0.013 (3)``."""
     if np.isnan(mean):
         return NONE
     if np.isnan(low):
-        return f"{mean:.3f} ({runs} alike)" if runs > 1 else f"{mean:.3f} (1)"
+        return f"{mean:.3f} ({runs}, identical)" if runs > 1 else f"{mean:.3f} (1)"
     return f"{mean:.3f} ± {mean - low:.3f} ({runs})"
 
 
 def format_number(value: float, digits: int = 3) -> str:
-    """A number in a cell, or a dash for NaN."""
+    """Return a rounded number, or a dash for NaN."""
     return NONE if np.isnan(value) else f"{value:.{digits}f}"
 
 
-def label_efficiency(rows: pd.DataFrame) -> list[Table]:
-    """Each method under each budget that is not one of so many images a class, a table a metric."""
-    picked = rows[~rows["budget"].str.startswith("per_class")]
-    return _by_budget(picked, "label_efficiency", "Label efficiency", MAIN)
+def build_label_efficiency_tables(rows: pd.DataFrame) -> list[Table]:
+    """Return a table per metric: every method with every budget that is not a number of images per class."""
+    selected = rows[~rows["budget"].str.startswith("per_class")]
+    return _build_budget_tables(selected, "label_efficiency", "Label efficiency", MAIN)
 
 
-def class_balance(rows: pd.DataFrame) -> list[Table]:
-    """Each method under the budgets of as many images of each class."""
-    picked = rows[rows["budget"].str.startswith("per_class")]
+def build_class_balance_tables(rows: pd.DataFrame) -> list[Table]:
+    """Return a table per metric: every method with the budgets of equally many images per class."""
+    selected = rows[rows["budget"].str.startswith("per_class")]
     metrics = (*MAIN, "test/balanced_accuracy", "test/macro_f1")
-    return _by_budget(picked, "class_balance", "As many images of each class", metrics)
+    return _build_budget_tables(selected, "class_balance", "Equal number of images per class", metrics)
 
 
-def ablation(rows: pd.DataFrame) -> list[Table]:
-    """Augmentations of the pretraining against each other, where a data set's own encoders have two or more."""
-    return _by_budget(ablated(rows), "ablation", "Augmentation of the pretraining", MAIN)
+def build_ablation_tables(rows: pd.DataFrame) -> list[Table]:
+    """Return a table per metric that compares the pretraining augmentations of a data set's own encoders."""
+    return _build_budget_tables(select_ablation_runs(rows), "ablation", "Pretraining augmentation", MAIN)
 
 
-def ablated(rows: pd.DataFrame) -> pd.DataFrame:
-    """Runs on encoders pretrained on the data set alone, of the kinds that have several augmentations to compare."""
+def select_ablation_runs(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs on encoders pretrained on the data set alone, where several augmentations exist."""
     own = rows[rows["origin"] == "own " + rows["sequence"]]
     several = own.groupby(["data", "encoder", "kind"])["sequence"].transform("nunique") > 1
     return own[several]
 
 
-def transfer(rows: pd.DataFrame) -> list[Table]:
-    """The data set that an encoder was pretrained on against the one that it is used on, a table a metric."""
-    made = transferred(rows)
-    if made.empty:
+def build_transfer_tables(rows: pd.DataFrame) -> list[Table]:
+    """Return a table per metric: the pretraining data set (rows) against the classified data set (columns)."""
+    runs = select_transfer_runs(rows)
+    if runs.empty:
         return []
-    numbers = mean_over_seeds(made, ["kind", "encoder", "budget", "seen", "data"], MAIN)
-    numbers["_budget"] = numbers["budget"].map(budget_order(made["budget"]).index)
+    numbers = mean_over_seeds(runs, ["kind", "encoder", "budget", "seen", "data"], MAIN)
+    numbers["_budget"] = numbers["budget"].map(sort_budgets(runs["budget"]).index)
     numbers = numbers.sort_values(["kind", "encoder", "_budget", "seen", "data"]).drop(columns="_budget")
     keys = {"kind": "method", "encoder": "encoder", "budget": "labels", "seen": "pretrained on"}
     return [
-        table(
+        build_table(
             f"transfer_{metric.rpartition('/')[2]}",
-            f"Transfer: test {WORDS[metric]} by the data set that is classified",
-            f"{MEAN} The column is the data set that is classified.",
-            _of(metric, numbers),
-            _pivot(numbers, keys, "data", sorted(set(made["data"])), metric),
+            f"Transfer: test {METRIC_NAMES[metric]}",
+            f"{MEAN_NOTE} Each column is the data set that is classified.",
+            _select_metric(metric, numbers),
+            _pivot(numbers, keys, "data", sorted(set(runs["data"])), metric),
         )
         for metric in MAIN
     ]
 
 
-def transferred(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of encoders that were pretrained, those runs whose like were used on another data set."""
-    made = rows[rows["source"] != ""]
-    across = (made["source"] != made["dataset"]).groupby([made[key] for key in _LIKE]).transform("any")
-    return made[across]
+def select_transfer_runs(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs on pretrained encoders whose method was also used on another data set."""
+    pretrained = rows[rows["source"] != ""]
+    is_other = pretrained["source"] != pretrained["dataset"]
+    return pretrained[is_other.groupby([pretrained[key] for key in _TRANSFER_KEYS]).transform("any")]
 
 
-def recalls(rows: pd.DataFrame) -> list[Table]:
-    """Each class's recall, a table for each data set and its classes."""
+def build_recall_tables(rows: pd.DataFrame) -> list[Table]:
+    """Return a table of the recall of every class for each data set."""
     tables: list[Table] = []
     for (data, _), group in rows.groupby(["data", "classes"]):
         classes = tuple(map(str, group["classes"].iloc[0]))
         metrics = [f"test/recall/{k}" for k in range(len(classes))]
         if not any(metric in group and group[metric].notna().any() for metric in metrics):
             continue
-        numbers = _ordered(mean_over_seeds(group, _GROUP, metrics), group)
+        numbers = _sort_rows(mean_over_seeds(group, _METHOD_KEYS, metrics), group)
         shown = pd.DataFrame({"encoder": numbers["encoder"], "method": numbers["method"], "labels": numbers["budget"]})
         for k, (name, metric) in enumerate(zip(classes, metrics, strict=True)):
-            shown[name if name not in shown else f"{name} (class {k})"] = _cells(numbers, metric)
-        renamed = {f"{metric} {part}": f"{name} {part}" for name, metric in zip(classes, metrics, strict=True)
-                   for part in PARTS}  # fmt: skip
-        before = sum(other.title.endswith(f": {data}") for other in tables)  # the same set with other classes
-        name = f"recall_{data}_{before + 1}" if before else f"recall_{data}"
-        tables.append(table(name, f"Recall of each class: {data}", MEAN, numbers.rename(columns=renamed), shown))
+            shown[name if name not in shown else f"{name} (class {k})"] = _format_means(numbers, metric)
+        renamed = {
+            f"{metric} {part}": f"{name} {part}"
+            for name, metric in zip(classes, metrics, strict=True)
+            for part in PARTS
+        }
+        earlier = sum(other.title.endswith(f": {data}") for other in tables)  # the same data set with other classes
+        name = f"recall_{data}_{earlier + 1}" if earlier else f"recall_{data}"
+        title = f"Recall of each class: {data}"
+        tables.append(build_table(name, title, MEAN_NOTE, numbers.rename(columns=renamed), shown))
     return tables
 
 
-def score_rows(runs: pd.DataFrame) -> pd.DataFrame:
-    """The rows that the tables of scores are made of: finished, with a score on the test split.
+def select_scored_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the finished runs that have a score on the test split.
 
-    Adds ``seen``: the origin that says the same on whatever data set it is used.
+    Adds ``seen``: the pretraining with the data set's name instead of ``own``, so that all data sets share it.
     """
-    picked = runs[(runs["state"] == "finished") & runs["stage"].isin(SCORED)].copy()
-    picked["seen"] = [
-        _seen(*words) for words in zip(picked["origin"], picked["source"], picked["variant"], strict=True)
+    scored = runs[(runs["state"] == "finished") & runs["stage"].isin(SCORED)].copy()
+    scored["seen"] = [
+        _name_pretraining(*values) for values in zip(scored["origin"], scored["source"], scored["variant"], strict=True)
     ]
-    return picked
+    return scored
 
 
-def _seen(origin: str, source: str, variant: str) -> str:
-    """An origin that says the same whatever data set it is used on, as ``bloodmnist novel``; with the variant."""
-    own = origin.startswith("own ") or " then own " in origin
-    return (origin.replace("own", source, 1) if own else origin) + (f" ({variant})" if variant else "")
+def _name_pretraining(origin: str, source: str, variant: str) -> str:
+    """Return the pretraining with the data set's name instead of ``own``, such as ``bloodmnist novel``."""
+    is_own = origin.startswith("own ") or " then own " in origin
+    return (origin.replace("own", source, 1) if is_own else origin) + (f" ({variant})" if variant else "")
 
 
-def _by_budget(rows: pd.DataFrame, name: str, title: str, metrics: Sequence[str]) -> list[Table]:
-    """A table a metric: a row a method, a column a budget."""
+def _build_budget_tables(rows: pd.DataFrame, name: str, title: str, metrics: Sequence[str]) -> list[Table]:
+    """Return a table per metric with a row per method and a column per budget."""
     if rows.empty:
         return []
-    numbers = _ordered(mean_over_seeds(rows, _GROUP, metrics), rows)
+    numbers = _sort_rows(mean_over_seeds(rows, _METHOD_KEYS, metrics), rows)
     keys = {"data": "data set", "encoder": "encoder", "method": "method"}
     return [
-        table(
+        build_table(
             f"{name}_{metric.rpartition('/')[2]}",
-            f"{title}: test {WORDS[metric]}",
-            f"{MEAN} A column is a label budget.",
-            _of(metric, numbers),
-            _pivot(numbers, keys, "budget", budget_order(rows["budget"]), metric),
+            f"{title}: test {METRIC_NAMES[metric]}",
+            f"{MEAN_NOTE} Each column is a label budget.",
+            _select_metric(metric, numbers),
+            _pivot(numbers, keys, "budget", sort_budgets(rows["budget"]), metric),
         )
         for metric in metrics
     ]
 
 
 def _pivot(numbers: pd.DataFrame, keys: dict[str, str], across: str, order: Sequence[str], metric: str) -> pd.DataFrame:
-    """A row for each combination of the keys, a column for each value of across; a dash where there is no run."""
-    texts = numbers.assign(text=_cells(numbers, metric))
+    """Return a row for each combination of the keys and a column for each value of across; a dash without runs."""
+    texts = numbers.assign(text=_format_means(numbers, metric))
     rows = []
     for key, group in texts.groupby(list(keys), sort=False):
-        found = dict(zip(group[across], group["text"], strict=True))
-        rows.append(dict(zip(keys.values(), key, strict=True)) | {word: found.get(word, NONE) for word in order})
+        cells = dict(zip(group[across], group["text"], strict=True))
+        rows.append(dict(zip(keys.values(), key, strict=True)) | {value: cells.get(value, NONE) for value in order})
     return pd.DataFrame(rows, columns=[*keys.values(), *order])
 
 
-def _of(metric: str, numbers: pd.DataFrame) -> pd.DataFrame:
-    """Without the other metrics' columns."""
+def _select_metric(metric: str, numbers: pd.DataFrame) -> pd.DataFrame:
+    """Return the table without the columns of other metrics."""
     return numbers[[name for name in numbers if "/" not in str(name) or str(name).startswith(f"{metric} ")]]
 
 
-def _cells(numbers: pd.DataFrame, metric: str) -> list[str]:
+def _format_means(numbers: pd.DataFrame, metric: str) -> list[str]:
     parts = (numbers[f"{metric} mean"], numbers[f"{metric} low"], numbers[f"{metric} runs"])
     return [format_mean(mean, low, runs) for mean, low, runs in zip(*parts, strict=True)]
 
 
-def _ordered(numbers: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """By data set and encoder, methods in their order, budgets from few to all."""
-    methods, budgets = method_order(rows), budget_order(rows["budget"])
-    place = numbers.assign(_method=numbers["method"].map(methods.index), _budget=numbers["budget"].map(budgets.index))
-    return place.sort_values(["data", "encoder", "_method", "_budget"])[list(numbers)].reset_index(drop=True)
+def _sort_rows(numbers: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows by data set, encoder, method and budget."""
+    methods, budgets = sort_methods(rows), sort_budgets(rows["budget"])
+    ranks = {"_method": numbers["method"].map(methods.index), "_budget": numbers["budget"].map(budgets.index)}
+    ordered = numbers.assign(**ranks).sort_values(["data", "encoder", "_method", "_budget"])
+    return ordered[list(numbers)].reset_index(drop=True)
 
 
 def _mean(group: pd.DataFrame, column: str) -> float:

@@ -1,4 +1,4 @@
-"""The report's sections in their order, each with what it says, its tables and its figures."""
+"""The sections of the report in their order, each with its sentences, tables and figures."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import pandas as pd
 
 from simclr_med.report import diagnostic_figures, run_tables, score_figures, score_tables
 from simclr_med.report.collect import Collection
-from simclr_med.report.comparisons import Comparison, compare_methods, comparison_table
-from simclr_med.report.methods import KINDS, headline
-from simclr_med.report.published import Source, published
+from simclr_med.report.comparisons import VERDICTS, Comparison, build_comparison_table, compare_methods
+from simclr_med.report.methods import KINDS, find_main_method
+from simclr_med.report.published import Source, match_published
 from simclr_med.report.score_figures import Chart
 from simclr_med.report.score_tables import Table
 
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the report.
+    """One section of the report.
 
     Attributes:
-        key: of its address on the page.
-        title: of the section.
-        sentences: what it says in words.
-        tables, charts: what it shows.
-        sources: of figures that are not ours.
+        key: its anchor on the page.
+        title: its heading.
+        sentences: its text.
+        tables, charts: its tables and figures.
+        sources: where published results come from.
     """
 
     key: str
@@ -37,84 +37,116 @@ class Section:
     sources: list[Source] = field(default_factory=list)
 
 
-def build_sections(found: Collection) -> list[Section]:
-    """All sections that have something to show."""
-    table = found.table
-    rows = score_tables.score_rows(table)
-    tests, notes = compare_methods(rows)
-    beside, sources = published(rows)
-    parts = [
-        Section("answer", "The answer", [*summarise(tests, rows), *_of_one_pretraining(rows)] if tests else []),
+def build_sections(collection: Collection) -> list[Section]:
+    """Return every section that has content."""
+    table = collection.table
+    rows = score_tables.select_scored_runs(table)
+    comparisons, notes = compare_methods(rows)
+    published, sources = match_published(rows)
+    sections = [
         Section(
-            "efficiency", "Label efficiency", [], score_tables.label_efficiency(rows), score_figures.efficiency(rows)
+            "summary",
+            "Summary",
+            [*summarise(comparisons, rows), *_warn_of_single_pretraining(rows)] if comparisons else [],
         ),
         Section(
-            "comparisons", "Better, worse, or cannot tell", [one.sentence for one in tests], comparison_table(tests)
+            "efficiency",
+            "Label efficiency",
+            [],
+            score_tables.build_label_efficiency_tables(rows),
+            score_figures.plot_label_efficiency(rows),
         ),
-        Section("ablation", "Augmentations", [], score_tables.ablation(rows), score_figures.ablation_bars(rows)),
-        Section("transfer", "Transfer", [], score_tables.transfer(rows), score_figures.transfer_maps(rows)),
-        Section("balance", "Class balance", [], score_tables.class_balance(rows)),
-        Section("published", "Beside published results", [], beside, [], sources),
-        Section("classes", "Classes", [], score_tables.recalls(rows), diagnostic_figures.confusion(rows)),
-        Section("calibration", "Calibration", [], [], diagnostic_figures.reliability(rows)),
-        Section("again", "Saved classifiers", [], run_tables.scored_again(table)),
+        Section(
+            "comparisons",
+            "Comparisons: better, worse or inconclusive",
+            [comparison.sentence for comparison in comparisons],
+            build_comparison_table(comparisons),
+        ),
+        Section(
+            "ablation",
+            "Pretraining augmentations",
+            [],
+            score_tables.build_ablation_tables(rows),
+            score_figures.plot_ablation(rows),
+        ),
+        Section(
+            "transfer",
+            "Transfer between data sets",
+            [],
+            score_tables.build_transfer_tables(rows),
+            score_figures.plot_transfer(rows),
+        ),
+        Section("balance", "Balanced label budgets", [], score_tables.build_class_balance_tables(rows)),
+        Section("published", "Published results", [], published, [], sources),
+        Section(
+            "classes",
+            "Results by class",
+            [],
+            score_tables.build_recall_tables(rows),
+            diagnostic_figures.plot_confusion_matrices(rows),
+        ),
+        Section("calibration", "Calibration", [], [], diagnostic_figures.plot_reliability(rows)),
+        Section("rescored", "Tests of saved classifiers", [], run_tables.build_rescored_table(table)),
         Section(
             "pretraining",
             "Pretraining",
             [],
-            run_tables.pretraining(table),
-            diagnostic_figures.pretraining_curves(table),
+            run_tables.build_pretraining_table(table),
+            diagnostic_figures.plot_pretraining_curves(table),
         ),
-        Section("cost", "Cost", [], run_tables.cost(table)),
+        Section("cost", "Computation time", [], run_tables.build_cost_table(table)),
         Section(
             "gaps",
-            "What is missing",
-            [*(f"Cannot be read, in no number here: {one}" for one in found.damaged), *notes],
-            [*run_tables.ended_early(table), *run_tables.missing(table)],
+            "Failed, unfinished and missing runs",
+            [*(f"Run cannot be read and is excluded: {reason}" for reason in collection.damaged), *notes],
+            [*run_tables.build_unfinished_table(table), *run_tables.build_missing_table(table)],
         ),
     ]
-    return [part for part in parts if part.sentences or part.tables or part.charts]
+    return [section for section in sections if section.sentences or section.tables or section.charts]
 
 
-def counts(found: Collection) -> dict[str, int]:
-    """Runs by how far they came."""
-    states = Counter(found.table["state"])
-    told = {state: states[state] for state in ("finished", "unfinished", "failed") if states[state]}
-    return told | ({"cannot be read": len(found.damaged)} if found.damaged else {})
+def count_states(collection: Collection) -> dict[str, int]:
+    """Return the number of runs in each state."""
+    states = Counter(collection.table["state"])
+    counts = {state: states[state] for state in ("finished", "unfinished", "failed") if states[state]}
+    return counts | ({"unreadable": len(collection.damaged)} if collection.damaged else {})
 
 
-def summarise(tests: Sequence[Comparison], rows: pd.DataFrame) -> list[str]:
-    """A sentence for each two chief methods of a data set: under which budgets which is better, if one can tell."""
+def summarise(comparisons: Sequence[Comparison], rows: pd.DataFrame) -> list[str]:
+    """Return a sentence for each two main methods of a data set: the verdicts and their budgets."""
     groups = rows.groupby(["data", "encoder"])
-    heads = {key: {headline(group, kind) for kind in KINDS} for key, group in groups}
-    told: dict[tuple[str, str, str], dict[str, dict[str, list[str]]]] = {}
-    for one in tests:
-        if {one.a, one.b} <= heads[one.data, one.encoder]:
-            scores = told.setdefault((one.where, one.a, one.b), {})
-            scores.setdefault(one.score, {}).setdefault(one.verdict, []).append(one.budget)
+    main_methods = {key: {find_main_method(group, kind) for kind in KINDS} for key, group in groups}
+    pairs: dict[tuple[str, str, str], dict[str, dict[str, list[str]]]] = {}
+    for comparison in comparisons:
+        if {comparison.a, comparison.b} <= main_methods[comparison.data, comparison.encoder]:
+            scores = pairs.setdefault((comparison.group, comparison.a, comparison.b), {})
+            verdicts = scores.setdefault(comparison.score, {})
+            verdicts.setdefault(comparison.verdict, []).append(comparison.budget)
     sentences = []
-    for (where, a, b), scores in told.items():
-        words = " ".join(f"{score[0].upper()}{score[1:]}: {_under(verdicts)}." for score, verdicts in scores.items())
-        sentences.append(f"{where}, “{a}” against “{b}”. {words}")
+    for (group, a, b), scores in pairs.items():
+        results = " ".join(
+            f"{score[0].upper()}{score[1:]}: {_format_verdicts(verdicts)}." for score, verdicts in scores.items()
+        )
+        sentences.append(f"{group}, “{a}” against “{b}”. {results}")
     return sentences
 
 
-def _under(verdicts: Mapping[str, Sequence[str]]) -> str:
-    """Verdicts with their budgets, as ``better under n50, n100; cannot tell under full``."""
+def _format_verdicts(verdicts: Mapping[str, Sequence[str]]) -> str:
+    """Return the verdicts with their budgets: ``better with n50, n100; inconclusive with full``."""
     parts = []
-    for verdict in ("better", "worse", "cannot tell"):
+    for verdict in VERDICTS:
         if budgets := verdicts.get(verdict):
-            every = len(verdicts) == 1 and len(budgets) > 1
-            parts.append(f"{verdict} under {'each of ' if every else ''}{', '.join(budgets)}")
+            is_only = len(verdicts) == 1 and len(budgets) > 1
+            parts.append(f"{verdict} with {'each of ' if is_only else ''}{', '.join(budgets)}")
     return "; ".join(parts)
 
 
-def _of_one_pretraining(rows: pd.DataFrame) -> list[str]:
-    """What intervals over seeds do not tell where all runs of a method start from one encoder."""
-    made = rows[rows["source"] != ""]
-    if made.empty or (made.groupby(["data", "encoder", "method"])["start_seed"].nunique() > 1).all():
+def _warn_of_single_pretraining(rows: pd.DataFrame) -> list[str]:
+    """Return a warning where all runs of a method start from one pretraining run."""
+    pretrained = rows[rows["source"] != ""]
+    if pretrained.empty or (pretrained.groupby(["data", "encoder", "method"])["init_seed"].nunique() > 1).all():
         return []
     return [
-        "Some encoders come from one pretraining run (a single init.seed): intervals and tests of theirs hold for "
-        "that encoder, and say nothing of how another pretraining would turn out."
+        "Some methods use one pretraining run (a single init.seed). Their confidence intervals and tests describe that "
+        "encoder only; they do not include the variation between pretraining runs."
     ]

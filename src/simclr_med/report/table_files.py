@@ -1,4 +1,4 @@
-"""A report's tables and figures as files."""
+"""The report's tables as CSV, Markdown and LaTeX files."""
 
 from __future__ import annotations
 
@@ -12,63 +12,63 @@ import pandas as pd
 from simclr_med.atomic import write_text
 from simclr_med.report.score_tables import NONE, Table
 
-LONGEST = 120  # bytes of a file's name without its ending; file systems allow 255
+MAX_BYTES = 120  # of a file's name without its extension; file systems allow 255
 
 
-def file_name(name: str) -> str:
-    """Letters, digits, dots and dashes of a name that data sets, which users name, are part of."""
+def to_file_name(name: str) -> str:
+    """Return a safe file name: letters, digits, dots and dashes of a name that contains users' data set names."""
     kept = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"
-    if len(kept.encode()) <= LONGEST:
+    if len(kept.encode()) <= MAX_BYTES:
         return kept
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{kept.encode()[: LONGEST - 9].decode(errors='ignore')}-{digest}"
+    return f"{kept.encode()[: MAX_BYTES - 9].decode(errors='ignore')}-{digest}"
 
 
-def file_names(names: Iterable[str]) -> dict[str, str]:
-    """A file's name for each, different ones, on disks too that take capitals for small letters."""
-    found: dict[str, str] = {}
+def assign_file_names(names: Iterable[str]) -> dict[str, str]:
+    """Return a different file name for each name, also on file systems that ignore case."""
+    assigned: dict[str, str] = {}
     taken: set[str] = set()
     for name in dict.fromkeys(names):
-        wanted, number = file_name(name), 1
-        found[name] = wanted
-        while found[name].casefold() in taken:
+        stem, number = to_file_name(name), 1
+        assigned[name] = stem
+        while assigned[name].casefold() in taken:
             number += 1
-            found[name] = f"{wanted}_{number}"
-        taken.add(found[name].casefold())
-    return found
+            assigned[name] = f"{stem}_{number}"
+        taken.add(assigned[name].casefold())
+    return assigned
 
 
 def write_table(table: Table, folder: Path) -> list[Path]:
-    """name.csv with every number in full, name.md and name.tex as a reader wants it."""
-    stem = folder / file_name(table.name)
+    """Write name.csv with unrounded numbers, and name.md and name.tex with formatted text; return their paths."""
+    stem = folder / to_file_name(table.name)
     texts = {
         ".csv": table.numbers.to_csv(index=False, lineterminator="\n"),
-        ".md": markdown(table),
-        ".tex": latex(table),
+        ".md": to_markdown(table),
+        ".tex": to_latex(table),
     }
     for ending, text in texts.items():
         write_text(stem.with_name(stem.name + ending), text)
     return [stem.with_name(stem.name + ending) for ending in texts]
 
 
-def markdown(table: Table) -> str:
-    """A pipe table under its title, its note below."""
-    shown = table.shown.astype(str).map(_cell)
-    lines = [[_cell(str(name)) for name in shown], ["---"] * len(shown.columns), *shown.to_numpy().tolist()]
+def to_markdown(table: Table) -> str:
+    """Return a Markdown pipe table with its title above and its note below."""
+    shown = table.shown.astype(str).map(_escape_markdown)
+    lines = [[_escape_markdown(str(name)) for name in shown], ["---"] * len(shown.columns), *shown.to_numpy().tolist()]
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"**{_cell(table.title)}**\n\n{body}\n\n{_cell(table.note)}\n"
+    return f"**{_escape_markdown(table.title)}**\n\n{body}\n\n{_escape_markdown(table.note)}\n"
 
 
-def latex(table: Table) -> str:
-    """A table for booktabs, everything escaped."""
-    shown = table.shown.astype(str).map(_escaped)
-    shown.columns = pd.Index([_escaped(str(name)) for name in shown])
+def to_latex(table: Table) -> str:
+    """Return a LaTeX table for booktabs with all text escaped."""
+    shown = table.shown.astype(str).map(_escape_latex)
+    shown.columns = pd.Index([_escape_latex(str(name)) for name in shown])
     return str(
         shown.to_latex(
             index=False,
             escape=False,
-            caption=_escaped(table.title),
-            label=f"tab:{file_name(table.name)}",
+            caption=_escape_latex(table.title),
+            label=f"tab:{to_file_name(table.name)}",
             column_format="l" * len(shown.columns),
         )
     )
@@ -86,16 +86,16 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    # At the start of a row they would be read as the option of the line's end before it.
+    # At the start of a row LaTeX reads them as an option of the preceding line break.
     "[": "{[}",
     "*": "{*}",
 } | {sign: f"\\{sign}" for sign in "&%$#_{}"}
 
 
-def _escaped(text: str) -> str:
+def _escape_latex(text: str) -> str:
     return "".join(_LATEX.get(sign, sign) for sign in text)
 
 
-def _cell(text: str) -> str:
-    """A text that stays inside its cell and is no markup."""
+def _escape_markdown(text: str) -> str:
+    """Return the text on one line, without Markdown markup."""
     return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", " ".join(text.split()))

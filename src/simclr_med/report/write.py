@@ -1,4 +1,4 @@
-"""A whole report into a folder: the page, its tables and its figures."""
+"""Writing a report into a folder: the page, its tables and its figures."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from simclr_med.errors import RunError
 from simclr_med.report.collect import Collection
 from simclr_med.report.html import render_page
 from simclr_med.report.score_tables import NONE
-from simclr_med.report.sections import Section, build_sections, counts
-from simclr_med.report.table_files import file_names, write_table
+from simclr_med.report.sections import Section, build_sections, count_states
+from simclr_med.report.table_files import assign_file_names, write_table
 
-_CONTENTS = "contents.json"  # the files that a report wrote, so that the next one leaves none of them behind
+_CONTENTS = "contents.json"  # lists the files of a report, so that the next report can delete those it does not write
 
 
-def write_report(found: Collection, folder: Path) -> tuple[Path, list[Section]]:
-    """Write report.html, tables/ and figures/; files of an earlier report there that are no more go.
+def write_report(collection: Collection, folder: Path) -> tuple[Path, list[Section]]:
+    """Write report.html, tables/ and figures/, and delete the files of an earlier report that no longer belong.
 
     Returns:
-        the page, and the sections that it has.
+        the page, and its sections.
 
     Raises:
         RunError: the folder cannot be written.
@@ -31,69 +31,75 @@ def write_report(found: Collection, folder: Path) -> tuple[Path, list[Section]]:
     try:
         for name in ("tables", "figures"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        parts = _told_apart(build_sections(found))
+        sections = _rename_to_files(build_sections(collection))
         written: list[Path] = []
         pictures: dict[str, Path] = {}
-        for part in parts:
-            for table in part.tables:
+        for section in sections:
+            for table in section.tables:
                 written += write_table(table, folder / "tables")
-            for chart in part.charts:
+            for chart in section.charts:
                 png = chart.save(folder / "figures")
                 pictures[chart.name] = png
                 written += [png, png.with_suffix(".pdf")]
-        target = folder / "report.html"
-        write_text(target, render_page(_title(found), _facts(found), _warnings(found), parts, pictures))
-        _sweep(folder, [path.relative_to(folder).as_posix() for path in written])
+        page = folder / "report.html"
+        title, facts, warnings = _build_title(collection), _build_facts(collection), _build_warnings(collection)
+        write_text(page, render_page(title, facts, warnings, sections, pictures))
+        _delete_old_files(folder, [path.relative_to(folder).as_posix() for path in written])
     except OSError as error:
         raise RunError(
-            f"{error.filename or folder}: must be a file that can be written ({error.strerror}). Choose another "
-            "stage.out."
+            f"stage.out={error.filename or folder}: cannot be written ({error.strerror}). Choose another stage.out."
         ) from error
-    return target, parts
+    return page, sections
 
 
-def _told_apart(parts: Sequence[Section]) -> list[Section]:
-    """The sections with their tables and charts named as their files are, whatever data sets are called."""
-    tables = file_names(table.name for part in parts for table in part.tables)
-    charts = file_names(chart.name for part in parts for chart in part.charts)
+def _rename_to_files(sections: Sequence[Section]) -> list[Section]:
+    """Return the sections with each table and chart named as its file, so that no two share one."""
+    tables = assign_file_names(table.name for section in sections for table in section.tables)
+    charts = assign_file_names(chart.name for section in sections for chart in section.charts)
     return [
         replace(
-            part,
-            tables=[replace(table, name=tables[table.name]) for table in part.tables],
-            charts=[replace(chart, name=charts[chart.name]) for chart in part.charts],
+            section,
+            tables=[replace(table, name=tables[table.name]) for table in section.tables],
+            charts=[replace(chart, name=charts[chart.name]) for chart in section.charts],
         )
-        for part in parts
+        for section in sections
     ]
 
 
-def _title(found: Collection) -> str:
-    names = sorted(set(found.table["dataset"]))
-    return f"What the runs say: {', '.join(names)}" if len(names) < 4 else f"What the runs say: {len(names)} data sets"
+def _build_title(collection: Collection) -> str:
+    names = sorted(set(collection.table["dataset"]))
+    return f"Results: {', '.join(names)}" if len(names) < 4 else f"Results: {len(names)} data sets"
 
 
-def _facts(found: Collection) -> dict[str, str]:
+def _build_facts(collection: Collection) -> dict[str, str]:
     return {
-        "runs": ", ".join(f"{number} {state}" for state, number in counts(found).items()),
-        "folder": str(found.runs),
-        "protocol version": ", ".join(map(str, found.versions)) or NONE,
-        "made": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        "runs": ", ".join(f"{number} {state}" for state, number in count_states(collection).items()),
+        "folder": str(collection.runs),
+        "protocol version": ", ".join(map(str, collection.versions)) or NONE,
+        "methods": "“probe, own novel” is a probe of an encoder that was pretrained on the same data set with the "
+        "augmentation novel; the untrained control is the probe of a randomly initialised encoder.",
+        "label budgets": "n100 is 100 labelled images, pct10 is 10 % of the images, per_class10 is 10 images per "
+        "class, full is all of them.",
+        "created": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     }
 
 
-def _warnings(found: Collection) -> list[str]:
-    told = []
-    if len(found.versions) > 1:
-        told.append(
-            f"Runs of protocol versions {', '.join(map(str, found.versions))} stand together here. Their results "
-            "cannot be compared; methods carry their version."
+def _build_warnings(collection: Collection) -> list[str]:
+    warnings = []
+    if len(collection.versions) > 1:
+        warnings.append(
+            f"This report mixes runs of protocol versions {', '.join(map(str, collection.versions))}. Results of "
+            "different versions are not comparable. The name of each method includes its version."
         )
-    if found.damaged:
-        told.append(f"{len(found.damaged)} runs cannot be read and are in no number; they are named at the end.")
-    return told
+    if collection.damaged:
+        count = len(collection.damaged)
+        subject = "1 run cannot be read and is" if count == 1 else f"{count} runs cannot be read and are"
+        warnings.append(f"{subject} excluded from all results. The last section lists the reasons.")
+    return warnings
 
 
-def _sweep(folder: Path, written: Sequence[str]) -> None:
-    """Remove what the report before this one wrote and this one did not."""
+def _delete_old_files(folder: Path, written: Sequence[str]) -> None:
+    """Delete the files that an earlier report wrote and this one did not."""
     contents = folder / _CONTENTS
     try:
         before = json.loads(contents.read_text(encoding="utf-8"))["files"]

@@ -17,6 +17,7 @@ from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
 from simclr_med.errors import DataError
 from simclr_med.evaluation.knn import validation_knn_accuracy
+from simclr_med.metrics_csv import read_rows
 from simclr_med.models.encoder_files import save_encoder, weights_hash
 from simclr_med.models.head_files import save_projection
 from simclr_med.models.heads import projection_head
@@ -38,7 +39,6 @@ from simclr_med.stages.summary import print_summary
 from simclr_med.tracking.loggers import close_loggers, log_pictures
 from simclr_med.training.callbacks.checkpoint import Checkpoints, find_resumable
 from simclr_med.training.callbacks.collapse import CollapseGuard
-from simclr_med.training.callbacks.metrics_csv import MetricsCsv, read_rows
 from simclr_med.training.callbacks.progress import ProgressLine
 from simclr_med.training.devices import resolve_device
 from simclr_med.training.simclr import METRICS, SimCLR

@@ -14,7 +14,7 @@ from simclr_med import build
 from simclr_med.augment.sequence import OneView
 from simclr_med.data.source import ImageSet, Source
 from simclr_med.data.subsets import select_subset
-from simclr_med.plots.class_counts import class_counts_table, plot_class_counts, print_class_counts, write_class_counts
+from simclr_med.plots.class_counts import build_class_counts, plot_class_counts, print_class_counts, write_class_counts
 from simclr_med.plots.image_grids import plot_sequences
 from simclr_med.runs.identity import budget_name
 from simclr_med.runs.run import Run
@@ -37,7 +37,7 @@ def preview(run: Run, source: Source) -> None:
         torch.set_num_threads(cfg.trainer.threads)
     train = source.split("train")
     rows, notes = select_subset(train.labels, len(train), **fraction_arguments(cfg), classes=len(source.classes))
-    table = class_counts_table(*_counts(source, train, rows, budget_name(cfg.data_fraction)))
+    table = build_class_counts(*_counts(source, train, rows, budget_name(cfg.data_fraction)))
     cautions = _cautions(cfg, source, train, rows, table)
     print_class_counts(table, f"{source.name}: {source.size} px, {'grey' if source.channels == 1 else 'RGB'}")
     for line in [*notes, *(f"Warning: {caution}" for caution in cautions)]:

@@ -17,6 +17,7 @@ from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
 from simclr_med.errors import RunError
 from simclr_med.evaluation.predict import predict_proba
+from simclr_med.metrics_csv import read_rows
 from simclr_med.models.checkpoints import load_checkpoint
 from simclr_med.models.encoder_files import save_encoder, weights_hash
 from simclr_med.models.head_files import load_projection, save_head
@@ -31,7 +32,6 @@ from simclr_med.stages.summary import print_summary
 from simclr_med.tracking.loggers import close_loggers, log_pictures, log_predictions
 from simclr_med.training.callbacks.checkpoint import Checkpoints, find_resumable
 from simclr_med.training.callbacks.early_stopping import EarlyStopping
-from simclr_med.training.callbacks.metrics_csv import MetricsCsv, read_rows
 from simclr_med.training.callbacks.progress import ProgressLine
 from simclr_med.training.classifier import METRICS, Classifier, balanced_weights
 from simclr_med.training.devices import resolve_device

@@ -1,4 +1,4 @@
-"""Loggers whose history is metrics.csv: each epoch once and none missing, however often the run was killed."""
+"""Loggers that take their history from metrics.csv, so that a resumed run has every epoch exactly once."""
 
 from __future__ import annotations
 
@@ -13,111 +13,116 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from simclr_med.evaluation.predictions import Predictions, select_rows, to_table
-from simclr_med.metrics import classification as scores
-from simclr_med.training.callbacks.metrics_csv import read_rows
+from simclr_med.metrics import classification
+from simclr_med.metrics_csv import read_rows
 from simclr_med.types import MULTI_LABEL
 
-_NO_METRICS = ("step", "wall_s")
-_SIDE = 128  # pixels of an image in a table, at most
+_NOT_METRICS = ("step", "wall_s")
+_MAX_SIDE = 128  # pixels of an image in a table
 
 
 class WandbHistory(WandbLogger):
-    """Logs epoch e as Weights & Biases' step e, after the earlier epochs that the run there does not have yet.
+    """Logs epoch e as step e of a Weights & Biases run, after the earlier epochs that this run lacks.
 
-    A run that goes on offline starts a folder of its own, which so holds the whole history; one that goes on online
-    leaves out the epochs that the server has. Metrics without an epoch (scores at a run's end) go with the last one.
+    A resumed offline run starts a new folder, which gets the whole history. A resumed online run gets only the epochs
+    that the server lacks. Metrics without an epoch (scores at the end of a run) are logged with the last epoch.
 
     Args:
-        run: that ``wandb.init`` made.
-        table: the run's metrics.csv.
-        most: rows of a table of answers, and images in it.
+        run: return value of ``wandb.init``.
+        metrics_csv: the run's metrics.csv.
+        table_rows: maximum number of rows in a table of predictions; 0 logs no table.
+        table_images: maximum number of images in it.
     """
 
-    def __init__(self, run: Any, table: Path, most: tuple[int, int] = (0, 0)) -> None:
+    def __init__(self, run: Any, metrics_csv: Path, table_rows: int = 0, table_images: int = 0) -> None:
         super().__init__(experiment=run)
-        self.table = table
-        self.most_rows, self.most_images = most
-        self._known: int | None = None  # epochs that the run there had when this process began to log
+        self.metrics_csv = metrics_csv
+        self.table_rows = table_rows
+        self.table_images = table_images
+        self._logged_before: int | None = None  # epochs that the W&B run had before this process logged to it
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         epoch = int(metrics["epoch"]) if "epoch" in metrics else None
-        known = self.catch_up(epoch) if self._known is None else self._known
-        self._known = known
+        if self._logged_before is None:
+            self._logged_before = self.log_missing_epochs(epoch)
         if epoch is None:
             self.experiment.log(dict(metrics))
-        elif epoch >= known:
-            self._log(epoch, metrics, step)
+        elif epoch >= self._logged_before:
+            self._log_epoch(epoch, metrics, step)
 
     @rank_zero_only
     def log_pictures(self, pictures: Sequence[Path]) -> None:
-        """Log PNG files, each as figures/<its name>, in one row with the last epoch and with what is logged next."""
+        """Log PNG files as figures/<name>, in the row of the last epoch and of the next metrics."""
         from wandb import Image
 
-        if self._known is None:
-            self._known = self.catch_up()
-        shown = {f"figures/{picture.stem}": Image(str(picture)) for picture in pictures}
-        self.experiment.log(shown, commit=False)
+        if self._logged_before is None:
+            self._logged_before = self.log_missing_epochs()
+        images = {f"figures/{picture.stem}": Image(str(picture)) for picture in pictures}
+        self.experiment.log(images, commit=False)
 
     @rank_zero_only
-    def log_answers(self, answers: Predictions, images: Callable[[], np.ndarray] | None) -> None:
-        """Log a table as predictions, and as confusion_matrix what all answers come to, in the row of `log_pictures`.
+    def log_predictions(self, predictions: Predictions, images: Callable[[], np.ndarray] | None) -> None:
+        """Log the table ``predictions`` and the chart ``confusion_matrix``, in the row of `log_pictures`.
 
         Args:
-            answers: that the rows are taken from, as `spaced` says.
-            images: uint8 [N, H, W, C], to be shown small in the first rows; read only when they are.
+            predictions: the table has the rows that `select_rows` selects, the chart has all.
+            images: returns uint8 [N, H, W, C], shown in the first rows; called only if images are shown.
         """
-        from wandb import Image, Table
+        from wandb import Table
 
-        if self._known is None:
-            self._known = self.catch_up()
-        rows_M = select_rows(answers, self.most_rows)
-        columns, cells = to_table(answers, rows_M)
-        if images is not None and self.most_images > 0:
-            seen = images()
-            step = -(-max(seen.shape[1:3]) // _SIDE)
-            few = rows_M[: self.most_images].tolist()
-            pictures: list[Any] = [Image(np.squeeze(seen[row, ::step, ::step])) for row in few]
-            pictures += [None] * (len(cells) - len(pictures))
+        if self._logged_before is None:
+            self._logged_before = self.log_missing_epochs()
+        rows_M = select_rows(predictions, self.table_rows)
+        columns, cells = to_table(predictions, rows_M)
+        if images is not None and self.table_images > 0:
             columns = ["image", *columns]
-            cells = [[picture, *row] for picture, row in zip(pictures, cells, strict=True)]
-        shown = {"predictions": Table(columns=[*columns], data=[*cells], optional=True), **_confusion(answers)}
-        with _kept_in(self.table.parent / "wandb" / "data"):
-            self.experiment.log(shown, commit=False)
+            thumbnails = _make_thumbnails(images(), rows_M[: self.table_images].tolist())
+            thumbnails += [None] * (len(cells) - len(thumbnails))
+            cells = [[thumbnail, *row] for thumbnail, row in zip(thumbnails, cells, strict=True)]
+        table = Table(columns=[*columns], data=[*cells], optional=True)
+        with _keep_uploads_in(self.metrics_csv.parent / "wandb" / "data"):
+            self.experiment.log({"predictions": table, **_plot_confusion_matrix(predictions)}, commit=False)
 
-    def catch_up(self, before: int | None = None) -> int:
-        """Log what metrics.csv has and the run there has not, of the epochs before this one or of all.
+    def log_missing_epochs(self, before: int | None = None) -> int:
+        """Log the epochs of metrics.csv that the W&B run lacks; only those before an epoch if it is given.
 
         Returns:
-            How many epochs the run there had.
+            Number of epochs that the W&B run had.
         """
-        known = int(self.experiment.step)
-        for epoch, step, metrics in read_history(self.table, before):
-            if epoch >= known:
-                self._log(epoch, metrics, step)
-        return known
+        logged = int(self.experiment.step)
+        for epoch, step, metrics in read_history(self.metrics_csv, before):
+            if epoch >= logged:
+                self._log_epoch(epoch, metrics, step)
+        return logged
 
-    def _log(self, epoch: int, metrics: Mapping[str, Any], step: int | None) -> None:
+    def _log_epoch(self, epoch: int, metrics: Mapping[str, Any], step: int | None) -> None:
         self.experiment.log({**metrics, "epoch": epoch, "trainer/global_step": step}, step=epoch)
 
 
-def _confusion(answers: Predictions) -> dict[str, Any]:
-    """True classes against answers, where an image has one of each."""
+def _make_thumbnails(images_NHWC: np.ndarray, rows: Sequence[int]) -> list[Any]:
+    """Return wandb images of these rows with sides of at most `_MAX_SIDE` pixels."""
+    from wandb import Image
+
+    step = -(-max(images_NHWC.shape[1:3]) // _MAX_SIDE)
+    return [Image(np.squeeze(images_NHWC[row, ::step, ::step])) for row in rows]
+
+
+def _plot_confusion_matrix(predictions: Predictions) -> dict[str, Any]:
+    """Return the chart confusion_matrix; nothing without labels and for a multi-label set."""
     from wandb import plot
 
-    if answers.labels_NL is None or answers.task == MULTI_LABEL:
+    if predictions.labels_NL is None or predictions.task == MULTI_LABEL:
         return {}
-    true, found = (
-        scores.y_true(answers.task, answers.labels_NL),
-        scores.y_pred(answers.task, answers.probabilities_NK),
-    )
-    names = list(answers.classes)
-    return {"confusion_matrix": plot.confusion_matrix(y_true=true.tolist(), preds=found.tolist(), class_names=names)}
+    y_true = classification.y_true(predictions.task, predictions.labels_NL).tolist()
+    y_pred = classification.y_pred(predictions.task, predictions.probabilities_NK).tolist()
+    names = list(predictions.classes)
+    return {"confusion_matrix": plot.confusion_matrix(y_true=y_true, preds=y_pred, class_names=names)}
 
 
 @contextmanager
-def _kept_in(folder: Path) -> Iterator[None]:
-    """What a table is uploaded from lies in this folder, and not in the home directory, unless the user chose one."""
+def _keep_uploads_in(folder: Path) -> Iterator[None]:
+    """Make wandb keep the files of a table in this folder, not in the home directory, unless the user chose one."""
     name = "WANDB_DATA_DIR"
     if name in os.environ:
         yield
@@ -130,7 +135,7 @@ def _kept_in(folder: Path) -> Iterator[None]:
 
 
 class TensorBoardHistory(TensorBoardLogger):
-    """Event files in ``tensorboard/`` of a run's folder, begun anew from metrics.csv by a run that goes on.
+    """Writes event files to ``tensorboard/`` of a run's folder; a resumed run rewrites them from metrics.csv.
 
     Args:
         folder: of the run.
@@ -138,26 +143,27 @@ class TensorBoardHistory(TensorBoardLogger):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(str(folder), name="tensorboard", version="", default_hp_metric=False)
-        self.table = folder / "metrics.csv"
-        self._earlier: list[Path] | None = sorted((folder / "tensorboard").glob("events.out.tfevents.*"))
+        self.metrics_csv = folder / "metrics.csv"
+        # None once they are deleted.
+        self._old_files: list[Path] | None = sorted((folder / "tensorboard").glob("events.out.tfevents.*"))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        if self._earlier is not None:
-            for path in self._earlier:
+        if self._old_files is not None:
+            for path in self._old_files:
                 path.unlink(missing_ok=True)
-            self._earlier = None
+            self._old_files = None
             first = int(metrics["epoch"]) if "epoch" in metrics else None
-            for epoch, before, values in read_history(self.table, first):
-                super().log_metrics({**values, "epoch": epoch}, before)
+            for epoch, old_step, values in read_history(self.metrics_csv, first):
+                super().log_metrics({**values, "epoch": epoch}, old_step)
         super().log_metrics(dict(metrics), step)
         self.experiment.flush()
 
 
-def read_history(table: Path, before: int | None = None) -> Iterator[tuple[int, int, dict[str, float]]]:
-    """(epoch, step as Lightning counts it in its logs, from 0, metrics) of each row of a metrics.csv."""
-    for row in read_rows(table):
+def read_history(metrics_csv: Path, before: int | None = None) -> Iterator[tuple[int, int, dict[str, float]]]:
+    """Yield (epoch, step counted from 0 as in Lightning's logs, metrics) of each row, up to an epoch if it is given."""
+    for row in read_rows(metrics_csv):
         epoch = int(row.pop("epoch"))
         if before is None or epoch < before:
-            metrics = {name: float(value) for name, value in row.items() if value and name not in _NO_METRICS}
+            metrics = {name: float(value) for name, value in row.items() if value and name not in _NOT_METRICS}
             yield epoch, int(row["step"]) - 1, metrics

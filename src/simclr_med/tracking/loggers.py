@@ -1,4 +1,4 @@
-"""Where metrics go besides metrics.csv: each function is one entry of a YAML of the group logger."""
+"""Loggers besides metrics.csv, as named in conf/logger, and what the stages log to them."""
 
 from __future__ import annotations
 
@@ -32,43 +32,43 @@ def wandb_logger(
     table_rows: int = 0,
     table_images: int = 0,
 ) -> WandbHistory:
-    """One Weights & Biases run for one run folder; the same one again when a killed run goes on.
+    """Start the Weights & Biases run of a run folder, or continue it if the run is resumed.
 
     Args:
-        folder: of the run; the files go to its ``wandb/``.
-        name: as the dashboards show it.
-        group, job_type, tags: as the dashboards sort them.
+        folder: of the run; W&B's files go to its ``wandb/``.
+        name: of the W&B run.
+        group, job_type, tags: of the W&B run; the saved views filter by them.
         project: of Weights & Biases.
-        timeout_s: seconds that the server has to answer before the run is logged offline.
-        upload_s: seconds that the end of an online run waits for what is not uploaded yet.
-        table_rows: of a table of answers, at most; 0 logs none.
-        table_images: that are shown in it, at most.
+        timeout_s: seconds to wait for the server before the run is logged offline.
+        upload_s: seconds to wait at the end of an online run for its upload.
+        table_rows: maximum number of rows in a table of predictions; 0 logs no table.
+        table_images: maximum number of images in it.
 
     Raises:
-        ConfigError: WANDB_MODE is no mode.
+        ConfigError: WANDB_MODE is invalid.
     """
-    import wandb  # here, since logger=none should not wait for it
+    import wandb  # imported here, so that logger=none does not pay for it
 
-    from simclr_med.tracking.wandb_mode import wandb_mode
+    from simclr_med.tracking.wandb_mode import choose_mode
 
-    if wandb.run is not None:  # of an earlier job of this process, which failed before anything could close it
+    if wandb.run is not None:  # an earlier run of this process failed before its logger was closed
         wandb.finish(exit_code=1)
-    place = folder / "wandb"
-    place.mkdir(exist_ok=True)
-    # The environment, since training processes started from this one are told no settings.
+    wandb_folder = folder / "wandb"
+    wandb_folder.mkdir(exist_ok=True)
+    # Environment variables, because training processes that this one starts inherit them.
     for setting, value in (
-        ("CACHE_DIR", str(place / "cache")),  # its own log would go to the home directory
+        ("CACHE_DIR", str(wandb_folder / "cache")),  # by default wandb logs to the home directory
         ("SILENT", "true"),
-        ("FINISH_TIMEOUT", str(upload_s)),  # for ever, by itself
+        ("FINISH_TIMEOUT", str(upload_s)),  # by default wandb waits without limit
         ("FINISH_TIMEOUT_RAISES", "true"),
     ):
         os.environ.setdefault(f"WANDB_{setting}", value)
-    logging.raiseExceptions = False  # its own log on a full disk would print a traceback a line
-    mode = wandb_mode(timeout_s)
-    identity, known = _run_id(place / "run_id", name)
+    logging.raiseExceptions = False  # on a full disk, wandb's own log would print a traceback for every line
+    mode = choose_mode(timeout_s)
+    run_id, is_known = _load_run_id(wandb_folder / "run_id", name)
     options: dict[str, Any] = {
         "name": name,
-        "id": identity,
+        "id": run_id,
         "project": project,
         "dir": str(folder),
         "group": group,
@@ -76,7 +76,7 @@ def wandb_logger(
         "tags": tags,
     }
     try:
-        run = wandb.init(mode=mode, resume="allow" if known and mode == "online" else None, **options)
+        run = wandb.init(mode=mode, resume="allow" if is_known and mode == "online" else None, **options)
     except (wandb.errors.Error, OSError) as error:
         if mode != "online":
             raise
@@ -86,11 +86,11 @@ def wandb_logger(
     run.define_metric("*", step_metric="epoch")
     if not run.offline and not run.disabled:
         print(f"W&B:      {run.url}", flush=True)
-    return WandbHistory(run, folder / "metrics.csv", (table_rows, table_images))
+    return WandbHistory(run, folder / "metrics.csv", table_rows, table_images)
 
 
 def tensorboard_logger(folder: Path, name: str, group: str, job_type: str, tags: list[str]) -> TensorBoardHistory:
-    """Event files in the run's ``tensorboard/``.
+    """Write event files to the run's ``tensorboard/``.
 
     Raises:
         RunError: tensorboard is not installed.
@@ -100,42 +100,42 @@ def tensorboard_logger(folder: Path, name: str, group: str, job_type: str, tags:
         return TensorBoardHistory(folder)
     except ModuleNotFoundError as error:
         raise RunError(
-            "logger=tensorboard: must find the package tensorboard. Run pip install tensorboard, or take logger=wandb "
-            "or logger=none."
+            "logger=tensorboard: the package tensorboard is not installed. Run pip install tensorboard, or use "
+            "logger=wandb or logger=none."
         ) from error
 
 
 def log_pictures(loggers: Iterable[Logger], pictures: Iterable[Path]) -> None:
-    """Show PNG files at Weights & Biases, where it is among the loggers; before the scores, whose row they share."""
-    shown = sorted(pictures)
+    """Log PNG files to Weights & Biases; call it before the scores are logged, whose row they share."""
+    paths = sorted(pictures)
     for logger in loggers:
-        if isinstance(logger, WandbHistory) and shown:
+        if isinstance(logger, WandbHistory) and paths:
             try:
-                logger.log_pictures(shown)
-            except OSError as error:  # copies of what the run itself has; a disk without room for them ends no run
-                print(f"W&B:      its copies of the pictures could not be written ({error.strerror}).", flush=True)
+                logger.log_pictures(paths)
+            except OSError as error:  # the run's own figures exist, so a full disk must not end the run
+                print(f"W&B:      cannot copy the figures ({error.strerror}).", flush=True)
 
 
 def log_predictions(
-    loggers: Iterable[Logger], answers: Predictions | None, images: Callable[[], np.ndarray] | None = None
+    loggers: Iterable[Logger], predictions: Predictions | None, images: Callable[[], np.ndarray] | None = None
 ) -> None:
-    """Show answers at Weights & Biases as a table, where it is among the loggers; before the scores, as pictures.
+    """Log a table of predictions to Weights & Biases; call it before the scores are logged, whose row it shares.
 
     Args:
         loggers: of the run.
-        answers: of all images; so many rows of them are shown as the logger's config says; None shows nothing.
-        images: opens the images that the answers are of, uint8 [N, H, W, C]; None shows none.
+        predictions: of all images; the logger's config limits the rows of the table. None logs nothing.
+        images: returns the images, uint8 [N, H, W, C]; None logs none.
     """
     for logger in loggers:
-        if isinstance(logger, WandbHistory) and logger.most_rows > 0 and answers is not None:
+        if isinstance(logger, WandbHistory) and logger.table_rows > 0 and predictions is not None:
             try:
-                logger.log_answers(answers, images)
-            except OSError as error:  # the answers are in the run's own file
-                print(f"W&B:      its table of answers could not be written ({error.strerror or error}).", flush=True)
+                logger.log_predictions(predictions, images)
+            except OSError as error:  # predictions.npz exists, so a full disk must not end the run
+                print(f"W&B:      cannot write the table of predictions ({error.strerror or error}).", flush=True)
 
 
 def close_loggers(loggers: Iterable[Logger], failed: bool) -> None:
-    """End the logs, so that the next run of this process gets its own; say how an offline one is uploaded."""
+    """Close the loggers, so that the next run of this process gets its own; print how to upload an offline run."""
     for logger in loggers:
         if isinstance(logger, WandbHistory):
             _close_wandb(logger, failed)
@@ -146,32 +146,32 @@ def _close_wandb(logger: WandbHistory, failed: bool) -> None:
     import wandb
 
     run = logger.experiment
-    logger.catch_up()
-    offline, folder = run.offline, Path(run.dir).parent
+    logger.log_missing_epochs()
+    is_offline, folder = run.offline, Path(run.dir).parent
     path = shlex.quote(str(folder))
     try:
         wandb.finish(exit_code=int(failed))
     except TimeoutError:
-        print(f"W&B:      not all is uploaded; the rest is by: wandb sync --include-online {path}", flush=True)
-    except OSError as error:  # the run itself is recorded; its log must not take it down
-        print(f"W&B:      its log could not be written ({error.strerror}): {folder}", flush=True)
+        print(f"W&B:      upload incomplete; finish it with: wandb sync --include-online {path}", flush=True)
+    except OSError as error:  # the run's own files are complete, so the run must not fail
+        print(f"W&B:      cannot write the log ({error.strerror}): {folder}", flush=True)
         return
-    if not offline:
+    if not is_offline:
         return
-    # What earlier attempts left, each under the same id, is in this one's history.
+    # This log contains the history of the earlier, interrupted logs of the same run.
     for other in folder.parent.glob(f"offline-run-*-{run.id}"):
         if other != folder:
             shutil.rmtree(other)
     print(f"W&B:      offline; upload it with: wandb sync {path}", flush=True)
 
 
-def _run_id(path: Path, name: str) -> tuple[str, bool]:
-    """The id of the run at Weights & Biases, and whether an earlier attempt had it already.
+def _load_run_id(path: Path, name: str) -> tuple[str, bool]:
+    """Return the id of the W&B run, and whether it exists from an earlier start of the run.
 
-    Random at first, since an id is never given twice there, not even after its run was deleted.
+    A new id is random, because Weights & Biases does not accept the id of a deleted run again.
     """
     if path.exists():
         return path.read_text(encoding="utf-8").strip(), True
-    identity = f"{name}-{secrets.token_hex(4)}"
-    write_text(path, identity + "\n")
-    return identity, False
+    run_id = f"{name}-{secrets.token_hex(4)}"
+    write_text(path, run_id + "\n")
+    return run_id, False

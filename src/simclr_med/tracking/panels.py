@@ -1,4 +1,4 @@
-"""What the dashboard at Weights & Biases shows: panels over the names that the runs log."""
+"""The saved views at Weights & Biases: panels over the metrics that the runs log."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
 
-RUNS = 500  # drawn in a panel, at most; W&B's own 10 would leave out most of a grid
+MAX_RUNS = 500  # drawn in a panel; W&B's default of 10 leaves out most runs of a grid
 SCORES = {"test/auroc": "AUROC", "test/accuracy": "accuracy"}
-# Runs of one curve: config key `method` of every run, one data set, stage, start and encoder, any budget and seed.
+# The config key `method` groups the runs of one curve: same data set, stage, initial weights and encoder.
 METHOD = wr.Config("method")
 
 
@@ -19,9 +19,9 @@ class View:
 
     Attributes:
         title: of the view, after the project's name.
-        stages: whose runs it shows.
-        sections: of panels, by their title.
-        columns: of the list of runs that are pinned.
+        stages: the view shows the runs of these stages.
+        sections: panels of each section by its title.
+        columns: pinned columns of the list of runs.
     """
 
     title: str
@@ -30,21 +30,21 @@ class View:
     columns: tuple[str, ...] = ()
 
 
-def views() -> list[View]:
-    """What there is to see, in the order of a study."""
+def build_views() -> list[View]:
+    """Return the views in the order of a study."""
     scored = tuple(f"summary:{name}" for name in ("train/images", *SCORES))
     epochs = {"x": "epoch", **_means(METHOD)}
     return [
         View(
             "label efficiency",
             ("probe", "finetune", "baseline"),
-            {"Label efficiency": [*_curves(), *_clouds()], "Predictions on test": _predictions()},
+            {"Label efficiency": [*_curves(), *_points()], "Test predictions": _predictions()},
             scored,
         ),
         View(
             "augmentation ablation",
             ("probe",),
-            {"Scores by the augmentation of the pretraining": [*_bars(), *_curves()]},
+            {"Scores by pretraining augmentation": [*_bars(), *_curves()]},
             scored,
         ),
         View(
@@ -54,14 +54,14 @@ def views() -> list[View]:
                 "Monitors": [
                     wr.LinePlot(title="contrastive loss", y=["train/loss", "val/loss"], **epochs),
                     wr.LinePlot(title="contrastive accuracy", y=["train/top1", "train/top5"], **epochs),
-                    wr.LinePlot(title="kNN accuracy on validation", y=["val/knn_accuracy"], **epochs),
+                    wr.LinePlot(title="validation kNN accuracy", y=["val/knn_accuracy"], **epochs),
                     wr.LinePlot(title="effective rank of the features", y=["train/effective_rank"], **epochs),
                     wr.LinePlot(title="uniformity", y=["train/uniformity"], **epochs),
                     wr.LinePlot(title="alignment of the views", y=["train/alignment"], **epochs),
-                    wr.LinePlot(title="spread of the features", y=["train/feature_std"], **epochs),
-                    *_mechanics(epochs),
+                    wr.LinePlot(title="standard deviation of the features", y=["train/feature_std"], **epochs),
+                    *_optimisation(epochs),
                 ],
-                "Pictures": _pictures("training", "views"),
+                "Figures": _pictures("training", "views"),
             },
             ("summary:train/loss", "summary:train/effective_rank", "summary:val/knn_accuracy"),
         ),
@@ -71,18 +71,18 @@ def views() -> list[View]:
             {
                 "Training": [
                     wr.LinePlot(title="cross-entropy", y=["train/loss", "val/loss"], **epochs),
-                    wr.LinePlot(title="AUROC on validation", y=["val/auroc"], **epochs),
-                    wr.LinePlot(title="accuracy on validation", y=["val/accuracy"], **epochs),
-                    wr.LinePlot(title="balanced accuracy on validation", y=["val/balanced_accuracy"], **epochs),
-                    *_mechanics(epochs),
+                    wr.LinePlot(title="validation AUROC", y=["val/auroc"], **epochs),
+                    wr.LinePlot(title="validation accuracy", y=["val/accuracy"], **epochs),
+                    wr.LinePlot(title="validation balanced accuracy", y=["val/balanced_accuracy"], **epochs),
+                    *_optimisation(epochs),
                 ],
-                "Pictures": _pictures("training"),
-                "Predictions on test": _predictions(),
+                "Figures": _pictures("training"),
+                "Test predictions": _predictions(),
             },
             scored,
         ),
         View(
-            "pictures",
+            "figures",
             ("analyse", "preview", "test", "predict"),
             {
                 "Features": _pictures("pca", "tsne", "umap", "neighbours", "gradcam"),
@@ -94,40 +94,49 @@ def views() -> list[View]:
 
 
 def _curves() -> list[Any]:
-    """Score over labelled images, a line a method: mean over seeds and its standard error."""
-    how: dict[str, Any] = {"x": "train/images", "log_x": True, "title_x": "labelled training images", **_means(METHOD)}
-    return [wr.LinePlot(title=f"test {word} by labels", y=[name], **how) for name, word in SCORES.items()]
+    """Return plots of the score over the labelled images: mean over seeds and standard error, a line per method."""
+    options: dict[str, Any] = {
+        "x": "train/images",
+        "log_x": True,
+        "title_x": "labelled training images",
+        **_means(METHOD),
+    }
+    return [wr.LinePlot(title=f"test {title} by label budget", y=[name], **options) for name, title in SCORES.items()]
 
 
-def _clouds() -> list[Any]:
-    """The same, a point a run."""
+def _points() -> list[Any]:
+    """Return plots of the score over the labelled images with a point per run."""
     x = wr.SummaryMetric("train/images")
     return [
-        wr.ScatterPlot(title=f"test {word} of each run", x=x, y=wr.SummaryMetric(name), log_x=True)
-        for name, word in SCORES.items()
+        wr.ScatterPlot(title=f"test {title} of each run", x=x, y=wr.SummaryMetric(name), log_x=True)
+        for name, title in SCORES.items()
     ]
 
 
 def _bars() -> list[Any]:
-    """Means over budgets and seeds; the bar without a name is the untrained control, which had no pretraining."""
+    """Return bars of the means over budgets and seeds; the bar without a name is the untrained control."""
     keys = {"augmentation": wr.Config("init.augmentation"), "augmentation, data set and encoder": METHOD}
     return [
-        wr.BarPlot(title=f"test {word} by {told}", metrics=[name], **_means(key))
-        for told, key in keys.items()
-        for name, word in SCORES.items()
+        wr.BarPlot(title=f"test {title} by {groups}", metrics=[name], **_means(key))
+        for groups, key in keys.items()
+        for name, title in SCORES.items()
     ]
 
 
 def _means(key: Any) -> dict[str, Any]:
-    """Runs that share a config key are one line or bar: their mean and its standard error."""
-    how = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stderr", "max_runs_to_show": RUNS}
-    return {"groupby": key, **how}
+    """Return the options that draw the runs with the same config value as one mean with its standard error."""
+    return {
+        "groupby": key,
+        "groupby_aggfunc": "mean",
+        "groupby_rangefunc": "stderr",
+        "max_runs_to_show": MAX_RUNS,
+    }
 
 
-def _mechanics(epochs: dict[str, Any]) -> list[Any]:
+def _optimisation(epochs: dict[str, Any]) -> list[Any]:
     names = {"gradient norm": "train/gradient_norm", "learning rate": "train/learning_rate"}
     names["images/s"] = "train/images_per_s"
-    return [wr.LinePlot(title=word, y=[name], **epochs) for word, name in names.items()]
+    return [wr.LinePlot(title=title, y=[name], **epochs) for title, name in names.items()]
 
 
 def _pictures(*names: str) -> list[Any]:
@@ -135,13 +144,13 @@ def _pictures(*names: str) -> list[Any]:
 
 
 def _predictions() -> list[Any]:
-    """The table, and true classes against answers as wandb draws them itself."""
+    """Return the table of predictions and wandb's own chart of the confusion matrix."""
     fields = {name: name for name in ("Actual", "Predicted", "nPredictions")}
     query = {"summaryTable": {"tableKey": "confusion_matrix_table"}}
     matrix = wr.CustomChart(
         query=query,
         chart_name="wandb/confusion_matrix/v1",
         chart_fields=fields,
-        chart_strings={"title": "Answers by true class"},
+        chart_strings={"title": "Confusion matrix"},
     )
     return [wr.WeavePanelSummaryTable(table_name="predictions"), matrix]

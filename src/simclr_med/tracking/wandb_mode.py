@@ -1,4 +1,4 @@
-"""Whether Weights & Biases can be reached from here, asked once and briefly."""
+"""Whether a run is logged online or offline to Weights & Biases."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import wandb
 
 from simclr_med.errors import ConfigError
 
-NOBODY = "there are no credentials (wandb login)"
+NO_CREDENTIALS = "no credentials found (run wandb login)"
 Mode = Literal["online", "offline", "disabled", "shared"]
-# wandb's older words too.
+# Including wandb's older names.
 _CHOICES: dict[str, Mode] = {
     "online": "online",
     "run": "online",
@@ -29,84 +29,84 @@ _CHOICES: dict[str, Mode] = {
 }
 
 
-def wandb_mode(timeout_s: float) -> Mode:
-    """The mode of `asked`; says in one line why a run with credentials is logged offline.
+def choose_mode(timeout_s: float) -> Mode:
+    """Return the mode of `resolve_mode`; print the reason if a run with credentials is logged offline.
 
     Args:
-        timeout_s: as there.
+        timeout_s: as in `resolve_mode`.
 
     Raises:
-        ConfigError: as there.
+        ConfigError: as in `resolve_mode`.
     """
-    mode, why = resolve_mode(timeout_s)
-    if why is not None and why != NOBODY:
-        print(f"W&B:      logging offline: {why}.", flush=True)
+    mode, reason = resolve_mode(timeout_s)
+    if reason is not None and reason != NO_CREDENTIALS:
+        print(f"W&B:      logging offline: {reason}.", flush=True)
     return mode
 
 
 def resolve_mode(timeout_s: float) -> tuple[Mode, str | None]:
-    """``online`` when there are credentials and the server takes them in time, else ``offline`` and why.
+    """Return ``online`` if there are credentials and the server accepts them in time, else ``offline`` and the reason.
 
-    WANDB_MODE, when it is set, decides alone, and so does what ``wandb offline`` has set; there is no why then.
+    WANDB_MODE and the setting of ``wandb offline`` take precedence; the reason is None then.
 
     Args:
-        timeout_s: seconds for the whole question: finding the host, connecting, the answer.
+        timeout_s: seconds for the whole request: resolving the host, connecting, receiving the response.
 
     Raises:
-        ConfigError: WANDB_MODE is none of wandb's words.
+        ConfigError: WANDB_MODE is invalid.
     """
     chosen = os.environ.get("WANDB_MODE")
     if chosen:
         if chosen not in _CHOICES:
             known = ", ".join(sorted(_CHOICES))
             raise ConfigError(
-                f"WANDB_MODE={chosen}: must be one of {known}. Change or unset this environment variable."
+                f"WANDB_MODE={chosen}: expected one of {known}. Change or unset this environment variable."
             )
         return _CHOICES[chosen], None
     settings = wandb.setup().settings
     if settings.mode != "online":
         return cast(Mode, settings.mode), None
-    key = settings.api_key or _netrc_key(urlsplit(settings.base_url).netloc)
+    key = settings.api_key or _read_netrc_key(urlsplit(settings.base_url).netloc)
     if not (key or settings.identity_token_file):
-        return "offline", NOBODY
-    why = _unusable(settings.base_url, key, timeout_s)
-    return ("online", None) if why is None else ("offline", f"{settings.base_url} {why}")
+        return "offline", NO_CREDENTIALS
+    problem = _find_problem(settings.base_url, key, timeout_s)
+    return ("online", None) if problem is None else ("offline", f"{settings.base_url} {problem}")
 
 
-def _unusable(base_url: str, key: str | None, timeout_s: float) -> str | None:
-    """Why a run cannot be logged there, in words; None when it can."""
-    told: list[str | None] = []
-    # A thread, since nothing else bounds the time that a look-up of the host's name or a dripping answer takes.
-    asking = threading.Thread(target=lambda: told.append(_ask(base_url, key, timeout_s)), daemon=True)
-    asking.start()
-    asking.join(timeout_s)
-    return told[0] if told else f"did not answer within {timeout_s:g} s"
+def _find_problem(base_url: str, key: str | None, timeout_s: float) -> str | None:
+    """Return why the server cannot be used, or None if it can."""
+    problems: list[str | None] = []
+    # A thread, because the time-out of a request covers neither the host's look-up nor a slow response.
+    request = threading.Thread(target=lambda: problems.append(_query_server(base_url, key, timeout_s)), daemon=True)
+    request.start()
+    request.join(timeout_s)
+    return problems[0] if problems else f"did not respond within {timeout_s:g} s"
 
 
-def _ask(base_url: str, key: str | None, timeout_s: float) -> str | None:
+def _query_server(base_url: str, key: str | None, timeout_s: float) -> str | None:
     headers = {"Content-Type": "application/json"}
     if key:
         headers["Authorization"] = "Basic " + base64.b64encode(f"api:{key}".encode()).decode()
-    question = json.dumps({"query": "query Viewer { viewer { id } }"}).encode()
+    query = json.dumps({"query": "query Viewer { viewer { id } }"}).encode()
     try:
-        with urlopen(Request(f"{base_url}/graphql", question, headers), timeout=timeout_s) as answer:
-            content = json.loads(answer.read(1 << 16))
+        with urlopen(Request(f"{base_url}/graphql", query, headers), timeout=timeout_s) as response:
+            content = json.loads(response.read(1 << 16))
     except HTTPError as error:
-        return f"answered {error.code}" + (" (it does not know this key)" if error.code in (401, 403) else "")
+        return f"responded with status {error.code}" + (" (invalid API key)" if error.code in (401, 403) else "")
     except TimeoutError:
-        return f"did not answer within {timeout_s:g} s"
+        return f"did not respond within {timeout_s:g} s"
     except URLError as error:
         return f"cannot be reached ({getattr(error.reason, 'strerror', None) or error.reason})"
     except (OSError, HTTPException, ValueError):
-        return "answered nothing that Weights & Biases would"
+        return "is not a Weights & Biases server"
     if not isinstance(content, dict) or "data" not in content:
-        return "answered nothing that Weights & Biases would"
+        return "is not a Weights & Biases server"
     return None
 
 
-def _netrc_key(host: str) -> str | None:
+def _read_netrc_key(host: str) -> str | None:
     try:
-        found = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
+        entry = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
     except (OSError, netrc.NetrcParseError):
         return None
-    return found[2] if found else None
+    return entry[2] if entry else None

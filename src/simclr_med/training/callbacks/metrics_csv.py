@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from simclr_med.atomic import write_text
+from simclr_med.metrics_csv import read_rows
 
 
 class HasEpochMetrics(Protocol):
@@ -88,16 +89,3 @@ class MetricsCsv(Callback):
         writer.writeheader()
         writer.writerows(self._rows)
         write_text(self.path, text.getvalue())
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the complete rows of a metrics.csv as text; rows cut short by a kill or damaged on disk are left out."""
-    if not path.exists():
-        return []
-    whole, _, _ = path.read_text(encoding="utf-8", errors="replace").replace("\0", "").rpartition("\n")
-    return [row for row in csv.DictReader(whole.splitlines()) if _is_whole(row)]
-
-
-def _is_whole(row: dict[Any, Any]) -> bool:
-    # DictReader puts surplus cells under the key None and fills missing cells with None.
-    return None not in row and None not in row.values() and str(row.get("epoch", "")).isdecimal()

@@ -1,0 +1,23 @@
+"""The rows of a metrics.csv: a header, then one row per epoch with the columns epoch, step, the metrics and wall_s."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the complete rows as text; none without a file.
+
+    Rows that an interrupted process or a disk error damaged are skipped.
+    """
+    if not path.exists():
+        return []
+    complete, _, _ = path.read_text(encoding="utf-8", errors="replace").replace("\0", "").rpartition("\n")
+    return [row for row in csv.DictReader(complete.splitlines()) if _is_complete(row)]
+
+
+def _is_complete(row: dict[Any, Any]) -> bool:
+    # csv.DictReader puts surplus cells under None, and None in place of missing cells.
+    return None not in row and None not in row.values() and str(row.get("epoch", "")).isdecimal()
