@@ -39,6 +39,7 @@ from simclr_med.stages.summary import print_summary
 from simclr_med.tracking.loggers import close_loggers, log_pictures
 from simclr_med.training.callbacks.checkpoint import Checkpoints, find_resumable
 from simclr_med.training.callbacks.collapse import CollapseGuard
+from simclr_med.training.callbacks.metrics_csv import MetricsCsv
 from simclr_med.training.callbacks.progress import ProgressLine
 from simclr_med.training.devices import resolve_device
 from simclr_med.training.simclr import METRICS, SimCLR

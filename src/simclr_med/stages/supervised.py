@@ -32,6 +32,7 @@ from simclr_med.stages.summary import print_summary
 from simclr_med.tracking.loggers import close_loggers, log_pictures, log_predictions
 from simclr_med.training.callbacks.checkpoint import Checkpoints, find_resumable
 from simclr_med.training.callbacks.early_stopping import EarlyStopping
+from simclr_med.training.callbacks.metrics_csv import MetricsCsv
 from simclr_med.training.callbacks.progress import ProgressLine
 from simclr_med.training.classifier import METRICS, Classifier, balanced_weights
 from simclr_med.training.devices import resolve_device

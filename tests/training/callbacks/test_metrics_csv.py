@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from simclr_med.metrics_csv import read_rows
+from simclr_med.training.callbacks.metrics_csv import MetricsCsv
 
 
 def write_epochs(path: Path, first: int, last: int) -> None:
