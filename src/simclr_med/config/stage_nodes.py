@@ -53,6 +53,29 @@ class UntypedStage(Untyped, Stage):
 
 
 @node
+class TrainingStage(Stage):
+    """A stage that trains a network in epochs."""
+
+    epochs: int = bounded(1)
+    batch_size: int = bounded(2)
+    checkpoint_every_s: float = bounded(0)
+
+    @property
+    def schedule_epochs(self) -> Optional[int]:
+        return self.epochs
+
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches of one optimizer step."""
+        return 1
+
+    @property
+    def knn_bank(self) -> int:
+        """Training images of the kNN monitor, at most; 0 for a stage without one."""
+        return 0
+
+
+@node
 class CurveStage(Stage):
     """A stage that one command runs for several label budgets and seeds."""
 
@@ -95,20 +118,21 @@ class Collapse(Part):
 
 
 @node
-class Pretrain(Stage):
-    epochs: int = bounded(1)
-    batch_size: int = bounded(2)
+class Pretrain(TrainingStage):
     accumulate: int = bounded(1)
     temperature: float = bounded(open_low=0)
     monitor_every: int = bounded(1)
-    checkpoint_every_s: float = bounded(0)
     head: Head = field(default_factory=Head)
     knn: KNN = field(default_factory=KNN)
     collapse: Collapse = field(default_factory=Collapse)
 
     @property
-    def schedule_epochs(self) -> Optional[int]:
-        return self.epochs
+    def micro_batches(self) -> int:
+        return self.accumulate
+
+    @property
+    def knn_bank(self) -> int:
+        return self.knn.bank
 
 
 @node
@@ -144,6 +168,11 @@ class Solvers(Part):
     lbfgs: Lbfgs = field(default_factory=Lbfgs)
     sgd: OriginalLayer = field(default_factory=OriginalLayer)
 
+    def chosen(self, solver: str) -> Part:
+        """The node of a solver."""
+        nodes: dict[str, Part] = {"lbfgs": self.lbfgs, "sgd": self.sgd}
+        return nodes[solver]
+
 
 @node
 class Probe(CurveStage):
@@ -154,20 +183,13 @@ class Probe(CurveStage):
 
 
 @node
-class Supervised(CurveStage):
-    epochs: int = bounded(1)
-    batch_size: int = bounded(2)
+class Supervised(TrainingStage, CurveStage):
     select_by: str = one_of("auroc", "accuracy", "loss")
     patience: Optional[int] = bounded(1)
     class_weights: str = one_of("none", "balanced")
     layer_decay: float = bounded(open_low=0, high=1)
     projection_layers: int = one_of(0, 1)
-    checkpoint_every_s: float = bounded(0)
     resamples: int = bounded(0)
-
-    @property
-    def schedule_epochs(self) -> Optional[int]:
-        return self.epochs
 
 
 @node

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from simclr_med.errors import DataError
-from simclr_med.types import Task
+from simclr_med.types import MULTI_LABEL, Task
 
 SMALLEST = 4  # pixels: the side below which crops, blurs and pictures of views have nothing to work on
-MULTI_LABEL: Task = "multi-label, binary-class"
 
 
 def image_shape(file: Path, key: str, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, int, int, int]:

@@ -11,14 +11,13 @@ import numpy as np
 import torch
 
 from simclr_med.data.source import ImageSet
+from simclr_med.streams import Stream
 from simclr_med.types import Batch
-
-SHUFFLE_STREAM = 21  # seeds a random stream that is independent of all others of (seed, epoch)
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     """A permutation of 0..count-1, int64, that is a function of (seed, epoch) and of nothing else."""
-    word = int(np.random.SeedSequence([seed, epoch, SHUFFLE_STREAM]).generate_state(1, np.uint64)[0])
+    word = int(np.random.SeedSequence([seed, epoch, Stream.SHUFFLE]).generate_state(1, np.uint64)[0])
     return torch.randperm(count, generator=torch.Generator().manual_seed(word)).numpy()
 
 

@@ -7,8 +7,7 @@ from typing import Literal
 import numpy as np
 
 from simclr_med.errors import DataError
-
-ORDER_STREAM, CLASS_STREAM, TIE_STREAM = 11, 12, 13  # seeds of independent random streams
+from simclr_med.streams import Stream
 
 
 def select_subset(
@@ -70,7 +69,9 @@ def select_subset(
         members += [np.empty(0, np.int64)] * (classes - len(members))
         return _first_of_each(members, per_class, strict, notes), notes
     order = (
-        _interleaved(members, seed) if strategy == "stratified" else _generator(seed, ORDER_STREAM).permutation(count)
+        _interleaved(members, seed)
+        if strategy == "stratified"
+        else _generator(seed, Stream.SUBSET_ORDER).permutation(count)
     )
     if imbalance_factor is not None and strategy == "random":
         order = order[np.isin(order, np.concatenate(members))]
@@ -91,14 +92,14 @@ def _generator(seed: int, *stream: int) -> np.random.Generator:
 def _class_orders(labels_N: np.ndarray, seed: int) -> list[np.ndarray]:
     """For each class its rows in a random order of their own."""
     rows = [np.flatnonzero(labels_N == k) for k in range(int(labels_N.max()) + 1)]
-    return [_generator(seed, CLASS_STREAM, k).permutation(rows_k) for k, rows_k in enumerate(rows)]
+    return [_generator(seed, Stream.SUBSET_CLASS, k).permutation(rows_k) for k, rows_k in enumerate(rows)]
 
 
 def _interleaved(members: list[np.ndarray], seed: int) -> np.ndarray:
     """All rows, so ordered that each beginning holds the classes in proportion to within one image of each."""
     rows = np.concatenate(members)
     place = np.concatenate([(np.arange(len(m)) + 0.5) / max(len(m), 1) for m in members])
-    tie = _generator(seed, TIE_STREAM).permutation(len(rows))
+    tie = _generator(seed, Stream.SUBSET_TIE).permutation(len(rows))
     return rows[np.lexsort((tie, place))]
 
 

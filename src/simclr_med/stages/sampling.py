@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-POINTS_STREAM, SHOWN_STREAM = 31, 32  # seeds of independent random streams
+from simclr_med.streams import Stream
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def points(count: int, most: int, seed: int) -> np.ndarray:
     """At most so many of count rows, int64, sorted: a function of (count, most, seed)."""
     if count <= most:
         return np.arange(count)
-    return np.sort(np.random.default_rng([seed, POINTS_STREAM]).choice(count, most, replace=False))
+    return np.sort(np.random.default_rng([seed, Stream.ANALYSED_POINTS]).choice(count, most, replace=False))
 
 
 def shown(codes_N: np.ndarray | None, count: int, most: int, seed: int) -> np.ndarray:
@@ -59,7 +59,7 @@ def shown(codes_N: np.ndarray | None, count: int, most: int, seed: int) -> np.nd
         most: rows that are wanted.
         seed: of the choice.
     """
-    order = np.random.default_rng([seed, SHOWN_STREAM]).permutation(count)
+    order = np.random.default_rng([seed, Stream.SHOWN_IMAGES]).permutation(count)
     if codes_N is None:
         return order[:most]
     codes = codes_N[order]
