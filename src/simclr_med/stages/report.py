@@ -1,4 +1,4 @@
-"""Stage report: the answer that all runs give together, as one page with its tables and figures."""
+"""Stage report: summarise all runs in one page with tables and figures."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import os
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from simclr_med.config.schema import Config
+from simclr_med.config.stage_nodes import Report
 from simclr_med.errors import RunError
 from simclr_med.report.collect import collect_runs
 from simclr_med.report.sections import counts
@@ -19,16 +21,16 @@ if TYPE_CHECKING:
     from simclr_med.data.source import Source
 
 
-def report(run: Run, source: Source) -> None:
+def report(run: Run[Config[Report]], source: Source) -> None:
     """Read every run under paths.runs and write report.html, tables/ and figures/.
 
-    No data set, no weights: the source is not looked at. The run is never finished, so that the same command makes the
-    report anew of what the runs are by then.
+    The stage reads no data set and no weights. It never finishes its run, so that the same command writes the report
+    again.
     """
     del source
     cfg = run.cfg
     if cfg.stage.dashboard:
-        _can_be_drawn()
+        _require_workspaces()
     found = collect_runs(Path(cfg.paths.runs), list(cfg.stage.datasets), cfg.stage.mixed)
     folder = run.folder if cfg.stage.out is None else Path(cfg.stage.out).expanduser().absolute()
     target, parts = write_report(found, folder)
@@ -47,34 +49,34 @@ def report(run: Run, source: Source) -> None:
     print(f"Report:   {target}")
 
 
-def _can_be_drawn() -> None:
-    """Told before the report is made, not after.
+def _require_workspaces() -> None:
+    """Check for the library of the dashboard before the report is made.
 
     Raises:
-        RunError: the library is not there.
+        RunError: the library is not installed.
     """
     if find_spec("wandb_workspaces") is None:
         raise RunError(
-            "stage.dashboard=true: must find the package wandb-workspaces. Run pip install 'simclr-med[dashboard]', or "
-            "leave stage.dashboard out."
+            "stage.dashboard=true: the package wandb-workspaces is not installed. Run pip install 'simclr-med[dashboard]', "
+            "or leave stage.dashboard out."
         )
 
 
-def _dashboard(node: Any, path: Path) -> None:
-    """Views of the runs at Weights & Biases, where it can be reached; else what they would be, and why they are not."""
+def _dashboard(stage: Report, path: Path) -> None:
+    """Make views of the runs at Weights & Biases, or write their content to path and say why not."""
     os.environ.setdefault("WANDB_SILENT", "true")
     from simclr_med.tracking import workspaces
     from simclr_med.tracking.wandb_mode import resolve_mode
 
-    logger = node.wandb.loggers[0]
-    project, datasets = logger.project, list(node.datasets)
+    logger = stage.wandb["loggers"][0]
+    project, datasets = logger["project"], list(stage.datasets)
     workspaces.write_specifications(
         path, workspaces.build_workspaces("", project, datasets), []
     )  # first, since this is where they are checked
-    mode, why = resolve_mode(logger.timeout_s)
+    mode, why = resolve_mode(logger["timeout_s"])
     entity = os.environ.get("WANDB_ENTITY", "")
     addresses: list[str] = []
-    told = ""
+    problem = ""
     if mode == "online":
         try:
             entity = entity or workspaces.default_entity()
@@ -82,9 +84,9 @@ def _dashboard(node: Any, path: Path) -> None:
                 addresses.append(workspaces.save(workspace))
                 print(f"Dashboard: {addresses[-1]}", flush=True)
         except RunError as error:
-            told = str(error)
+            problem = str(error)
     else:
-        told = f"{why or f'Weights & Biases is {mode} here (WANDB_MODE)'}; the same command makes it when online"
+        problem = f"{why or f'Weights & Biases is {mode} here (WANDB_MODE)'}; the same command makes it when online"
     workspaces.write_specifications(path, workspaces.build_workspaces(entity, project, datasets), addresses)
-    if told:
-        print(f"Dashboard: not made, for {told}. Its content: {path}", flush=True)
+    if problem:
+        print(f"Dashboard: not made: {problem}. Its content: {path}", flush=True)

@@ -53,7 +53,7 @@ PROTOCOL = "encoder and classifier trained together; the epoch with the best val
 
 
 def supervised(run: Run[Config[Supervised]], source: Source) -> None:
-    """Train, keep the epoch with the best validation score, score it once on test; resume where there is a checkpoint."""
+    """Train, keep the epoch with the best validation score, score it once on test; resume from a checkpoint."""
     stage = run.cfg.stage
     with open_stage(run) as frame:
         require_labels(source, stage.name)
