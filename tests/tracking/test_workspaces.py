@@ -158,7 +158,7 @@ def test_without_the_library_nothing_is_made(
     study: Path, run_report: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("simclr_med.stages.report.find_spec", lambda name: None)
-    with pytest.raises(RunError, match=r"^stage.dashboard=true: must find .* pip install 'simclr-med\[dashboard\]'"):
+    with pytest.raises(RunError, match=r"^stage.dashboard=true: the package .* pip install 'simclr-med\[dashboard\]'"):
         run_report(study, {"WANDB_MODE": "offline"}, "stage.datasets=[]", f"stage.out={tmp_path / 'out'}")
     assert not (tmp_path / "out").exists()
 

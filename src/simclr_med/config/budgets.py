@@ -17,7 +17,7 @@ _BUDGET = re.compile(r"(n|pct|per_class)([0-9]+(?:\.[0-9]+)?)")
 
 
 def expand_budgets(cfg: DictConfig) -> list[DictConfig]:
-    """Return one config for each of ``stage.budgets`` times ``stage.seeds``, budgets first; the config itself without any.
+    """Return one config for each of ``stage.budgets`` times ``stage.seeds``, budgets first, or the config itself.
 
     Args:
         cfg: as composed, with unresolved interpolations: a value that refers to the seed then follows each run's seed.

@@ -47,7 +47,9 @@ def check_classes(classes: Sequence[str], counts: Sequence[int], budget: str) ->
 def _check_op(op: Mapping[str, Any], side: int, grey: bool, mirror_p: float) -> Iterator[str]:
     kind = str(op["_target_"]).rpartition(".")[2]
     if kind == "horizontal_flip" and op["p"] > 0 and mirror_p == 0:
-        yield "mirrors images whose left and right differ in meaning (dataset.mirror_p=0). Use a sequence without a flip."
+        yield (
+            "mirrors images whose left and right differ in meaning (dataset.mirror_p=0). Use a sequence without a flip."
+        )
     if kind == "random_resized_crop":
         low, high = op["scale"]
         yield from _small_crops(low, high, side)

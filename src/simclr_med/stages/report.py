@@ -57,8 +57,8 @@ def _require_workspaces() -> None:
     """
     if find_spec("wandb_workspaces") is None:
         raise RunError(
-            "stage.dashboard=true: the package wandb-workspaces is not installed. Run pip install 'simclr-med[dashboard]', "
-            "or leave stage.dashboard out."
+            "stage.dashboard=true: the package wandb-workspaces is not installed. Run pip install "
+            "'simclr-med[dashboard]', or leave stage.dashboard out."
         )
 
 
