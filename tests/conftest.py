@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -23,15 +24,25 @@ ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 
 
+@pytest.fixture(scope="session")
+def compositions() -> dict[tuple[object, ...], DictConfig]:
+    """What `composed` composed before, by working directory and overrides."""
+    return {}
+
+
 @pytest.fixture
-def composed() -> Callable[..., DictConfig]:
-    """Compose the configuration with some overrides, as the command line does."""
+def composed(compositions: dict[tuple[object, ...], DictConfig]) -> Callable[..., DictConfig]:
+    """Compose the configuration with some overrides, as the command line does; equal overrides compose once."""
     register()
 
     def compose_it(*overrides: str) -> DictConfig:
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose("config", list(overrides))
+        key = (Path.cwd(), overrides)
+        if key not in compositions:
+            GlobalHydra.instance().clear()
+            with initialize_config_dir(str(CONF), version_base="1.3"):
+                compositions[key] = compose("config", list(overrides))
+        # A copy: a test may change its config. Interpolations (environment, home) resolve in the test.
+        return copy.deepcopy(compositions[key])
 
     return compose_it
 

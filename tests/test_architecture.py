@@ -14,7 +14,7 @@ STANDARD = set(sys.stdlib_module_names) | {"__future__"}
 
 # Packages and modules from the bottom up: each may import those of the rows above it, and its own.
 ROWS: tuple[set[str], ...] = (
-    {"types", "errors", "atomic", "build", "metrics_csv"},
+    {"types", "errors", "atomic", "build", "metrics_csv", "streams"},
     {"runs", "plots", "metrics", "models", "data", "augment"},
     {"evaluation", "config"},
     {"training", "cli"},
@@ -35,6 +35,7 @@ THIRD: dict[str, set[str]] = {
     "errors": set(),
     "atomic": set(),
     "metrics_csv": set(),
+    "streams": set(),
     "build": {"hydra", "omegaconf"},
     "runs": {"omegaconf", "hydra", "yaml", "filelock", "platformdirs", "rich"},
     "plots": {"numpy", "matplotlib", "pandas", "scipy", "rich"},
@@ -54,7 +55,7 @@ THIRD: dict[str, set[str]] = {
     },
     "augment": {"numpy", "torch", "torchvision"},
     "evaluation": {"numpy", "torch", "torchvision", "sklearn", "filelock", "safetensors", "pandas"},
-    "config": {"omegaconf", "hydra", "yaml"},
+    "config": {"omegaconf", "hydra", "yaml", "typing_extensions"},
     "training": {"numpy", "torch", "lightning", "torchmetrics", "rich"},
     "cli": {"hydra", "omegaconf", "yaml"},
     "report": {"numpy", "scipy", "pandas", "matplotlib", "jinja2", "rich", "yaml", "omegaconf"},

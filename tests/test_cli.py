@@ -22,7 +22,7 @@ BAD = [
     ("stage.epoch=3", "stage.epoch=3: must be a known key", "Did you mean stage.epochs?"),
     ("epochs=3", "epochs=3: must be a known key", "Did you mean stage.epochs?"),
     ("stage.epochs=many", "stage.epochs=many: must be a whole number", ""),
-    ("stage.epochs=0", "stage.epochs=0: must be at least 1", ""),
+    ("stage.epochs=0", "stage.epochs=0: expected an integer >= 1", ""),
     ("stage.temperature=-1", "stage.temperature=-1.0: must be greater than 0", ""),
     ("stage.temperature=nan", "stage.temperature=nan: must be a finite number", ""),
     ("optimizer.lr=0", "optimizer.lr=0.0: must be greater than 0", ""),
@@ -139,14 +139,14 @@ def test_a_word_that_the_stage_would_not_read_is_an_error(composed, stage: str, 
     more = ["stage.run=runs/probe/cells/a"] if stage == "stage=test" else []
     cfg = composed(stage, word, *more)
     assert find_problems(cfg) == []  # as a cell of a sweep, whose words are for several stages
-    assert find_problems(cfg, [stage, word]) == [f"{word}: must be left out with {stage}: {why}. Leave it out."]
+    assert find_problems(cfg, [stage, word]) == [f"{word}: not used by {stage} ({why}). Remove it."]
 
 
 def test_it_is_told_before_anything_is_done(command: Command, tmp_path: Path) -> None:
     done = command("stage=probe", "init=random", "optimizer=sgd", "logger=none")
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("optimizer=sgd: must be left out with stage=probe")
+    assert line.startswith("optimizer=sgd: not used by stage=probe")
     assert not (tmp_path / "runs").exists()
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
 from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, open_dict
 
 from simclr_med.config.medmnist_info import load_medmnist_table
 from simclr_med.config.validate import find_problems, validate_config
@@ -34,7 +35,7 @@ SOLVER = {"train", "val", "task", "classes", "seed"}  # the same, of a probe's s
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=[f"{group}={option}" for group, option in OPTIONS])
 def test_option_composes_and_its_targets_take_its_keys(composed, group: str, option: str) -> None:
-    cfg = validate_config(composed(f"{group}={option}", *NEEDS.get((group, option), [])))
+    cfg = validate_config(composed(f"{group}={option}", *NEEDS.get((group, option), []))).plain
     if group not in ("experiment", "grid"):
         assert cfg[group].name == option or (group, option) in NEEDS
     top = cfg.get(group)
@@ -72,7 +73,7 @@ def test_every_2d_set_of_medmnist_is_an_option() -> None:
 
 @pytest.mark.parametrize("size", [28, 64, 128, 224])
 def test_each_size_has_its_own_file(composed, size: int) -> None:
-    info = validate_config(composed("dataset=pathmnist", f"dataset.size={size}")).dataset.info
+    info = validate_config(composed("dataset=pathmnist", f"dataset.size={size}")).plain.dataset.info
     suffix = "" if size == 28 else f"_{size}"
     assert info.url.split("?")[0].endswith(f"/pathmnist{suffix}.npz")
     assert info.md5 == load_medmnist_table()["pathmnist"][f"MD5{suffix}"]
@@ -84,7 +85,7 @@ def test_the_default_recipe_is_the_thesis(composed) -> None:
     assert (cfg.optimizer.lr, cfg.optimizer.weight_decay, cfg.stage.temperature) == (5e-4, 1e-4, 0.07)
     assert (cfg.schedule.name, cfg.schedule.warmup_epochs, cfg.schedule.final_factor) == ("warmup_cosine", 0, 0.02)
     assert (cfg.stage.batch_size, cfg.stage.epochs) == (256, 200)
-    assert OmegaConf.to_container(cfg.stage.head) == {"hidden": None, "out": 128, "layers": 2, "batch_norm": False}
+    assert cfg.stage.head.to_dict() == {"hidden": None, "out": 128, "layers": 2, "batch_norm": False}
 
 
 @pytest.mark.parametrize(("flag", "epochs"), [("pathmnist", 201), ("retinamnist", 10000), ("bloodmnist", 2000)])
@@ -95,24 +96,49 @@ def test_thesis_experiments_have_its_epochs(composed, flag: str, epochs: int) ->
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("overrides", "message"),
     [
-        (["data_fraction.samples=5", "data_fraction.per_class=5"], "must be one budget alone"),
-        (["data_fraction.per_class=5", "data_fraction.strategy=stratified"], "balanced by itself"),
-        (["stage.batch_size=10", "stage.accumulate=4"], "must be a multiple of"),
-        (["stage.batch_size=4", "stage.accumulate=4"], "two images are left"),
-        (["stage=probe", "init.path=weights.pth"], "init.path=weights.pth: must come with init=checkpoint."),
-        (["stage=probe", "stage.solvers.lbfgs.highest=1e-6"], "lowest=1e-05: must be at most highest=1e-06."),
-        (["dataset=bloodmnist", "dataset.size=32"], "dataset.size=32: must be one of 28, 64, 128, 224"),
+        (["data_fraction.samples=5", "data_fraction.per_class=5"], "more than one label budget"),
+        (["data_fraction.per_class=5", "data_fraction.strategy=stratified"], "balanced already"),
+        (["stage.batch_size=10", "stage.accumulate=4"], "expected a multiple of"),
+        (["stage.batch_size=4", "stage.accumulate=4"], "less than two images"),
+        (["stage=probe", "init.path=weights.pth"], "init.path=weights.pth: used by init=checkpoint alone."),
+        (["stage=probe", "stage.solvers.lbfgs.highest=1e-6"], "lowest=1e-05: expected at most highest=1e-06."),
+        (["dataset=bloodmnist", "dataset.size=32"], "dataset.size=32: expected one of 28, 64, 128, 224"),
+        (["stage.epochs=0"], "stage.epochs=0: expected an integer >= 1. Leave"),
+        (["dataset=chestmnist", "data_fraction.per_class=5"], "data_fraction.per_class=5: not available for dataset=c"),
+        (["dataset=chestmnist", "data_fraction.strategy=stratified"], "strategy=stratified: not available for dataset"),
     ],
 )
-def test_rules_across_keys(composed, words: list[str], told: str) -> None:
-    found = find_problems(composed(*words))
+def test_rules_across_keys(composed, overrides: list[str], message: str) -> None:
+    found = find_problems(composed(*overrides))
     assert len(found) == 1
-    assert told in found[0]
+    assert message in found[0]
 
 
-def test_a_checked_config_cannot_be_changed(composed) -> None:
+def test_a_multi_label_file_has_no_budget_per_class(composed) -> None:
+    data = ["dataset=npz", "dataset.path=scans.npz", "data_fraction.per_class=5"]
+    (line,) = find_problems(composed(*data, "dataset.task='multi-label, binary-class'"))
+    assert line.startswith("data_fraction.per_class=5: not available for dataset=scans")
+    assert find_problems(composed(*data)) == [], "only the file knows its task"
+
+
+def test_a_validated_config_cannot_be_changed(composed) -> None:
     cfg = validate_config(composed())
+    for node, key in ((cfg, "seed"), (cfg.stage, "epochs"), (cfg.stage.head, "out"), (cfg.stage, "monitr_every")):
+        with pytest.raises(FrozenInstanceError, match=key):
+            setattr(node, key, 3)
     with pytest.raises(Exception, match="read-only"):
-        cfg.seed = 3
+        cfg.plain.seed = 3
+
+
+def test_an_option_without_a_type_keeps_its_keys(composed) -> None:
+    cfg = composed("stage=probe", "init=random")
+    with open_dict(cfg):
+        cfg.encoder = {"name": "mine", "_target_": "lab.encoder", "width": 7}
+        cfg.stage = {"name": "mine", "_target_": "lab.stage", "rounds": [1, 2], "always": True}
+    found = validate_config(cfg)
+    assert found.encoder.to_dict() == {"name": "mine", "_target_": "lab.encoder", "width": 7}
+    assert (found.stage.rounds, found.stage.is_repeated, found.stage.folder) == ([1, 2], True, None)
+    with pytest.raises(AttributeError, match="monitor"):
+        found.stage.monitor  # noqa: B018

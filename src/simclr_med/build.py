@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_method, instantiate
@@ -12,7 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 from simclr_med.errors import UserError
 
 
-def instantiate_node(node: DictConfig, **arguments: Any) -> Any:
+class TypedNode(Protocol):
+    """A node of a validated config (`simclr_med.config.nodes.Option`)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The keys and values of the node's YAML."""
+
+
+Node = TypedNode | DictConfig | Mapping[str, Any]
+
+
+def instantiate_node(node: Node, **arguments: Any) -> Any:
     """Call the target of a group's node with its keys and the arguments known only at run time.
 
     ``name`` is the option's own name, not an argument.
@@ -20,7 +31,7 @@ def instantiate_node(node: DictConfig, **arguments: Any) -> Any:
     Raises:
         UserError: what the target itself raises of that kind.
     """
-    content: Any = OmegaConf.to_container(node, resolve=True)
+    content = _content(node)
     content.pop("name", None)
     try:
         return instantiate(content, **arguments)
@@ -31,14 +42,14 @@ def instantiate_node(node: DictConfig, **arguments: Any) -> Any:
         raise
 
 
-def build_source(cfg: DictConfig) -> Any:
+def build_source(cfg: Any) -> Any:
     """The data set of a run (`simclr_med.data.source.Source`). Reads nothing and imports no torch."""
-    content: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
+    content = _content(cfg.dataset)
     content.pop("mirror_p", None)  # a fact for augmentations alone
     return instantiate(content)
 
 
-def import_stage(cfg: DictConfig) -> Any:
+def import_stage(cfg: Any) -> Any:
     """The function that a stage's YAML names.
 
     Importing torch and Lightning makes millions of objects that stay: walking them again and again looking for garbage
@@ -52,3 +63,11 @@ def import_stage(cfg: DictConfig) -> Any:
         if not gc.get_freeze_count():
             gc.freeze()
         gc.enable()
+
+
+def _content(node: Node) -> dict[str, Any]:
+    """The keys and values of a node, with every interpolation resolved."""
+    if isinstance(node, DictConfig):
+        content: Any = OmegaConf.to_container(node, resolve=True)
+        return dict(content)
+    return dict(node) if isinstance(node, Mapping) else node.to_dict()

@@ -42,9 +42,11 @@ def test_a_cell_is_the_run_of_its_single_command(composed, stage: str, budget: s
     words = (f"stage={stage}", "init=random", "dataset=bloodmnist")
     origin = Init("random", "random")
     (cell,) = map(validate_config, expand_budgets(composed(*words, f"stage.budgets=[{budget}]", "stage.seeds=[3]")))
-    typed = validate_config(composed(*words, single, "seed=3"))
-    assert scientific_config(cell) == scientific_config(typed)
-    folders = [run_folder(cfg, compute_config_hash(cfg, "d", origin.hash), origin) for cfg in (cell, typed)]
+    single_run = validate_config(composed(*words, single, "seed=3"))
+    assert scientific_config(cell.plain) == scientific_config(single_run.plain)
+    folders = [
+        run_folder(cfg.plain, compute_config_hash(cfg.plain, "d", origin.hash), origin) for cfg in (cell, single_run)
+    ]
     assert folders[0] == folders[1]
     assert folders[0].parent == Path("runs").absolute() / stage / "bloodmnist"
     assert cell.data_fraction.seed == 3, "what follows the seed follows it in every cell"

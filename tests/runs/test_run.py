@@ -23,7 +23,7 @@ ORIGIN = Init("random", "random")
 
 
 def identity_of(composed, *overrides: str, data: str = "d", origin: str = "random") -> str:
-    return compute_config_hash(validate_config(composed(*overrides)), data, origin)
+    return compute_config_hash(validate_config(composed(*overrides)).plain, data, origin)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_what_is_computed_changes_a_run(composed, word: str) -> None:
 
 
 def test_a_budget_is_the_same_run_by_either_spelling(composed) -> None:
-    cfgs = [validate_config(composed(word)) for word in ("data_fraction=n100", "data_fraction.samples=100")]
+    cfgs = [validate_config(composed(word)).plain for word in ("data_fraction=n100", "data_fraction.samples=100")]
     (folder,) = {run_folder(cfg, compute_config_hash(cfg, "d", "random"), init.random("", "", 0)) for cfg in cfgs}
     assert "-n100-" in folder.name
 
@@ -67,7 +67,7 @@ def test_a_run_from_new_to_finished(composed, tmp_path: Path) -> None:
     cfg = validate_config(composed(f"paths.runs={tmp_path}/runs"))
     with open_run(cfg, "d", ORIGIN) as run:
         assert run.state == "new"
-        assert OmegaConf.load(run.folder / "config.yaml") == OmegaConf.create(OmegaConf.to_container(cfg))
+        assert OmegaConf.load(run.folder / "config.yaml") == OmegaConf.create(OmegaConf.to_container(cfg.plain))
     with open_run(cfg, "d", ORIGIN) as run:
         assert run.state == "unfinished"
         run.checkpoints.mkdir()
@@ -104,7 +104,7 @@ def test_a_removal_that_is_cut_short_leaves_no_finished_run(composed, tmp_path: 
     cfg = validate_config(composed(f"paths.runs={tmp_path}", "overwrite=true"))
     with pytest.raises(KeyboardInterrupt), open_run(cfg, "d", ORIGIN):
         pass
-    assert run_state(folder, compute_config_hash(cfg, "d", "random")) == "unfinished"
+    assert run_state(folder, compute_config_hash(cfg.plain, "d", "random")) == "unfinished"
 
 
 def test_what_a_kill_left_half_written_goes(composed, tmp_path: Path) -> None:

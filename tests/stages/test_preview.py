@@ -49,7 +49,7 @@ def test_counts_pictures_and_result(staged, result, noisy: Path, capsys, sheets)
     assert table.drop(index="all images").sum().tolist() == [48, 20, 24, 24]
     assert table.loc["1", ["train", "val", "test"]].tolist() == [16, 8, 8]
     told = capsys.readouterr().out
-    assert "Warning: novel, natural: random crops get down to 8 px" in told
+    assert "Warning: novel, natural: random crops shrink to 8 px" in told
     assert "have fewer than 10 training images in data_fraction=n20" in told
     assert str(folder / "figures" / "sequences.png") in told
     for name in ("sequences.png", "counts.png"):
@@ -87,7 +87,7 @@ def test_a_set_without_labels(staged, arrays, tmp_path: Path, capsys, sheets) ->
     assert pd.read_csv(folder / "counts.csv").to_csv(index=False) == "class,train,val,test\nall images,48,24,24\n"
     assert not (folder / "figures" / "counts.png").exists()
     assert sheets[0][1] == ["", "", ""]
-    assert "change nothing here, for the images are grey already" in capsys.readouterr().out
+    assert "change nothing: the images are grey already" in capsys.readouterr().out
 
 
 def test_several_labels_an_image_and_three_channels_without_colour(staged, arrays, tmp_path: Path, capsys) -> None:
@@ -113,4 +113,4 @@ def test_the_runs_own_sequence_comes_first_and_equal_ones_once(composed) -> None
 
 def test_an_unknown_sequence_is_one_line(composed) -> None:
     (line,) = find_problems(composed("stage=preview", "stage.sequences=[natural,nowel]"))
-    assert line.startswith("stage.sequences=nowel: must be among natural, simple, novel, greyscale, simclr, light.")
+    assert line.startswith("stage.sequences=nowel: expected one of natural, simple, novel, greyscale, simclr, light.")

@@ -195,6 +195,6 @@ def test_training_images_of_one_class_alone(staged, arrays, result, tmp_path: Pa
 def test_a_set_without_labels_is_one_line(staged, arrays, tmp_path: Path) -> None:
     bare = {name: array for name, array in arrays().items() if name.endswith("images")}
     np.savez(tmp_path / "bare.npz", **bare)
-    with pytest.raises(DataError, match="must have labels for stage=probe") as caught:
+    with pytest.raises(DataError, match="labels are required for stage=probe") as caught:
         staged("probe", "init=random", path=tmp_path / "bare.npz")
     assert "\n" not in str(caught.value)

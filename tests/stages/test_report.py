@@ -82,7 +82,7 @@ def test_an_out_that_is_a_file_is_one_line(staged: Staged, reported: Callable[..
     ("words", "told"),
     [
         (["dataset=bloodmnist"], "stage.datasets=[bloodmnist]"),
-        (["stage.datasets=[../x]"], "stage.datasets=../x: must be the name of a folder of runs"),
+        (["stage.datasets=[../x]"], "stage.datasets=../x: expected the name of a folder of runs"),
     ],
 )
 def test_what_it_cannot_take_is_told_before(composed: Callable[..., Any], words: list[str], told: str) -> None:

@@ -134,7 +134,7 @@ def test_labels_that_are_missing_are_one_line(arrays, tmp_path: Path) -> None:
         load_labels(Npz("a", str(tmp_path / "a.npz"), None, None), "test", "test")
     assert "\n" not in str(caught.value)
     np.savez(tmp_path / "b.npz", **{name: array for name, array in data.items() if name.endswith("images")})
-    with pytest.raises(DataError, match="must have labels for stage=probe"):
+    with pytest.raises(DataError, match="labels are required for stage=probe"):
         require_task(Npz("b", str(tmp_path / "b.npz"), None, None), "probe")
 
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from simclr_med.config.validate import validate_config
 from simclr_med.errors import ConfigError, DataError
 from simclr_med.stages import study as study_module
-from simclr_med.stages.study import Step, looked_up, plan_steps, share_left, shared_overrides
+from simclr_med.stages.study import Step, plan_steps, read_states, share_left, shared_overrides
 
 TYPED = [
     "stage=study",
@@ -83,8 +83,8 @@ def test_wrong_budgets_and_no_seed_are_told_before_anything_is_done(composed: Ca
 def test_wrong_words_of_a_step_are_told_before_the_first_begins() -> None:
     steps = [Step("one", ("stage=pretrain", "stage.epochs=0")), Step("two", ("stage=baseline", "stage.epochs=0"))]
     with pytest.raises(ConfigError) as caught:
-        looked_up(steps)
-    assert any(problem.startswith("stage.epochs=0: must be at least 1") for problem in caught.value.problems)
+        read_states(steps)
+    assert any(problem.startswith("stage.epochs=0: expected an integer >= 1") for problem in caught.value.problems)
     assert len(set(caught.value.problems)) == len(caught.value.problems)
 
 
@@ -107,16 +107,16 @@ def test_what_is_finished_is_no_time_to_come(
         Step("three", ("c",), 0),
         Step("four", ("a",), 0, True),
     ]
-    states = looked_up(steps)
+    states = read_states(steps)
     assert states == [["finished"], ["finished", "new"], ["new"], ["finished"]]
     assert [share_left(found) for found in states] == [0, 0.5, 1, 0]
-    study_module._tell(steps, states, rate=10.0)
+    study_module.print_plan(steps, states, rate=10.0)
     told = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert [[cell.strip() for cell in row] for row in told] == [
         ["one", "1 finished", "0:00:00"],
         ["two", "1 finished, 1 new", "0:00:55"],
         ["three", "1 new", "0:00:10"],
-        ["four", "made anew", "0:00:10"],
+        ["four", "runs again", "0:00:10"],
         ["all", "", "0:01:15"],
     ]
 
@@ -126,7 +126,7 @@ def test_data_without_labels_is_refused_before_the_encoder_is_made(composed: Cal
         SimpleNamespace(cfg=validate_config(composed("stage=study"))),
         SimpleNamespace(task=None, name="scans"),
     )
-    with pytest.raises(DataError, match="dataset=scans: must have labels for stage=study"):
+    with pytest.raises(DataError, match="dataset=scans: labels are required for stage=study"):
         study_module.study(run, source)  # type: ignore[arg-type]
 
 

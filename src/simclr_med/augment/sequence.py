@@ -11,8 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from simclr_med.augment.op import Op, Parameters
-
-AUGMENTATION_STREAM = 0xA09  # random stream of the augmentation parameters, beside (seed, epoch, step)
+from simclr_med.streams import Stream
 
 
 class Sequence(nn.Module):
@@ -82,7 +81,7 @@ def to_float(images_BHWC: Tensor) -> Tensor:
 
 def augmentation_generator(key: tuple[int, int, int]) -> Generator:
     """Return the CPU generator of one step, seeded by a hash of (seed, epoch, step) alone."""
-    state = np.random.SeedSequence([*key, AUGMENTATION_STREAM]).generate_state(1, np.uint64)
+    state = np.random.SeedSequence([*key, Stream.AUGMENTATION]).generate_state(1, np.uint64)
     return Generator().manual_seed(int(state[0]))
 
 

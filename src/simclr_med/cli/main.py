@@ -22,9 +22,11 @@ from simclr_med.cli.errors import explain_errors, first_line
 from simclr_med.cli.help import help_text
 from simclr_med.config import budgets
 from simclr_med.config.registry import register
+from simclr_med.config.schema import Config
 from simclr_med.config.validate import validate_config
 from simclr_med.errors import BusyError, ConfigError, MissingEncoderError, RunError, UserError
 from simclr_med.runs import gpus, signals, sweep
+from simclr_med.runs.encoder_cache import EncoderCache
 from simclr_med.runs.identity import Init, compute_config_hash, run_folder
 from simclr_med.runs.run import Run, open_run, run_state
 from simclr_med.runs.sweep import RunOutcome
@@ -143,10 +145,11 @@ def _runs(cfg: DictConfig, wait: bool, words: Sequence[str] = ()) -> list[RunOut
         configs = [validate_config(config, words) for config in budgets.expand_budgets(cfg)]
     except Exception as error:
         return [_failed(error)]
-    return [_run(config, wait) for config in configs]
+    encoders = EncoderCache()
+    return [_run(config, wait, encoders) for config in configs]
 
 
-def _run(cfg: DictConfig, wait: bool) -> RunOutcome:
+def _run(cfg: Config[Any], wait: bool, encoders: EncoderCache) -> RunOutcome:
     """One run, and what became of it."""
     began = time.monotonic()
     try:
@@ -154,7 +157,7 @@ def _run(cfg: DictConfig, wait: bool) -> RunOutcome:
         data_hash = source.content_hash()
         if cfg.dry_run:
             return _looked_up(cfg, data_hash, origin)
-        with open_run(cfg, data_hash, origin, wait) as run:
+        with open_run(cfg, data_hash, origin, wait, encoders) as run:
             return _done_in(run, source, began)
     except BusyError as busy:
         print(str(busy), flush=True)
@@ -168,10 +171,10 @@ def _run(cfg: DictConfig, wait: bool) -> RunOutcome:
         return _failed(error)
 
 
-def _looked_up(cfg: DictConfig, data_hash: str, origin: Init) -> RunOutcome:
+def _looked_up(cfg: Config[Any], data_hash: str, origin: Init) -> RunOutcome:
     """How far a run has come, said and not changed."""
-    config_hash = compute_config_hash(cfg, data_hash, origin.hash)
-    folder = run_folder(cfg, config_hash, origin)
+    config_hash = compute_config_hash(cfg.plain, data_hash, origin.hash)
+    folder = run_folder(cfg.plain, config_hash, origin)
     state = run_state(folder, config_hash)
     print(f"{state:<11} {folder}", flush=True)
     return RunOutcome(state, folder=str(folder))

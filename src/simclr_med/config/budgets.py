@@ -1,4 +1,4 @@
-"""One job that covers several budgets and seeds: the configs of its runs, each as if typed by itself."""
+"""Expand one command into the configs of several label budgets and seeds."""
 
 from __future__ import annotations
 
@@ -8,55 +8,56 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from simclr_med.config.stage_nodes import CurveStage
 from simclr_med.errors import ConfigError
 
+BUDGET_RULE = "expected a number of images, n50, pct10, per_class25 or full. Correct it."
 _AMOUNTS = {"n": "samples", "pct": "percent", "per_class": "per_class"}
 _BUDGET = re.compile(r"(n|pct|per_class)([0-9]+(?:\.[0-9]+)?)")
 
 
 def expand_budgets(cfg: DictConfig) -> list[DictConfig]:
-    """The config itself, or one config for each of ``stage.budgets`` times ``stage.seeds``, budgets first.
+    """Return one config for each of ``stage.budgets`` times ``stage.seeds``, budgets first, or the config itself.
 
     Args:
-        cfg: as composed, interpolations unresolved, so that what follows the seed goes on following it.
+        cfg: as composed, with unresolved interpolations: a value that refers to the seed then follows each run's seed.
 
     Raises:
-        ConfigError: a budget that is none.
+        ConfigError: a value that is no label budget.
     """
-    budgets, seeds = (list(cfg.stage.get(key) or []) if "stage" in cfg else [] for key in ("budgets", "seeds"))
+    kind = OmegaConf.get_type(cfg.stage)
+    if kind is None or not issubclass(kind, CurveStage):
+        return [cfg]
+    budgets, seeds = list(cfg.stage.budgets), list(cfg.stage.seeds)
     if not budgets and not seeds:
         return [cfg]
-    wrong = [str(word) for word in budgets if parse_budget(word) is None]
+    wrong = [str(budget) for budget in budgets if parse_budget(budget) is None]
     if wrong:
-        raise ConfigError(
-            *(
-                f"stage.budgets={word}: must be a number of images, n50, pct10, per_class25 or full. Correct it."
-                for word in wrong
-            )
-        )
-    return [_cell(cfg, budget, seed) for budget in budgets or [None] for seed in seeds or [None]]
+        raise ConfigError(*(f"stage.budgets={budget}: {BUDGET_RULE}" for budget in wrong))
+    return [_with_budget(cfg, budget, seed) for budget in budgets or [None] for seed in seeds or [None]]
 
 
-def parse_budget(word: Any) -> dict[str, Any] | None:
-    """The keys of data_fraction that a budget sets, from 50, n50, pct10, per_class25 or full; None if it is none."""
+def parse_budget(budget: Any) -> dict[str, Any] | None:
+    """The keys of data_fraction that a budget (50, n50, pct10, per_class25 or full) sets; None for any other value."""
     none: dict[str, Any] = dict.fromkeys(_AMOUNTS.values())
-    if word == "full":
+    if budget == "full":
         return {"name": "full", **none}
-    if isinstance(word, int) and not isinstance(word, bool):
-        word = f"n{word}"
-    found = _BUDGET.fullmatch(str(word))
+    if isinstance(budget, int) and not isinstance(budget, bool):
+        budget = f"n{budget}"
+    found = _BUDGET.fullmatch(str(budget))
     if found is None or (found[1] != "pct" and "." in found[2]):
         return None
     number = float(found[2]) if found[1] == "pct" else int(found[2])
-    return {"name": str(word), **none, _AMOUNTS[found[1]]: number}
+    return {"name": str(budget), **none, _AMOUNTS[found[1]]: number}
 
 
-def _cell(cfg: DictConfig, budget: Any, seed: int | None) -> DictConfig:
-    cell = copy.deepcopy(cfg)
-    with open_dict(cell):
+def _with_budget(cfg: DictConfig, budget: Any, seed: int | None) -> DictConfig:
+    single = copy.deepcopy(cfg)
+    with open_dict(single):
         if budget is not None:
-            OmegaConf.update(cell, "data_fraction", parse_budget(budget))
+            OmegaConf.update(single, "data_fraction", parse_budget(budget))
         if seed is not None:
-            cell.seed = seed
-        cell.stage.budgets, cell.stage.seeds = [], []
-    return cell
+            single.seed = seed
+        single.stage.budgets = []
+        single.stage.seeds = []
+    return single

@@ -2,43 +2,63 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Optional, get_args
 
 from omegaconf import MISSING
 
 from simclr_med.config.bounds import bounded, one_of
+from simclr_med.config.nodes import Option, Part, Untyped, node
 from simclr_med.types import Task
 
 # OmegaConf reads these annotations at run time and knows no `int | None` on Python 3.10.
 # ruff: noqa: UP045
 
 
-@dataclass
-class MedMNIST:
-    _target_: str = MISSING
-    name: str = MISSING
+@node
+class Dataset(Option):
+    """What every data set states.
+
+    Attributes:
+        mirror_p: probability of a horizontal flip in augmentations that respect handedness.
+    """
+
+    mirror_p: float = bounded(0, 1)
+
+    @property
+    def known_task(self) -> Optional[str]:
+        """What the labels mean, where the config knows it; None where only the data do."""
+        return None
+
+
+class UntypedDataset(Untyped, Dataset):
+    """A data set of the user's own YAML."""
+
+
+@node
+class MedMNIST(Dataset):
     size: int = one_of(28, 64, 128, 224)
     root: str = MISSING
     verify: bool = MISSING
-    mirror_p: float = bounded(0, 1)
     info: Any = MISSING
 
+    @property
+    def known_task(self) -> Optional[str]:
+        return str(self.info["task"])
 
-@dataclass
-class Npz:
-    _target_: str = MISSING
-    name: str = MISSING
+
+@node
+class Npz(Dataset):
     path: str = MISSING
     task: Optional[str] = one_of(*get_args(Task))
     class_names: Optional[list[str]] = MISSING
-    mirror_p: float = bounded(0, 1)
+
+    @property
+    def known_task(self) -> Optional[str]:
+        return self.task
 
 
-@dataclass
-class Folder:
-    _target_: str = MISSING
-    name: str = MISSING
+@node
+class Folder(Dataset):
     path: str = MISSING
     size: int = bounded(8, 1024)
     channels: int = one_of(1, 3)
@@ -48,23 +68,19 @@ class Folder:
     test_fraction: float = bounded(0, 0.9)
     groups_csv: Optional[str] = MISSING
     intensity: str = one_of("full", "minmax")
-    mirror_p: float = bounded(0, 1)
 
 
-@dataclass
-class Synthetic:
-    _target_: str = MISSING
-    name: str = MISSING
+@node
+class Synthetic(Dataset):
     size: int = bounded(16, 224)
     seed: int = bounded(0)
     train: int = bounded(8)
     val: int = bounded(8)
     test: int = bounded(8)
-    mirror_p: float = bounded(0, 1)
 
 
-@dataclass
-class DataFraction:
+@node
+class DataFraction(Part):
     name: str = MISSING
     samples: Optional[int] = bounded(2)
     percent: Optional[float] = bounded(high=100, open_low=0)

@@ -51,10 +51,11 @@ NODES: dict[str, dict[str, type]] = {
 def register() -> None:
     """Make the types and the resolvers known to Hydra; called once, before a config is composed."""
     store = ConfigStore.instance()
-    store.store(name="config_schema", node=schema.Config)
+    store.store(name="config_schema", node=schema.Schema)
     for group, nodes in NODES.items():
         for name, node in nodes.items():
             store.store(group=f"schema/{group}", name=name, node=node)
     OmegaConf.register_new_resolver("medmnist", medmnist_info, replace=True)
     OmegaConf.register_new_resolver("home", lambda name: str(Path.home() / name), replace=True)
+    OmegaConf.register_new_resolver("joined", lambda names: "+".join(sorted(names)) or "all", replace=True)
     OmegaConf.register_new_resolver("stem", dataset_name, replace=True)

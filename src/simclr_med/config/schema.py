@@ -1,40 +1,38 @@
 """Types and bounds of every key that a user can set. Values live in conf/, never here.
 
 A YAML binds itself to its type with one line in its defaults list, as ``- /schema/optimizer/adamw@_here_``. A field's
-bounds stand in its metadata and are checked by `validate.problems`, which words them all in one way.
+bounds stand in its metadata and are checked by `validate.find_problems`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Optional
+from dataclasses import field
+from typing import Any, Generic, Optional, TypeVar
 
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig
 
 from simclr_med.config.bounds import bounded, one_of
-from simclr_med.config.data_nodes import DataFraction
+from simclr_med.config.data_nodes import DataFraction, Dataset
+from simclr_med.config.nodes import Option, Part, node
+from simclr_med.config.stage_nodes import Stage
 
 # OmegaConf reads these annotations at run time and knows no `int | None` on Python 3.10.
 # ruff: noqa: UP045
 
 
-@dataclass
-class Paths:
+@node
+class Paths(Part):
     data: str = MISSING
     runs: str = MISSING
 
 
-@dataclass
-class Augmentation:
-    name: str = MISSING
-    _target_: str = MISSING
+@node
+class Augmentation(Option):
     ops: list[Any] = MISSING
 
 
-@dataclass
-class ResNet:
-    name: str = MISSING
-    _target_: str = MISSING
+@node
+class ResNet(Option):
     depth: int = one_of(18, 34, 50)
     stem: str = one_of("stock", "small")
     zero_init_residual: bool = MISSING
@@ -42,48 +40,42 @@ class ResNet:
     std: list[float] = MISSING
 
 
-@dataclass
-class TinyEncoder:
-    name: str = MISSING
-    _target_: str = MISSING
+@node
+class TinyEncoder(Option):
     mean: list[float] = MISSING
     std: list[float] = MISSING
 
 
-@dataclass
+@node
 class DenseNet(TinyEncoder):
     pass
 
 
-@dataclass
+@node
 class ConvNeXt(TinyEncoder):
     pass
 
 
-@dataclass
-class AdamW:
-    name: str = MISSING
-    _target_: str = MISSING
+@node
+class AdamW(Option):
     lr: float = bounded(open_low=0)
     weight_decay: float = bounded(0)
     decay_norm_and_bias: bool = MISSING
 
 
-@dataclass
+@node
 class Adam(AdamW):
     pass
 
 
-@dataclass
+@node
 class SGD(AdamW):
     momentum: float = bounded(0, 1)
     nesterov: bool = MISSING
 
 
-@dataclass
-class LARS:
-    name: str = MISSING
-    _target_: str = MISSING
+@node
+class LARS(Option):
     lr: float = bounded(open_low=0)
     weight_decay: float = bounded(0)
     momentum: float = bounded(0, 1)
@@ -92,41 +84,32 @@ class LARS:
     batch_size: int = bounded(1)
 
 
-@dataclass
-class WarmupCosine:
-    name: str = MISSING
-    _target_: str = MISSING
+@node
+class WarmupCosine(Option):
     warmup_epochs: float = bounded(0)
     final_factor: float = bounded(0, 1)
 
 
-@dataclass
-class Multistep:
-    name: str = MISSING
-    _target_: str = MISSING
+@node
+class Multistep(Option):
     milestones: list[float] = MISSING
     gamma: float = bounded(open_low=0, high=1)
 
 
-@dataclass
-class Constant:
-    name: str = MISSING
-    _target_: str = MISSING
+@node
+class Constant(Option):
+    pass
 
 
-@dataclass
-class InitRandom:
-    name: str = MISSING
-    _target_: str = MISSING
+@node
+class InitRandom(Option):
     dataset: Optional[str] = MISSING
     augmentation: str = MISSING
     seed: int = bounded(0)
 
 
-@dataclass
-class InitPretrained:
-    name: str = MISSING
-    _target_: str = MISSING
+@node
+class InitPretrained(Option):
     runs: str = MISSING
     dataset: str = MISSING
     augmentation: str = MISSING
@@ -139,32 +122,26 @@ class InitPretrained:
     own: str = MISSING
 
 
-@dataclass
-class InitCheckpoint:
-    name: str = MISSING
-    _target_: str = MISSING
+@node
+class InitCheckpoint(Option):
     path: str = MISSING
 
 
-@dataclass
-class InitModel:
-    name: str = MISSING
-    _target_: str = MISSING
+@node
+class InitModel(Option):
     run: Optional[str] = MISSING
 
 
-@dataclass
-class InitImageNet:
-    name: str = MISSING
-    _target_: str = MISSING
+@node
+class InitImageNet(Option):
     encoder: str = MISSING
     folder: str = MISSING
     files: dict[str, str] = MISSING
     url: str = MISSING
 
 
-@dataclass
-class Trainer:
+@node
+class Trainer(Part):
     name: str = MISSING
     accelerator: str = one_of("auto", "cpu", "gpu", "cuda", "mps")
     devices: int = bounded(1)
@@ -174,14 +151,16 @@ class Trainer:
     limit_steps: Optional[int] = bounded(1)
 
 
-@dataclass
-class Logger:
+@node
+class Logger(Part):
     name: str = MISSING
     loggers: list[Any] = MISSING
 
 
-@dataclass
-class Config:
+@node
+class Schema(Part):
+    """The whole config as OmegaConf composes it. A group may hold YAML of the user's own that has no type."""
+
     stage: Any = MISSING
     dataset: Any = MISSING
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -197,3 +176,24 @@ class Config:
     overwrite: bool = MISSING
     dry_run: bool = MISSING
     keep: str = one_of("least", "all")
+
+
+S_co = TypeVar("S_co", bound=Stage, covariant=True)
+
+
+@node
+class Config(Schema, Generic[S_co]):
+    """A run's config as the code reads it: resolved, checked, typed and frozen.
+
+    Attributes:
+        stage: the node of the run's stage, of that stage's own type.
+        plain: the same keys and values as a read-only mapping: what is written, hashed and logged.
+    """
+
+    stage: S_co = MISSING  # type: ignore[assignment]
+    dataset: Dataset = MISSING  # type: ignore[assignment]
+    encoder: Option = MISSING  # type: ignore[assignment]
+    init: Option = MISSING  # type: ignore[assignment]
+    optimizer: Option = MISSING  # type: ignore[assignment]
+    schedule: Option = MISSING  # type: ignore[assignment]
+    plain: DictConfig = MISSING  # type: ignore[assignment]

@@ -2,63 +2,147 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Optional
 
 from omegaconf import MISSING
 
 from simclr_med.config.bounds import bounded, one_of
+from simclr_med.config.nodes import Option, Part, Untyped, node
 
 # OmegaConf reads these annotations at run time and knows no `int | None` on Python 3.10.
 # ruff: noqa: UP045
 
 
-@dataclass
-class Head:
+@node
+class Stage(Option):
+    """What every stage states.
+
+    Attributes:
+        unread: groups that the stage does not use, each with the reason; an override of one is an error.
+        folder: name of the run's folder in the stage's folder; null names it after the data set and the config.
+        named_after_init: whether the folder is named after the run whose encoder or classifier the stage uses.
+    """
+
+    unread: dict[str, str] = field(default_factory=dict)
+    folder: Optional[str] = None
+    named_after_init: bool = False
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether a finished run of this stage is executed again by the same command."""
+        return False
+
+    @property
+    def schedule_epochs(self) -> Optional[int]:
+        """Epochs that the schedule of the config spans; None for a stage that uses no schedule."""
+        return None
+
+
+class UntypedStage(Untyped, Stage):
+    """A stage of the user's own YAML."""
+
+    @property
+    def is_repeated(self) -> bool:
+        return bool(vars(self).get("always", False))
+
+    @property
+    def schedule_epochs(self) -> Optional[int]:
+        epochs = vars(self).get("epochs")
+        return epochs if isinstance(epochs, int) else None
+
+
+@node
+class TrainingStage(Stage):
+    """A stage that trains a network in epochs."""
+
+    epochs: int = bounded(1)
+    batch_size: int = bounded(2)
+    checkpoint_every_s: float = bounded(0)
+
+    @property
+    def schedule_epochs(self) -> Optional[int]:
+        return self.epochs
+
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches of one optimizer step."""
+        return 1
+
+    @property
+    def knn_bank(self) -> int:
+        """Training images of the kNN monitor, at most; 0 for a stage without one."""
+        return 0
+
+
+@node
+class CurveStage(Stage):
+    """A stage that one command runs for several label budgets and seeds."""
+
+    budgets: list[Any] = MISSING
+    seeds: list[int] = MISSING
+
+
+@node
+class RepeatedStage(Stage):
+    """A stage that can be told to run again although it is finished."""
+
+    always: bool = MISSING
+
+    @property
+    def is_repeated(self) -> bool:
+        return self.always
+
+
+@node
+class Head(Part):
     hidden: Optional[int] = bounded(1)
     out: int = bounded(2)
     layers: int = bounded(1, 4)
     batch_norm: bool = MISSING
 
 
-@dataclass
-class KNN:
+@node
+class KNN(Part):
     k: int = bounded(1)
     temperature: float = bounded(open_low=0)
     bank: int = bounded(2)
 
 
-@dataclass
-class Collapse:
+@node
+class Collapse(Part):
     effective_rank: float = bounded(0)
     feature_std: float = bounded(0)
     uniformity: float = bounded(high=0)
     gradient_norm: float = bounded(0)
 
 
-@dataclass
-class Pretrain:
-    name: str = MISSING
-    _target_: str = MISSING
-    epochs: int = bounded(1)
-    batch_size: int = bounded(2)
+@node
+class Pretrain(TrainingStage):
     accumulate: int = bounded(1)
     temperature: float = bounded(open_low=0)
     monitor_every: int = bounded(1)
-    checkpoint_every_s: float = bounded(0)
     head: Head = field(default_factory=Head)
     knn: KNN = field(default_factory=KNN)
     collapse: Collapse = field(default_factory=Collapse)
 
+    @property
+    def micro_batches(self) -> int:
+        return self.accumulate
 
-@dataclass
-class Neighbours:
+    @property
+    def knn_bank(self) -> int:
+        return self.knn.bank
+
+
+@node
+class Neighbours(Part):
     k: int = bounded(1)
     temperature: float = bounded(open_low=0)
 
 
-@dataclass
-class Lbfgs:
+@node
+class Lbfgs(Part):
     _target_: str = MISSING
     lowest: float = bounded(open_low=0)
     highest: float = bounded(open_low=0)
@@ -68,8 +152,8 @@ class Lbfgs:
     tolerance: float = bounded(open_low=0)
 
 
-@dataclass
-class OriginalLayer:
+@node
+class OriginalLayer(Part):
     _target_: str = MISSING
     lr: float = bounded(open_low=0)
     weight_decay: float = bounded(0)
@@ -79,90 +163,71 @@ class OriginalLayer:
     gamma: float = bounded(open_low=0, high=1)
 
 
-@dataclass
-class Solvers:
+@node
+class Solvers(Part):
     lbfgs: Lbfgs = field(default_factory=Lbfgs)
     sgd: OriginalLayer = field(default_factory=OriginalLayer)
 
+    def chosen(self, solver: str) -> Part:
+        """The node of a solver."""
+        nodes: dict[str, Part] = {"lbfgs": self.lbfgs, "sgd": self.sgd}
+        return nodes[solver]
 
-@dataclass
-class Probe:
-    name: str = MISSING
-    _target_: str = MISSING
-    unread: dict[str, str] = field(default_factory=dict)
+
+@node
+class Probe(CurveStage):
     solver: str = one_of("lbfgs", "sgd")
     solvers: Solvers = field(default_factory=Solvers)
     knn: Neighbours = field(default_factory=Neighbours)
     resamples: int = bounded(0)
-    budgets: list[Any] = MISSING
-    seeds: list[int] = MISSING
 
 
-@dataclass
-class Supervised:
-    name: str = MISSING
-    _target_: str = MISSING
-    epochs: int = bounded(1)
-    batch_size: int = bounded(2)
+@node
+class Supervised(TrainingStage, CurveStage):
     select_by: str = one_of("auroc", "accuracy", "loss")
     patience: Optional[int] = bounded(1)
     class_weights: str = one_of("none", "balanced")
     layer_decay: float = bounded(open_low=0, high=1)
     projection_layers: int = one_of(0, 1)
-    checkpoint_every_s: float = bounded(0)
     resamples: int = bounded(0)
-    budgets: list[Any] = MISSING
-    seeds: list[int] = MISSING
 
 
-@dataclass
-class Test:
-    name: str = MISSING
-    _target_: str = MISSING
-    unread: dict[str, str] = field(default_factory=dict)
+@node
+class Test(Stage):
     run: str = MISSING
     resamples: int = bounded(0)
 
 
-@dataclass
-class Predict:
-    name: str = MISSING
-    _target_: str = MISSING
-    unread: dict[str, str] = field(default_factory=dict)
+@node
+class Predict(Stage):
     run: str = MISSING
     chunk: int = bounded(1)
 
 
-@dataclass
-class Study:
-    name: str = MISSING
-    _target_: str = MISSING
+@node
+class Study(RepeatedStage):
     epochs: int = bounded(1)
     supervised_epochs: int = bounded(1)
     curve: list[Any] = MISSING
     supervised: list[Any] = MISSING
     repeats: list[int] = MISSING
     timed_steps: int = bounded(0)
-    always: bool = MISSING
+
+    @property
+    def schedule_epochs(self) -> Optional[int]:
+        return self.epochs
 
 
-@dataclass
-class Preview:
-    name: str = MISSING
-    _target_: str = MISSING
-    unread: dict[str, str] = field(default_factory=dict)
-    always: bool = MISSING
+@node
+class Preview(RepeatedStage):
     sequences: list[str] = MISSING
     options: dict[str, Any] = field(default_factory=dict)
     images: int = bounded(1, 40)
     views: int = bounded(1, 20)
 
 
-@dataclass
-class Analyse:
-    name: str = MISSING
-    _target_: str = MISSING
-    unread: dict[str, str] = field(default_factory=dict)
+@node
+class Analyse(Stage):
     run: Optional[str] = MISSING
     points: int = bounded(10)
     perplexities: list[float] = MISSING
@@ -173,11 +238,8 @@ class Analyse:
     cams: int = bounded(1, 20)
 
 
-@dataclass
-class Report:
-    name: str = MISSING
-    _target_: str = MISSING
-    unread: dict[str, str] = field(default_factory=dict)
+@node
+class Report(Stage):
     datasets: list[str] = MISSING
     out: Optional[str] = MISSING
     mixed: bool = MISSING

@@ -11,14 +11,13 @@ import numpy as np
 import torch
 
 from simclr_med.data.source import ImageSet
+from simclr_med.streams import Stream
 from simclr_med.types import Batch
-
-SHUFFLE_STREAM = 21  # random stream of the order of an epoch, beside (seed, epoch)
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     """Return a permutation of 0..count-1, int64, that depends on (seed, epoch) alone."""
-    state = np.random.SeedSequence([seed, epoch, SHUFFLE_STREAM]).generate_state(1, np.uint64)
+    state = np.random.SeedSequence([seed, epoch, Stream.SHUFFLE]).generate_state(1, np.uint64)
     generator = torch.Generator().manual_seed(int(state[0]))
     return torch.randperm(count, generator=generator).numpy()
 

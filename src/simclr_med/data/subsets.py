@@ -8,11 +8,7 @@ from typing import Literal
 import numpy as np
 
 from simclr_med.errors import DataError
-
-# Independent random streams beside the seed.
-ORDER_STREAM = 11  # order of all images
-CLASS_STREAM = 12  # order of the images of each class
-TIE_STREAM = 13  # order of images with the same position in a stratified order
+from simclr_med.streams import Stream
 
 
 def select_subset(
@@ -73,7 +69,7 @@ def select_subset(
     if strategy == "stratified":
         order = _interleave(members, seed)
     else:
-        order = np.random.default_rng([seed, ORDER_STREAM]).permutation(count)
+        order = np.random.default_rng([seed, Stream.SUBSET_ORDER]).permutation(count)
         if imbalance_factor is not None:
             order = order[np.isin(order, np.concatenate(members))]
     if percent is not None:
@@ -101,14 +97,14 @@ def _require_class_labels(labels_NL: np.ndarray | None, options: Mapping[str, ob
 def _order_classes(labels_N: np.ndarray, seed: int) -> list[np.ndarray]:
     """Return the rows of each class in a random order."""
     rows = [np.flatnonzero(labels_N == k) for k in range(int(labels_N.max()) + 1)]
-    return [np.random.default_rng([seed, CLASS_STREAM, k]).permutation(rows_k) for k, rows_k in enumerate(rows)]
+    return [np.random.default_rng([seed, Stream.SUBSET_CLASS, k]).permutation(rows_k) for k, rows_k in enumerate(rows)]
 
 
 def _interleave(members: list[np.ndarray], seed: int) -> np.ndarray:
     """Return all rows in an order whose every prefix has the classes in proportion, to one image per class."""
     rows = np.concatenate(members)
     position = np.concatenate([(np.arange(len(m)) + 0.5) / max(len(m), 1) for m in members])
-    tie = np.random.default_rng([seed, TIE_STREAM]).permutation(len(rows))
+    tie = np.random.default_rng([seed, Stream.SUBSET_TIE]).permutation(len(rows))
     return rows[np.lexsort((tie, position))]
 
 

@@ -7,7 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Protocol
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -29,12 +29,27 @@ OPERATIONAL = {
         "dashboard",
         "wandb",
         "unread",
+        "folder",
+        "named_after_init",
     ),
     "trainer": ("accelerator", "devices", "strategy", "threads"),
 }
 
 # Groups whose option's name is recorded and looked up, and so part of the run; of the others the values alone count.
 NAMED = ("dataset", "stage", "augmentation", "encoder")
+
+
+class LabelBudget(Protocol):
+    """The part of the group data_fraction that says how many labelled images are used."""
+
+    @property
+    def samples(self) -> int | None: ...
+
+    @property
+    def percent(self) -> float | None: ...
+
+    @property
+    def per_class(self) -> int | None: ...
 
 
 @dataclass(frozen=True)
@@ -85,7 +100,7 @@ def scientific_config(cfg: DictConfig) -> dict[str, Any]:
     return dict(content)
 
 
-def budget_name(fraction: DictConfig) -> str:
+def budget_name(fraction: LabelBudget) -> str:
     """The label budget in a word, whichever way it was typed: full, n100, pct1 or per_class10."""
     for prefix, value in (("n", fraction.samples), ("pct", fraction.percent), ("per_class", fraction.per_class)):
         if value is not None:
@@ -96,8 +111,8 @@ def budget_name(fraction: DictConfig) -> str:
 def run_folder(cfg: DictConfig, config_hash: str, origin: Init) -> Path:
     """``<runs>/<stage>/<dataset>/<readable>-<hash>``; of a report ``<runs>/report/<data sets, or all>``."""
     top = Path(cfg.paths.runs).absolute() / cfg.stage.name
-    if "datasets" in cfg.stage:
-        return top / ("+".join(sorted(cfg.stage.datasets)) or "all")
+    if cfg.stage.folder is not None:
+        return top / str(cfg.stage.folder)
     top /= cfg.dataset.name
     return top / f"{_readable(cfg, origin)}-{config_hash[:10]}"
 
@@ -113,7 +128,7 @@ def method_name(cfg: DictConfig, origin: Init) -> str:
 def _readable(cfg: DictConfig, origin: Init) -> str:
     """What a person looks for in a run's name, as pretrained_<data set>_<sequence>; of a saved model that run's own."""
     made = origin.run
-    if made is not None and "run" in cfg.stage:
+    if made is not None and cfg.stage.named_after_init:
         return "-".join((made.parent.parent.name, made.parent.name, made.name.rpartition("-")[0]))
     words = (cfg.augmentation.name, cfg.encoder.name, budget_name(cfg.data_fraction), _start(origin), f"seed{cfg.seed}")
     return "-".join(words)

@@ -9,15 +9,16 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Generic, Literal, Protocol, TypeGuard, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from simclr_med.atomic import remove_temporary_files, write_json, write_text
 from simclr_med.errors import RunError, UserError
+from simclr_med.runs.encoder_cache import EncoderCache
 from simclr_med.runs.identity import NAMED, Init, compute_config_hash, run_folder
 from simclr_med.runs.identity import PROTOCOL_VERSION as PROTOCOL_VERSION
 from simclr_med.runs.lock import hold_lock
@@ -31,16 +32,49 @@ REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 State = Literal["new", "unfinished", "finished", "failed"]
 
 
+class RepeatableStage(Protocol):
+    """What a run needs to know of its stage."""
+
+    @property
+    def is_repeated(self) -> bool: ...
+
+
+class ResolvedConfig(Protocol):
+    """What a run needs of its config, whose type is that of `simclr_med.config.schema.Config`."""
+
+    @property
+    def plain(self) -> DictConfig:
+        """All keys and values, read-only."""
+
+    @property
+    def stage(self) -> RepeatableStage: ...
+
+
+C_co = TypeVar("C_co", bound=ResolvedConfig, covariant=True)
+C = TypeVar("C", bound=ResolvedConfig)
+
+
 @dataclass(frozen=True)
-class Run:
-    """One open run: nobody else works in its folder while it is open."""
+class Run(Generic[C_co]):
+    """One open run: nobody else works in its folder while it is open.
+
+    Attributes:
+        cfg: typed and frozen.
+        encoders: of the process, for the runs that share one.
+    """
 
     folder: Path
     config_hash: str
     state: State
-    cfg: DictConfig
+    cfg: C_co
     data_hash: str
     origin: Init
+    encoders: EncoderCache = field(default_factory=EncoderCache)
+
+    @property
+    def plain(self) -> DictConfig:
+        """The config as a read-only mapping."""
+        return self.cfg.plain
 
     @property
     def checkpoints(self) -> Path:
@@ -70,10 +104,10 @@ class Run:
         content = {
             "schema_version": SCHEMA_VERSION,
             "protocol_version": PROTOCOL_VERSION,
-            "stage": self.cfg.stage.name,
-            "dataset": self.cfg.dataset.name,
+            "stage": self.plain.stage.name,
+            "dataset": self.plain.dataset.name,
             "config_hash": self.config_hash,
-            "seed": self.cfg.seed,
+            "seed": self.plain.seed,
             "metrics": dict(metrics),
             "intervals": {name: list(interval) for name, interval in (intervals or {}).items()},
             "timing": dict(timing),
@@ -92,7 +126,7 @@ class Run:
             content["tables"] = dict(tables)
         (self.folder / "failure.json").unlink(missing_ok=True)
         write_json(self.folder / "result.json", content)
-        if self.cfg.keep == "least":
+        if self.plain.keep == "least":
             for name in ("last.ckpt", "previous.ckpt"):
                 (self.checkpoints / name).unlink(missing_ok=True)
 
@@ -111,7 +145,7 @@ class Run:
         content = {
             "message": str(error) or type(error).__name__,
             "traceback": "".join(traceback.format_exception(error)),
-            "config": OmegaConf.to_container(self.cfg, resolve=True),
+            "config": OmegaConf.to_container(self.plain, resolve=True),
         }
         try:
             write_json(self.folder / "failure.json", content)
@@ -149,31 +183,35 @@ def _recorded(folder: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def open_run(cfg: DictConfig, data_hash: str, origin: Init, wait: bool = True) -> Iterator[Run]:
+def open_run(
+    cfg: C, data_hash: str, origin: Init, wait: bool = True, encoders: EncoderCache | None = None
+) -> Iterator[Run[C]]:
     """The run of this config, made or found, and locked until the block ends.
 
     Args:
-        cfg: resolved.
+        cfg: as `simclr_med.config.validate.validate_config` returns it.
         data_hash: content hash of the data.
         origin: of the encoder.
         wait: for another process that does this run; false: raise.
+        encoders: of this process; None makes an empty cache.
 
     Raises:
         BusyError: another process does it, and nobody is to wait.
         RunError: the runs folder cannot be written.
     """
-    config_hash = compute_config_hash(cfg, data_hash, origin.hash)
-    folder = run_folder(cfg, config_hash, origin)
-    again = cfg.overwrite or cfg.stage.get("always", False)
+    plain, encoders = cfg.plain, encoders or EncoderCache()
+    config_hash = compute_config_hash(plain, data_hash, origin.hash)
+    folder = run_folder(plain, config_hash, origin)
+    again = plain.overwrite or cfg.stage.is_repeated
     # A finished run needs no lock: its files do not change any more.
     if run_state(folder, config_hash) == "finished" and not again:
-        yield Run(folder, config_hash, "finished", cfg, data_hash, origin)
+        yield Run(folder, config_hash, "finished", cfg, data_hash, origin, encoders)
         return
     with ExitStack() as held:
         held.enter_context(terminate_on_signal())
         try:
             held.enter_context(
-                hold_lock(Path(cfg.paths.runs).absolute() / ".locks" / f"{config_hash}.lock", folder, wait)
+                hold_lock(Path(plain.paths.runs).absolute() / ".locks" / f"{config_hash}.lock", folder, wait)
             )
             state = run_state(folder, config_hash)
             if again and state != "new":
@@ -187,10 +225,10 @@ def open_run(cfg: DictConfig, data_hash: str, origin: Init, wait: bool = True) -
                 folder.mkdir(parents=True, exist_ok=True)
                 remove_temporary_files(folder)
                 (folder / "failure.json").unlink(missing_ok=True)
-                write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+                write_text(folder / "config.yaml", OmegaConf.to_yaml(plain, resolve=True))
         except OSError as error:
-            raise _unwritable(cfg.paths.runs, error) from error
-        yield Run(folder, config_hash, state, cfg, data_hash, origin)
+            raise _unwritable(plain.paths.runs, error) from error
+        yield Run(folder, config_hash, state, cfg, data_hash, origin, encoders)
 
 
 def _unwritable(runs: str, error: OSError) -> RunError:

@@ -1,9 +1,8 @@
-"""Stage analyse: what the features of an encoder look like, and how well they tell the classes apart, untrained."""
+"""Stage analyse: draw an encoder's features and measure how well they separate the classes, without training."""
 
 from __future__ import annotations
 
 import math
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,8 @@ from torch import Tensor
 
 from simclr_med import build
 from simclr_med.augment.sequence import OneView
+from simclr_med.config.schema import Config
+from simclr_med.config.stage_nodes import Analyse
 from simclr_med.data.datamodule import one_hot_targets
 from simclr_med.data.source import Source
 from simclr_med.data.subsets import select_subset
@@ -28,76 +29,71 @@ from simclr_med.stages.analyse_figures import AnalysedSplit, cam_sheet, maps_pic
 from simclr_med.stages.probe import reader_of
 from simclr_med.stages.sampling import groups, points
 from simclr_med.stages.saved_model import SavedModel, check_classes, load_saved_model
-from simclr_med.stages.setup import build_encoder, build_loggers, collect_provenance, fraction_arguments
-from simclr_med.stages.summary import print_summary
-from simclr_med.tracking.loggers import close_loggers, log_pictures
+from simclr_med.stages.setup import Outcome, build_encoder, fraction_arguments, open_stage
 from simclr_med.training.devices import resolve_device
 from simclr_med.types import Split
 
 PROTOCOL = "features from images without augmentation; the PCA is fitted on training images, nothing on test images"
 
 
-def analyse(run: Run, source: Source) -> None:
-    """Measure the features of some training and test images, draw them, and keep them for other programs."""
-    cfg, began = run.cfg, time.monotonic()
-    if cfg.trainer.threads is not None:
-        torch.set_num_threads(cfg.trainer.threads)
-    if "train" not in source.available_splits():
-        raise DataError(f"dataset={source.name}: must have train images, which every map is made of. Add some.")
-    logs = build_loggers(run)
-    done = False
-    try:
+def analyse(run: Run[Config[Analyse]], source: Source) -> None:
+    """Measure the features of some training and test images, draw them, and save them for other programs."""
+    cfg = run.cfg
+    with open_stage(run) as frame:
+        if "train" not in source.available_splits():
+            raise DataError(f"dataset={source.name}: training images are required for stage=analyse. Add some.")
+        frame.start_loggers()
         encoder, model = _encoder(run, source)
-        looks, found = _looked_at(run, source, encoder)
+        splits, metrics = _analyse_splits(run, source, encoder)
         folder = run.folder / "figures"
         folder.mkdir(exist_ok=True)
-        spectrum = _principal(run, looks["train"])
-        flat = {split: spectrum.coordinates(look.features_ND, cfg.stage.components) for split, look in looks.items()}
-        found |= _spread(looks, flat, spectrum)
-        drawn, placed = maps_pictures(cfg, looks, flat, folder)
-        pictures = [pca_picture(spectrum.shares, looks, flat, folder), *drawn]
-        if "test" in looks:
-            pictures.append(neighbours_sheet(cfg, source, looks, folder))
+        spectrum = _principal(run, splits["train"])
+        flat = {name: spectrum.coordinates(split.features_ND, cfg.stage.components) for name, split in splits.items()}
+        metrics |= _spread(splits, flat, spectrum)
+        drawn, maps = maps_pictures(cfg, splits, flat, folder)
+        pictures = [pca_picture(spectrum.shares, splits, flat, folder), *drawn]
+        if "test" in splits:
+            pictures.append(neighbours_sheet(cfg, source, splits, folder))
         if model is not None:
-            pictures += cam_sheet(run, source, model, looks, folder)
-        tables = _exported(run.folder, source, looks, flat, placed)
-        log_pictures(logs, pictures)
-        for log in logs:
-            log.log_metrics(found)
-        wall_s = round(time.monotonic() - began, 3)
+            pictures += cam_sheet(run, source, model, splits, folder)
         shares = [round(float(share), 6) for share in spectrum.shares[: cfg.stage.components]]
-        facts = {**collect_provenance(run), "protocol": PROTOCOL}
-        run.finish(found, {"wall_s": wall_s}, facts, tables={"explained_variance": shares})
-        done = True
-    finally:
-        close_loggers(logs, failed=not done)
-    print_summary(f"Analysis on {source.name}", _told(found, looks, wall_s), run.folder, pictures)
-    for table in tables:
-        print(f"Table:    {table}")
+        frame.finish(
+            Outcome(
+                title=f"Analysis of {source.name}",
+                rows=_summary_rows(metrics, splits),
+                metrics=metrics,
+                tables={"explained_variance": shares},
+                facts={"protocol": PROTOCOL},
+                pictures=pictures,
+                tables_written=_exported(run.folder, source, splits, flat, maps),
+            )
+        )
 
 
-def _encoder(run: Run, source: Source) -> tuple[Encoder, SavedModel | None]:
-    """The encoder to look at, and the classifier on it where there is one."""
+def _encoder(run: Run[Config[Analyse]], source: Source) -> tuple[Encoder, SavedModel | None]:
+    """The encoder to analyse, and its classifier if there is one."""
     if run.origin.kind != "model" or run.origin.run is None:
         encoder, origin = build_encoder(run)
         print(f"Encoder: {origin}", flush=True)
         return encoder, None
     model = load_saved_model(run.origin.run)
-    print(f"Encoder: of the {model.stage} run {run.origin.run}", flush=True)
+    print(f"Encoder: from the {model.stage} run {run.origin.run}", flush=True)
     if source.task is None:
-        print("Grad-CAM: left out, for it compares answers with labels, and there are none.", flush=True)
+        print("Grad-CAM: left out: it compares predictions with labels, and there are none.", flush=True)
         return model.encoder, None
     for note in check_classes(model, source.classes, source.task, source.name):
         print(note, flush=True)
     return model.encoder, model
 
 
-def _looked_at(run: Run, source: Source, encoder: Encoder) -> tuple[dict[Split, AnalysedSplit], dict[str, float]]:
-    """The chosen images of train and test with their features, and what is measured on them before any map."""
+def _analyse_splits(
+    run: Run[Config[Analyse]], source: Source, encoder: Encoder
+) -> tuple[dict[Split, AnalysedSplit], dict[str, float]]:
+    """Return the chosen images of train and test with their features, and the metrics of the features."""
     cfg = run.cfg
     features, where = reader_of(encoder, run, source), resolve_device(cfg.trainer.accelerator)
     view = OneView(build.instantiate_node(cfg.augmentation))
-    looks: dict[Split, AnalysedSplit] = {}
+    splits: dict[Split, AnalysedSplit] = {}
     found: dict[str, float] = {}
     whole: dict[Split, tuple[Tensor, np.ndarray | None]] = {}
     for split in [split for split in source.available_splits() if split != "val"]:
@@ -115,7 +111,7 @@ def _looked_at(run: Run, source: Source, encoder: Encoder) -> tuple[dict[Split, 
         labels_NL = None if images.labels is None else images.labels[rows]
         chosen_NHWC = np.ascontiguousarray(images.images[rows])
         some_ND = all_ND[torch.from_numpy(rows)]
-        looks[split] = AnalysedSplit(rows, chosen_NHWC, some_ND.numpy(), labels_NL, groups(labels_NL, source.classes))
+        splits[split] = AnalysedSplit(rows, chosen_NHWC, some_ND.numpy(), labels_NL, groups(labels_NL, source.classes))
         one, two = (_features_of_views(encoder, chosen_NHWC, view, (cfg.seed, 0, step), where) for step in range(2))
         found |= {
             f"{split}/points": len(rows),
@@ -128,11 +124,11 @@ def _looked_at(run: Run, source: Source, encoder: Encoder) -> tuple[dict[Split, 
         (bank_ND, known_NL), (queries_ND, labels_NL) = whole["train"], whole["test"]
         if known_NL is not None and labels_NL is not None:
             near = knn_scores(
-                queries_ND, bank_ND, one_hot_targets(known_NL, len(source.classes)), **cfg.stage.knn
+                queries_ND, bank_ND, one_hot_targets(known_NL, len(source.classes)), **cfg.stage.knn.to_dict()
             ).numpy()
             found["test/knn_accuracy"] = classification.accuracy(source.task, labels_NL, near)
             found["test/knn_auroc"] = classification.auroc(source.task, labels_NL, near)
-    return looks, {name: value for name, value in found.items() if not math.isnan(value)}
+    return splits, {name: value for name, value in found.items() if not math.isnan(value)}
 
 
 def _features_of_views(
@@ -149,30 +145,32 @@ def _features_of_views(
     return extract_features(encoder.to(where), images_NHWC, augmented, where)
 
 
-def _principal(run: Run, look: AnalysedSplit) -> projections.Principal:
+def _principal(run: Run[Config[Analyse]], analysed: AnalysedSplit) -> projections.Principal:
     try:
-        return projections.fit_pca(look.features_ND)
+        return projections.fit_pca(analysed.features_ND)
     except ValueError as error:
         raise RunError(
-            f"init={run.cfg.init.name}: must give features that differ; those of all training images are the same, as "
-            "of an encoder that collapsed. Choose another encoder."
+            f"init={run.cfg.init.name}: all training images have the same features; the encoder has collapsed. "
+            "Choose another encoder."
         ) from error
 
 
 def _spread(
-    looks: dict[Split, AnalysedSplit], flat: dict[Split, np.ndarray], spectrum: projections.Principal
+    splits: dict[Split, AnalysedSplit], flat: dict[Split, np.ndarray], spectrum: projections.Principal
 ) -> dict[str, float]:
-    """How far the classes lie apart, and how many directions the features take."""
+    """Measure how far the classes are apart, and how many directions the features span."""
     found = {
         "train/pca_variance_2": float(spectrum.shares[:2].sum()),
         "train/pca_components_90": int(np.searchsorted(np.cumsum(spectrum.shares), 0.9) + 1),
     }
-    for split, look in looks.items():
-        # Of several labels an image there is no one group; nor is silhouette what many labels apart would mean.
-        if look.labels_NL is not None and look.labels_NL.shape[1] == 1 and look.groups.codes_N is not None:
-            found[f"{split}/silhouette"] = projections.silhouette(look.features_ND, look.groups.codes_N, "cosine")
+    for split, analysed in splits.items():
+        # An image with several labels belongs to no single group, and silhouette is defined for single groups.
+        if analysed.labels_NL is not None and analysed.labels_NL.shape[1] == 1 and analysed.groups.codes_N is not None:
+            found[f"{split}/silhouette"] = projections.silhouette(
+                analysed.features_ND, analysed.groups.codes_N, "cosine"
+            )
             found[f"{split}/silhouette_pca"] = projections.silhouette(
-                flat[split][:, :2], look.groups.codes_N, "euclidean"
+                flat[split][:, :2], analysed.groups.codes_N, "euclidean"
             )
     return {name: value for name, value in found.items() if not math.isnan(value)}
 
@@ -180,28 +178,30 @@ def _spread(
 def _exported(
     folder: Path,
     source: Source,
-    looks: dict[Split, AnalysedSplit],
+    splits: dict[Split, AnalysedSplit],
     flat: dict[Split, np.ndarray],
-    placed: dict[Split, dict[str, np.ndarray]],
+    maps: dict[Split, dict[str, np.ndarray]],
 ) -> list[Path]:
     """embeddings.npz, and embeddings.parquet where pyarrow is installed."""
-    splits = {
-        split: Embedded(look.rows_N, look.features_ND, look.labels_NL, {"pca": flat[split][:, :2], **placed[split]})
-        for split, look in looks.items()
+    embedded = {
+        split: Embedded(
+            analysed.rows_N, analysed.features_ND, analysed.labels_NL, {"pca": flat[split][:, :2], **maps[split]}
+        )
+        for split, analysed in splits.items()
     }
     npz, parquet = folder / "embeddings.npz", folder / "embeddings.parquet"
-    write_npz(splits, source.classes, npz)
-    if write_parquet(splits, source.classes, parquet):
+    write_npz(embedded, source.classes, npz)
+    if write_parquet(embedded, source.classes, parquet):
         return [npz, parquet]
-    print("Parquet:  left out, for pyarrow is not installed (pip install 'simclr-med[analyse]').", flush=True)
+    print("Parquet:  left out: pyarrow is not installed (pip install 'simclr-med[analyse]').", flush=True)
     return [npz]
 
 
-def _told(found: dict[str, float], looks: dict[Split, AnalysedSplit], wall_s: float) -> dict[str, str]:
-    rows = {"images": ", ".join(f"{len(look.rows_N):,} {split}" for split, look in looks.items())}
+def _summary_rows(found: dict[str, float], splits: dict[Split, AnalysedSplit]) -> dict[str, str]:
+    rows = {"images": ", ".join(f"{len(analysed.rows_N):,} {split}" for split, analysed in splits.items())}
     for name in ("silhouette", "knn_accuracy", "effective_rank", "alignment", "uniformity"):
-        values = {split: found[f"{split}/{name}"] for split in looks if f"{split}/{name}" in found}
+        values = {split: found[f"{split}/{name}"] for split in splits if f"{split}/{name}" in found}
         if values:
-            told = ", ".join(f"{value:.3f} {split}" for split, value in values.items())
-            rows[name.replace("_", " ").replace("knn", "kNN")] = told
-    return rows | {"time": f"{wall_s:.1f} s"}
+            text = ", ".join(f"{value:.3f} {split}" for split, value in values.items())
+            rows[name.replace("_", " ").replace("knn", "kNN")] = text
+    return rows

@@ -1,12 +1,10 @@
-"""Stage predict: a saved classifier's answers for images that nobody has labelled, as a table."""
+"""Stage predict: write a saved classifier's predictions for images without labels as a table."""
 
 from __future__ import annotations
 
 import csv
 import io
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,81 +12,72 @@ import torch
 
 from simclr_med.atomic import write_atomically
 from simclr_med.augment.sequence import to_float
+from simclr_med.config import stage_nodes
+from simclr_med.config.schema import Config
 from simclr_med.data.progress import show_progress
 from simclr_med.data.source import Source
 from simclr_med.evaluation.predict import predict_proba
 from simclr_med.evaluation.predictions import Predictions
 from simclr_med.metrics import classification
 from simclr_med.runs.run import Run
-from simclr_med.stages.saved_model import SavedModel, load_saved_model
-from simclr_med.stages.setup import build_loggers, collect_provenance
-from simclr_med.stages.summary import print_summary
-from simclr_med.tracking.loggers import close_loggers, log_predictions
+from simclr_med.stages.saved_model import SavedModel, load_model_of
+from simclr_med.stages.setup import Outcome, open_stage
 from simclr_med.training.devices import resolve_device
 
 
-def predict(run: Run, source: Source) -> None:
-    """Write predictions.csv: one row an image, split after split.
+def predict(run: Run[Config[stage_nodes.Predict]], source: Source) -> None:
+    """Write predictions.csv: one row for each image, split after split.
 
-    The columns are file (of arrays: the split and the row), one probability a class, and predicted: the class, or of a
-    multi-label set those with a probability above 0.5, separated by a vertical bar.
+    The columns are file (of arrays: the split and the row), one probability for each class, and predicted: the class,
+    or of a multi-label set those with a probability above 0.5, separated by a vertical bar.
     """
-    cfg, began = run.cfg, time.monotonic()
-    if cfg.trainer.threads is not None:
-        torch.set_num_threads(cfg.trainer.threads)
-    folder: Any = run.origin.run
-    model = load_saved_model(Path(folder))
-    target = run.folder / "predictions.csv"
-    counts = dict.fromkeys(model.head.classes, 0)
-    names: list[str] = []
-    found: list[np.ndarray] = []
+    with open_stage(run) as frame:
+        model = load_model_of(run)
+        target = run.folder / "predictions.csv"
+        counts = dict.fromkeys(model.head.classes, 0)
+        names: list[str] = []
+        found: list[np.ndarray] = []
 
-    def write(file: Any) -> None:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["file", *(f"probability/{name}" for name in model.head.classes), "predicted"])
-        for name, probabilities_K, answer in _answers(
-            model, source, cfg.stage.chunk, resolve_device(cfg.trainer.accelerator)
-        ):
-            writer.writerow([name, *(f"{p:.6g}" for p in probabilities_K), "|".join(answer)])
-            names.append(name)
-            found.append(probabilities_K)
-            for one in answer:
-                counts[one] += 1
-        text.detach()
+        def write(file: Any) -> None:
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(["file", *(f"probability/{name}" for name in model.head.classes), "predicted"])
+            device = resolve_device(run.cfg.trainer.accelerator)
+            for name, probabilities_K, predicted in _predictions(model, source, run.cfg.stage.chunk, device):
+                writer.writerow([name, *(f"{p:.6g}" for p in probabilities_K), "|".join(predicted)])
+                names.append(name)
+                found.append(probabilities_K)
+                for one in predicted:
+                    counts[one] += 1
+            text.detach()
 
-    logs = build_loggers(run)
-    done = False
-    try:
+        frame.start_loggers()
         write_atomically(target, write)
-        if found:
-            log_predictions(logs, Predictions(model.head.task, model.head.classes, np.stack(found), names=names))
-        numbers: dict[str, float] = {f"predicted/{name}": count for name, count in counts.items()}
-        for log in logs:
-            log.log_metrics(numbers)
-        wall_s = round(time.monotonic() - began, 3)
-        facts = {**collect_provenance(run), "model": {"stage": model.stage, "dataset": model.dataset}}
-        run.finish(numbers, {"wall_s": wall_s}, facts)
-        done = True
-    finally:
-        close_loggers(logs, failed=not done)
-    told = {name: str(count) for name, count in counts.items()}
-    print_summary(f"{model.stage.capitalize()} of {model.dataset}: answers for {source.name}", told, run.folder, [])
-    print(f"Table:    {target}")
+        task, classes = model.head.task, model.head.classes
+        frame.finish(
+            Outcome(
+                title=f"{model.stage.capitalize()} of {model.dataset}: predictions for {source.name}",
+                rows={name: str(count) for name, count in counts.items()},
+                metrics={f"predicted/{name}": count for name, count in counts.items()},
+                facts={"model": {"stage": model.stage, "dataset": model.dataset}},
+                predictions=Predictions(task, classes, np.stack(found), names=names) if found else None,
+                tables_written=[target],
+            )
+        )
 
 
-def _answers(
-    model: SavedModel, source: Source, chunk: int, where: torch.device
+def _predictions(
+    model: SavedModel, source: Source, chunk: int, device: torch.device
 ) -> Iterator[tuple[str, np.ndarray, list[str]]]:
-    """(name, probabilities, answers) of every image of every split that is there."""
+    """(name, probabilities, predicted classes) of every image of every split that exists."""
     task, classes = model.head.task, model.head.classes
-    encoder, head = model.encoder.to(where), model.head.module.to(where)
+    encoder, head = model.encoder.to(device), model.head.module.to(device)
     for split in source.available_splits():
         found = source.split(split)
         with show_progress(f"Predicting {source.name} {split}", "images") as show:
             for start in range(0, len(found), chunk):
                 images_BHWC = found.images[start : start + chunk]
-                probabilities_BK = predict_proba(encoder, head, task, images_BHWC, to_float, where)
+                probabilities_BK = predict_proba(encoder, head, task, images_BHWC, to_float, device)
                 predicted = classification.y_pred(task, probabilities_BK)
                 for row in range(len(images_BHWC)):
                     place = start + row

@@ -1,17 +1,18 @@
-"""Stage preview: a look at a data set and its augmented views before anything is trained."""
+"""Stage preview: show a data set and its augmented views before anything is trained."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 
 from simclr_med import build
 from simclr_med.augment.sequence import OneView
+from simclr_med.config.schema import Config
+from simclr_med.config.stage_nodes import Preview
 from simclr_med.data.source import ImageSet, Source
 from simclr_med.data.subsets import select_subset
 from simclr_med.plots.class_counts import build_class_counts, plot_class_counts, print_class_counts, write_class_counts
@@ -20,53 +21,45 @@ from simclr_med.runs.identity import budget_name
 from simclr_med.runs.run import Run
 from simclr_med.stages.preview_checks import check_classes, check_sequence
 from simclr_med.stages.sampling import groups, named, points, shown
-from simclr_med.stages.setup import build_loggers, collect_provenance, fraction_arguments
-from simclr_med.stages.summary import print_summary
-from simclr_med.tracking.loggers import close_loggers, log_pictures
+from simclr_med.stages.setup import Outcome, fraction_arguments, open_stage
 
-LOOKED_AT = 500  # training images, to see whether they have any colour
+COLOUR_SAMPLE = 500  # training images that are checked for colour
 
 
-def preview(run: Run, source: Source) -> None:
-    """Draw images beside their views, count the classes, and say what will bite.
+def preview(run: Run[Config[Preview]], source: Source) -> None:
+    """Draw images beside their views, count the classes, and print warnings.
 
     Of the validation and test splits the labels alone are counted, or the images where there are no labels.
     """
-    cfg, began = run.cfg, time.monotonic()
-    if cfg.trainer.threads is not None:
-        torch.set_num_threads(cfg.trainer.threads)
-    train = source.split("train")
-    rows, notes = select_subset(train.labels, len(train), **fraction_arguments(cfg), classes=len(source.classes))
-    table = build_class_counts(*_counts(source, train, rows, budget_name(cfg.data_fraction)))
-    cautions = _cautions(cfg, source, train, rows, table)
-    print_class_counts(table, f"{source.name}: {source.size} px, {'grey' if source.channels == 1 else 'RGB'}")
-    for line in [*notes, *(f"Warning: {caution}" for caution in cautions)]:
-        print(line, flush=True)
-    write_class_counts(table, run.folder / "counts.csv")
-    logs = build_loggers(run)
-    done = False
-    try:
-        pictures = _pictures(run, source, train, rows, table)
-        log_pictures(logs, pictures)
-        wall_s = round(time.monotonic() - began, 3)
-        images = {f"{split}/images": float(table[split].iloc[-1]) for split in source.available_splits()}
-        for log in logs:
-            log.log_metrics(images)
-        run.finish(images, {"wall_s": wall_s}, collect_provenance(run), tables={"warnings": cautions, "notes": notes})
-        done = True
-    finally:
-        close_loggers(logs, failed=not done)
-    told = {str(split): f"{table[split].iloc[-1]:,} images" for split in table}
-    told |= {"classes": str(len(source.classes) or "no labels"), "warnings": str(len(cautions))}
-    print_summary(f"Preview of {source.name}", told, run.folder, pictures)
-    print(f"Table:    {run.folder / 'counts.csv'}")
+    cfg = run.cfg
+    with open_stage(run) as frame:
+        train = source.split("train")
+        rows, notes = select_subset(train.labels, len(train), **fraction_arguments(cfg), classes=len(source.classes))
+        table = build_class_counts(*_counts(source, train, rows, budget_name(cfg.data_fraction)))
+        warnings = _warnings(cfg, source, train, rows)
+        print_class_counts(table, f"{source.name}: {source.size} px, {'grey' if source.channels == 1 else 'RGB'}")
+        for line in [*notes, *(f"Warning: {warning}" for warning in warnings)]:
+            print(line, flush=True)
+        write_class_counts(table, run.folder / "counts.csv")
+        frame.start_loggers()
+        counted = {str(split): f"{table[split].iloc[-1]:,} images" for split in table}
+        frame.finish(
+            Outcome(
+                title=f"Preview of {source.name}",
+                rows=counted | {"classes": str(len(source.classes) or "no labels"), "warnings": str(len(warnings))},
+                metrics={f"{split}/images": float(table[split].iloc[-1]) for split in source.available_splits()},
+                tables={"warnings": warnings, "notes": notes},
+                pictures=_pictures(run, source, train, rows, table),
+                tables_written=[run.folder / "counts.csv"],
+            )
+        )
 
 
-def sequences_of(cfg: Any) -> dict[str, Any]:
+def sequences_of(cfg: Config[Preview]) -> dict[str, Mapping[str, Any]]:
     """The nodes of the run's own sequence, first, and of those it is shown beside, by name; equal ones once."""
-    own, options = cfg.augmentation, cfg.stage.options
+    own, options = cfg.augmentation.to_dict(), cfg.stage.options
     beside = {name: options[name] for name in cfg.stage.sequences if options[name] != own}
-    name = f"{own.name} (as set here)" if own.name in beside else own.name
+    name = f"{cfg.augmentation.name} (as set here)" if cfg.augmentation.name in beside else cfg.augmentation.name
     return {name: own, **beside}
 
 
@@ -96,10 +89,10 @@ def _each(labels_NL: np.ndarray, classes: int) -> list[int]:
     return np.bincount(labels_NL[:, 0], minlength=classes).tolist()
 
 
-def _cautions(cfg: Any, source: Source, train: ImageSet, rows: np.ndarray, table: Any) -> list[str]:
-    seen = train.images[points(len(train), LOOKED_AT, cfg.seed)]
+def _warnings(cfg: Config[Preview], source: Source, train: ImageSet, rows: np.ndarray) -> list[str]:
+    seen = train.images[points(len(train), COLOUR_SAMPLE, cfg.seed)]
     grey = source.channels == 1 or bool((seen == seen[..., :1]).all())
-    ops: dict[str, Any] = {name: OmegaConf.to_container(node.ops) for name, node in sequences_of(cfg).items()}
+    ops = {name: node["ops"] for name, node in sequences_of(cfg).items()}
     found = check_sequence(ops, source.size, grey, cfg.dataset.mirror_p)
     if train.labels is None:
         return found
@@ -108,7 +101,7 @@ def _cautions(cfg: Any, source: Source, train: ImageSet, rows: np.ndarray, table
     )
 
 
-def _pictures(run: Run, source: Source, train: ImageSet, rows: np.ndarray, table: Any) -> list[Path]:
+def _pictures(run: Run[Config[Preview]], source: Source, train: ImageSet, rows: np.ndarray, table: Any) -> list[Path]:
     cfg, folder = run.cfg, run.folder / "figures"
     folder.mkdir(exist_ok=True)
     kept = groups(None if train.labels is None else train.labels[rows], source.classes)
@@ -130,5 +123,5 @@ def _pictures(run: Run, source: Source, train: ImageSet, rows: np.ndarray, table
 def _views(sequence: Any, originals_NHWC: np.ndarray, seed: int, count: int) -> np.ndarray:
     """float32 [N, V, H, W, 3] in [0, 1]."""
     batch, view = torch.from_numpy(originals_NHWC), OneView(sequence)
-    looks = [view(batch, (seed, 0, step), (0, len(batch)), len(batch)) for step in range(count)]
-    return torch.stack(looks, dim=1).permute(0, 1, 3, 4, 2).numpy()
+    views = [view(batch, (seed, 0, step), (0, len(batch)), len(batch)) for step in range(count)]
+    return torch.stack(views, dim=1).permute(0, 1, 3, 4, 2).numpy()

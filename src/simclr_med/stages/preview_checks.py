@@ -1,18 +1,18 @@
-"""What will bite when a data set is trained on as it is: sentences that a look at it prints."""
+"""Warnings about training on a data set as it is, which stage=preview prints."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-FEW_PIXELS = 10  # of a crop's side: too few to tell what it is of
+FEW_PIXELS = 10  # of a crop's side: too few to recognise anything
 FEW_IMAGES = 10  # of a class, to learn it from
 
 
 def check_sequence(
     sequences: Mapping[str, Sequence[Mapping[str, Any]]], side: int, grey: bool, mirror_p: float
 ) -> list[str]:
-    """What augmentation sequences do that these images suffer from, each once with the sequences that do it.
+    """Return what is wrong with augmentation sequences for these images: one sentence each, with the sequences' names.
 
     Args:
         sequences: by name, their ops as conf/augmentation states them.
@@ -23,14 +23,14 @@ def check_sequence(
     found: dict[str, list[str]] = {}
     for name, ops in sequences.items():
         for op in ops:
-            for caution in _of(op, side, grey, mirror_p):
-                names = found.setdefault(caution, [])
+            for warning in _check_op(op, side, grey, mirror_p):
+                names = found.setdefault(warning, [])
                 names += [] if name in names else [name]
-    return [f"{', '.join(names)}: {caution}" for caution, names in found.items()]
+    return [f"{', '.join(names)}: {warning}" for warning, names in found.items()]
 
 
 def check_classes(classes: Sequence[str], counts: Sequence[int], budget: str) -> list[str]:
-    """Classes that have too few training images.
+    """Return a sentence about the classes with too few training images, if there are any.
 
     Args:
         classes: their names.
@@ -39,20 +39,22 @@ def check_classes(classes: Sequence[str], counts: Sequence[int], budget: str) ->
     """
     of = "" if budget == "full" else f" in data_fraction={budget}"
     few = [(name, count) for name, count in zip(classes, counts, strict=True) if count < FEW_IMAGES]
-    told = ", ".join(f"{name} ({count})" for name, count in few)
-    rule = f"have fewer than {FEW_IMAGES} training images{of}; scores of such classes are mostly chance"
-    return [f"{told}: {rule}."] if few else []
+    names = ", ".join(f"{name} ({count})" for name, count in few)
+    rule = f"have fewer than {FEW_IMAGES} training images{of}; their scores are mostly chance"
+    return [f"{names}: {rule}."] if few else []
 
 
-def _of(op: Mapping[str, Any], side: int, grey: bool, mirror_p: float) -> Iterator[str]:
+def _check_op(op: Mapping[str, Any], side: int, grey: bool, mirror_p: float) -> Iterator[str]:
     kind = str(op["_target_"]).rpartition(".")[2]
     if kind == "horizontal_flip" and op["p"] > 0 and mirror_p == 0:
-        yield "mirrors images whose left and right differ in meaning (dataset.mirror_p=0). Take one without a flip."
+        yield (
+            "mirrors images whose left and right differ in meaning (dataset.mirror_p=0). Use a sequence without a flip."
+        )
     if kind == "random_resized_crop":
         low, high = op["scale"]
         yield from _small_crops(low, high, side)
     if grey and (kind == "random_grayscale" or op.get("saturation") or op.get("hue")):
-        yield "saturation, hue and grayscale change nothing here, for the images are grey already."
+        yield "saturation, hue and grayscale change nothing: the images are grey already."
 
 
 def _small_crops(low: float, high: float, side: int) -> Iterator[str]:
@@ -60,6 +62,6 @@ def _small_crops(low: float, high: float, side: int) -> Iterator[str]:
     if smallest < FEW_PIXELS:
         share = (min(bound, high) - low) / (high - low) if high > low else 1.0
         yield (
-            f"random crops get down to {smallest:.0f} px a side (scale {low:g} of {side} px), {share:.0%} of them are "
-            f"under {FEW_PIXELS} px. Raise the crop's scale, or take larger images."
+            f"random crops shrink to {smallest:.0f} px a side (scale {low:g} of {side} px), {share:.0%} of them are "
+            f"under {FEW_PIXELS} px. Raise the crop's scale, or use larger images."
         )

@@ -6,6 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simclr_med.config.schema import Config
+from simclr_med.config.stage_nodes import Report
 from simclr_med.report.collect import collect_runs
 from simclr_med.report.sections import count_states
 from simclr_med.report.write import write_report
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from simclr_med.data.source import Source
 
 
-def report(run: Run, source: Source) -> None:
+def report(run: Run[Config[Report]], source: Source) -> None:
     """Read every run under paths.runs and write report.html, tables/ and figures/.
 
     The stage reads neither the data set nor weights. Its run is never marked as finished, so that the same command
@@ -41,6 +43,6 @@ def report(run: Run, source: Source) -> None:
     number = found.table["dataset"].nunique()
     print_summary(f"Report on {number} data set{'s' * (number > 1)}", rows, folder, [])
     if cfg.stage.dashboard:
-        logger = cfg.stage.wandb.loggers[0]
-        save_dashboard(logger.project, list(cfg.stage.datasets), logger.timeout_s, folder / "dashboard.json")
+        logger = cfg.stage.wandb["loggers"][0]
+        save_dashboard(logger["project"], list(cfg.stage.datasets), logger["timeout_s"], folder / "dashboard.json")
     print(f"Report:   {target}")

@@ -1,4 +1,4 @@
-"""Which images are shown and measured, and the groups that pictures colour them by."""
+"""Choose the images that are shown and measured, and the groups that colour them in pictures."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-POINTS_STREAM, SHOWN_STREAM = 31, 32  # seeds of independent random streams
+from simclr_med.streams import Stream
 
 
 @dataclass(frozen=True)
 class Groups:
-    """What each image is coloured by.
+    """The group that colours each image.
 
     Attributes:
         codes_N: int64; None without labels.
@@ -24,7 +24,7 @@ class Groups:
 
 
 def groups(labels_NL: np.ndarray | None, classes: Sequence[str]) -> Groups:
-    """The classes; of a multi-label set those with one label alone, those with none and those with several."""
+    """Group images by class; of a multi-label set, by their single label, no label or several labels."""
     if labels_NL is None:
         return Groups(None, ())
     if labels_NL.shape[1] == 1:
@@ -44,26 +44,26 @@ def named(labels_L: np.ndarray | None, classes: Sequence[str]) -> str:
 
 
 def points(count: int, most: int, seed: int) -> np.ndarray:
-    """At most so many of count rows, int64, sorted: a function of (count, most, seed)."""
+    """Return at most `most` of `count` rows, int64, sorted; a function of (count, most, seed)."""
     if count <= most:
         return np.arange(count)
-    return np.sort(np.random.default_rng([seed, POINTS_STREAM]).choice(count, most, replace=False))
+    return np.sort(np.random.default_rng([seed, Stream.ANALYSED_POINTS]).choice(count, most, replace=False))
 
 
 def shown(codes_N: np.ndarray | None, count: int, most: int, seed: int) -> np.ndarray:
-    """Rows to show, int64 [min(most, count)]: of each group in turn, as long as it has some.
+    """Return rows to show, int64 [min(most, count)], from each group in turn.
 
     Args:
         codes_N: the groups, or None for a plain random choice.
         count: N.
-        most: rows that are wanted.
+        most: rows to return.
         seed: of the choice.
     """
-    order = np.random.default_rng([seed, SHOWN_STREAM]).permutation(count)
+    order = np.random.default_rng([seed, Stream.SHOWN_IMAGES]).permutation(count)
     if codes_N is None:
         return order[:most]
     codes = codes_N[order]
-    turn = np.empty(count, np.int64)  # how many of its group come before a row
+    turn = np.empty(count, np.int64)  # rows of the same group before each row
     for code in np.unique(codes):
         turn[codes == code] = np.arange(int((codes == code).sum()))
     return order[np.lexsort((codes, turn))][:most]

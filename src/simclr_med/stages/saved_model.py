@@ -1,4 +1,4 @@
-"""A finished run's classifier, put together again from its folder."""
+"""Load the classifier of a finished run from its folder."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from simclr_med import build
+from simclr_med.config.schema import Config
 from simclr_med.errors import CheckpointError, DataError
 from simclr_med.models.encoder_files import load_encoder_state, load_weights
 from simclr_med.models.encoders import Encoder
 from simclr_med.models.head_files import LoadedHead, load_head
 from simclr_med.models.imagenet import download_weights
-from simclr_med.runs.run import load_config
+from simclr_med.runs.run import Run, load_config
 from simclr_med.stages.setup import build_network
 from simclr_med.types import MULTI_LABEL, Task
 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """An encoder and its classifier, and the data set that they learned.
+    """An encoder and its classifier, and the data set that they were trained on.
 
     Attributes:
         encoder, head: as they were scored.
@@ -34,17 +35,24 @@ class SavedModel:
     dataset: str
 
 
-def load_saved_model(folder: Path) -> SavedModel:
-    """Reads a run of probe, finetune or baseline.
+def load_model_of(run: Run[Config[Any]]) -> SavedModel:
+    """Load the classifier that a run with init=model uses."""
+    assert run.origin.run is not None, "init=model always names a run"
+    return load_saved_model(run.origin.run)
 
-    A finetuned encoder lies in the run's folder; a probe's is the one it started from, and must not have changed.
+
+def load_saved_model(folder: Path) -> SavedModel:
+    """Load the classifier of a finished run of probe, finetune or baseline.
+
+    A finetuned encoder is saved in the run's folder. A probe uses the encoder that it started from, which must not
+    have changed.
 
     Raises:
         CheckpointError: a file is missing, damaged or changed.
     """
     cfg = load_config(folder)
     if cfg is None:
-        raise CheckpointError(f"{folder / 'config.yaml'}: must be there as its run wrote it. Make its run again.")
+        raise CheckpointError(f"{folder / 'config.yaml'}: missing or unreadable. Repeat the run with overwrite=true.")
     encoder = build_network(cfg.encoder, cfg.seed)
     own = folder / "encoder.safetensors"
     if own.exists():
@@ -55,20 +63,20 @@ def load_saved_model(folder: Path) -> SavedModel:
 
 
 def _start(folder: Path, cfg: Any, encoder: Encoder) -> None:
-    """The frozen encoder of a probe, from where its run took it."""
+    """Load the frozen encoder of a probe from where its run found it."""
     recorded = json.loads((folder / "result.json").read_text(encoding="utf-8"))["provenance"]["init"]
     if recorded["run"] is not None:
-        # Beside this run, wherever the whole folder of runs has been moved to; else where it was named.
+        # Beside this run first: the whole folder of runs may have been moved.
         beside = sorted((folder.parents[2] / "pretrain").glob(f"*/{recorded['run']}"))
         cfg.init.run = str(beside[0]) if beside else cfg.init.run
     if recorded["kind"] == "checkpoint" and not Path(cfg.init.path).expanduser().is_file():
-        # Typed relative to a working directory that is not this one; older runs recorded nothing else.
+        # The path was relative to another working directory; older runs recorded nothing else.
         cfg.init.path = recorded.get("path") or cfg.init.path
     origin = build.instantiate_node(cfg.init)
     if origin.hash != recorded["hash"]:
         raise CheckpointError(
-            f"{folder}: must find the encoder that it was fitted on; the weights of init={cfg.init.name} have changed "
-            "since. Do the run again with overwrite=true."
+            f"{folder}: the weights of init={cfg.init.name} have changed since this probe was fitted. Repeat the run "
+            "with overwrite=true."
         )
     if origin.path is not None:
         if origin.url is not None:
@@ -77,7 +85,7 @@ def _start(folder: Path, cfg: Any, encoder: Encoder) -> None:
 
 
 def check_classes(model: SavedModel, classes: Sequence[str], task: Task, dataset: str) -> list[str]:
-    """Notes on how a data set's classes fit the model's.
+    """Compare a data set's classes with the model's, and return notes.
 
     Raises:
         DataError: they differ, or only one of the two is multi-label. Classes that are only numbered fit any of their
@@ -85,8 +93,8 @@ def check_classes(model: SavedModel, classes: Sequence[str], task: Task, dataset
     """
     if (task == MULTI_LABEL) != (model.head.task == MULTI_LABEL):
         raise DataError(
-            f"dataset={dataset}: must be of the model's task, {model.head.task}; it is {task}. Choose another data set "
-            "or model."
+            f"dataset={dataset}: its task is {task}, the model's is {model.head.task}. Choose another data set or "
+            "model."
         )
     known = model.head.classes
     numbers = tuple(map(str, range(len(known))))
@@ -95,6 +103,6 @@ def check_classes(model: SavedModel, classes: Sequence[str], task: Task, dataset
             return [f"classes are matched by number: {', '.join(known)} and {', '.join(classes)}."]
         return []
     raise DataError(
-        f"dataset={dataset}: must have the model's classes, {', '.join(known)}; it has {', '.join(classes) or 'none'}. "
+        f"dataset={dataset}: expected the model's classes ({', '.join(known)}), found {', '.join(classes) or 'none'}. "
         "Choose another data set or model."
     )

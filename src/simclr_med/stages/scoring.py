@@ -1,4 +1,4 @@
-"""The final scoring of a finished model: the only place of a stage that learns that opens the test split."""
+"""Score a trained model on the test split. No training stage opens the test split anywhere else."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ BOOTSTRAP_SEED = 0
 
 @dataclass(frozen=True)
 class Scored:
-    """What one model does on one split.
+    """The scores of one model on one split.
 
     Attributes:
         metrics, intervals: by ``split/metric``; a metric that is not defined is left out.
         tables: confusion matrix, reliability bins, recall by class name.
-        notes: sentences that the reader of the numbers should know.
-        answers: that were scored; None where the numbers come from elsewhere.
+        notes: sentences that a reader of the numbers needs.
+        predictions: that were scored; None where the numbers come from elsewhere.
     """
 
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     tables: dict[str, Any]
     notes: list[str] = field(default_factory=list)
-    answers: Predictions | None = None
+    predictions: Predictions | None = None
 
     def with_metrics(self, more: Mapping[str, float]) -> Scored:
         """The same with further metrics, those that are numbers."""
@@ -50,13 +50,14 @@ def require_task(source: Source, stage: str) -> Task:
         DataError: there are none.
     """
     if source.task is None:
-        raise DataError(f"dataset={source.name}: must have labels for stage={stage}. Add them to the data.")
+        raise DataError(f"dataset={source.name}: labels are required for stage={stage}. Add them to the data.")
     return source.task
 
 
 def require_labels(source: Source, stage: str) -> Task:
-    """What the labels mean, once it is sure that there is all that a stage needs that learns from them: told before
-    anything is trained, from what the splits hold and not from what is in them.
+    """Check that every split has what a supervised stage needs, before anything is trained; return the task.
+
+    Only the presence of images and labels is checked: no label is read.
 
     Raises:
         DataError: a split without images or labels, or fewer than two classes.
@@ -65,13 +66,13 @@ def require_labels(source: Source, stage: str) -> Task:
     lacking = [split for split in SPLITS if split not in labelled]
     if lacking:
         raise DataError(
-            f"dataset={source.name}: must have images and labels in {', '.join(SPLITS)} for stage={stage}; not so in "
-            f"{', '.join(lacking)}. Add them to the data."
+            f"dataset={source.name}: images and labels in {', '.join(SPLITS)} are required for stage={stage}; missing "
+            f"in {', '.join(lacking)}. Add them to the data."
         )
     if len(source.classes) < 2:
         raise DataError(
-            f"dataset={source.name}: must have two classes or more for stage={stage}, not {source.classes[0]} alone. "
-            "Add images of another class."
+            f"dataset={source.name}: two classes or more are required for stage={stage}, found {source.classes[0]} "
+            "alone. Add images of another class."
         )
     return task
 
@@ -84,14 +85,14 @@ def load_labels(source: Source, split: Split, stage: str) -> np.ndarray:
     """
     labels = source.labels(split)
     if labels is None:
-        raise DataError(f"dataset={source.name}: must have {split} labels for stage={stage}. Add them to the data.")
+        raise DataError(f"dataset={source.name}: {split} labels are required for stage={stage}. Add them to the data.")
     return labels
 
 
 def score_test_split(
     source: Source,
     trained_NL: np.ndarray | None,
-    answer: Callable[[], np.ndarray],
+    predict: Callable[[], np.ndarray],
     folder: Path,
     resamples: int,
     notes: Sequence[str] = (),
@@ -101,20 +102,20 @@ def score_test_split(
     Args:
         source: the data set; its test split is opened here and nowhere else.
         trained_NL: labels that the model was trained on, to name the classes it has not seen; None when not known.
-        answer: opens the test images and gives their probabilities, float32 [N, K].
+        predict: opens the test images and returns their probabilities, float32 [N, K].
         folder: of the run.
         resamples: of the test images, for the intervals; 0 gives none.
         notes: sentences about the run that belong to its numbers.
     """
     labels_NL = load_labels(source, "test", "test")
-    probabilities_NK = answer()
-    save_predictions(folder / "predictions.npz", probabilities_NK, labels_NL, source.classes)
+    probabilities_NK = predict()
     task = require_task(source, "test")
+    save_predictions(folder / "predictions.npz", task, probabilities_NK, labels_NL, source.classes)
     scored = score_predictions(task, labels_NL, probabilities_NK, source.classes, trained_NL, resamples)
     for note in scored.notes:
         print(note, flush=True)
-    answers = Predictions(task, tuple(source.classes), probabilities_NK, labels_NL, source.names("test"))
-    return replace(scored, tables=scored.tables | {"notes": [*notes, *scored.notes]}, answers=answers)
+    predictions = Predictions(task, tuple(source.classes), probabilities_NK, labels_NL, source.names("test"))
+    return replace(scored, tables=scored.tables | {"notes": [*notes, *scored.notes]}, predictions=predictions)
 
 
 def score_predictions(
@@ -131,13 +132,13 @@ def score_predictions(
     notes = []
     missing = [classes[int(m)] for m in np.flatnonzero(np.isnan(each))] if len(each) == len(classes) else []
     if missing:
-        told = ", ".join(missing)
-        notes.append(f"AUROC of {told} is not defined by the test labels; test/auroc is the mean over the others.")
+        names = ", ".join(missing)
+        notes.append(f"AUROC of {names} is not defined by the test labels; test/auroc is the mean over the others.")
     unseen = _unseen(task, trained_NL, len(classes)) if trained_NL is not None else []
     if unseen:
-        told = ", ".join(classes[k] for k in unseen)
+        names = ", ".join(classes[k] for k in unseen)
         notes.append(
-            f"no training image of {told} in this subset: its scores say nothing and pull test/auroc towards 0.5; "
+            f"no training image of {names} in this subset: its scores mean nothing and pull test/auroc towards 0.5; "
             "test/auroc_trained_classes is the mean over the others."
         )
         if len(each) == len(classes):
@@ -158,10 +159,14 @@ def score_predictions(
     )
 
 
-def save_predictions(path: Path, probabilities_NK: np.ndarray, labels_NL: np.ndarray, classes: Sequence[str]) -> None:
-    """probabilities float32 [N, K], labels int64 [N, L], classes; the same bytes for the same values."""
+def save_predictions(
+    path: Path, task: Task, probabilities_NK: np.ndarray, labels_NL: np.ndarray, classes: Sequence[str]
+) -> None:
+    """Save probabilities float32 [N, K], labels int64 [N, L], classes and task; equal values give equal bytes."""
     content = io.BytesIO()
-    np.savez(content, probabilities=probabilities_NK, labels=labels_NL, classes=np.array(list(classes)))
+    np.savez(
+        content, probabilities=probabilities_NK, labels=labels_NL, classes=np.array(list(classes)), task=np.array(task)
+    )
     write_bytes(path, content.getvalue())
 
 
@@ -178,8 +183,8 @@ def summary_rows(scored: Scored) -> dict[str, str]:
     for name, word in words.items():
         value, interval = scored.metrics.get(f"test/{name}"), scored.intervals.get(f"test/{name}")
         if value is not None:
-            range_told = f"  [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-            rows[f"test {word}"] = f"{value:.3f}{range_told}"
+            interval_text = f"  [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+            rows[f"test {word}"] = f"{value:.3f}{interval_text}"
     return rows
 
 

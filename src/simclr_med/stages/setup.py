@@ -1,22 +1,31 @@
-"""The parts of a training run, made from its config; every stage that trains puts them together."""
+"""What a stage needs from its config: data, encoder, trainer, and the frame of threads, clock, loggers and summary."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from lightning.pytorch import Callback, LightningModule
+from omegaconf import OmegaConf
 
 from simclr_med import build
 from simclr_med.atomic import write_text
+from simclr_med.config.nodes import Option
+from simclr_med.config.schema import Config
+from simclr_med.config.stage_nodes import Stage, TrainingStage
 from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
 from simclr_med.errors import ConfigError
+from simclr_med.evaluation.predictions import Predictions
 from simclr_med.models.encoder_files import load_encoder_state, load_weights
 from simclr_med.models.encoders import Encoder, set_option
 from simclr_med.models.imagenet import download_weights
@@ -24,23 +33,190 @@ from simclr_med.models.speed import apply_speedups
 from simclr_med.runs.identity import budget_name, method_name
 from simclr_med.runs.provenance import git_commit, package_versions
 from simclr_med.runs.run import Run
+from simclr_med.stages.summary import print_summary
+from simclr_med.streams import Stream
+from simclr_med.tracking.loggers import close_loggers, log_pictures, log_predictions
 from simclr_med.training import devices
+from simclr_med.training.callbacks.checkpoint import find_resumable
+from simclr_med.training.trainer import build_trainer
 
-# Streams of the run's seed that weights are drawn from.
-ENCODER, HEAD = 1, 2
+S = TypeVar("S", bound=Stage)
+T = TypeVar("T", bound=TrainingStage)
 
 
-def load_images(run: Run, source: Source) -> ImageDataModule:
-    """The run's data, read and cut to its fraction; split.csv records which file of a folder went into which split."""
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage hands over when its work is done.
+
+    Attributes:
+        title: of the summary, without the time.
+        rows: of the summary.
+        metrics, intervals, tables: as `Run.finish` takes them.
+        facts: provenance besides what every result says.
+        timing: seconds and images a second; None takes the time since the stage began.
+        pictures: PNG files, listed in the summary and shown by the loggers.
+        tables_written: files that the summary lists.
+        predictions: shown by the loggers as a table; None shows nothing.
+        images: opens the images of the predictions, uint8 [N, H, W, C].
+        logged: metrics that the loggers get; None gives them `metrics`.
+    """
+
+    title: str
+    rows: Mapping[str, str]
+    metrics: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    tables: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    timing: Mapping[str, float] | None = None
+    pictures: Sequence[Path] = ()
+    tables_written: Sequence[Path] = ()
+    predictions: Predictions | None = None
+    images: Callable[[], np.ndarray] | None = None
+    logged: Mapping[str, float] | None = None
+
+
+class StageFrame:
+    """The clock and the loggers of a stage at work; `open_stage` makes it.
+
+    Args:
+        run: of the stage.
+    """
+
+    def __init__(self, run: Run[Config[Any]]) -> None:
+        self.run = run
+        self.loggers: list[Any] = []
+        self._began = time.monotonic()
+        self._outcome: Outcome | None = None
+        self._wall_s = 0.0
+
+    def start_loggers(self) -> list[Any]:
+        """Start the run's loggers; after the checks of the data, so that a refused run logs nothing."""
+        self.loggers = build_loggers(self.run)
+        return self.loggers
+
+    def finish(self, outcome: Outcome) -> None:
+        """Log pictures and predictions, then the scores, and write result.json.
+
+        The scores come last, since what is logged before them goes into their row.
+        """
+        log_pictures(self.loggers, outcome.pictures)
+        log_predictions(self.loggers, outcome.predictions, outcome.images)
+        logged = outcome.metrics if outcome.logged is None else outcome.logged
+        if logged:
+            for logger in self.loggers:
+                logger.log_metrics(logged)
+        timing = outcome.timing or {"wall_s": round(time.monotonic() - self._began, 3)}
+        facts = {**collect_provenance(self.run), **outcome.facts}
+        self.run.finish(outcome.metrics, timing, facts, outcome.intervals, outcome.tables)
+        self._outcome, self._wall_s = outcome, timing["wall_s"]
+
+    def print_summary(self) -> None:
+        """Print the outcome, if the stage finished."""
+        if self._outcome is None:
+            return
+        title = f"{self._outcome.title}: done in {self._wall_s:.{0 if self._wall_s >= 100 else 1}f} s"
+        print_summary(title, self._outcome.rows, self.run.folder, self._outcome.pictures)
+        for path in self._outcome.tables_written:
+            print(f"Table:    {path}")
+
+
+@contextmanager
+def open_stage(run: Run[Config[Any]]) -> Iterator[StageFrame]:
+    """Set the CPU threads, run the stage's block, then close the loggers and print the summary."""
+    if run.cfg.trainer.threads is not None:
+        torch.set_num_threads(run.cfg.trainer.threads)
+    frame = StageFrame(run)
+    try:
+        yield frame
+    except BaseException:
+        close_loggers(frame.loggers, failed=True)
+        raise
+    close_loggers(frame.loggers, failed=False)
+    frame.print_summary()
+
+
+@dataclass(frozen=True)
+class TrainingSetup(Generic[T]):
+    """What a training stage is built from, made once by `build_training_setup`.
+
+    Attributes:
+        run, source: of the stage.
+        data: read and cut to the label budget.
+        device: that the run computes on.
+        resumed: the newest checkpoint and its content; None for a run that starts.
+    """
+
+    run: Run[Config[T]]
+    source: Source
+    data: ImageDataModule
+    device: torch.device
+    resumed: tuple[Path, dict[str, Any]] | None
+
+    @property
+    def metrics_csv(self) -> Path:
+        return self.run.folder / "metrics.csv"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of the run's pictures, which exists."""
+        folder = self.run.folder / "figures"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def fit(
+        self,
+        module: LightningModule,
+        callbacks: Sequence[Callback],
+        loggers: Sequence[Any],
+        epochs: int | None = None,
+        validate_every: int | None = None,
+    ) -> None:
+        """Train, from the checkpoint where there is one.
+
+        Args:
+            module: at its first step.
+            callbacks, loggers: of the trainer.
+            epochs: of the whole run; None: those of the stage.
+            validate_every: as in `build_trainer`.
+        """
+        run, stage = self.run, self.run.cfg.stage
+        trainer = build_trainer(
+            run.plain.trainer,
+            build_strategy(run),
+            run.folder,
+            stage.epochs if epochs is None else epochs,
+            self.data.steps_per_epoch,
+            stage.micro_batches,
+            callbacks=callbacks,
+            loggers=loggers,
+            validate_every=validate_every,
+        )
+        if self.resumed is not None:
+            print(f"resuming from epoch {self.resumed[1]['epoch'] + 1} of {stage.epochs}: {run.folder}", flush=True)
+        checkpoint = None if self.resumed is None else self.resumed[0]
+        trainer.fit(module, datamodule=self.data, ckpt_path=checkpoint, weights_only=True)
+
+
+def build_training_setup(run: Run[Config[T]], source: Source) -> TrainingSetup[T]:
+    """Read the data, print its notes, and look for a checkpoint."""
+    data = load_images(run, source)
+    for note in data.notes:
+        print(note, flush=True)
+    device = devices.resolve_device(run.cfg.trainer.accelerator)
+    return TrainingSetup(run, source, data, device, find_resumable(run.checkpoints))
+
+
+def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:
+    """Read the run's data, cut to its label budget; split.csv records the split of each file of a folder."""
     cfg = run.cfg
     data = ImageDataModule(
         source,
         fraction_arguments(cfg),
         batch_size=cfg.stage.batch_size,
         seed=cfg.seed,
-        accumulate=cfg.stage.get("accumulate", 1),
+        accumulate=cfg.stage.micro_batches,
         processes=cfg.trainer.devices,
-        bank=cfg.stage.knn.bank if "knn" in cfg.stage else 0,
+        bank=cfg.stage.knn_bank,
         limit_steps=cfg.trainer.limit_steps,
     )
     data.setup()
@@ -53,40 +229,43 @@ def load_images(run: Run, source: Source) -> ImageDataModule:
     return data
 
 
-def fraction_arguments(cfg: DictConfig) -> dict[str, Any]:
-    """The data fraction as keyword arguments of `subsets.choose`."""
-    content: Any = OmegaConf.to_container(cfg.data_fraction, resolve=True)
-    content.pop("name")
-    return dict(content)
+def fraction_arguments(cfg: Config[Any]) -> dict[str, Any]:
+    """The group data_fraction as keyword arguments of `subsets.select_subset`."""
+    content = cfg.data_fraction.to_dict()
+    del content["name"]
+    return content
 
 
-def collect_provenance(run: Run) -> dict[str, Any]:
+def collect_provenance(run: Run[Config[Any]]) -> dict[str, Any]:
     """What every result says of how it was made."""
     return {"git": git_commit(), "versions": package_versions(), "threads": torch.get_num_threads()}
 
 
-def build_network(node: DictConfig, seed: int) -> Encoder:
-    """Return the encoder of an option of ``conf/encoder``, with random weights of a seed and with the speed-ups.
+def build_network(node: Mapping[str, Any], seed: int) -> Encoder:
+    """Build the encoder of an option of ``conf/encoder``, with random weights of a seed and with the speed-ups.
+
+    Args:
+        node: the option's keys.
+        seed: of the weights.
 
     Raises:
         ConfigError: the option's target does not return an `Encoder`.
     """
-    with seeded_init(seed, ENCODER):
+    with seeded_init(seed, Stream.ENCODER):
         encoder = build.instantiate_node(node)
     if not isinstance(encoder, Encoder):
         raise ConfigError(
-            f"encoder={node.name}: {node._target_} returns no encoder. Return a module with the attributes and methods "
-            "of simclr_med.models.encoders.Encoder."
+            f"encoder={node['name']}: {node['_target_']} returns no encoder. Return a module with the attributes and "
+            "methods of simclr_med.models.encoders.Encoder."
         )
-    content: Any = OmegaConf.to_container(node, resolve=True)
-    set_option(encoder, content)
+    set_option(encoder, dict(node))
     apply_speedups(encoder)
     return encoder
 
 
-def build_encoder(run: Run) -> tuple[Encoder, str]:
-    """The encoder as the run's first step finds it, and where it comes from in words."""
-    encoder = build_network(run.cfg.encoder, run.cfg.seed)
+def build_encoder(run: Run[Config[Any]]) -> tuple[Encoder, str]:
+    """Return the encoder at the run's first step, and where its weights come from, in words."""
+    encoder = build_network(run.plain.encoder, run.cfg.seed)
     if run.origin.path is None:
         return encoder, "random weights"
     if run.origin.url is not None:
@@ -94,53 +273,59 @@ def build_encoder(run: Run) -> tuple[Encoder, str]:
     return encoder, load_weights(encoder, load_encoder_state(run.origin.path))
 
 
-def build_loggers(run: Run) -> list[Any]:
-    """The run's loggers, told its config and what it is made with; `learning.loggers.close` ends them."""
+def build_loggers(run: Run[Config[Any]]) -> list[Any]:
+    """Build the run's loggers and log its config and environment; `tracking.loggers.close_loggers` ends them."""
     cfg = run.cfg
-    fraction = budget_name(cfg.data_fraction)
-    made = [
+    budget = budget_name(cfg.data_fraction)
+    loggers = [
         build.instantiate_node(
             node,
             folder=run.folder,
             name=f"{cfg.stage.name}-{cfg.dataset.name}-{run.config_hash[:10]}",
             group=f"{cfg.stage.name}-{cfg.dataset.name}",
             job_type=cfg.stage.name,
-            tags=[cfg.dataset.name, cfg.augmentation.name, cfg.encoder.name, fraction, f"seed{cfg.seed}"],
+            tags=[cfg.dataset.name, cfg.augmentation.name, cfg.encoder.name, budget, f"seed{cfg.seed}"],
         )
         for node in cfg.logger.loggers
     ]
-    told: Any = OmegaConf.to_container(cfg, resolve=True)
-    told |= {
-        "method": method_name(cfg, run.origin),
+    parameters: Any = OmegaConf.to_container(run.plain, resolve=True)
+    parameters |= {
+        "method": method_name(run.plain, run.origin),
         "config_hash": run.config_hash,
         "data_hash": run.data_hash,
         "environment": numerics_environment(run) | collect_provenance(run),
     }
-    for logger in made:
-        logger.log_hyperparams(told)
-    return made
+    for logger in loggers:
+        logger.log_hyperparams(parameters)
+    return loggers
 
 
-def build_strategy(run: Run) -> Any:
+def build_strategy(run: Run[Config[Any]]) -> Any:
     """Lightning's strategy: a flag as it is, or the object that the config names."""
-    node = run.cfg.trainer.strategy
-    return node if isinstance(node, str) else build.instantiate_node(node)
+    strategy = run.cfg.trainer.strategy
+    return strategy if isinstance(strategy, str) else build.instantiate_node(strategy)
 
 
-def numerics_environment(run: Run) -> dict[str, Any]:
+def numerics_environment(run: Run[Config[Any]]) -> dict[str, Any]:
     """What the bits of the run's weights depend on besides its config."""
     return devices.numerics_environment(devices.resolve_device(run.cfg.trainer.accelerator), run.cfg.trainer.devices)
 
 
-def build_optimizer(node: Any, named_parameters: Any) -> torch.optim.Optimizer:
-    """The optimizer of a config's node for these parameters (picklable with functools.partial)."""
-    made: torch.optim.Optimizer = build.instantiate_node(node, named_parameters=named_parameters)
-    return made
+def build_optimizer(node: Option, named_parameters: Any) -> torch.optim.Optimizer:
+    """Build the optimizer of a config's node for these parameters (picklable with functools.partial)."""
+    optimizer: torch.optim.Optimizer = build.instantiate_node(node, named_parameters=named_parameters)
+    return optimizer
+
+
+def schedule_builder(run: Run[Config[T]], steps_per_epoch: int) -> Callable[[], Callable[[int], float]]:
+    """Return a picklable function that builds the schedule: optimizer step to factor on the learning rate."""
+    steps = steps_per_epoch * run.cfg.stage.epochs
+    return partial(build.instantiate_node, run.cfg.schedule, total_steps=steps, steps_per_epoch=steps_per_epoch)
 
 
 @contextmanager
 def seeded_init(seed: int, stream: int) -> Iterator[None]:
-    """Weights made inside are a function of (seed, stream); torch's global generator is as before afterwards."""
+    """Make weights initialised inside a function of (seed, stream); restore torch's global generator afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0] >> 1))
         yield

@@ -1,4 +1,4 @@
-"""Stage study: pretrain, probe, control, finetune, baseline and report of one data set, each a command of its own."""
+"""Stage study: run pretrain, probe, control, finetune, baseline and report of one data set as commands."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 from rich.table import Table
 
-from simclr_med.config.budgets import parse_budget
+from simclr_med.config.budgets import BUDGET_RULE, parse_budget
+from simclr_med.config.schema import Config
+from simclr_med.config.stage_nodes import Study
 from simclr_med.data.source import Source
 from simclr_med.errors import ConfigError, DataError, RunError
 from simclr_med.runs.run import Run
 from simclr_med.stages.setup import collect_provenance
 
-ENDING_S = 15.0  # that a step has to save and end when the study is told to stop
+ENDING_S = 15.0  # that a step has to save a checkpoint when the study is terminated
 START_S = 10.0  # of a process: imports, data, export
 FORWARD = 0.45  # cost of an image with labels against one of pretraining, which sees two views and their loss
 SHORT = 20  # epochs below which a supervised run has no warm-up
 PRETRAINING = ("augmentation", "optimizer", "schedule", "seed", "data_fraction")
-WAIT = 0.5  # part of the epochs after which patience ends a supervised run, roughly
+WAIT = 0.5  # part of the epochs after which early stopping ends a supervised run, roughly
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,10 @@ class Step:
     """One command of the study.
 
     Attributes:
-        name: for the reader.
-        words: what it adds to the words of the study.
+        name: as the plan shows it.
+        words: its overrides.
         images: that it trains on over all its epochs, in units of pretraining.
-        always: whether it is done again each time.
+        always: whether it runs again each time.
     """
 
     name: str
@@ -49,71 +51,71 @@ class Step:
     always: bool = False
 
 
-def study(run: Run, source: Source) -> None:
-    """Run every step that is not finished, in order; one that fails stops those that need it, the report comes last.
+def study(run: Run[Config[Study]], source: Source) -> None:
+    """Run every unfinished step in order, the report last; a failed pretraining ends the study.
 
     Raises:
-        DataError: there are no labels to judge the encoder by.
-        ConfigError: steps cannot begin, which is known before the first does.
+        DataError: there are no labels to evaluate the encoder with.
+        ConfigError: the command of a step is wrong; raised before the first step.
         RunError: steps failed; names them.
     """
     cfg = run.cfg
     if source.task is None:
         raise DataError(
-            f"dataset={source.name}: must have labels for stage=study. Add them to the data, or pretrain alone with "
-            "stage=pretrain."
+            f"dataset={source.name}: labels are required for stage=study. Add them to the data, or pretrain alone "
+            "with stage=pretrain."
         )
     began = time.monotonic()
     words = list(HydraConfig.get().overrides.task)
     steps = plan_steps(cfg, words, len(source.split("train").images))
-    states = looked_up(steps)
+    states = read_states(steps)
     left = any(share_left(found) for step, found in zip(steps, states, strict=True) if not step.always)
     rate = _rate(shared_overrides(words), cfg.stage.timed_steps) if cfg.stage.timed_steps and left else None
-    _tell(steps, states, rate)
+    print_plan(steps, states, rate)
     failed: list[str] = []
     for number, step in enumerate(steps, 1):
         print(f"\nStep {number} of {len(steps)}: {step.name}", flush=True)
         if _command(step.words):
             failed.append(step.name)
             if number == 1:
-                break  # nothing stands without the encoder
+                break  # every other step needs the encoder
     if failed:
-        raise RunError(f"stage=study: must finish every step; failed: {', '.join(failed)}. The same command goes on.")
+        raise RunError(f"stage=study: failed steps: {', '.join(failed)}. The same command resumes.")
     run.finish({}, {"wall_s": round(time.monotonic() - began, 3)}, collect_provenance(run))
 
 
 def shared_overrides(words: Sequence[str], without: Sequence[str] = ()) -> list[str]:
-    """What of the study's own command line goes to a step: all but the stage, its keys, and some groups."""
+    """Return the overrides of the study that its steps get: all but the stage, its keys, and some groups."""
     own = {"stage", "overwrite", "dry_run", "grid", "init", *without}
     return [word for word in words if word.split("=")[0].split(".")[0].lstrip("+~") not in own]
 
 
-def plan_steps(cfg: Any, typed: Sequence[str], images: int) -> list[Step]:
+def plan_steps(cfg: Config[Study], overrides: Sequence[str], images: int) -> list[Step]:
     """The steps of a study.
 
     Args:
         cfg: of the study.
-        typed: the words of its command line.
-        images: of the training split; budgets that ask for more are left out, which is said.
+        overrides: of its command line.
+        images: of the training split; larger budgets are left out with a message.
 
     Raises:
-        ConfigError: a budget that is none, or no seed.
+        ConfigError: a value that is no label budget, or no seed.
     """
     node = cfg.stage
     problems = [
-        f"stage.{key}={word}: must be a number of images, n50, pct10, per_class25 or full. Correct it."
-        for key in ("curve", "supervised")
-        for word in node[key]
-        if parse_budget(word) is None
+        f"stage.{key}={budget}: {BUDGET_RULE}"
+        for key, values in (("curve", node.curve), ("supervised", node.supervised))
+        for budget in values
+        if parse_budget(budget) is None
     ]
     if not node.repeats:
-        problems.append("stage.repeats=[]: must have a seed. Add one, as stage.repeats=[0].")
+        problems.append("stage.repeats=[]: at least one seed is required. Add one, for example stage.repeats=[0].")
     if problems:
         raise ConfigError(*problems)
-    curve, budgets = (_fitting(key, node[key], images) for key in ("curve", "supervised"))
+    curve, budgets = _fitting("curve", node.curve, images), _fitting("supervised", node.supervised, images)
     seeds = f"stage.seeds={_listed(node.repeats)}"
-    # What the user says of these is about pretraining; the other stages have recipes of their own.
-    common = shared_overrides(typed, without=PRETRAINING)
+    # Overrides of these groups are for pretraining; the other stages have recipes of their own.
+    common = shared_overrides(overrides, without=PRETRAINING)
     places = [word for word in common if word.startswith("paths.")]
     found = (f"init.augmentation={cfg.augmentation.name}", f"init.seed={cfg.seed}")
     probe = (*common, "stage=probe", f"stage.budgets={_listed(curve)}", seeds)
@@ -134,7 +136,7 @@ def plan_steps(cfg: Any, typed: Sequence[str], images: int) -> list[Step]:
     return [
         Step(
             "pretrain",
-            (*shared_overrides(typed), "stage=pretrain", f"stage.epochs={node.epochs}"),
+            (*shared_overrides(overrides), "stage=pretrain", f"stage.epochs={node.epochs}"),
             images * node.epochs,
         ),
         *(probes if curve else []),
@@ -144,7 +146,7 @@ def plan_steps(cfg: Any, typed: Sequence[str], images: int) -> list[Step]:
 
 
 def _fitting(key: str, words: Sequence[Any], images: int) -> list[Any]:
-    """The budgets that ask for fewer images than there are, and full."""
+    """Return the budgets of fewer images than there are, and full."""
     kept = [word for word in words if word == "full" or _images(word, images) < images]
     for word in words:
         if word not in kept:
@@ -153,7 +155,7 @@ def _fitting(key: str, words: Sequence[Any], images: int) -> list[Any]:
 
 
 def _images(word: Any, images: int) -> float:
-    """How many a budget takes, roughly; one of so many images a class counts as none."""
+    """The images that a budget takes, roughly; a budget per class counts as 0."""
     asked: Any = parse_budget(word)
     if asked["percent"] is not None:
         return images * asked["percent"] / 100
@@ -165,22 +167,24 @@ def _listed(values: Sequence[Any]) -> str:
 
 
 def _rate(common: Sequence[str], steps: int) -> float | None:
-    """Images a second of a few steps of pretraining on this machine; None when they fail, which step one then tells."""
+    """Images a second of a few steps of pretraining on this machine; None when they fail."""
     with tempfile.TemporaryDirectory() as folder:
         words = ("stage=pretrain", "stage.epochs=1", f"trainer.limit_steps={steps}", "logger=none")
         command = [sys.executable, "-m", "simclr_med.cli.main", *common, *words, f"paths.runs={folder}"]
-        with _ended_with_us(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)) as process:
+        with _terminated_with_us(
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        ) as process:
             process.wait()
         for path in Path(folder).glob("pretrain/*/*/result.json"):
             return float(json.loads(path.read_text(encoding="utf-8"))["timing"]["images_per_s"])
     return None
 
 
-def looked_up(steps: Sequence[Step]) -> list[list[str]]:
-    """How far each run of each step has come, as ``dry_run=true`` says it: finished, unfinished, failed, new.
+def read_states(steps: Sequence[Step]) -> list[list[str]]:
+    """Return the state of each run of each step, as ``dry_run=true`` prints it.
 
     Raises:
-        ConfigError: words of steps that are wrong.
+        ConfigError: the command of a step is wrong.
     """
     states, problems = [], []
     for step in steps:
@@ -196,19 +200,19 @@ def looked_up(steps: Sequence[Step]) -> list[list[str]]:
 
 
 def share_left(states: Sequence[str]) -> float:
-    """How much of a step is still to do, in [0, 1]."""
+    """The share of a step's runs that is not finished, in [0, 1]."""
     return 1 - states.count("finished") / len(states) if states else 1.0
 
 
-def _tell(steps: Sequence[Step], states: Sequence[Sequence[str]], rate: float | None) -> None:
-    """What will be done, what of it is done already, and about how long the rest takes."""
-    table = Table("step", "runs", *(["about"] if rate else []), title="What this study does")
+def print_plan(steps: Sequence[Step], states: Sequence[Sequence[str]], rate: float | None) -> None:
+    """Print the steps, the states of their runs, and about how long the rest takes."""
+    table = Table("step", "runs", *(["about"] if rate else []), title="Steps of the study")
     seconds = []
     for step, found in zip(steps, states, strict=True):
         left = 1.0 if step.always else share_left(found)
         seconds.append((START_S + step.images / rate) * left if rate else 0.0)
-        told = ", ".join(f"{found.count(state)} {state}" for state in dict.fromkeys(found))
-        table.add_row(step.name, "made anew" if step.always else told, *([_span(seconds[-1])] if rate else []))
+        counts = ", ".join(f"{found.count(state)} {state}" for state in dict.fromkeys(found))
+        table.add_row(step.name, "runs again" if step.always else counts, *([_span(seconds[-1])] if rate else []))
     if rate:
         table.add_section()
         table.add_row("all", "", _span(sum(seconds)))
@@ -220,14 +224,14 @@ def _span(seconds: float) -> str:
 
 
 def _command(words: Sequence[str]) -> int:
-    """Run one command line of this program and give its exit code."""
-    with _ended_with_us(subprocess.Popen([sys.executable, "-m", "simclr_med.cli.main", *words])) as process:
+    """Run one command of this program and return its exit code."""
+    with _terminated_with_us(subprocess.Popen([sys.executable, "-m", "simclr_med.cli.main", *words])) as process:
         return process.wait()
 
 
 @contextmanager
-def _ended_with_us(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is told to stop when we are, and has a while to save what it has."""
+def _terminated_with_us(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Terminate the process when this one is interrupted, and give it time to save its checkpoint."""
     try:
         yield process
     except BaseException:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 
-def print_summary(title: str, rows: Mapping[str, str], folder: Path, pictures: list[Path]) -> None:
-    """A short table, then the run's folder and its pictures as whole paths that can be copied."""
+def print_summary(title: str, rows: Mapping[str, str], folder: Path, pictures: Sequence[Path]) -> None:
+    """Print a short table, then the run's folder and its pictures as absolute paths."""
     table = Table(show_header=False)
     for name, value in rows.items():
         table.add_row(name, value)

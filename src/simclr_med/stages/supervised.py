@@ -1,18 +1,18 @@
-"""Stages finetune and baseline: encoder and classifier trained on the labels of a budget. One code path."""
+"""Stages finetune and baseline: train encoder and classifier on the labels of a budget."""
 
 from __future__ import annotations
 
 import statistics
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from simclr_med import build
 from simclr_med.augment.sequence import OneView, to_float
+from simclr_med.config.schema import Config
+from simclr_med.config.stage_nodes import Supervised
 from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
 from simclr_med.errors import RunError
@@ -26,81 +26,59 @@ from simclr_med.models.optimizers import build_layerwise_optimizer
 from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
 from simclr_med.plots.training import plot_training_curves
 from simclr_med.runs.run import Run
-from simclr_med.stages import setup
-from simclr_med.stages.scoring import Scored, require_labels, require_task, score_test_split, summary_rows
-from simclr_med.stages.summary import print_summary
-from simclr_med.tracking.loggers import close_loggers, log_pictures, log_predictions
-from simclr_med.training.callbacks.checkpoint import Checkpoints, find_resumable
+from simclr_med.stages.scoring import require_labels, require_task, score_test_split, summary_rows
+from simclr_med.stages.setup import (
+    Outcome,
+    TrainingSetup,
+    build_encoder,
+    build_optimizer,
+    build_training_setup,
+    numerics_environment,
+    open_stage,
+    schedule_builder,
+    seeded_init,
+)
+from simclr_med.streams import Stream
+from simclr_med.training.callbacks.checkpoint import Checkpoints
 from simclr_med.training.callbacks.early_stopping import EarlyStopping
 from simclr_med.training.callbacks.metrics_csv import MetricsCsv
 from simclr_med.training.callbacks.progress import ProgressLine
 from simclr_med.training.classifier import METRICS, Classifier, balanced_weights
 from simclr_med.training.devices import resolve_device
-from simclr_med.training.trainer import build_trainer
 
 PANELS = (
     ("cross-entropy", ("train/loss", "val/loss")),
-    ("on validation", ("val/auroc", "val/accuracy", "val/balanced_accuracy")),
+    ("validation", ("val/auroc", "val/accuracy", "val/balanced_accuracy")),
     ("gradient norm", ("train/gradient_norm",)),
 )
-PROTOCOL = "encoder and classifier trained together; the epoch that validation likes best is kept"
+PROTOCOL = "encoder and classifier trained together; the epoch with the best validation score is kept"
 
 
-def supervised(run: Run, source: Source) -> None:
-    """Train, keep the best epoch on validation, score it once on test. Goes on from what an earlier attempt saved."""
-    cfg = run.cfg
-    if cfg.trainer.threads is not None:
-        torch.set_num_threads(cfg.trainer.threads)
-    require_labels(source, cfg.stage.name)
-    data = setup.load_images(run, source)
-    for note in data.notes:
-        print(note, flush=True)
-    module = build_module(run, data)
-    loggers = setup.build_loggers(run)
-    done = False
-    try:
-        watched, higher = f"val/{cfg.stage.select_by}", cfg.stage.select_by != "loss"
-        patience = cfg.stage.epochs if cfg.stage.patience is None else cfg.stage.patience
-        saved = find_resumable(run.checkpoints)
-        stopped = saved is not None and _has_stopped(saved[1])
-        fitter = build_trainer(
-            cfg.trainer,
-            setup.build_strategy(run),
-            run.folder,
-            saved[1]["epoch"] + 1 if saved is not None and stopped else cfg.stage.epochs,
-            data.steps_per_epoch,
-            1,
-            callbacks=(
-                MetricsCsv(run.folder / "metrics.csv", METRICS),
-                EarlyStopping(watched, higher, patience),
-                Checkpoints(
-                    run.checkpoints, cfg.stage.checkpoint_every_s, setup.numerics_environment(run), watched, higher
-                ),
-                ProgressLine(data.batch_size),
-            ),
-            loggers=loggers,
+def supervised(run: Run[Config[Supervised]], source: Source) -> None:
+    """Train, keep the epoch with the best validation score, score it once on test; resume from a checkpoint."""
+    stage = run.cfg.stage
+    with open_stage(run) as frame:
+        require_labels(source, stage.name)
+        setup = build_training_setup(run, source)
+        module = build_module(run, setup.data)
+        loggers = frame.start_loggers()
+        metric, higher = f"val/{stage.select_by}", stage.select_by != "loss"
+        callbacks = (
+            MetricsCsv(setup.metrics_csv, METRICS),
+            EarlyStopping(metric, higher, stage.epochs if stage.patience is None else stage.patience),
+            Checkpoints(run.checkpoints, stage.checkpoint_every_s, numerics_environment(run), metric, higher),
+            ProgressLine(setup.data.batch_size),
         )
-        if saved is not None:
-            print(f"Going on after epoch {saved[1]['epoch'] + 1} of {cfg.stage.epochs}: {run.folder}", flush=True)
-        fitter.fit(module, datamodule=data, ckpt_path=saved and saved[0], weights_only=True)
-        final = _conclude(run, source, data, module)
-        log_pictures(loggers, run.folder.glob("figures/*.png"))
-        log_predictions(loggers, final.answers, lambda: source.split("test").images)
-        # Of the epoch that was kept, the scores on validation are in the history.
-        numbers = {name: value for name, value in final.metrics.items() if not name.startswith("val/")}
-        for logger in loggers:
-            logger.log_metrics(numbers)
-        done = True
-    finally:
-        close_loggers(loggers, failed=not done)
+        setup.fit(module, callbacks, loggers, epochs=_epochs_after_early_stopping(setup))
+        frame.finish(_save_and_score(setup, module))
 
 
-def build_module(run: Run, data: ImageDataModule) -> Classifier:
-    """The classifier as the run's config says, at its first step."""
+def build_module(run: Run[Config[Supervised]], data: ImageDataModule) -> Classifier:
+    """Build the classifier from the run's config, at its first step."""
     cfg, classes = run.cfg, len(data.source.classes)
-    encoder, origin = setup.build_encoder(run)
-    print(f"Starting from {origin}", flush=True)
-    with setup.seeded_init(cfg.seed, setup.HEAD):
+    encoder, weights = build_encoder(run)
+    print(f"Starting from {weights}", flush=True)
+    with seeded_init(cfg.seed, Stream.HEAD):
         head = _head(run, encoder.width, classes)
     if cfg.trainer.devices > 1:
         device_type = resolve_device(cfg.trainer.accelerator).type
@@ -108,8 +86,7 @@ def build_module(run: Run, data: ImageDataModule) -> Classifier:
         convert_sync_batchnorm(head, device_type)
     task = require_task(data.source, cfg.stage.name)
     labels_NL = data.train.labels[data.indices] if data.train.labels is not None else None
-    assert labels_NL is not None, "the stage asked for labels"
-    steps = data.steps_per_epoch
+    assert labels_NL is not None, "the stage requires labels"
     return Classifier(
         encoder,
         head,
@@ -118,25 +95,23 @@ def build_module(run: Run, data: ImageDataModule) -> Classifier:
         task,
         optimizer=partial(
             build_layerwise_optimizer,
-            partial(setup.build_optimizer, cfg.optimizer),
+            partial(build_optimizer, cfg.optimizer),
             decay=cfg.stage.layer_decay,
             groups=encoder.layer_groups(),
         ),
-        schedule=partial(
-            build.instantiate_node, cfg.schedule, total_steps=steps * cfg.stage.epochs, steps_per_epoch=steps
-        ),
+        schedule=schedule_builder(run, data.steps_per_epoch),
         class_weight_K=balanced_weights(task, labels_NL, classes) if cfg.stage.class_weights == "balanced" else None,
         validation=data,
     )
 
 
-def _head(run: Run, features: int, classes: int) -> nn.Module:
+def _head(run: Run[Config[Supervised]], features: int, classes: int) -> nn.Module:
     if run.cfg.stage.projection_layers == 0:
         return linear_head(features, classes)
     if run.origin.run is None:
         raise RunError(
-            f"stage.projection_layers=1: must start from a pretraining run (init=pretrained), whose projection head it "
-            f"takes; init={run.cfg.init.name} has none. Set stage.projection_layers=0."
+            f"stage.projection_layers=1: init={run.cfg.init.name} has no projection head; only a pretraining run "
+            "(init=pretrained) has one. Set stage.projection_layers=0."
         )
     try:
         return classifier_on(load_projection(run.origin.run / "projection_head.safetensors"), features, classes)
@@ -144,46 +119,58 @@ def _head(run: Run, features: int, classes: int) -> nn.Module:
         raise RunError(f"stage.projection_layers=1: {error}. Set stage.projection_layers=0.") from error
 
 
-def _has_stopped(checkpoint: dict[str, Any]) -> bool:
-    """Whether patience had ended the run when this state was saved."""
-    states = checkpoint.get("callbacks", {})
-    return bool(states.get(EarlyStopping.__name__, {}).get("ended", False))
+def _epochs_after_early_stopping(setup: TrainingSetup[Supervised]) -> int | None:
+    """Epochs of a run whose checkpoint was saved when early stopping had ended it; None for any other run."""
+    if setup.resumed is None:
+        return None
+    checkpoint = setup.resumed[1]
+    state = checkpoint.get("callbacks", {}).get(EarlyStopping.__name__, {})
+    return int(checkpoint["epoch"]) + 1 if state.get("ended", False) else None
 
 
-def _conclude(run: Run, source: Source, data: ImageDataModule, module: Classifier) -> Scored:
-    """From trained weights to a finished run; everything here can be done again after a kill."""
+def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Outcome:
+    """Save the best epoch's weights, score them on test and return the result; a resumed run can repeat all of it."""
+    run, data, source = setup.run, setup.data, setup.source
     cfg, task = run.cfg, require_task(source, run.cfg.stage.name)
-    table = read_rows(run.folder / "metrics.csv")
+    table = read_rows(setup.metrics_csv)
     best, epoch = _best_weights(run, module, table)
-    state = module.encoder.state_dict()
     save_encoder(run.folder / "encoder.safetensors", module.encoder, {"config_hash": run.config_hash})
     save_head(run.folder / "head.safetensors", module.head, source.classes, task)
-    where = resolve_device(cfg.trainer.accelerator)
-    module.to(where)
+    digest = weights_hash(module.encoder.state_dict())
+    module.to(setup.device)
     labels: Any = data.train.labels
-    result = score_test_split(
+    scored = score_test_split(
         source,
         labels[data.indices],
-        lambda: predict_proba(module.encoder, module.head, task, source.split("test").images, to_float, where),
+        lambda: predict_proba(module.encoder, module.head, task, source.split("test").images, to_float, setup.device),
         run.folder,
         cfg.stage.resamples,
         data.notes,
     ).with_metrics({**best, "train/images": len(data.indices), "train/best_epoch": epoch, "train/epochs": len(table)})
-    picture = _picture(run.folder)
-    rates = [float(row["train/images_per_s"]) for row in table]
-    timing = {"wall_s": float(table[-1]["wall_s"]), "images_per_s": round(statistics.median(rates), 1)}
-    facts = {**setup.collect_provenance(run), "protocol": PROTOCOL, "encoder_hash": weights_hash(state)}
-    run.finish(result.metrics, timing, facts, result.intervals, result.tables)
-    rows_told = summary_rows(result) | {
-        "best epoch": f"{epoch} of {len(table)}",
-        "time": f"{timing['wall_s']:.0f} s, {timing['images_per_s']:.0f} images/s",
-    }
-    print_summary(f"{cfg.stage.name.capitalize()} on {cfg.dataset.name}", rows_told, run.folder, [picture])
-    return result
+    picture = setup.figures / "training.png"
+    plot_training_curves(setup.metrics_csv, picture, PANELS)
+    images_per_s = round(statistics.median(float(row["train/images_per_s"]) for row in table), 1)
+    rows = {"best epoch": f"{epoch} of {len(table)}", "speed": f"{images_per_s:.0f} images/s"}
+    return Outcome(
+        title=f"{cfg.stage.name.capitalize()} on {cfg.dataset.name}",
+        rows=summary_rows(scored) | rows,
+        metrics=scored.metrics,
+        intervals=scored.intervals,
+        tables=scored.tables,
+        timing={"wall_s": float(table[-1]["wall_s"]), "images_per_s": images_per_s},
+        facts={"protocol": PROTOCOL, "encoder_hash": digest},
+        pictures=[picture],
+        predictions=scored.predictions,
+        images=lambda: source.split("test").images,
+        # The validation scores of the best epoch are in the history already.
+        logged={name: value for name, value in scored.metrics.items() if not name.startswith("val/")},
+    )
 
 
-def _best_weights(run: Run, module: Classifier, table: list[dict[str, str]]) -> tuple[dict[str, float], int]:
-    """Put the best epoch's weights into the module; its validation scores and its number, from 1."""
+def _best_weights(
+    run: Run[Config[Supervised]], module: Classifier, table: list[dict[str, str]]
+) -> tuple[dict[str, float], int]:
+    """Load the best epoch's weights into the module; return its validation scores and its number, from 1."""
     path = run.checkpoints / "best.ckpt"
     epoch = len(table)
     if path.exists():
@@ -195,10 +182,3 @@ def _best_weights(run: Run, module: Classifier, table: list[dict[str, str]]) -> 
     row = table[epoch - 1]
     names = ("val/loss", "val/accuracy", "val/auroc")
     return {name: float(row[name]) for name in names if row[name] and not np.isnan(float(row[name]))}, epoch
-
-
-def _picture(folder: Path) -> Path:
-    (folder / "figures").mkdir(exist_ok=True)
-    target = folder / "figures" / "training.png"
-    plot_training_curves(folder / "metrics.csv", target, PANELS)
-    return target

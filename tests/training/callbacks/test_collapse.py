@@ -75,5 +75,5 @@ def test_huge_learning_rate_stops_within_two_epochs(composed, tmp_path, cells) -
 def test_constant_images_are_refused_before_training(composed, tmp_path) -> None:
     grey = np.full((40, 28, 28), 90, np.uint8)
     np.savez(tmp_path / "grey.npz", **{f"{split}_images": grey for split in ("train", "val", "test")})
-    with pytest.raises(DataError, match="must hold images that differ"):
+    with pytest.raises(DataError, match="all training images are the same"):
         start(composed, tmp_path, tmp_path / "grey.npz")

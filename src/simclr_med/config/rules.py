@@ -1,0 +1,157 @@
+"""The rules that tie several keys of a config together; bounds of single keys stand beside their types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from simclr_med.config.data_nodes import Folder, Npz
+from simclr_med.config.schema import Config, InitPretrained, ResNet, TinyEncoder, WarmupCosine
+from simclr_med.config.stage_nodes import Analyse, Predict, Pretrain, Preview, Probe, Report, Stage, Test
+from simclr_med.runs.identity import slug
+from simclr_med.types import MULTI_LABEL
+
+# Groups whose option's name becomes a part of a path.
+PATH_GROUPS = ("dataset", "augmentation", "encoder", "init")
+
+
+def broken_rules(cfg: Config[Any]) -> Iterator[str]:
+    """One sentence for each broken rule."""
+    yield from _label_budget(cfg)
+    yield from _warmup(cfg)
+    yield from _names(cfg)
+    yield from _split_fractions(cfg)
+    yield from _init(cfg)
+    yield from _channel_statistics(cfg)
+    yield from _stage(cfg, cfg.stage)
+
+
+def use_default(key: str) -> str:
+    """The remedy for a value that nothing better can be said about."""
+    return f"Leave {key} out to use its default."
+
+
+def _label_budget(cfg: Config[Any]) -> Iterator[str]:
+    fraction = cfg.data_fraction
+    amounts = {"samples": fraction.samples, "percent": fraction.percent, "per_class": fraction.per_class}
+    given = [f"data_fraction.{name}={value}" for name, value in amounts.items() if value is not None]
+    if len(given) > 1:
+        yield f"{' '.join(given)}: more than one label budget. Keep one of them (data_fraction=full removes all)."
+    if fraction.per_class is not None and fraction.strategy == "stratified":
+        yield (
+            "data_fraction.strategy=stratified: not available with data_fraction.per_class, which is balanced already. "
+            "Leave data_fraction.strategy out."
+        )
+    if cfg.dataset.known_task != MULTI_LABEL or "data_fraction" in cfg.stage.unread:
+        return
+    for key, value in {"per_class": fraction.per_class, "imbalance_factor": fraction.imbalance_factor}.items():
+        if value is not None:
+            yield (
+                f"data_fraction.{key}={value}: not available for dataset={cfg.dataset.name}, whose images have several "
+                "labels. Use data_fraction.samples or data_fraction.percent."
+            )
+    if fraction.strategy == "stratified":
+        yield (
+            f"data_fraction.strategy=stratified: not available for dataset={cfg.dataset.name}, whose images have "
+            "several labels. Use data_fraction.strategy=random."
+        )
+
+
+def _warmup(cfg: Config[Any]) -> Iterator[str]:
+    epochs = cfg.stage.schedule_epochs
+    if isinstance(cfg.schedule, WarmupCosine) and epochs is not None and 0 < cfg.schedule.warmup_epochs >= epochs:
+        yield (
+            f"schedule.warmup_epochs={cfg.schedule.warmup_epochs}: expected less than stage.epochs={epochs}. Lower it."
+        )
+
+
+def _names(cfg: Config[Any]) -> Iterator[str]:
+    options = {"dataset": cfg.dataset, "augmentation": cfg.augmentation, "encoder": cfg.encoder, "init": cfg.init}
+    for group, option in options.items():
+        if option.name and option.name != slug(option.name):
+            yield (
+                f"{group}.name={option.name}: expected letters, digits, dots and dashes. Rename it, for example to "
+                f"{slug(option.name)}."
+            )
+
+
+def _split_fractions(cfg: Config[Any]) -> Iterator[str]:
+    data = cfg.dataset
+    if isinstance(data, Folder) and data.val_fraction + data.test_fraction >= 1:
+        yield (
+            f"dataset.val_fraction={data.val_fraction} dataset.test_fraction={data.test_fraction}: no training images "
+            "are left. Lower their sum below 1."
+        )
+
+
+def _init(cfg: Config[Any]) -> Iterator[str]:
+    own = cfg.dataset.path if isinstance(cfg.dataset, (Npz, Folder)) else None
+    if isinstance(cfg.init, InitPretrained) and cfg.init.path != own:
+        yield (
+            f"init.path={cfg.init.path}: used by init=checkpoint alone. Add init=checkpoint, or leave init.path out."
+        )
+
+
+def _channel_statistics(cfg: Config[Any]) -> Iterator[str]:
+    encoder = cfg.encoder
+    if not isinstance(encoder, (ResNet, TinyEncoder)):
+        return
+    for key, values in {"mean": encoder.mean, "std": encoder.std}.items():
+        if len(values) != 3 or (key == "std" and min(values) <= 0):
+            kind = "three numbers > 0" if key == "std" else "three numbers"
+            yield (
+                f"encoder.{key}={list(values)}: expected {kind}, one for each of R, G, B. "
+                f"{use_default(f'encoder.{key}')}"
+            )
+
+
+def _stage(cfg: Config[Any], stage: Stage) -> Iterator[str]:
+    """The rules of one stage."""
+    if isinstance(stage, Pretrain):
+        yield from _micro_batches(stage, cfg.trainer.devices)
+    if isinstance(stage, Probe) and stage.solvers.lbfgs.lowest > stage.solvers.lbfgs.highest:
+        lbfgs = stage.solvers.lbfgs
+        yield (
+            f"stage.solvers.lbfgs.lowest={lbfgs.lowest}: expected at most highest={lbfgs.highest}. Exchange the two."
+        )
+    if isinstance(stage, Report):
+        yield from _report(cfg, stage)
+    if isinstance(stage, Preview):
+        for name in stage.sequences:
+            if name not in stage.options:
+                yield (
+                    f"stage.sequences={name}: expected one of {', '.join(stage.options)}. Show a sequence of your own "
+                    "with augmentation=."
+                )
+    if isinstance(stage, Analyse):
+        for value in stage.perplexities:
+            if not 1 <= value < float("inf"):
+                yield f"stage.perplexities={value}: expected a number >= 1. {use_default('stage.perplexities')}"
+    if isinstance(stage, (Test, Predict, Analyse)) and stage.run is not None and cfg.init.name != "model":
+        yield (f"init={cfg.init.name}: stage.run needs init=model, which uses the encoder of that run. Add init=model.")
+
+
+def _micro_batches(stage: Pretrain, devices: int) -> Iterator[str]:
+    if min(stage.batch_size - 1, stage.accumulate, devices) < 1:
+        return  # reported as out of bounds
+    shares = f"stage.accumulate x trainer.devices = {stage.accumulate} x {devices}"
+    if stage.batch_size % (stage.accumulate * devices):
+        yield f"stage.batch_size={stage.batch_size}: expected a multiple of {shares}. Choose another batch size."
+    elif stage.batch_size // (stage.accumulate * devices) < 2:
+        yield (
+            f"stage.batch_size={stage.batch_size}: less than two images for each micro-batch of each process "
+            f"({shares}). Raise it."
+        )
+
+
+def _report(cfg: Config[Any], stage: Report) -> Iterator[str]:
+    if cfg.dataset.name != "synthetic":
+        yield (
+            f"dataset={cfg.dataset.name}: not used by stage=report, which reads runs and no data. Choose the data sets "
+            f"with stage.datasets=[{cfg.dataset.name}]."
+        )
+    for name in stage.datasets:
+        if name != slug(name):
+            yield (
+                f"stage.datasets={name}: expected the name of a folder of runs. Rename it, for example to {slug(name)}."
+            )
