@@ -1,4 +1,4 @@
-"""From a config's nodes to objects: the only place that instantiates."""
+"""Build objects from the nodes of a config. No other module calls Hydra's instantiate."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from simclr_med.errors import UserError
 
 
 def instantiate_node(node: DictConfig, **arguments: Any) -> Any:
-    """Call the target of a group's node with its keys and the arguments known only at run time.
+    """Call the target of a group's node with the node's keys and further arguments.
 
-    ``name`` is the option's own name, not an argument.
+    The key ``name`` is the name of the option and not an argument.
 
     Raises:
-        UserError: what the target itself raises of that kind.
+        UserError: raised by the target.
     """
     content: Any = OmegaConf.to_container(node, resolve=True)
     content.pop("name", None)
     try:
         return instantiate(content, **arguments)
     except InstantiationException as error:
-        # What a target says to the user is worth more than Hydra's word that it said something.
+        # The target's message says more to a user than Hydra's around it.
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
         raise
 
 
 def build_source(cfg: DictConfig) -> Any:
-    """The data set of a run (`simclr_med.data.source.Source`). Reads nothing and imports no torch."""
+    """Build the data set of a run, a `simclr_med.data.source.Source`. Reads no file and imports no torch."""
     content: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
-    content.pop("mirror_p", None)  # a fact for augmentations alone
+    content.pop("mirror_p", None)  # read by augmentations only
     return instantiate(content)
 
 
 def import_stage(cfg: DictConfig) -> Any:
-    """The function that a stage's YAML names.
+    """Import the function that a stage's YAML names.
 
-    Importing torch and Lightning makes millions of objects that stay: walking them again and again looking for garbage
-    would take a fifth of the start-up, so they are set aside instead; once, since what an earlier job of a sweep left
-    would be set aside with them.
+    Importing torch and Lightning creates millions of objects that stay. Scanning them for garbage takes a fifth of the
+    start-up, so they are excluded from garbage collection. This happens once per process, because a second time would
+    also exclude the garbage of earlier jobs in a sweep.
     """
     gc.disable()
     try:

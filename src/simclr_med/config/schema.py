@@ -125,8 +125,6 @@ class InitPretrained:
     seed: int = bounded(0)
     start: str = MISSING
     run: Optional[str] = MISSING
-    path: Optional[str] = MISSING
-    own: str = MISSING
 
 
 @dataclass

@@ -11,9 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, InterpolationToMissingValueError, OmegaConfBaseException
 
 from simclr_med.errors import ConfigError
-from simclr_med.runs.identity import slug
+from simclr_med.runs.identity import NAMED, slug
 
-NAMED = ("dataset", "augmentation", "encoder", "init")
+# Groups whose options need a name and a target.
+NAMED_OPTIONS = (*NAMED, "init")
 
 
 def find_problems(cfg: DictConfig, words: Sequence[str] = ()) -> list[str]:
@@ -64,7 +65,7 @@ def _unknown(cfg: DictConfig) -> Iterator[str]:
 
 def _without_target(cfg: DictConfig) -> Iterator[str]:
     """Options, of YAML of the user's own, that lack what every option has."""
-    for group in NAMED:
+    for group in NAMED_OPTIONS:
         node = cfg[group]
         if not isinstance(node, DictConfig) or not {"name", "_target_"} <= set(node):
             yield f"{group}: must be a mapping with name and _target_. Begin its YAML with the defaults of an option."
@@ -177,7 +178,7 @@ def _cross(cfg: DictConfig) -> Iterator[str]:
             f"schedule.warmup_epochs={cfg.schedule.warmup_epochs}: must be less than stage.epochs={cfg.stage.epochs}. "
             "Lower it."
         )
-    for group in NAMED:
+    for group in NAMED_OPTIONS:
         name = cfg[group].name
         if name and name != slug(name):  # it becomes a part of paths
             yield f"{group}.name={name}: must be letters, digits, dots and dashes. Choose another, as {slug(name)}."
@@ -217,8 +218,6 @@ def _cross(cfg: DictConfig) -> Iterator[str]:
             yield f"stage.perplexities={value}: must be at least 1. {_remedy('stage.perplexities')}"
     if stage.get("run") is not None and cfg.init.name != "model":
         yield f"init={cfg.init.name}: must be model with stage.run, for the encoder is that run's. Add init=model."
-    if cfg.init.name == "pretrained" and cfg.init.get("path") != cfg.dataset.get("path"):
-        yield f"init.path={cfg.init.path}: must come with init=checkpoint. Add init=checkpoint, or leave init.path out."
     solver = stage.get("solvers", {}).get("lbfgs")
     if solver is not None and solver.lowest > solver.highest:
         yield (

@@ -78,12 +78,12 @@ def analyse(run: Run, source: Source) -> None:
 
 def _encoder(run: Run, source: Source) -> tuple[ResNetEncoder, SavedModel | None]:
     """The encoder to look at, and the classifier on it where there is one."""
-    if run.origin.kind != "model" or run.origin.run is None:
+    if run.init.kind != "model" or run.init.run is None:
         encoder, origin = build_encoder(run)
         print(f"Encoder: {origin}", flush=True)
         return encoder, None
-    model = load_saved_model(run.origin.run)
-    print(f"Encoder: of the {model.stage} run {run.origin.run}", flush=True)
+    model = load_saved_model(run.init.run)
+    print(f"Encoder: of the {model.stage} run {run.init.run}", flush=True)
     if source.task is None:
         print("Grad-CAM: left out, for it compares answers with labels, and there are none.", flush=True)
         return model.encoder, None

@@ -36,7 +36,7 @@ def predict(run: Run, source: Source) -> None:
     cfg, began = run.cfg, time.monotonic()
     if cfg.trainer.threads is not None:
         torch.set_num_threads(cfg.trainer.threads)
-    folder: Any = run.origin.run
+    folder: Any = run.init.run
     model = load_saved_model(Path(folder))
     target = run.folder / "predictions.csv"
     counts = dict.fromkeys(model.head.classes, 0)

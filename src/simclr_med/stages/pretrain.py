@@ -109,7 +109,7 @@ def build_module(run: Run, data: ImageDataModule) -> SimCLR:
     """SimCLR as the run's config says, at its first step."""
     cfg = run.cfg
     encoder, told = build_encoder(run)
-    if run.origin.path is not None:
+    if run.init.path is not None:
         print(f"Starting from {told}", flush=True)
     with seeded_init(cfg.seed, HEAD):
         head = projection_head(encoder.features, **_head(cfg.stage.head, encoder.features))

@@ -121,8 +121,8 @@ def reader_of(encoder: ResNetEncoder, run: Run, source: Source) -> Callable[[Spl
 
 def _start(run: Run) -> tuple[ResNetEncoder, str]:
     """The encoder and where it comes from; made once for the cells of a curve that share it."""
-    seed = run.cfg.seed if run.origin.path is None else None
-    key = repr((run.origin, OmegaConf.to_container(run.cfg.encoder), seed))
+    seed = run.cfg.seed if run.init.path is None else None
+    key = repr((run.init, OmegaConf.to_container(run.cfg.encoder), seed))
     if key not in _STARTS:
         _STARTS.clear()
         _STARTS[key] = build_encoder(run)

@@ -65,16 +65,19 @@ def _start(folder: Path, cfg: Any, encoder: ResNetEncoder) -> None:
     if recorded["kind"] == "checkpoint" and not Path(cfg.init.path).expanduser().is_file():
         # Typed relative to a working directory that is not this one; older runs recorded nothing else.
         cfg.init.path = recorded.get("path") or cfg.init.path
-    origin = build.instantiate_node(cfg.init)
-    if origin.hash != recorded["hash"]:
+    if cfg.init.name == "pretrained":
+        for key in ("path", "own"):  # in configs of the first release; the search does not use them
+            cfg.init.pop(key, None)
+    init = build.instantiate_node(cfg.init)
+    if init.hash != recorded["hash"]:
         raise CheckpointError(
             f"{folder}: must find the encoder that it was fitted on; the weights of init={cfg.init.name} have changed "
             "since. Do the run again with overwrite=true."
         )
-    if origin.path is not None:
-        if origin.url is not None:
-            download_weights(origin.url, origin.path)
-        load_weights(encoder, load_encoder_state(origin.path))
+    if init.path is not None:
+        if init.url is not None:
+            download_weights(init.url, init.path)
+        load_weights(encoder, load_encoder_state(init.path))
 
 
 def check_classes(model: SavedModel, classes: Sequence[str], task: Task, dataset: str) -> list[str]:

@@ -67,11 +67,11 @@ def build_encoder(run: Run) -> tuple[ResNetEncoder, str]:
     """The encoder as the run's first step finds it, and where it comes from in words."""
     with seeded_init(run.cfg.seed, ENCODER):
         encoder = build.instantiate_node(run.cfg.encoder)
-    if run.origin.path is None:
+    if run.init.path is None:
         return encoder, "random weights"
-    if run.origin.url is not None:
-        download_weights(run.origin.url, run.origin.path)
-    return encoder, load_weights(encoder, load_encoder_state(run.origin.path))
+    if run.init.url is not None:
+        download_weights(run.init.url, run.init.path)
+    return encoder, load_weights(encoder, load_encoder_state(run.init.path))
 
 
 def build_loggers(run: Run) -> list[Any]:
@@ -91,7 +91,7 @@ def build_loggers(run: Run) -> list[Any]:
     ]
     told: Any = OmegaConf.to_container(cfg, resolve=True)
     told |= {
-        "method": method_name(cfg, run.origin),
+        "method": method_name(cfg, run.init),
         "config_hash": run.config_hash,
         "data_hash": run.data_hash,
         "environment": numerics_environment(run) | collect_provenance(run),

@@ -25,7 +25,7 @@ def test(run: Run, source: Source) -> None:
     cfg, began = run.cfg, time.monotonic()
     if cfg.trainer.threads is not None:
         torch.set_num_threads(cfg.trainer.threads)
-    folder: Any = run.origin.run
+    folder: Any = run.init.run
     model = load_saved_model(Path(folder))
     task = require_task(source, "test")
     notes = check_classes(model, source.classes, task, source.name)
