@@ -20,7 +20,7 @@ EPOCHS = 80
 
 def words(cells: Path, runs: Path) -> list[str]:
     return [
-        *(sys.executable, "-m", "simclr_med.cli.main", "stage=pretrain", "dataset=npz", f"dataset.path={cells}"),
+        *(sys.executable, "-m", "simclr_med", "stage=pretrain", "dataset=npz", f"dataset.path={cells}"),
         *(f"paths.runs={runs}", "encoder=tiny", f"stage.epochs={EPOCHS}", "stage.batch_size=16", "logger=none"),
         *("stage.checkpoint_every_s=0", "stage.monitor_every=20", "trainer=cpu", "trainer.threads=1"),
     ]

@@ -24,7 +24,7 @@ def heeded() -> None:
 def test_a_signal_ends_the_run_in_a_state_to_go_on_from(cells: Path, tmp_path: Path, sent: int, code: int) -> None:
     runs = tmp_path / "runs"
     line = [
-        *(sys.executable, "-m", "simclr_med.cli.main", "stage=pretrain", "dataset=npz", f"dataset.path={cells}"),
+        *(sys.executable, "-m", "simclr_med", "stage=pretrain", "dataset=npz", f"dataset.path={cells}"),
         *(f"paths.runs={runs}", "encoder=tiny", "stage.batch_size=16", "logger=none", "trainer=cpu"),
         *("stage.checkpoint_every_s=0", "stage.epochs=150", "stage.monitor_every=150", "trainer.threads=1"),
     ]

@@ -36,7 +36,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
 
 
 def command(runs: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "simclr_med.cli.main", *RUN, f"paths.runs={runs}", *words]
+    return [sys.executable, "-m", "simclr_med", *RUN, f"paths.runs={runs}", *words]
 
 
 def slurm(environment: dict[str, str], *words: str) -> str:

@@ -21,7 +21,7 @@ CELLS = 8  # two of each stage's four are the same runs
 
 def line(data: Path, runs: Path, *words: str) -> list[str]:
     where = ("dataset=npz", f"dataset.path={data}", f"paths.runs={runs}")
-    return [sys.executable, "-m", "simclr_med.cli.main", "-m", *where, *QUICK, *words]
+    return [sys.executable, "-m", "simclr_med", "-m", *where, *QUICK, *words]
 
 
 def done(*words: str, status: int = 0) -> str:

@@ -113,7 +113,7 @@ def _yaml_error(causes: list[BaseException]) -> str | None:
 def _error_in_file(error: Exception, causes: list[BaseException]) -> str | None:
     """Return what is wrong in a YAML file, usually one of the user's own."""
     place = re.match(r"In '([^']+)': ", str(error))
-    if place is None or place[1] == "config":  # the command line counts as a part of config
+    if place is None or place[1] in ("config", "hydra/config"):  # these include the command line
         return None
     file = f"{place[1]}.yaml"
     if isinstance(error, MissingConfigException):
@@ -188,8 +188,8 @@ def _suggest_key(key: str, known: list[str], conf: Path) -> str:
     if near:
         return f"Did you mean {parent}.{near[0]}?" if parent else f"Did you mean {near[0]}?"
     owners = [path.stem for path in sorted((conf / parent).glob("*.yaml")) if _sets_key(path, last)] if parent else []
-    if owners:
-        return f"It needs {' or '.join(f'{parent}={option}' for option in owners)}. Add that, or remove this key."
+    if len(owners) == 1:
+        return f"It needs {parent}={owners[0]}. Add that, or remove this key."
     elsewhere = [name for name in known if name.rpartition(".")[2] == last]
     if elsewhere:
         return f"Did you mean {elsewhere[0]}?"

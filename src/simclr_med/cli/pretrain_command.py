@@ -27,10 +27,7 @@ def with_command(error: MissingEncoderError, cfg: DictConfig, overrides: Sequenc
 def pretrain_command(error: MissingEncoderError, cfg: DictConfig, overrides: Sequence[str]) -> str:
     """Return the command line that pretrains the missing encoder."""
     wanted = error.wanted
-    if wanted.dataset == cfg.dataset.name:
-        data = _own_data(cfg, overrides)
-    else:
-        data = _other_data(error)
+    data = _own_data(cfg, overrides) if wanted.dataset == cfg.dataset.name else _other_data(error)
     return " ".join(("simclr-med stage=pretrain", *data, *_recipe(wanted, overrides)))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from typing import Any
 
 import lightning
@@ -11,6 +13,34 @@ from lightning.pytorch.strategies import DDPStrategy
 
 import simclr_med
 from simclr_med.errors import RunError
+
+# Hints for authors of Lightning scripts. Users of this program can do nothing about them.
+_NOISE = (
+    r".*The number of training batches .* is smaller than the logging interval.*",
+    r".*You defined a `validation_step`.*",
+    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*torch.distributed.*is deprecated.*",
+    r".*LeafSpec.*",
+    r".*The `srun` command is available.*",
+)
+
+
+class QuietDDPStrategy(DDPStrategy):
+    """Data-parallel training whose processes filter the same messages as the process that started them."""
+
+    def setup_environment(self) -> None:
+        # The first call inside a spawned process; it prints Lightning's banner.
+        silence_lightning()
+        super().setup_environment()
+
+
+def silence_lightning() -> None:
+    """Filter Lightning's hints and banner in this process."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message=message)
 
 
 def resolve_precision(requested: str, accelerator: str) -> str:
@@ -50,9 +80,9 @@ def numerics_environment(where: torch.device, processes: int) -> dict[str, Any]:
 
 
 def spawn_ddp() -> DDPStrategy:
-    """Data-parallel training in spawned processes.
+    """Build the strategy for data-parallel training in spawned processes.
 
-    Lightning's default launcher would start the command line again, which inside a sweep starts a second sweep; and
-    in a SLURM job of one task it would wait for tasks that never come.
+    Lightning's default launcher repeats the command line, which starts a second sweep inside a sweep. In a SLURM job
+    of one task it waits for tasks that never start.
     """
-    return DDPStrategy(start_method="spawn", cluster_environment=LightningEnvironment())
+    return QuietDDPStrategy(start_method="spawn", cluster_environment=LightningEnvironment())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,18 +11,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from simclr_med.training.callbacks.checkpoint import AtomicCheckpointIO
-from simclr_med.training.devices import resolve_precision
-
-# Said to whoever writes a Lightning script, of no use to whoever runs ours.
-_NOISE = (
-    r".*The number of training batches .* is smaller than the logging interval.*",
-    r".*You defined a `validation_step`.*",
-    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
-    r".*Checkpoint directory .* exists and is not empty.*",
-    r".*torch.distributed.*is deprecated.*",
-    r".*LeafSpec.*",
-    r".*The `srun` command is available.*",
-)
+from simclr_med.training.devices import resolve_precision, silence_lightning
 
 
 def build_trainer(
@@ -48,9 +35,7 @@ def build_trainer(
         accumulate: batches of one optimizer step.
         callbacks, loggers: the stage's own.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in _NOISE:
-        warnings.filterwarnings("ignore", message=message)
+    silence_lightning()
     return Trainer(
         accelerator=node["accelerator"],
         devices=node["devices"],
