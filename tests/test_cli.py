@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -66,7 +67,7 @@ def test_torch_is_not_imported_for_a_bad_command(command: Command, tmp_path: Pat
     trap = tmp_path / "work" / "torch"
     trap.mkdir(parents=True)
     (trap / "__init__.py").write_text("raise SystemExit('torch was imported')")
-    done = command("stage.epochs=0", PYTHONPATH=str(trap.parent))
+    done = command("stage.epochs=0", PYTHONPATH=os.pathsep.join((str(trap.parent), os.environ.get("PYTHONPATH", ""))))
     assert done.returncode == 2
     assert "torch was imported" not in done.stderr
 

@@ -101,7 +101,6 @@ def test_thesis_experiments_have_its_epochs(composed, flag: str, epochs: int) ->
         (["data_fraction.per_class=5", "data_fraction.strategy=stratified"], "balanced by itself"),
         (["stage.batch_size=10", "stage.accumulate=4"], "must be a multiple of"),
         (["stage.batch_size=4", "stage.accumulate=4"], "two images are left"),
-        (["stage=probe", "init.path=weights.pth"], "init.path=weights.pth: must come with init=checkpoint."),
         (["stage=probe", "stage.solvers.lbfgs.highest=1e-6"], "lowest=1e-05: must be at most highest=1e-06."),
         (["dataset=bloodmnist", "dataset.size=32"], "dataset.size=32: must be one of 28, 64, 128, 224"),
     ],

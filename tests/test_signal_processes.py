@@ -15,7 +15,7 @@ from simclr_med.training.callbacks.metrics_csv import read_rows
 pytestmark = pytest.mark.process
 
 
-def restore_ctrl_c() -> None:
+def with_ctrl_c() -> None:
     """Handle Ctrl-C as in a terminal. A shell that runs the tests in the background ignores it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -28,9 +28,7 @@ def test_stopped_run_resumes(cells: Path, tmp_path: Path, sent: int, code: int) 
         *(f"paths.runs={runs}", "encoder=tiny", "stage.batch_size=16", "logger=none", "trainer=cpu"),
         *("stage.checkpoint_every_s=0", "stage.epochs=150", "stage.monitor_every=150", "trainer.threads=1"),
     ]
-    process = subprocess.Popen(
-        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=restore_ctrl_c
-    )
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=with_ctrl_c)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(runs.glob("pretrain/*/*/checkpoints/last.ckpt")):
         time.sleep(0.05)

@@ -215,7 +215,7 @@ def test_mistake_on_the_command_line_is_one_line(typed, tmp_path: Path, override
 YAML = {
     "name: [1, 2\n  x: {": "dataset/mine.yaml: not valid YAML (expected",
     "defaults: [npz, _self_]\npath: x\nfoo: 1": "dataset/mine.yaml: unknown key foo.",
-    "defaults: [nps, _self_]": "dataset/mine.yaml: unknown option nps in defaults. Did you mean npz?",
+    "defaults: [nps, _self_]": "dataset/mine.yaml: unknown option nps in defaults. Correct the name.",
     "defaults: [npz, _self_]\npath: x\nmirror_p: often": "dataset/mine.yaml: dataset.mirror_p: expected a number.",
     "- a\n- b": "dataset: must be a mapping with name and _target_.",
     "name: x": "dataset: must be a mapping with name and _target_.",

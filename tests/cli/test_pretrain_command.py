@@ -52,7 +52,8 @@ def test_command_names_the_initial_weights(message: Message) -> None:
 
 
 def test_command_quotes_overrides_of_the_own_data_set(message: Message) -> None:
-    line = message("dataset=npz", "dataset.path='/d/my cells.npz'")
+    overrides = ("dataset=npz", "dataset.path=/d/my cells.npz")
+    line = message(*overrides, listed=overrides)
     assert "stage=pretrain dataset=npz dataset.path='/d/my cells.npz' augmentation=novel" in line
 
 

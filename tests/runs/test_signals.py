@@ -18,7 +18,6 @@ def test_sigterm_raises_system_exit_at_once() -> None:
     began = time.monotonic()
     soon = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit) as stop, terminate_on_signal() as received:
-        assert received.number is None
         _wait(soon)
     assert stop.value.code == 143
     assert received.number == signal.SIGTERM

@@ -118,7 +118,8 @@ def _error_in_file(error: Exception, causes: list[BaseException]) -> str | None:
     file = f"{place[1]}.yaml"
     if isinstance(error, MissingConfigException):
         missing = str(error.missing_cfg_file or "").split("/")[-1]
-        return f"{file}: unknown option {missing} in defaults. {_suggest(missing, error.options or ())}".strip()
+        remedy = _suggest(missing, error.options or ()) or "Correct the name."
+        return f"{file}: unknown option {missing} in defaults. {remedy}"
     unknown = re.search(r"Key '([^']+)' not in", str(error))
     if unknown:
         return f"{file}: unknown key {unknown[1]}. Remove it."
