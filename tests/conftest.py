@@ -91,7 +91,7 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         place = cwd or tmp_path / "work"
         place.mkdir(exist_ok=True)
         return subprocess.run(
-            [sys.executable, "-m", "simclr_med.cli.main", *words],
+            [sys.executable, "-m", "simclr_med", *words],
             cwd=place,
             env=environment,
             capture_output=True,

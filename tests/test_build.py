@@ -1,4 +1,4 @@
-"""What building leaves behind."""
+"""Importing a stage excludes its objects from garbage collection once."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from omegaconf import DictConfig
 from simclr_med import build
 
 
-def test_what_a_job_of_a_sweep_leaves_is_still_garbage(composed: Callable[..., DictConfig]) -> None:
+def test_objects_of_earlier_jobs_are_still_collected(composed: Callable[..., DictConfig]) -> None:
     cfg = composed("stage=pretrain")
     build.import_stage(cfg)
-    set_aside = gc.get_freeze_count()
-    assert set_aside > 0
+    frozen = gc.get_freeze_count()
+    assert frozen > 0
     kept = [[] for _ in range(1000)]
     build.import_stage(cfg)
-    assert gc.get_freeze_count() <= set_aside
+    assert gc.get_freeze_count() <= frozen
     assert gc.isenabled()
     del kept

@@ -39,7 +39,7 @@ def noisy(tmp_path: Path) -> Path:
 
 def line(stage: str, data: Path, runs: Path, *words: str) -> list[str]:
     where = ("dataset=npz", f"dataset.path={data}", f"paths.runs={runs}")
-    return [sys.executable, "-m", "simclr_med.cli.main", f"stage={stage}", *where, *QUICK, *words]
+    return [sys.executable, "-m", "simclr_med", f"stage={stage}", *where, *QUICK, *words]
 
 
 def done(*words: str) -> str:
@@ -171,7 +171,7 @@ def test_multi_label_and_ordinal_sets_from_end_to_end(tmp_path: Path, flag: str)
         content[f"{split}_labels"] = labels.astype(np.uint8)
     np.savez(tmp_path / f"{flag}.npz", **content)
     data = (f"dataset={flag}", "dataset.verify=false", f"paths.data={tmp_path}", f"paths.runs={tmp_path / 'runs'}")
-    start = (sys.executable, "-m", "simclr_med.cli.main", *data, *QUICK)
+    start = (sys.executable, "-m", "simclr_med", *data, *QUICK)
     done(*start, "stage=pretrain", "stage.epochs=1", "stage.batch_size=16")
     for stage, words in (("probe", ()), ("finetune", (*TRAIN, "stage.epochs=1"))):
         done(*start, f"stage={stage}", *words, "stage.resamples=20")

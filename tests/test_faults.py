@@ -22,7 +22,7 @@ def test_a_full_disk_loses_no_run(bench: Bench, kib: int) -> None:
     (outcome,) = full.no_more_bytes(bench, sizes=(kib,))
     assert not outcome.lost, outcome
     assert not outcome.wrong, outcome
-    assert "could not be written" in outcome.line or "must be a folder that can be written" in outcome.line
+    assert "could not be written" in outcome.line or "the folder cannot be written" in outcome.line
 
 
 @mounts

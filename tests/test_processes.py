@@ -24,6 +24,17 @@ def curve(command: Command, cells: Path, runs: Path, *more: str) -> list[dict[st
     return read_rows(next(runs.glob("pretrain/*/*/metrics.csv")))
 
 
+def test_ddp_prints_no_banner_and_no_hints(command: Command, cells: Path) -> None:
+    done = command(
+        *("stage=pretrain", "dataset=npz", f"dataset.path={cells}", "encoder=tiny", "stage.epochs=2"),
+        *("stage.batch_size=16", "logger=none", "trainer=ddp_cpu", "trainer.devices=2"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for noise in ("distributed", "MEMBER", "LeafSpec", "weights_only", "max_epochs", "Warning", "----"):
+        assert noise not in done.stdout, noise
+
+
 def test_every_monitor_agrees_in_float64(command: Command, cells: Path, tmp_path: Path) -> None:
     one = curve(command, cells, tmp_path / "one", "trainer=cpu", "trainer.precision=64-true")
     two = curve(command, cells, tmp_path / "two", "trainer=ddp_cpu", "trainer.precision=64-true")

@@ -1,4 +1,4 @@
-"""A killed pretraining, rerun by the same command, ends as if nothing had happened."""
+"""A killed pretraining run resumes with identical weights and metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EPOCHS = 80
 
 def words(cells: Path, runs: Path) -> list[str]:
     return [
-        *(sys.executable, "-m", "simclr_med.cli.main", "stage=pretrain", "dataset=npz", f"dataset.path={cells}"),
+        *(sys.executable, "-m", "simclr_med", "stage=pretrain", "dataset=npz", f"dataset.path={cells}"),
         *(f"paths.runs={runs}", "encoder=tiny", f"stage.epochs={EPOCHS}", "stage.batch_size=16", "logger=none"),
         *("stage.checkpoint_every_s=0", "stage.monitor_every=20", "trainer=cpu", "trainer.threads=1"),
     ]
@@ -35,14 +35,14 @@ def lasting(path: Path) -> list[dict[str, str]]:
     return [{key: value for key, value in row.items() if key not in timed} for row in read_rows(path)]
 
 
-def test_killed_at_random_moments_it_ends_with_the_same_bits(cells: Path, tmp_path: Path) -> None:
+def test_resume_after_kills_gives_identical_weights(cells: Path, tmp_path: Path) -> None:
     subprocess.run(words(cells, tmp_path / "whole"), check=True, capture_output=True)
     choose = random.Random(0)
     killed = 0
     for _ in range(5):
         runs = tmp_path / "killed"
         process = subprocess.Popen(words(cells, runs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        # Kill some epochs after the run has begun (or gone on), wherever in the epoch that falls.
+        # Kill some epochs after the run has begun (or resumed), wherever in the epoch that falls.
         table = next(iter(runs.glob("pretrain/*/*/metrics.csv")), None)
         before = len(read_rows(table)) if table else 0
         deadline = time.monotonic() + 120
@@ -62,10 +62,10 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(cells: Path, tmp_pa
     assert lasting(one / "metrics.csv") == lasting(two / "metrics.csv")
     assert [int(row["epoch"]) for row in read_rows(two / "metrics.csv")] == list(range(EPOCHS))
     again = subprocess.run(words(cells, runs), check=True, capture_output=True, text=True)
-    assert again.stdout.startswith("Finished already")
+    assert again.stdout.startswith("Already finished, skipping")
 
 
-def test_eight_processes_starting_one_run_do_it_once(cells: Path, tmp_path: Path) -> None:
+def test_eight_processes_share_one_run(cells: Path, tmp_path: Path) -> None:
     line = [*words(cells, tmp_path / "runs")]
     line[line.index(f"stage.epochs={EPOCHS}")] = "stage.epochs=2"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -73,4 +73,4 @@ def test_eight_processes_starting_one_run_do_it_once(cells: Path, tmp_path: Path
     told = [process.communicate(timeout=300)[0] for process in several]
     assert [process.returncode for process in several] == [0] * 8
     assert sum("Pretrained on cells" in text for text in told) == 1
-    assert sum("Finished already" in text for text in told) == 7
+    assert sum("Already finished, skipping" in text for text in told) == 7

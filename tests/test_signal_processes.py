@@ -1,4 +1,4 @@
-"""A signal ends a run soon, with its own exit code, and in a state that the same command goes on from."""
+"""A signal stops a run soon, with its own exit code. The repeated command resumes."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from simclr_med.metrics_csv import read_rows
 pytestmark = pytest.mark.process
 
 
-def heeded() -> None:
-    """Ctrl-C as a terminal's shell hands it on; one that runs the tests in the background has it ignored."""
+def with_ctrl_c() -> None:
+    """Handle Ctrl-C as in a terminal. A shell that runs the tests in the background ignores it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_run_in_a_state_to_go_on_from(cells: Path, tmp_path: Path, sent: int, code: int) -> None:
+def test_stopped_run_resumes(cells: Path, tmp_path: Path, sent: int, code: int) -> None:
     runs = tmp_path / "runs"
     line = [
-        *(sys.executable, "-m", "simclr_med.cli.main", "stage=pretrain", "dataset=npz", f"dataset.path={cells}"),
+        *(sys.executable, "-m", "simclr_med", "stage=pretrain", "dataset=npz", f"dataset.path={cells}"),
         *(f"paths.runs={runs}", "encoder=tiny", "stage.batch_size=16", "logger=none", "trainer=cpu"),
         *("stage.checkpoint_every_s=0", "stage.epochs=150", "stage.monitor_every=150", "trainer.threads=1"),
     ]
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeded)
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=with_ctrl_c)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(runs.glob("pretrain/*/*/checkpoints/last.ckpt")):
         time.sleep(0.05)
@@ -37,7 +37,7 @@ def test_a_signal_ends_the_run_in_a_state_to_go_on_from(cells: Path, tmp_path: P
     _, told = process.communicate(timeout=60)
     assert time.monotonic() - began < 10
     assert process.returncode == code, told
-    assert told.startswith("Stopped by a signal. The same command goes on")
+    assert told.startswith("Stopped by a signal. Repeat the command to resume: ")
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     assert "Going on after epoch" in done.stdout
     (table,) = runs.glob("pretrain/*/*/metrics.csv")

@@ -1,4 +1,4 @@
-"""A real SLURM of one node: a grid through it, and a job that is queued again in the middle of its run."""
+"""A real SLURM of one node: a sweep, and a job that is requeued during its run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
 
 
 def command(runs: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "simclr_med.cli.main", *RUN, f"paths.runs={runs}", *words]
+    return [sys.executable, "-m", "simclr_med", *RUN, f"paths.runs={runs}", *words]
 
 
 def slurm(environment: dict[str, str], *words: str) -> str:
@@ -52,7 +52,7 @@ def epochs(runs: Path, seed: int) -> int:
     return sum(len(path.read_text().splitlines()) - 1 for path in runs.glob(f"pretrain/*/*-seed{seed}-*/metrics.csv"))
 
 
-def test_a_grid_whose_job_is_queued_again_ends_with_the_same_weights(cluster: dict[str, str], tmp_path: Path) -> None:
+def test_requeued_job_ends_with_identical_weights(cluster: dict[str, str], tmp_path: Path) -> None:
     length = "stage.epochs=40"
     runs = tmp_path / "runs"
     sweep = subprocess.Popen(
@@ -75,7 +75,7 @@ def test_a_grid_whose_job_is_queued_again_ends_with_the_same_weights(cluster: di
         time.sleep(1)
     told, errors = sweep.communicate(timeout=120)
     assert sweep.returncode == 0, errors
-    assert "Sweep of 2 cells, 2 runs" in told
+    assert "Sweep of 2 jobs, 2 runs" in told
     logs = "\n".join(path.read_text() for path in runs.glob(".sweeps/*/.submitit/*/*_log.out"))
     assert "Going on after epoch" in logs
     assert epochs(runs, 0) == epochs(runs, 1) == 40
@@ -83,10 +83,10 @@ def test_a_grid_whose_job_is_queued_again_ends_with_the_same_weights(cluster: di
     assert weights(runs, 0) == weights(tmp_path / "alone", 0)
 
 
-def test_a_scheduler_that_takes_no_job_is_one_line(cluster: dict[str, str], tmp_path: Path) -> None:
+def test_rejected_job_is_reported_in_one_line(cluster: dict[str, str], tmp_path: Path) -> None:
     refused = command(tmp_path / "runs", "-m", "seed=0,1", *JOB, "hydra.launcher.partition=nowhere")
     failed = subprocess.run(refused, env=cluster, capture_output=True, text=True, timeout=120)
     assert failed.returncode == 1
     lines = failed.stderr.strip().splitlines()
-    assert any(line.startswith("The sweep ended early;") for line in lines)
+    assert any(line.startswith("The sweep ended early. Repeat the command to resume.") for line in lines)
     assert "Traceback" not in failed.stderr

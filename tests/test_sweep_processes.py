@@ -1,4 +1,4 @@
-"""Real sweeps: killed, in company, in workers, with several processes for a run; every cell ends once and the same."""
+"""Real sweeps: killed, run twice at once, in workers, with several processes per run. Results are identical."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import pytest
 pytestmark = pytest.mark.process
 QUICK = ("encoder=tiny", "logger=none", "trainer=cpu", "trainer.threads=1", "stage.batch_size=16")
 GRID = ("stage=pretrain,baseline", "schedule.warmup_epochs=0", "stage.epochs=2", "init.augmentation=novel,simple")
-CELLS = 8  # two of each stage's four are the same runs
+JOBS = 8  # two of each stage's four jobs share a run
 
 
 def line(data: Path, runs: Path, *words: str) -> list[str]:
     where = ("dataset=npz", f"dataset.path={data}", f"paths.runs={runs}")
-    return [sys.executable, "-m", "simclr_med.cli.main", "-m", *where, *QUICK, *words]
+    return [sys.executable, "-m", "simclr_med", "-m", *where, *QUICK, *words]
 
 
 def done(*words: str, status: int = 0) -> str:
@@ -47,8 +47,8 @@ def results(runs: Path) -> dict[str, tuple[bytes, dict[str, float]]]:
 
 
 def outcomes(runs: Path) -> list[str]:
-    """What became of every cell of every sweep."""
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in runs.glob(".sweeps/*/cells/*.json")]
+    """The outcome of every job of every sweep."""
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in runs.glob(".sweeps/*/jobs/*.json")]
     return [run["outcome"] for record in records for run in record["runs"]]
 
 
@@ -64,12 +64,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         content[f"{split}_labels"] = (np.arange(count) % 3)[:, None].astype(np.uint8)
     np.savez(folder / "cells.npz", **content)
     told = done(*line(folder / "cells.npz", folder / "runs", *GRID, "seed=0,1"))
-    assert f"Sweep of {CELLS} cells, 4 runs" in told
+    assert f"Sweep of {JOBS} jobs, 4 runs" in told
     assert len(results(folder / "runs")) == 4
     return folder / "cells.npz", folder / "runs"
 
 
-def test_a_sweep_killed_and_started_again_ends_the_same(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+def test_killed_sweep_resumes_with_identical_results(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
     data, whole = undisturbed
     command = line(data, tmp_path / "runs", *GRID, "seed=0,1")
     choose = random.Random(1)
@@ -86,21 +86,21 @@ def test_a_sweep_killed_and_started_again_ends_the_same(undisturbed: tuple[Path,
     done(*command)
     assert results(tmp_path / "runs") == results(whole)
     again = done(*command)
-    assert again.count("Finished already") == CELLS
+    assert again.count("Already finished, skipping") == JOBS
 
 
-def test_two_sweeps_at_once_share_the_cells(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+def test_two_sweeps_at_once_share_their_runs(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
     data, whole = undisturbed
     command = line(data, tmp_path / "runs", *GRID, "seed=0,1")
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     told = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], told
     assert outcomes(tmp_path / "runs").count("done") == 4
-    assert outcomes(tmp_path / "runs").count("skipped") == 2 * CELLS - 4
+    assert outcomes(tmp_path / "runs").count("skipped") == 2 * JOBS - 4
     assert results(tmp_path / "runs") == results(whole)
 
 
-def test_workers_divide_the_cores_and_a_failing_cell_stops_nobody(
+def test_workers_share_the_cores_and_continue_after_a_failed_job(
     undisturbed: tuple[Path, Path], tmp_path: Path
 ) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
@@ -109,14 +109,14 @@ def test_workers_divide_the_cores_and_a_failing_cell_stops_nobody(
     command = [word for word in line(data, tmp_path / "runs", *words, "seed=0,1") if word != "trainer.threads=1"]
     told = done(*command, status=1)
     assert outcomes(tmp_path / "runs").count("done") == 4
-    assert outcomes(tmp_path / "runs").count("failed") == CELLS
+    assert outcomes(tmp_path / "runs").count("failed") == JOBS
     assert "data_fraction.samples=1000: only" in told
     found = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/*/*/result.json")]
     assert {run["provenance"]["threads"] for run in found} == {max(1, (os.cpu_count() or 1) // 2)}
     assert set(results(tmp_path / "runs")) == set(results(whole))
 
 
-def test_runs_of_two_processes_inside_a_sweep(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+def test_sweep_of_ddp_runs(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
     data, _ = undisturbed
     command = [
         word
@@ -124,7 +124,7 @@ def test_runs_of_two_processes_inside_a_sweep(undisturbed: tuple[Path, Path], tm
         if word != "trainer=cpu"
     ]
     told = done(*command, "seed=0,1")
-    assert "Sweep of 2 cells, 2 runs" in told
+    assert "Sweep of 2 jobs, 2 runs" in told
     assert sorted(path.rpartition("-")[0].rpartition("-")[2] for path in results(tmp_path / "runs")) == [
         "seed0",
         "seed1",

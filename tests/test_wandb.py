@@ -95,7 +95,7 @@ def test_two_jobs_of_a_multirun_are_two_complete_runs(command: Command, cells: P
 def test_run_killed_twice_is_one_wandb_run(cells: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     line = [
-        *(sys.executable, "-m", "simclr_med.cli.main", *SMALL, "dataset=npz", f"dataset.path={cells}"),
+        *(sys.executable, "-m", "simclr_med", *SMALL, "dataset=npz", f"dataset.path={cells}"),
         *(f"paths.runs={runs}", "stage.epochs=40", "stage.checkpoint_every_s=0", "stage.monitor_every=20"),
     ]
     for epochs in (3, 6):
@@ -139,7 +139,7 @@ def test_interrupted_run_is_a_failed_run_and_a_silent_server_is_abandoned(cells:
         runs = tmp_path / "runs"
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "simclr_med.cli.main", *SMALL, "dataset=npz", f"dataset.path={cells}"),
+                *(sys.executable, "-m", "simclr_med", *SMALL, "dataset=npz", f"dataset.path={cells}"),
                 *(f"paths.runs={runs}", "stage.epochs=5000", "stage.monitor_every=5000"),
             ],
             stdout=subprocess.PIPE,

@@ -76,7 +76,7 @@ def folders(shared_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "OMP_NUM_THREADS": "1"}
     runs, found = tmp_path_factory.mktemp("all") / "runs", {}
     for stage, (words, *_) in STAGES.items():
-        line = [sys.executable, "-m", "simclr_med.cli.main", f"stage={stage}"]
+        line = [sys.executable, "-m", "simclr_med", f"stage={stage}"]
         line += ["dataset=npz", f"dataset.path={shared_cells}"]
         line += ["encoder=tiny", "trainer=cpu", "trainer.threads=1", "logger=wandb", f"paths.runs={runs}"]
         line += [word.format(**found) for word in words]

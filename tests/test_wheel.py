@@ -29,7 +29,7 @@ def test_the_wheel_holds_conf_and_runs_elsewhere(tmp_path: Path) -> None:
     assert not [name for name in names if name.startswith("tests")]
     (tmp_path / "work").mkdir()
     done = subprocess.run(
-        [sys.executable, "-m", "simclr_med.cli.main", "dataset=synthetic", "dry_run=true"],
+        [sys.executable, "-m", "simclr_med", "dataset=synthetic", "dry_run=true"],
         cwd=tmp_path / "work",
         env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Whole files or none: what is written here survives a kill or a power cut as the old content or the new. A leaf."""
+"""Atomic writes: after a kill or a power cut, a file has either its old content or its new one."""
 
 from __future__ import annotations
 
@@ -11,57 +11,56 @@ from typing import Any, BinaryIO
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], None], keep: Path | None = None) -> None:
-    """Write beside path, flush to the disk, then rename over path.
+    """Write a temporary file in the same folder, flush it to disk, then rename it to path.
 
     Args:
-        path: the file to make or replace; its folder exists.
-        write: fills the open file.
-        keep: where the file that path held goes; None lets it go.
+        path: the file to create or replace; its folder exists.
+        write: writes to the open file.
+        keep: new name of the file that path had before; None deletes it.
 
     Raises:
-        OSError: of the disk (full, read-only), with path as its file; path is untouched then and nothing is left
-            beside it.
+        OSError: the disk is full or read-only. Names path, which is unchanged; no temporary file is left.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(beside, "wb") as file:
+        with open(temporary, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         if keep is not None and path.exists():
             os.replace(path, keep)
-        os.replace(beside, path)
+        os.replace(temporary, path)
     except BaseException as error:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            error.filename = str(path)  # a failed write names no file, a failed open the one beside
+            error.filename = str(path)  # a failed write names no file, and a failed open the temporary one
         raise
     sync_folder(path.parent)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """`write_atomically` for bytes that are there already."""
+    """Write bytes atomically."""
     write_atomically(path, lambda file: _put(file, content))
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_atomically` for UTF-8 text."""
+    """Write UTF-8 text atomically."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """`write_atomically` for one JSON object."""
+    """Write a JSON object atomically."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Remove what killed writes left anywhere under a folder that nobody writes to now."""
+    """Delete the temporary files of interrupted writes under a folder. No other process may write there."""
     for path in folder.rglob(".*.[0-9]*.tmp"):
         path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename inside folder durable (a folder's own fsync; Windows knows none)."""
+    """Flush a rename inside a folder to disk. Windows has no fsync for folders."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -72,7 +71,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, 64 hex digits."""
+    """Return the SHA-256 of a file's content: 64 hex digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

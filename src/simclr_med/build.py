@@ -24,7 +24,7 @@ Node = TypedNode | DictConfig | Mapping[str, Any]
 
 
 def instantiate_node(node: Node, **arguments: Any) -> Any:
-    """Call the target of a group's node with its keys and the arguments known only at run time.
+    """Call the target of a group's node with the node's keys and further arguments.
 
     ``name`` is the option's own name, not an argument.
 
@@ -43,14 +43,14 @@ def instantiate_node(node: Node, **arguments: Any) -> Any:
 
 
 def build_source(cfg: Any) -> Any:
-    """The data set of a run (`simclr_med.data.source.Source`). Reads nothing and imports no torch."""
+    """Build the data set of a run, a `simclr_med.data.source.Source`. Reads no file and imports no torch."""
     content = _content(cfg.dataset)
-    content.pop("mirror_p", None)  # a fact for augmentations alone
+    content.pop("mirror_p", None)  # read by augmentations only
     return instantiate(content)
 
 
 def import_stage(cfg: Any) -> Any:
-    """The function that a stage's YAML names.
+    """Import the function that a stage's YAML names.
 
     Importing torch and Lightning makes millions of objects that stay: walking them again and again looking for garbage
     would take a fifth of the start-up, so they are set aside instead; once, since what an earlier job of a sweep left

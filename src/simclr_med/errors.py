@@ -1,13 +1,18 @@
-"""The errors that a user sees, each a list of one-line problems. A leaf."""
+"""The errors that a user sees. Each holds problems of one line."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
 
 class UserError(Exception):
-    """Something that the user can mend: printed one line a problem, never with a traceback.
+    """A problem that the user can solve. It is printed without a traceback, one line per problem.
 
     Args:
-        problems: one sentence each, in the form ``<key>=<value>: must be <rule>. <remedy>.``
+        problems: of the form ``<key>=<value>: <what is wrong>. <what to do>.``
     """
 
     exit_code = 1
@@ -16,31 +21,71 @@ class UserError(Exception):
         super().__init__("\n".join(problems))
         self.problems = problems
 
-    def __reduce__(self) -> tuple[type[UserError], tuple[str, ...]]:
+    def __reduce__(self) -> tuple[type[UserError], tuple[Any, ...]]:
         return type(self), self.problems
 
 
 class ConfigError(UserError):
-    """A bad command line or YAML; found before anything is read or written."""
+    """A mistake on the command line or in a YAML file, found before anything runs."""
 
     exit_code = 2
 
 
 class DataError(UserError):
-    """A data file that is missing, damaged or not of the layout asked for."""
+    """A data file is missing, damaged or has another layout."""
 
 
 class CheckpointError(UserError):
-    """Weights that are damaged, unsafe, or of another network."""
+    """Weights are damaged, unsafe to load, or of another network."""
 
 
 class RunError(UserError):
-    """A run that cannot be found, opened, written or finished."""
+    """A run cannot be found, opened, written or finished."""
 
 
 class BusyError(RunError):
-    """Another process does this run just now."""
+    """Another process is running this."""
+
+
+@dataclass(frozen=True)
+class WantedEncoder:
+    """The fields of the pretraining run that ``init=pretrained`` looks for.
+
+    Attributes:
+        dataset, augmentation, encoder, seed: of the run.
+        size: of its images in pixels; None fits any.
+        start: initial weights of the run: ``random``, ``imagenet``, or the data set of its own encoder.
+    """
+
+    dataset: str
+    augmentation: str
+    encoder: str
+    size: int | None
+    seed: int
+    start: str
+
+    def __str__(self) -> str:
+        return " ".join(f"{key}={value}" for key, value in asdict(self).items() if value is not None)
 
 
 class MissingEncoderError(RunError):
-    """No finished pretraining run fits what a run wants to start from."""
+    """No finished pretraining run has the wanted fields.
+
+    Args:
+        wanted: the fields.
+        runs: folder of all runs.
+        candidates: folders of the finished pretraining runs on that data set.
+    """
+
+    def __init__(self, wanted: WantedEncoder, runs: Path, candidates: Sequence[Path] = ()) -> None:
+        found = [f"  {folder}" for folder in candidates]
+        super().__init__(
+            f"init=pretrained: no finished pretraining run under {runs} has {wanted}.",
+            *([f"Finished pretraining runs on {wanted.dataset}:", *found] if found else []),
+        )
+        self.wanted = wanted
+        self.runs = runs
+        self.candidates = tuple(candidates)
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[Any, ...]]:
+        return type(self), (self.wanted, self.runs, self.candidates)

@@ -1,6 +1,6 @@
-"""Names shared by every package. A leaf: it imports nothing of ours and no torch at run time.
+"""Types shared by all packages. Imports no other module of this package, and no torch at run time.
 
-Shape letters, used in augment, models and learning (``images_BCHW``, ``projections_2BP``):
+Shape letters, used in augment, models and training (``images_BCHW``, ``projections_2BP``):
 B batch, C channels, H W pixels, D features, P projection, K classes, N data set size.
 """
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
-# medmnist's own words for its four tasks (medmnist/info.py, key "task").
+# medmnist's names of its four tasks (medmnist/info.py, key "task").
 Task = Literal["multi-class", "binary-class", "multi-label, binary-class", "ordinal-regression"]
 MULTI_LABEL: Task = "multi-label, binary-class"
 
 
 class Batch(NamedTuple):
-    """One process's share of one global batch.
+    """The share of a global batch that one process trains on.
 
     Attributes:
         images: uint8 [B, H, W, C] in [0, 255], C of 1 or 3.
-        labels: int64 [B, L] in medmnist's layout (L = 1, or one column a label when multi-label),
+        labels: int64 [B, L] in medmnist's layout (L = 1, or one column per label if multi-label),
             or None for a data set without labels.
-        indices: int64 [B], rows of the split that the images came from.
-        key: (seed, epoch, step): names the random stream that the batch's augmentation is drawn from.
-        rows: (start, stop) of this share inside the global batch.
+        indices: int64 [B], rows of the split.
+        key: (seed, epoch, step), the seed of the batch's augmentation.
+        rows: (start, stop) of this share in the global batch.
         size: images in the global batch.
     """
 
@@ -42,7 +42,7 @@ class Batch(NamedTuple):
 
 
 class KnnSets(NamedTuple):
-    """Labelled images of a k-nearest-neighbour monitor.
+    """Labelled images of the k-nearest-neighbour monitor.
 
     Attributes:
         bank_NHWC, queries_MHWC: uint8.

@@ -1,4 +1,4 @@
-"""Mistakes typed on the real command line: one line, the right exit code, nothing lost."""
+"""Mistakes on the command line: one line each, the right exit code, no files written."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
+from simclr_med import build
 from simclr_med.cli import main as entry
 from simclr_med.models.encoders import resnet, tiny
-from simclr_med.runs import sweep
 
 
 class Outcome(NamedTuple):
@@ -36,9 +36,6 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
 
     def run(*words: str) -> Outcome:
         GlobalHydra.instance().clear()
-        monkeypatch.setattr(entry, "_done", [])
-        monkeypatch.setattr(sweep, "_begun", [])
-        monkeypatch.setattr(entry, "_said", set())
         monkeypatch.setattr(sys, "argv", ["simclr-med", *map(str, words)])
         capfd.readouterr()
         status = 0
@@ -182,50 +179,51 @@ def test_too_few_images(typed, cells: Path, tmp_path: Path, name: str) -> None:
     assert recorded(tmp_path) == done.lines[0]
 
 
-WORDS = [
-    (["seed=0,1"], "seed=0,1: must be one value. Add -m to run each of them in turn."),
-    (["--epochs", "3"], "--epochs: must be a flag that simclr-med has. Keys go without dashes"),
-    (["--cfg", "jobs"], "--cfg jobs: must be one of all, hydra, job."),
-    (["--config-dir", "nowhere"], "--config-dir nowhere: must be a folder"),
+MISTAKES = [
+    (["seed=0,1"], "seed=0,1: several values outside a sweep. Add -m to run one job for each."),
+    (["--epochs", "3"], "--epochs: unknown flag. Write keys without dashes"),
+    (["--cfg", "jobs"], "--cfg jobs: unknown value. Choose one of all, hydra, job."),
+    (["--config-dir", "nowhere"], "--config-dir nowhere: there is no such folder"),
     (["trainer.devices=0"], "trainer.devices=0: must be at least 1."),
     (["stage.batch_size=1"], "stage.batch_size=1: must be at least 2."),
     (["dataset.name=../../x"], "dataset.name=../../x: must be letters, digits, dots and dashes."),
     (["dataset=npz", "dataset.path="], "dataset.path=: must be given, not empty."),
-    (["dataset=npz", "dataset.path=null"], "dataset.path=null: must be given, not null."),
+    (["dataset=npz", "dataset.path=null"], "dataset.path=null: null is not allowed."),
     (["dataset=npz", "dataset.path=${x}.npz"], "dataset.path=${x}.npz: must have a key of the config inside"),
-    (["dataset=npz", "dataset.path=a", "dataset.size=64"], "dataset.size=64: must be a known key. There are dataset.n"),
+    (["dataset=npz", "dataset.path=a", "dataset.size=64"], "dataset.size=64: unknown key. Known keys: dataset.n"),
     (["dataset=breastmnist", "dataset.size=30"], "dataset.size=30: must be one of 28, 64, 128, 224."),
     (["dataset=folder", "dataset.path=a", "dataset.val_fraction=.8"], "must be less than 1 together."),
-    (["~stage.epochs"], "~stage.epochs: must stay"),
-    (["stage=null"], "stage=null: must be "),
-    (["data_fraction=n7"], "Any other budget: data_fraction.samples="),
-    (["stage=probe", "stage.budgets=50"], "stage.budgets=50: must be a list, in brackets: [a,b]. Change the value."),
+    (["~stage.epochs"], "~stage.epochs: keys cannot be deleted."),
+    (["stage=null"], "stage=null: Hydra cannot compose it ("),
+    (["data_fraction=n7"], "For any other budget set data_fraction.samples="),
+    (["stage=probe", "stage.budgets=50"], "stage.budgets=50: expected a list in brackets: [a,b]. Change the value."),
     (["encoder.mean=[1,2]"], "encoder.mean=[1.0, 2.0]: must be three numbers"),
+    (["init=pretrained", "init.path=x"], "init.path=x: unknown key. It needs init=checkpoint."),
     (["hydra.run.dir=/proc/none/x"], "No such file"),
 ]
 
 
-@pytest.mark.parametrize(("words", "told"), WORDS, ids=[" ".join(words) for words, _ in WORDS])
-def test_bad_words(typed, tmp_path: Path, words: list[str], told: str) -> None:
-    done = typed(*words)
+@pytest.mark.parametrize(("overrides", "expected"), MISTAKES, ids=[" ".join(words) for words, _ in MISTAKES])
+def test_mistake_on_the_command_line_is_one_line(typed, tmp_path: Path, overrides: list[str], expected: str) -> None:
+    done = typed(*overrides)
     assert done.status == 2
     assert len(done.lines) == 1
-    assert told in done.lines[0]
+    assert expected in done.lines[0]
     assert nothing_left(tmp_path)
 
 
 YAML = {
-    "name: [1, 2\n  x: {": "dataset/mine.yaml: must be YAML (expected",
-    "defaults: [npz, _self_]\npath: x\nfoo: 1": "dataset/mine.yaml: must have known keys alone, not foo.",
-    "defaults: [nps, _self_]": "dataset/mine.yaml: must have defaults that exist, not nps.",
-    "defaults: [npz, _self_]\npath: x\nmirror_p: often": "dataset/mine.yaml: dataset.mirror_p must be a number.",
+    "name: [1, 2\n  x: {": "dataset/mine.yaml: not valid YAML (expected",
+    "defaults: [npz, _self_]\npath: x\nfoo: 1": "dataset/mine.yaml: unknown key foo.",
+    "defaults: [nps, _self_]": "dataset/mine.yaml: unknown option nps in defaults. Correct the name.",
+    "defaults: [npz, _self_]\npath: x\nmirror_p: often": "dataset/mine.yaml: dataset.mirror_p: expected a number.",
     "- a\n- b": "dataset: must be a mapping with name and _target_.",
     "name: x": "dataset: must be a mapping with name and _target_.",
 }
 
 
 @pytest.mark.parametrize("text", YAML)
-def test_bad_yaml_of_ones_own(typed, tmp_path: Path, text: str) -> None:
+def test_mistake_in_the_users_yaml_is_one_line(typed, tmp_path: Path, text: str) -> None:
     written("dataset/mine.yaml", text.encode())(tmp_path / "conf")
     done = typed("stage=pretrain", "--config-dir", tmp_path / "conf", "dataset=mine")
     assert done.status == 2
@@ -234,7 +232,7 @@ def test_bad_yaml_of_ones_own(typed, tmp_path: Path, text: str) -> None:
     assert nothing_left(tmp_path)
 
 
-def test_the_runs_of_a_sweep_tell_a_common_mistake_once(typed) -> None:
+def test_mistake_shared_by_all_jobs_of_a_sweep_is_printed_once(typed) -> None:
     done = typed("-m", "seed=0,1,2", "stage.epochs=0")
     assert (done.status, len(done.lines)) == (2, 1)
 
@@ -242,7 +240,7 @@ def test_the_runs_of_a_sweep_tell_a_common_mistake_once(typed) -> None:
 def test_flags_may_stand_anywhere(typed, tmp_path: Path) -> None:
     done = typed("dataset=synthetic", "-m", "seed=0,1", "dry_run=true")
     assert (done.status, done.lines) == (0, [])
-    assert sum(line.startswith("new ") for line in done.out.splitlines()) == 2
+    assert sum(line.startswith("pending ") for line in done.out.splitlines()) == 2
 
 
 def test_a_path_with_a_comma_is_one_path(typed, cells: Path, tmp_path: Path) -> None:
@@ -260,7 +258,7 @@ def test_a_data_folder_that_is_a_file(typed, cells: Path) -> None:
     )
 
 
-def test_memory_that_does_not_suffice_is_told_with_a_remedy(typed, cells: Path, tmp_path: Path) -> None:
+def test_out_of_memory_is_reported_with_a_remedy(typed, cells: Path, tmp_path: Path) -> None:
     done = typed("dataset=npz", f"dataset.path={cells}", "logger=none", f"stage.head.out={10**14}")
     assert (done.status, len(done.lines)) == (1, 1)
     assert done.lines[0].startswith("Out of memory (")
@@ -268,8 +266,8 @@ def test_memory_that_does_not_suffice_is_told_with_a_remedy(typed, cells: Path, 
     assert "allocate" in recorded(tmp_path)
 
 
-def test_a_fault_of_ours_is_one_line_with_its_place(typed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entry.build, "build_source", lambda cfg: 1 / 0)
+def test_a_bug_is_one_line_with_its_place(typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "build_source", lambda cfg: 1 / 0)
     done = typed("dataset=synthetic")
     assert (done.status, len(done.lines)) == (1, 1)
     assert done.lines[0].startswith("ZeroDivisionError: division by zero (test_errors.py, line ")

@@ -65,7 +65,7 @@ class Bench:
 
     def words(self, runs: Path, *more: str) -> list[str]:
         return [
-            *(sys.executable, "-m", "simclr_med.cli.main", "stage=pretrain", "dataset=synthetic", "data_fraction=n100"),
+            *(sys.executable, "-m", "simclr_med", "stage=pretrain", "dataset=synthetic", "data_fraction=n100"),
             *("encoder=tiny", "stage.batch_size=32", f"stage.epochs={self.epochs}", "stage.monitor_every=3"),
             *("stage.checkpoint_every_s=0", "trainer=cpu", "trainer.threads=1", "logger=none", f"paths.runs={runs}"),
             *(*self.more, *more),

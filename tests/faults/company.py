@@ -58,7 +58,7 @@ def one_run(bench: Bench) -> Iterator[Outcome]:
     several = [bench.start(runs) for _ in range(MANY)]
     done = [ended(process, began) for process in several]
     did = sum("Pretrained on" in one.out for one in done)
-    found = sum("Finished already" in one.out for one in done)
+    found = sum("Already finished, skipping" in one.out for one in done)
     wrong = [] if (did, found) == (1, MANY - 1) else [f"{did} did it, {found} found it finished"]
     wrong += [one.err for one in done if one.code != 0]
     outcome = bench.outcome("eight processes, one run", runs, max(done, key=lambda one: one.code), (0,))
@@ -78,7 +78,7 @@ def one_killed(bench: Bench) -> Iterator[Outcome]:
     ended(first, time.monotonic())
     done = [ended(other, time.monotonic()) for other in others]
     resumed = sum("Going on after epoch" in one.out for one in done)
-    found = sum("Finished already" in one.out for one in done)
+    found = sum("Already finished, skipping" in one.out for one in done)
     wrong = [f"{resumed} went on, {found} found it finished"] if (resumed, found) != (1, 1) else []
     wrong += [line for line in waiting if not line.startswith("Waiting for process")]
     outcome = bench.outcome("the process that others wait for is killed", runs, done[0], (0,))

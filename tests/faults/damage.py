@@ -92,14 +92,14 @@ def results(bench: Bench) -> Iterator[Outcome]:
             how(bench.folder_in(runs) / file)
         hit = bench.run(runs)
         outcome = bench.outcome(name, runs, hit, (0,))
-        yield said(outcome, hit, "so this run is done again") if name.startswith("result.json") else outcome
+        yield said(outcome, hit, "unreadable. The run is repeated.") if name.startswith("result.json") else outcome
     for name, text in (("unreadable", "a: [b: {"), ("cut short", "seed: 0\n"), ("empty", "")):
         runs = bench.place / f"config {name}"
         shutil.copytree(bench.whole, bench.folder_in(runs))
         _becomes(bench.folder_in(runs) / "config.yaml", text)
         hit = bench.run(runs, "init=pretrained", "seed=1", "init.seed=0", "init.augmentation=novel")
         wrong = ["a traceback on the terminal"] if hit.says("Traceback") else []
-        wrong += [] if hit.says("cannot be read; passed over") else [hit.err]
+        wrong += [] if hit.says("is unreadable. The run is ignored") else [hit.err]
         told = hit.err.strip().splitlines()[-1]
         yield Outcome(f"init=pretrained, config.yaml {name}", hit.code, told, hit.code not in (1, 2), wrong)
 
@@ -128,7 +128,11 @@ def places(bench: Bench) -> Iterator[Outcome]:
         while gone.exists():
             shutil.rmtree(gone, ignore_errors=True)
         hit = ended(process, began)
-        yield said(bench.outcome(f"{name} removed while it runs", runs, hit, (1,)), hit, "it was removed")
+        yield said(
+            bench.outcome(f"{name} removed while it runs", runs, hit, (1,)),
+            hit,
+            "the folder was removed during the run",
+        )
 
 
 def said(outcome: Outcome, hit: Done, words: str) -> Outcome:

@@ -1,20 +1,21 @@
-"""The words of a command line before Hydra reads them."""
+"""The command line before Hydra reads it: flags, overrides, and how to quote them."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from simclr_med.errors import ConfigError
 
-# Hydra's flags (hydra.cc, "Hydra's command line flags"); a set holds the values that one takes, None any value.
-_ALONE = {"--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--shell-completion", "-sc"}
+# Hydra's flags (hydra.cc, "Hydra's command line flags"). A set holds a flag's values; None allows any value.
+_HELP = {"--help", "-h"}
+_ALONE = {*_HELP, "--hydra-help", "--version", "--resolve", "--run", "-r", "--shell-completion", "-sc"}
 _SWEEPS = {"--multirun", "-m"}
 _JOBS = {"job", "hydra", "all"}
 _VALUED: dict[str, set[str] | None] = {
@@ -25,37 +26,41 @@ _VALUED: dict[str, set[str] | None] = {
 
 
 class CommandLine(NamedTuple):
-    """A command line taken apart.
+    """A parsed command line.
 
     Attributes:
-        flags: Hydra's own, each value beside its flag.
-        overrides: the ``key=value`` words, readable by Hydra.
-        extra: the value of --config-dir, or None.
+        flags: Hydra's own flags, each followed by its value.
+        overrides: ``key=value``, quoted for Hydra.
+        config_dir: value of --config-dir, or None.
     """
 
     flags: list[str]
     overrides: list[str]
-    extra: str | None
+    config_dir: str | None
 
     @property
-    def sweep(self) -> bool:
+    def is_sweep(self) -> bool:
         return not _SWEEPS.isdisjoint(self.flags) or any(word.startswith("grid=") for word in self.overrides)
+
+    @property
+    def wants_help(self) -> bool:
+        return not _HELP.isdisjoint(self.flags)
 
 
 def parse_argv(argv: list[str]) -> CommandLine:
-    """Take a command line apart. Flags may stand anywhere; Hydra itself reads no key behind one that follows a key.
+    """Parse a command line. Flags may stand anywhere; Hydra alone ignores overrides after a flag that follows one.
 
     Raises:
-        ConfigError: an unknown flag, one without its value, or bytes that are no text.
+        ConfigError: an unknown flag, a flag without its value, or bytes that are not UTF-8.
     """
     flags: list[str] = []
     overrides: list[str] = []
-    extra = None
+    config_dir = None
     rest = iter(argv)
     for word in rest:
         shown = word.encode("utf-8", "backslashreplace").decode()
         if shown != word:
-            raise ConfigError(f"{shown}: must be text in UTF-8. Set LANG=C.UTF-8, or rename the file.")
+            raise ConfigError(f"{shown}: not UTF-8 text. Set LANG=C.UTF-8, or rename the file.")
         flag, equals, value = word.partition("=")
         if not word.startswith("-"):
             overrides.append(quote_for_hydra(word))
@@ -67,39 +72,35 @@ def parse_argv(argv: list[str]) -> CommandLine:
             value = value if equals else next(rest, "")
             _check(flag, value)
             flags += [flag, value]
-            extra = value if flag in ("--config-dir", "-cd") else extra
+            config_dir = value if flag in ("--config-dir", "-cd") else config_dir
         else:
             raise ConfigError(
-                f"{word}: must be a flag that simclr-med has. Keys go without dashes, as stage.epochs=10; "
-                "simclr-med --help says more."
+                f"{word}: unknown flag. Write keys without dashes, for example stage.epochs=10. See simclr-med --help."
             )
-    return CommandLine(flags, overrides, extra)
+    return CommandLine(flags, overrides, config_dir)
 
 
 def as_sweep_axes(overrides: list[str]) -> list[str]:
-    """The overrides of a sweep, those of single keys as an axis of one value.
+    """Return the overrides of a sweep, with each single key turned into an axis of one value.
 
-    Hydra composes the config once without the sweep's axes, where ``stage.patience=5`` would fail for want of the
-    ``stage=finetune,baseline`` beside it. What the sweep itself needs, its folder, stays as it is.
+    Hydra composes the config once without the axes. There ``stage.patience=5`` would fail, because it needs the
+    ``stage=finetune,baseline`` of the same sweep. Keys that the sweep itself needs (its folder) stay as they are.
     """
-    return [_axis(word) for word in overrides]
+    return [_axis(override) for override in overrides]
 
 
-def job_overrides(beginning: str) -> list[str]:
-    """The words of this job (of a sweep: of its cell) of one key, or of all keys that begin so when it ends in a dot,
-    as they can be pasted into a shell. None outside of a job."""
-    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    pairs = [word.partition("=")[::2] for word in words]
-    dotted = beginning.endswith(".")
+def select_overrides(overrides: Sequence[str], prefix: str) -> list[str]:
+    """Return the overrides of one key, or of all keys that start with a prefix ending in a dot, quoted for a shell."""
+    pairs = [override.partition("=")[::2] for override in overrides]
     return [
         quote_for_shell(key, value)
         for key, value in pairs
-        if key == beginning or (dotted and key.startswith(beginning))
+        if key == prefix or (prefix.endswith(".") and key.startswith(prefix))
     ]
 
 
 def quote_for_shell(key: str, value: str) -> str:
-    """``key=value`` for a shell; the quotes that `readable` set are left out, for it sets them again."""
+    """Return ``key=value`` quoted for a shell. Quotes that `quote_for_hydra` added are removed; it adds them again."""
     if len(value) > 1 and value[0] == value[-1] == "'" and quote_for_hydra(f"{key}={_bare(value)}") == f"{key}={value}":
         value = _bare(value)
     return f"{key}={shlex.quote(value)}"
@@ -121,18 +122,18 @@ def _axis(word: str) -> str:
 def _check(flag: str, value: str) -> None:
     choices = _VALUED[flag]
     if not value:
-        raise ConfigError(f"{flag}: must have a value. Add it behind the flag.")
+        raise ConfigError(f"{flag}: no value given. Add it after the flag.")
     if choices is not None and value not in choices:
-        raise ConfigError(f"{flag} {value}: must be one of {', '.join(sorted(choices))}. Change the value.")
+        raise ConfigError(f"{flag} {value}: unknown value. Choose one of {', '.join(sorted(choices))}.")
     if flag in ("--config-dir", "-cd") and not Path(value).is_dir():
-        raise ConfigError(f"{flag} {value}: must be a folder with YAML of yours. Check the path.")
+        raise ConfigError(f"{flag} {value}: there is no such folder. Check the path.")
 
 
 def quote_for_hydra(word: str) -> str:
-    """The word itself, or with its value in quotes where Hydra's grammar would not read it as it is meant.
+    """Return the override, with its value in quotes where Hydra's grammar would misread it.
 
-    So ``dataset.path=/data/Mäuse (2)`` needs no second pair of quotes inside the shell's, and a path with a comma is
-    that path when it exists.
+    ``dataset.path=/data/Mäuse (2)`` then needs no second pair of quotes in the shell. A value with a comma is one path
+    if that path exists.
     """
     key, equals, value = word.partition("=")
     parsed = _parsed(word)
@@ -146,7 +147,7 @@ def quote_for_hydra(word: str) -> str:
 def _exists(value: str) -> bool:
     try:
         return Path(value).expanduser().exists()
-    except (OSError, RuntimeError, ValueError):  # no name that this system could have
+    except (OSError, RuntimeError, ValueError):  # not a valid path on this system
         return False
 
 

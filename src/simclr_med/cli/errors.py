@@ -1,4 +1,4 @@
-"""Hydra's and OmegaConf's complaints in our own words: one line for each override that is wrong."""
+"""The wording of Hydra's and OmegaConf's errors: one line for each override that is wrong."""
 
 from __future__ import annotations
 
@@ -17,51 +17,62 @@ from omegaconf.errors import UnsupportedValueType, ValidationError
 from yaml import MarkedYAMLError
 
 from simclr_med.cli.arguments import CommandLine
+from simclr_med.cli.failures import first_line
 from simclr_med.config.validate import error_chain, find_problems
 from simclr_med.errors import ConfigError
 
-# What stands beside a group's options and says more than its list.
-OTHERWISE = {
-    "data_fraction": "Any other budget: data_fraction.samples=, .percent= or .per_class=.",
-    "hydra/launcher": "joblib and slurm come with pip install 'simclr-med[slurm]'.",
+# What a group offers besides its options.
+ALTERNATIVES = {
+    "data_fraction": "For any other budget set data_fraction.samples=, .percent= or .per_class=.",
+    "hydra/launcher": "Install joblib and slurm with pip install 'simclr-med[slurm]'.",
 }
+# The types that OmegaConf converts to.
+EXPECTED = {"Integer": "an integer", "Float": "a number", "bool": "true or false", "String": "text"}
 
 
-def explain_errors(typed: CommandLine, conf: Path) -> list[str]:
-    """Every problem of a command line that does not compose, found by adding its overrides one at a time.
+def explain_errors(command: CommandLine, conf: Path) -> list[str]:
+    """Return every problem of a command line that does not compose. Adds the overrides one at a time.
 
     Args:
-        typed: the command line.
-        conf: the folder of the configuration.
+        command: the command line.
+        conf: folder of the configuration.
     """
     found: list[str] = []
-    kept = [] if typed.extra is None else [f"hydra.searchpath=['file://{Path(typed.extra).absolute()}']"]
+    added = [] if command.config_dir is None else [f"hydra.searchpath=['file://{Path(command.config_dir).absolute()}']"]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3", job_name="simclr_med"):
-        # Options of groups first: which keys exist depends on them.
-        for word in sorted(typed.overrides, key=lambda word: "." in word.split("=")[0]):
-            try:
-                cases = list(_cases(word))
-            except HydraException:
-                found.append(f"{word}: must be <key>=<value>. Put a value with special letters into quotes.")
-                continue
-            if len(cases) > 1 and not typed.sweep:
-                found.append(f"{word}: must be one value. Add -m to run each of them in turn.")
-                continue
-            told = [message for case in cases if (message := _problem(case, kept))]
-            found += told
-            if not told:
-                kept.append(cases[0])
-        try:
-            told_of = {message.split("=")[0] for message in found}
-            found += [more for more in find_problems(compose("config", kept)) if more.split("=")[0] not in told_of]
-        except Exception as error:
-            found += [] if found else [first_line(error)]
+        # Options of groups come first, because they decide which keys exist.
+        for override in sorted(command.overrides, key=lambda word: "." in word.split("=")[0]):
+            problems, accepted = _check_override(override, added, command.is_sweep, conf)
+            found += problems
+            added += accepted
+        found += _problems_of_whole(added, found)
     return [" ".join(message.splitlines()).strip() for message in dict.fromkeys(found)]
 
 
-def _cases(word: str) -> Iterator[str]:
-    """The override itself, or one for each value of a sweep."""
+def _check_override(override: str, added: list[str], is_sweep: bool, conf: Path) -> tuple[list[str], list[str]]:
+    """Return (problems, overrides to keep) of one override, added to those before it."""
+    try:
+        values = list(_split_axis(override))
+    except HydraException:
+        return [f"{override}: not of the form <key>=<value>. Put a value with special characters into quotes."], []
+    if len(values) > 1 and not is_sweep:
+        return [f"{override}: several values outside a sweep. Add -m to run one job for each."], []
+    problems = [problem for value in values if (problem := _compose_problem(value, added, conf))]
+    return problems, [] if problems else values[:1]
+
+
+def _problems_of_whole(added: list[str], found: list[str]) -> list[str]:
+    """Return the problems of all overrides together, of keys without one so far."""
+    keys = {message.split("=")[0] for message in found}
+    try:
+        return [problem for problem in find_problems(compose("config", added)) if problem.split("=")[0] not in keys]
+    except Exception as error:
+        return [] if found else [first_line(error)]
+
+
+def _split_axis(word: str) -> Iterator[str]:
+    """Yield the override itself, or one override for each value of a sweep."""
     override: Override = OverridesParser.create().parse_override(word)
     if override.is_sweep_override():
         for value in override.sweep_string_iterator():
@@ -70,110 +81,133 @@ def _cases(word: str) -> Iterator[str]:
         yield word
 
 
-def _problem(word: str, kept: list[str]) -> str | None:
+def _compose_problem(override: str, added: list[str], conf: Path) -> str | None:
+    """Return what is wrong with an override, or None."""
     try:
-        compose("config", [*kept, word])
-    except Exception as error:  # as in main: Hydra's and YAML's errors are of many kinds
-        return _sentence(word, error, kept)
+        compose("config", [*added, override])
+    except Exception as error:  # Hydra, OmegaConf and YAML raise errors of many kinds
+        causes = list(error_chain(error))
+        return (
+            _config_error(causes)
+            or _yaml_error(causes)
+            or _error_in_file(error, causes)
+            or _wrong_type(override, causes)
+            or _wrong_key(override, error, added, conf)
+        )
     return None
 
 
-def _sentence(word: str, error: Exception, kept: list[str]) -> str:
-    key = word.split("=")[0].lstrip("+~")
-    causes = list(error_chain(error))
-    for cause in causes:
-        if isinstance(cause, ConfigError):
-            return cause.problems[0]
+def _config_error(causes: list[BaseException]) -> str | None:
+    """Return the message of an error of ours, raised while Hydra composed."""
+    return next((cause.problems[0] for cause in causes if isinstance(cause, ConfigError)), None)
+
+
+def _yaml_error(causes: list[BaseException]) -> str | None:
     for cause in causes:
         if isinstance(cause, MarkedYAMLError) and cause.problem_mark is not None:
             mark = cause.problem_mark
-            return f"{mark.name}: must be YAML ({cause.problem}, line {mark.line + 1}). Correct the file."
+            return f"{mark.name}: not valid YAML ({cause.problem}, line {mark.line + 1}). Correct the file."
+    return None
+
+
+def _error_in_file(error: Exception, causes: list[BaseException]) -> str | None:
+    """Return what is wrong in a YAML file, usually one of the user's own."""
     place = re.match(r"In '([^']+)': ", str(error))
-    if place and place[1] != "config":  # of which the command line is a part
-        return _inside(place[1], error, causes)
-    for cause in causes:
-        if isinstance(cause, (ValidationError, UnsupportedValueType)):
-            return f"{word}: must be {_kind(str(cause))}. Change the value."
-    if word.startswith("~"):
-        return f"{word}: must stay, as every key. Leave this out."
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        return _no_option(word, error)
-    if "Could not override" in str(error) or "Key" in str(error) or "not in" in str(error):
-        known = list(_keys(compose("config", kept)))
-        if key in known:
-            return f"{word}: must be a value that {key} can have. Change the value."
-        return f"{word}: must be a known key. {_nearest_key(key, known)}"
-    if isinstance(error, UnicodeDecodeError):
-        return f"{word}: must be a YAML file in UTF-8. Save it again in this encoding."
-    return f"{word}: must be something that Hydra can compose. Change the value."
-
-
-def _inside(place: str, error: Exception, causes: list[BaseException]) -> str:
-    """A mistake in a YAML, which is one of the user's own."""
-    file = f"{place}.yaml"
+    if place is None or place[1] in ("config", "hydra/config"):  # these include the command line
+        return None
+    file = f"{place[1]}.yaml"
     if isinstance(error, MissingConfigException):
         missing = str(error.missing_cfg_file or "").split("/")[-1]
-        return f"{file}: must have defaults that exist, not {missing}. {_nearest(missing, error.options or ())}"
+        remedy = _suggest(missing, error.options or ()) or "Correct the name."
+        return f"{file}: unknown option {missing} in defaults. {remedy}"
     unknown = re.search(r"Key '([^']+)' not in", str(error))
     if unknown:
-        return f"{file}: must have known keys alone, not {unknown[1]}. Leave it out."
+        return f"{file}: unknown key {unknown[1]}. Remove it."
     for cause in causes:
         key = re.search(r"full_key: (\S+)", str(cause))
         if isinstance(cause, (ValidationError, UnsupportedValueType)) and key:
-            return f"{file}: {key[1]} must be {_kind(str(cause))}. Change the value."
-    return f"{file}: must be something that Hydra can compose ({first_line(error)}). Correct the file."
+            return f"{file}: {key[1]}: {_expected(str(cause))}. Change the value."
+    return f"{file}: Hydra cannot compose it ({first_line(error)}). Correct the file."
 
 
-def _no_option(word: str, error: MissingConfigException) -> str:
-    """A value that a group does not have."""
-    key, _, value = word.partition("=")
+def _wrong_type(override: str, causes: list[BaseException]) -> str | None:
+    for cause in causes:
+        if isinstance(cause, (ValidationError, UnsupportedValueType)):
+            return f"{override}: {_expected(str(cause))}. Change the value."
+    return None
+
+
+def _wrong_key(override: str, error: Exception, added: list[str], conf: Path) -> str:
+    """Return what is wrong with an override that names a key, group or option that does not exist."""
+    key = override.split("=")[0].lstrip("+~")
+    if override.startswith("~"):
+        return f"{override}: keys cannot be deleted. Remove this override."
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        return _unknown_option(override, error)
+    if "Could not override" in str(error) or "Key" in str(error) or "not in" in str(error):
+        known = list(_keys(compose("config", added)))
+        if key in known:
+            return f"{override}: {key} cannot have this value. Change the value."
+        return f"{override}: unknown key. {_suggest_key(key, known, conf)}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"{override}: the YAML file is not UTF-8. Save it in this encoding."
+    return f"{override}: Hydra cannot compose it ({first_line(error)}). Change the value."
+
+
+def _unknown_option(override: str, error: MissingConfigException) -> str:
+    """Return the message for an option that a group does not have."""
+    group, _, option = override.partition("=")
     options = list(error.options or ())
     if not options:
-        return f"{word}: must be left out, for there is no option of this group yet."
-    remedy = _nearest(value, options) or OTHERWISE.get(key, "Choose one of them.")
-    return f"{word}: must be one of {', '.join(options)}. {remedy}"
+        return f"{override}: this group has no options. Remove this override."
+    suggestion = _suggest(option, options)
+    if suggestion:
+        return f"{override}: unknown option. {suggestion}"
+    return f"{override}: unknown option. Choose one of {', '.join(options)}. {ALTERNATIVES.get(group, '')}".strip()
 
 
-def _kind(message: str) -> str:
-    """The type that OmegaConf wanted, in words."""
+def _expected(message: str) -> str:
+    """Return the type that OmegaConf expected."""
     if "is not Optional" in message:
-        return "given, not null"
+        return "null is not allowed"
     if "is not a ListConfig" in message:
-        return "a list, in brackets: [a,b]"
-    wanted = re.search(r"to (Integer|Float|String)|not a valid (bool)", message)
-    words = {"Integer": "a whole number", "Float": "a number", "bool": "true or false", "String": "a text"}
-    return words[wanted[1] or wanted[2]] if wanted else f"of the right type ({first_line(message)})"
+        return "expected a list in brackets: [a,b]"
+    expected = re.search(r"to (Integer|Float|String)|not a valid (bool)", message)
+    return f"expected {EXPECTED[expected[1] or expected[2]]}" if expected else f"wrong type ({first_line(message)})"
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
+def _suggest(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"Did you mean {near[0]}?" if near else ""
 
 
-def _nearest_key(key: str, known: list[str]) -> str:
-    """The likeliest key: a misspelt one of the same group, or one of this name in another group."""
+def _suggest_key(key: str, known: list[str], conf: Path) -> str:
+    """Return the likeliest key: one of the same group with a similar name, or one of this name elsewhere."""
     parent, _, last = key.rpartition(".")
-    beside = [name for name in known if name.rpartition(".")[0] == parent]
-    near = difflib.get_close_matches(last, [name.rpartition(".")[2] for name in beside], n=1, cutoff=0.6)
+    siblings = [name for name in known if name.rpartition(".")[0] == parent]
+    near = difflib.get_close_matches(last, [name.rpartition(".")[2] for name in siblings], n=1, cutoff=0.6)
     if near:
         return f"Did you mean {parent}.{near[0]}?" if parent else f"Did you mean {near[0]}?"
+    owners = [path.stem for path in sorted((conf / parent).glob("*.yaml")) if _sets_key(path, last)] if parent else []
+    if len(owners) == 1:
+        return f"It needs {parent}={owners[0]}. Add that, or remove this key."
     elsewhere = [name for name in known if name.rpartition(".")[2] == last]
     if elsewhere:
         return f"Did you mean {elsewhere[0]}?"
-    if beside and parent:
-        return f"There are {', '.join(name for name in beside if not name.endswith('_'))}."
-    return _nearest(key, known) or "See simclr-med --cfg job."
+    if siblings and parent:
+        return f"Known keys: {', '.join(name for name in siblings if not name.endswith('_'))}."
+    return _suggest(key, known) or "List all keys with simclr-med --cfg job."
+
+
+def _sets_key(path: Path, key: str) -> bool:
+    """Whether an option's YAML sets a key at its top level."""
+    return re.search(rf"^{re.escape(key)}:", path.read_text(encoding="utf-8"), flags=re.MULTILINE) is not None
 
 
 def _keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Yield the full name of every key of a config."""
     for key in cfg:
         yield f"{prefix}{key!s}"
         node = cfg._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none() and not OmegaConf.is_missing(cfg, key):
             yield from _keys(node, f"{prefix}{key!s}.")
-
-
-def first_line(error: object) -> str:
-    """The first line of an error's own words, or its kind when it has none."""
-    lines = str(error).replace(", set env var HYDRA_FULL_ERROR=1 to see chained exception", "").strip().splitlines()
-    return lines[0].rstrip(":") if lines else type(error).__name__

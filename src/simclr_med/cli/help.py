@@ -1,4 +1,4 @@
-"""What `simclr-med --help` prints: first commands, then the stages and every group with its options, read off conf/."""
+"""The text of `simclr-med --help`: example commands, the stages, and the options of every group in conf/."""
 
 from __future__ import annotations
 
@@ -10,23 +10,27 @@ FIRST = """\
 simclr-med: SimCLR pretraining for medical images.
 
 First commands
-  simclr-med stage=study dataset=breastmnist                      the whole answer for one set, report and all
-  simclr-med stage=study dataset=npz dataset.path=cells.npz       the same for a file of yours (or dataset=folder)
-  simclr-med stage=pretrain dataset=bloodmnist                    one encoder; MedMNIST is downloaded once
-  simclr-med stage=probe dataset=bloodmnist data_fraction=n100    what it learned, with 100 labels
-  simclr-med grid=label_efficiency dataset=bloodmnist             a sweep: every budget, method and seed
+  simclr-med stage=study dataset=breastmnist                      all steps for one data set, with a report
+  simclr-med stage=study dataset=npz dataset.path=cells.npz       the same for your own file (or dataset=folder)
+  simclr-med stage=pretrain dataset=bloodmnist                    pretrain an encoder; downloads MedMNIST once
+  simclr-med stage=probe dataset=bloodmnist data_fraction=n100    linear probe of this encoder with 100 labels
+  simclr-med grid=label_efficiency dataset=bloodmnist             a sweep over label budgets, methods and seeds
 """
 LAST = """\
-Any key can be set as key=value; a misspelt one is an error. --cfg job prints the whole config, dry_run=true what would
-be done, -m with lists (seed=0,1,2) a sweep, --hydra-help the flags of Hydra. YAML of your own: --config-dir FOLDER with
-FOLDER/<group>/<option>.yaml. Completion by the shell: eval "$(simclr-med -sc install=bash)" (or install=zsh, fish)."""
+Set any key with key=value. Misspelt keys are reported before anything runs.
+  --cfg job             print the whole config
+  dry_run=true          list the runs and their states; run nothing
+  -m seed=0,1,2         run a sweep over these values
+  --config-dir FOLDER   add your own options: FOLDER/<group>/<option>.yaml
+  --hydra-help          list the flags of Hydra
+Shell completion: eval "$(simclr-med -sc install=bash)" (or install=zsh, install=fish)."""
 
 
 def help_text(folders: list[Path]) -> str:
-    """The help text.
+    """Return the help text.
 
     Args:
-        folders: of the configuration, ours and the user's.
+        folders: with YAML options, ours first, then the user's.
     """
     groups: dict[str, dict[str, Path]] = {}
     for folder in folders:
@@ -41,7 +45,7 @@ def help_text(folders: list[Path]) -> str:
 
 
 def first_sentence(path: Path) -> str:
-    """What a YAML says of itself first: its opening comment up to a colon or a full stop."""
+    """Return the first sentence of a YAML file's opening comment, up to a colon or a full stop."""
     comment = re.match(r"(?:# @package .*\n)?((?:#.*\n)*)", path.read_text(encoding="utf-8"))
     words = " ".join(line.lstrip("# ") for line in comment[1].splitlines()) if comment else ""
     first = re.match(r".*?(?=[:.](?:\s|$))|.*", words)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from simclr_med.config.data_nodes import Folder, Npz
-from simclr_med.config.schema import Config, InitPretrained, ResNet, TinyEncoder, WarmupCosine
+from simclr_med.config.data_nodes import Folder
+from simclr_med.config.schema import Config, ResNet, TinyEncoder, WarmupCosine
 from simclr_med.config.stage_nodes import Analyse, Predict, Pretrain, Preview, Probe, Report, Stage, Test
 from simclr_med.runs.identity import slug
 from simclr_med.types import MULTI_LABEL
@@ -21,7 +21,6 @@ def broken_rules(cfg: Config[Any]) -> Iterator[str]:
     yield from _warmup(cfg)
     yield from _names(cfg)
     yield from _split_fractions(cfg)
-    yield from _init(cfg)
     yield from _channel_statistics(cfg)
     yield from _stage(cfg, cfg.stage)
 
@@ -81,14 +80,6 @@ def _split_fractions(cfg: Config[Any]) -> Iterator[str]:
         yield (
             f"dataset.val_fraction={data.val_fraction} dataset.test_fraction={data.test_fraction}: no training images "
             "are left. Lower their sum below 1."
-        )
-
-
-def _init(cfg: Config[Any]) -> Iterator[str]:
-    own = cfg.dataset.path if isinstance(cfg.dataset, (Npz, Folder)) else None
-    if isinstance(cfg.init, InitPretrained) and cfg.init.path != own:
-        yield (
-            f"init.path={cfg.init.path}: used by init=checkpoint alone. Add init=checkpoint, or leave init.path out."
         )
 
 

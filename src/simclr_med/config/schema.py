@@ -118,8 +118,6 @@ class InitPretrained(Option):
     seed: int = bounded(0)
     start: str = MISSING
     run: Optional[str] = MISSING
-    path: Optional[str] = MISSING
-    own: str = MISSING
 
 
 @node

@@ -1,7 +1,8 @@
-"""GPUs for the workers of a parallel sweep: each worker takes one that no other has, before torch is imported."""
+"""GPUs of the workers of a parallel sweep: each worker claims free ones before torch is imported."""
 
 from __future__ import annotations
 
+import atexit
 import os
 from pathlib import Path
 
@@ -9,21 +10,23 @@ from filelock import FileLock, Timeout
 from platformdirs import user_runtime_path
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-_held: list[FileLock] = []  # to the end of this process
+# Holds the id of the process that claimed what VISIBLE lists. Child processes inherit both and have another id.
+CLAIMED_BY = "SIMCLR_MED_GPUS_CLAIMED_BY"
 
 
 def claim_gpus(count: int) -> None:
-    """Let this process see count GPUs that no other worker of this machine has; a second call changes nothing.
+    """Set CUDA_VISIBLE_DEVICES to count GPUs that no other worker of this machine uses.
 
-    With more workers than GPUs some must share: those then see all, dealt by the number of the process.
+    The claim lasts until the process ends: CUDA reads the variable once. A second call changes nothing. When there are
+    more workers than GPUs, the workers share them.
 
     Args:
-        count: GPUs that one run uses.
+        count: GPUs of one run.
     """
     devices = visible_gpus()
-    if _held or not devices:
+    if not devices or os.environ.get(CLAIMED_BY) == str(os.getpid()):
         return
-    # A scheduler numbers the GPUs of each of its jobs anew.
+    # A scheduler numbers the GPUs of each of its jobs from 0.
     folder = user_runtime_path("simclr-med") / f"gpus-{os.environ.get('SLURM_JOB_ID', 'machine')}"
     folder.mkdir(parents=True, exist_ok=True)
     free: list[str] = []
@@ -33,7 +36,7 @@ def claim_gpus(count: int) -> None:
             lock.acquire(timeout=0)
         except Timeout:
             continue
-        _held.append(lock)
+        atexit.register(lock.release)  # keeps the lock, which releases itself when nothing refers to it
         free.append(device)
         if len(free) == count:
             break
@@ -41,12 +44,13 @@ def claim_gpus(count: int) -> None:
         start = os.getpid() % len(devices)
         free = (devices[start:] + devices[:start])[:count]
     os.environ[VISIBLE] = ",".join(free)
+    os.environ[CLAIMED_BY] = str(os.getpid())
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs of NVIDIA's that a process started now would see, by index or id, asked without torch."""
-    told = os.environ.get(VISIBLE)
-    if told is not None:
-        return [word for word in told.split(",") if word and word != "-1"]
+    """Return the index or id of each NVIDIA GPU that this process may use. Does not import torch."""
+    visible = os.environ.get(VISIBLE)
+    if visible is not None:
+        return [device for device in visible.split(",") if device and device != "-1"]
     driver = Path("/proc/driver/nvidia/gpus")
     return [str(index) for index in range(len(list(driver.iterdir())))] if driver.is_dir() else []

@@ -1,4 +1,4 @@
-"""What a run is called: the hash of all that decides its result, and the name of its folder."""
+"""The identity of a run: the hash of everything that affects its result, and the name of its folder."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from omegaconf import DictConfig, OmegaConf
 
-# Raised when a change of the code changes the results of an unchanged config.
+# Raised when a change of the code changes results although the config is the same.
 PROTOCOL_VERSION = 1
 
-# What a config says about where and how a run is done, not about what it computes.
+# Keys that set where and how a run executes. They do not affect its result and are not hashed.
 OPERATIONAL = {
     "": ("paths", "logger", "init", "overwrite", "dry_run", "keep", "experiment", "grid"),
     "dataset": ("root", "path", "groups_csv", "verify", "info"),
@@ -35,7 +35,7 @@ OPERATIONAL = {
     "trainer": ("accelerator", "devices", "strategy", "threads"),
 }
 
-# Groups whose option's name is recorded and looked up, and so part of the run; of the others the values alone count.
+# Groups whose option name is part of the identity, because runs are found by it. Of other groups only the values are.
 NAMED = ("dataset", "stage", "augmentation", "encoder")
 
 
@@ -54,14 +54,14 @@ class LabelBudget(Protocol):
 
 @dataclass(frozen=True)
 class Init:
-    """Where a run's encoder starts from.
+    """The initial weights of a run's encoder.
 
     Attributes:
         kind: random, pretrained, checkpoint, imagenet or model.
-        hash: of the weights' content; of the kind alone when there is no file.
-        path: the weights, or None.
-        run: the folder of the run that made them, or None.
-        url: where the file at path comes from when it is not there yet, or None.
+        hash: of the weights' content; the kind itself when there is no file.
+        path: the file with the weights, or None.
+        run: folder of the run that saved them, or None.
+        url: where to download the file if it is missing, or None.
     """
 
     kind: str
@@ -71,24 +71,24 @@ class Init:
     url: str | None = None
 
 
-def compute_config_hash(cfg: DictConfig, data_hash: str, origin_hash: str) -> str:
-    """The hash (40 hex digits of SHA-256) of all that decides a run's result.
+def compute_config_hash(cfg: DictConfig, data_hash: str, init_hash: str) -> str:
+    """Return the hash of everything that affects a run's result: 40 hex digits of SHA-256.
 
     Args:
         cfg: resolved config.
         data_hash: content hash of the data.
-        origin_hash: content hash of the weights that the encoder starts from.
+        init_hash: content hash of the encoder's initial weights.
     """
     content = scientific_config(cfg) | {
         "data_hash": data_hash,
-        "origin_hash": origin_hash,
+        "origin_hash": init_hash,  # part of every recorded hash, so the key keeps this name
         "protocol_version": PROTOCOL_VERSION,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:40]
 
 
 def scientific_config(cfg: DictConfig) -> dict[str, Any]:
-    """The part of a config that decides what is computed, whatever it is called and wherever it is done."""
+    """Return the part of a config that affects the result: without OPERATIONAL keys and names of options."""
     content: Any = OmegaConf.to_container(cfg, resolve=True)
     for group, keys in OPERATIONAL.items():
         node = content.get(group) if group else content
@@ -101,51 +101,53 @@ def scientific_config(cfg: DictConfig) -> dict[str, Any]:
 
 
 def budget_name(fraction: LabelBudget) -> str:
-    """The label budget in a word, whichever way it was typed: full, n100, pct1 or per_class10."""
+    """Return the name of a label budget, however it was set: full, n100, pct1 or per_class10."""
     for prefix, value in (("n", fraction.samples), ("pct", fraction.percent), ("per_class", fraction.per_class)):
         if value is not None:
             return f"{prefix}{value:.15g}"
     return "full"
 
 
-def run_folder(cfg: DictConfig, config_hash: str, origin: Init) -> Path:
-    """``<runs>/<stage>/<dataset>/<readable>-<hash>``; of a report ``<runs>/report/<data sets, or all>``."""
+def run_folder(cfg: DictConfig, config_hash: str, init: Init) -> Path:
+    """Return ``<runs>/<stage>/<dataset>/<readable>-<hash>``; for a report ``<runs>/report/<datasets or all>``."""
     top = Path(cfg.paths.runs).absolute() / cfg.stage.name
     if cfg.stage.folder is not None:
         return top / str(cfg.stage.folder)
-    top /= cfg.dataset.name
-    return top / f"{_readable(cfg, origin)}-{config_hash[:10]}"
+    return top / cfg.dataset.name / f"{_readable_name(cfg, init)}-{config_hash[:10]}"
 
 
-def method_name(cfg: DictConfig, origin: Init) -> str:
-    """What the runs of one curve share, whatever their label budget and seed: data, stage, start, views, encoder."""
+def method_name(cfg: DictConfig, init: Init) -> str:
+    """Return what all runs of one curve share, whatever their budget and seed: data, stage, init, views, encoder."""
     size = f" {cfg.dataset.size} px" if cfg.dataset.get("size") else ""
     views = (cfg.augmentation.name,) if cfg.augmentation.name != "none" else ()
-    start = _start(origin).replace("_", " ")
+    start = _init_name(init).replace("_", " ")
     return ", ".join((f"{cfg.dataset.name}{size}", cfg.stage.name, start, *views, cfg.encoder.name))
 
 
-def _readable(cfg: DictConfig, origin: Init) -> str:
-    """What a person looks for in a run's name, as pretrained_<data set>_<sequence>; of a saved model that run's own."""
-    made = origin.run
-    if made is not None and cfg.stage.named_after_init:
-        return "-".join((made.parent.parent.name, made.parent.name, made.name.rpartition("-")[0]))
-    words = (cfg.augmentation.name, cfg.encoder.name, budget_name(cfg.data_fraction), _start(origin), f"seed{cfg.seed}")
-    return "-".join(words)
+def _readable_name(cfg: DictConfig, init: Init) -> str:
+    """Return the part of a folder's name that people read. A run on a saved model has the name of that model's run."""
+    source = init.run
+    if source is not None and cfg.stage.named_after_init:
+        return "-".join((source.parent.parent.name, source.parent.name, source.name.rpartition("-")[0]))
+    budget = budget_name(cfg.data_fraction)
+    return "-".join((cfg.augmentation.name, cfg.encoder.name, budget, _init_name(init), f"seed{cfg.seed}"))
 
 
-def _start(origin: Init) -> str:
-    """Where the encoder comes from in a word."""
-    made = origin.run
-    return origin.kind if made is None else "_".join((origin.kind, made.parent.name, made.name.partition("-")[0]))
+def _init_name(init: Init) -> str:
+    """Return the kind, with data set and augmentation of the run that saved the weights if there is one."""
+    source = init.run
+    return init.kind if source is None else "_".join((init.kind, source.parent.name, source.name.partition("-")[0]))
 
 
 def slug(text: str, limit: int = 60) -> str:
-    """Letters (of any script), digits, dots and dashes of text, at most limit of them; never empty, never hidden."""
+    """Return text reduced to letters (of any script), digits, dots and dashes.
+
+    At most limit characters, never empty, no leading dot.
+    """
     return re.sub(r"[^\w.-]+", "-", text).strip("-.")[:limit].strip("-.") or "unnamed"
 
 
 def dataset_name(path: str) -> str:
-    """The name of a data set that lies at path: its last part without the ending of a file."""
+    """Return the name of the data set at path: the last part of the path, without ``.npz``."""
     last = PurePath(path)
     return slug(last.stem if last.suffix.lower() == ".npz" else last.name)

@@ -1,4 +1,4 @@
-"""One process at a time: locks that are gone with the process that holds them, and that tell who it is."""
+"""Locks between processes. The system releases them when their process ends."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from simclr_med.errors import BusyError
 
 @contextmanager
 def hold_lock(path: Path, folder: Path, wait: bool = True) -> Iterator[None]:
-    """Hold the lock at path until the block ends; wait, and say so, while another process holds it.
+    """Hold the lock at path until the block ends. Print a line while waiting for another process.
 
-    The lock is the system's own: a file that a dead process left, or another one with its number, holds nothing.
+    Stale lock files and recycled process ids do not block.
 
     Args:
-        path: of the lock file; beside it, ``.owner`` tells who holds it.
-        folder: what the lock is for, in the message.
-        wait: false: raise while another process holds it.
+        path: of the lock file; the ``.owner`` file beside it names the process that holds the lock.
+        folder: of the run, for the message.
+        wait: False raises BusyError instead of waiting.
 
     Raises:
-        BusyError: another process holds it, and nobody is to wait.
-        OSError: of the disk, before the block begins.
+        BusyError: another process holds the lock and wait is False.
+        OSError: the lock file cannot be written.
     """
     owner = path.with_suffix(".owner")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,20 +35,20 @@ def hold_lock(path: Path, folder: Path, wait: bool = True) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         if not wait:
-            raise BusyError(f"{folder}: {_told(owner)} is doing this run.") from None
-        print(f"Waiting for {_told(owner)}, which is doing this run: {folder}", flush=True)
+            raise BusyError(f"{folder}: {_read_owner(owner)} is running this.") from None
+        print(f"Waiting for {_read_owner(owner)}, which is running this: {folder}", flush=True)
         lock.acquire()
     try:
         owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     finally:
-        with suppress(OSError):  # of a disk that went read-only meanwhile: a name left behind does no harm
+        with suppress(OSError):  # the disk may have turned read-only; a stale .owner file does no harm
             owner.unlink(missing_ok=True)
         lock.release()
 
 
-def _told(owner: Path) -> str:
-    """Who holds a lock, as it wrote it down; it may not have got to that, or be done just now."""
+def _read_owner(owner: Path) -> str:
+    """Return the text of the ``.owner`` file, which may be missing for a moment before and after a run."""
     try:
         return owner.read_text(encoding="utf-8") or "another process"
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a result was made with. A leaf."""
+"""Package versions and git commit, recorded with every result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PACKAGES = (
 
 
 def package_versions() -> dict[str, str]:
-    """Version of Python and of each package that a result depends on; one that is not installed is left out."""
+    """Return the version of Python and of each installed package that results depend on."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -33,7 +33,7 @@ def package_versions() -> dict[str, str]:
 
 
 def git_commit() -> dict[str, Any] | None:
-    """Commit of the checkout that the code runs from, and whether it was changed; None outside a checkout."""
+    """Return the commit of the checkout and whether files changed since; None outside a checkout."""
     top = Path(__file__).parents[3]
     if not (top / ".git").exists():
         return None
@@ -44,6 +44,6 @@ def git_commit() -> dict[str, Any] | None:
         return None
 
 
-def _git(top: Path, *words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=top, capture_output=True, text=True, timeout=10, check=True)
-    return done.stdout.strip()
+def _git(top: Path, *arguments: str) -> str:
+    finished = subprocess.run(["git", *arguments], cwd=top, capture_output=True, text=True, timeout=10, check=True)
+    return finished.stdout.strip()

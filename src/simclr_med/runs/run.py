@@ -1,4 +1,4 @@
-"""A run is its config: its identity, its folder, its lock, and what it leaves when it ends."""
+"""One run: its state, its folder and lock while it is open, and the files that it writes when it ends."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from simclr_med.runs.encoder_cache import EncoderCache
 from simclr_med.runs.identity import NAMED, Init, compute_config_hash, run_folder
 from simclr_med.runs.identity import PROTOCOL_VERSION as PROTOCOL_VERSION
 from simclr_med.runs.lock import hold_lock
-from simclr_med.runs.signals import terminate_on_signal
+from simclr_med.runs.signals import StopSignal, terminate_on_signal
 
 SCHEMA_VERSION = 1
 
-# What a disk says when it takes no more: full, over quota, read-only.
-REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# Errors of a disk that is full, over quota or read-only.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
-State = Literal["new", "unfinished", "finished", "failed"]
+State = Literal["pending", "unfinished", "finished", "failed"]
 
 
 class RepeatableStage(Protocol):
@@ -40,7 +40,7 @@ class RepeatableStage(Protocol):
 
 
 class ResolvedConfig(Protocol):
-    """What a run needs of its config, whose type is that of `simclr_med.config.schema.Config`."""
+    """What a run needs of its config, whose type is `simclr_med.config.schema.Config`."""
 
     @property
     def plain(self) -> DictConfig:
@@ -56,11 +56,17 @@ C = TypeVar("C", bound=ResolvedConfig)
 
 @dataclass(frozen=True)
 class Run(Generic[C_co]):
-    """One open run: nobody else works in its folder while it is open.
+    """An open run. No other process works in its folder while it is open.
 
     Attributes:
-        cfg: typed and frozen.
-        encoders: of the process, for the runs that share one.
+        folder: of the run.
+        config_hash: its identity.
+        state: when it was opened; "pending" for a run that starts now.
+        cfg: resolved config, typed and frozen.
+        data_hash: content hash of the data.
+        init: initial weights of the encoder.
+        encoders: cache of the process, for the runs that share an encoder.
+        stop_signal: the signal that asked the run to stop, if any.
     """
 
     folder: Path
@@ -68,8 +74,9 @@ class Run(Generic[C_co]):
     state: State
     cfg: C_co
     data_hash: str
-    origin: Init
+    init: Init
     encoders: EncoderCache = field(default_factory=EncoderCache)
+    stop_signal: StopSignal = field(default_factory=StopSignal)
 
     @property
     def plain(self) -> DictConfig:
@@ -81,7 +88,7 @@ class Run(Generic[C_co]):
         return self.folder / "checkpoints"
 
     def result(self) -> dict[str, Any]:
-        """What a finished run recorded."""
+        """Return the content of result.json."""
         return dict(json.loads((self.folder / "result.json").read_text(encoding="utf-8")))
 
     def finish(
@@ -92,14 +99,14 @@ class Run(Generic[C_co]):
         intervals: Mapping[str, tuple[float, float]] | None = None,
         tables: Mapping[str, Any] | None = None,
     ) -> None:
-        """Record the result, which is what makes the run a finished one, then drop what only a resume needs.
+        """Write result.json (this marks the run as finished), then delete the checkpoints that only a resume needs.
 
         Args:
             metrics: by ``split/metric``.
-            timing: seconds, and images a second.
-            provenance: what the result was made with.
-            intervals: (low, high) of some metrics, 95 %.
-            tables: what is no single number: a confusion matrix, notes.
+            timing: seconds, and images per second.
+            provenance: versions, commit, threads.
+            intervals: 95 % confidence interval (low, high) of some metrics.
+            tables: results that are no single number, for example a confusion matrix.
         """
         content = {
             "schema_version": SCHEMA_VERSION,
@@ -115,10 +122,10 @@ class Run(Generic[C_co]):
                 **provenance,
                 "data_hash": self.data_hash,
                 "init": {
-                    "kind": self.origin.kind,
-                    "run": self.origin.run and self.origin.run.name,
-                    "hash": self.origin.hash,
-                    "path": self.origin.path and str(self.origin.path),
+                    "kind": self.init.kind,
+                    "run": self.init.run and self.init.run.name,
+                    "hash": self.init.hash,
+                    "path": self.init.path and str(self.init.path),
                 },
             },
         }
@@ -131,17 +138,18 @@ class Run(Generic[C_co]):
                 (self.checkpoints / name).unlink(missing_ok=True)
 
     def fail(self, error: BaseException) -> None:
-        """Record why the run ended early; what it had saved stays and is gone on with by the same command.
+        """Write failure.json. Checkpoints stay, and the repeated command resumes from them.
 
         Raises:
-            RunError: in place of an error of the disk, which can take no traceback either; of one that came after the
-                result, which stands; and of one of another training process, which hides what happened.
+            RunError: replaces an error that needs other words: the folder was removed, the run had already finished,
+                the disk is full or read-only, or the error comes from another training process as a traceback in text.
         """
         if not self.folder.is_dir():
-            gone = "must stay while its run goes on; it was removed"
-            raise RunError(f"{self.folder}: {gone}. The same command starts it again.") from error
+            raise RunError(
+                f"{self.folder}: the folder was removed during the run. Repeat the command to run it again."
+            ) from error
         if run_state(self.folder, self.config_hash) == "finished":
-            raise RunError(f"{self.folder}: is finished, but what came after failed ({error}).") from error
+            raise RunError(f"{self.folder}: the run is finished, but a later step failed ({error}).") from error
         content = {
             "message": str(error) or type(error).__name__,
             "traceback": "".join(traceback.format_exception(error)),
@@ -149,32 +157,33 @@ class Run(Generic[C_co]):
         }
         try:
             write_json(self.folder / "failure.json", content)
-        except OSError as refused:  # the disk that made the run fail may take no report of it either
+        except OSError as disk_error:  # often the disk itself made the run fail, and the user knows already
             if not isinstance(error, (UserError, OSError)):
-                print(f"{refused.filename}: could not be written ({refused.strerror}).", file=sys.stderr)
-        if isinstance(error, OSError) and error.errno in REFUSALS:
+                print(f"{disk_error.filename}: could not be written ({disk_error.strerror}).", file=sys.stderr)
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise RunError(
-                f"{error.filename or self.folder}: could not be written ({error.strerror}). What was saved before "
-                "stays; mend that and give the same command again."
+                f"{error.filename or self.folder}: could not be written ({error.strerror}). Earlier "
+                "checkpoints are kept. Free the disk, then repeat the command to resume."
             ) from error
         if "Traceback (most recent call last)" in str(error):
-            kind, _, told = str(error).strip().splitlines()[-1].partition(": ")
-            ours = kind.startswith("simclr_med.errors.")
-            raise RunError(told if ours else f"{kind}: {told} (traceback in {self.folder / 'failure.json'})") from error
+            kind, _, message = str(error).strip().splitlines()[-1].partition(": ")
+            if not kind.startswith("simclr_med.errors."):
+                message = f"{kind}: {message} (traceback in {self.folder / 'failure.json'})"
+            raise RunError(message) from error
 
 
 def run_state(folder: Path, config_hash: str) -> State:
-    """How far the run in that folder has come. A result.json that cannot be read counts as unfinished."""
+    """Return the state of the run in a folder. An unreadable result.json counts as unfinished."""
     if not folder.is_dir():
-        return "new"
-    recorded = _recorded(folder)
+        return "pending"
+    recorded = _read_result(folder)
     if recorded is not None and recorded.get("config_hash") == config_hash:
         return "finished"
     return "failed" if (folder / "failure.json").exists() else "unfinished"
 
 
-def _recorded(folder: Path) -> dict[str, Any] | None:
-    """A run's result.json; None when there is none, or none that can be read."""
+def _read_result(folder: Path) -> dict[str, Any] | None:
+    """Return the content of result.json, or None if it is missing or unreadable."""
     try:
         content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -184,77 +193,81 @@ def _recorded(folder: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def open_run(
-    cfg: C, data_hash: str, origin: Init, wait: bool = True, encoders: EncoderCache | None = None
+    cfg: C, data_hash: str, init: Init, wait: bool = True, encoders: EncoderCache | None = None
 ) -> Iterator[Run[C]]:
-    """The run of this config, made or found, and locked until the block ends.
+    """Open the run of this config: create or find its folder, and hold its lock until the block ends.
 
     Args:
         cfg: as `simclr_med.config.validate.validate_config` returns it.
         data_hash: content hash of the data.
-        origin: of the encoder.
-        wait: for another process that does this run; false: raise.
-        encoders: of this process; None makes an empty cache.
+        init: initial weights of the encoder.
+        wait: for another process that is running this; False raises BusyError.
+        encoders: cache of the process; None creates an empty one.
 
     Raises:
-        BusyError: another process does it, and nobody is to wait.
+        BusyError: another process is running this and wait is False.
         RunError: the runs folder cannot be written.
     """
     plain, encoders = cfg.plain, encoders or EncoderCache()
-    config_hash = compute_config_hash(plain, data_hash, origin.hash)
-    folder = run_folder(plain, config_hash, origin)
-    again = plain.overwrite or cfg.stage.is_repeated
-    # A finished run needs no lock: its files do not change any more.
-    if run_state(folder, config_hash) == "finished" and not again:
-        yield Run(folder, config_hash, "finished", cfg, data_hash, origin, encoders)
+    config_hash = compute_config_hash(plain, data_hash, init.hash)
+    folder = run_folder(plain, config_hash, init)
+    repeats = plain.overwrite or cfg.stage.is_repeated
+    # A finished run needs no lock, because its files do not change any more.
+    if run_state(folder, config_hash) == "finished" and not repeats:
+        yield Run(folder, config_hash, "finished", cfg, data_hash, init, encoders)
         return
+    lock = Path(plain.paths.runs).absolute() / ".locks" / f"{config_hash}.lock"
     with ExitStack() as held:
-        held.enter_context(terminate_on_signal())
+        stop = held.enter_context(terminate_on_signal())
         try:
-            held.enter_context(
-                hold_lock(Path(plain.paths.runs).absolute() / ".locks" / f"{config_hash}.lock", folder, wait)
-            )
-            state = run_state(folder, config_hash)
-            if again and state != "new":
-                # First: of a removal that is cut short no finished run must remain.
-                (folder / "result.json").unlink(missing_ok=True)
-                shutil.rmtree(folder)
-                state = "new"
-            if state != "finished":
-                if (folder / "result.json").exists():
-                    print(f"{folder / 'result.json'}: cannot be read, so this run is done again.", flush=True)
-                folder.mkdir(parents=True, exist_ok=True)
-                remove_temporary_files(folder)
-                (folder / "failure.json").unlink(missing_ok=True)
-                write_text(folder / "config.yaml", OmegaConf.to_yaml(plain, resolve=True))
+            held.enter_context(hold_lock(lock, folder, wait))
+            state = _prepare_folder(folder, config_hash, plain, repeats)
         except OSError as error:
-            raise _unwritable(plain.paths.runs, error) from error
-        yield Run(folder, config_hash, state, cfg, data_hash, origin, encoders)
+            raise RunError(
+                f"paths.runs={plain.paths.runs}: the folder cannot be written ({error.strerror}). Choose another one."
+            ) from error
+        yield Run(folder, config_hash, state, cfg, data_hash, init, encoders, stop)
 
 
-def _unwritable(runs: str, error: OSError) -> RunError:
-    return RunError(f"paths.runs={runs}: must be a folder that can be written ({error.strerror}). Choose another one.")
+def _prepare_folder(folder: Path, config_hash: str, cfg: DictConfig, repeats: bool) -> State:
+    """Make the folder ready for the stage and return the state that the run starts from."""
+    state = run_state(folder, config_hash)
+    if repeats and state != "pending":
+        # result.json goes first: an interrupted removal must not leave a run that looks finished.
+        (folder / "result.json").unlink(missing_ok=True)
+        shutil.rmtree(folder)
+        state = "pending"
+    if state == "finished":
+        return state
+    if (folder / "result.json").exists():
+        print(f"{folder / 'result.json'}: unreadable. The run is repeated.", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_temporary_files(folder)
+    (folder / "failure.json").unlink(missing_ok=True)
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    return state
 
 
 def find_finished_runs(runs: Path, stage: str, dataset: str) -> Iterator[tuple[Path, DictConfig, dict[str, Any]]]:
-    """(folder, config, result) of every finished run of a stage on a data set, in the order of their names."""
+    """Yield (folder, config, result) of each finished run of a stage on a data set, sorted by folder."""
     for path in sorted((runs / stage / dataset).glob("*/result.json")):
-        result, cfg = _recorded(path.parent), load_config(path.parent)
+        result, cfg = _read_result(path.parent), load_config(path.parent)
         if result is None or cfg is None:
-            print(f"{path.parent}: its result.json or config.yaml cannot be read; passed over.", file=sys.stderr)
+            print(f"{path.parent}: result.json or config.yaml is unreadable. The run is ignored.", file=sys.stderr)
             continue
         yield path.parent, cfg, result
 
 
 def load_config(folder: Path) -> DictConfig | None:
-    """A run's config.yaml; None when there is none, or none that tells which run it is of."""
+    """Return a run's config.yaml, or None if it is missing, unreadable or incomplete."""
     try:
         cfg = OmegaConf.load(folder / "config.yaml")
     except (OSError, ValueError, YAMLError):
         return None
-    return cfg if _has_named(cfg) else None
+    return cfg if _is_complete(cfg) else None
 
 
-def _has_named(cfg: Any) -> TypeGuard[DictConfig]:
-    """Whether a config.yaml was read far enough to tell which run it is of."""
+def _is_complete(cfg: Any) -> TypeGuard[DictConfig]:
+    """Whether a config.yaml holds the fields that runs are found by."""
     wanted = ("seed", "init.name", *(f"{group}.name" for group in NAMED))
     return isinstance(cfg, DictConfig) and all(OmegaConf.select(cfg, key) is not None for key in wanted)

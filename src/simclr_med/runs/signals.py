@@ -1,4 +1,4 @@
-"""How a run that is told to stop stops: at once, wherever it is, and with all its processes."""
+"""Stop a run on SIGTERM or Ctrl-C: at once, and with all its child processes."""
 
 from __future__ import annotations
 
@@ -10,25 +10,49 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 TERMINATED = 143  # the shell's exit code for SIGTERM
-_received: list[int] = []
+
+
+class StopSignal:
+    """The signal that asked a run to stop.
+
+    Libraries sometimes replace the exception that a signal raises by one of their own. The number stays here.
+
+    Attributes:
+        number: of the signal, or None while there was none.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def terminate(self, number: int, _: Any) -> NoReturn:
+        """Handle SIGTERM."""
+        self.number = number
+        raise SystemExit(TERMINATED)
+
+    def interrupt(self, number: int, _: Any) -> NoReturn:
+        """Handle SIGINT."""
+        self.number = number
+        raise KeyboardInterrupt
 
 
 @contextmanager
-def terminate_on_signal() -> Iterator[None]:
-    """Inside, SIGTERM raises SystemExit as Ctrl-C raises KeyboardInterrupt; whatever is raised ends child processes.
+def terminate_on_signal() -> Iterator[StopSignal]:
+    """Raise SystemExit on SIGTERM and KeyboardInterrupt on SIGINT inside the block, and kill child processes on errors.
 
-    No moment is a wrong one, since files are written whole. Lightning alone would finish the epoch's look at the
-    validation split first; and Python waits at its end for children that would go on training.
+    Stopping is safe at any time: every file is written atomically. Without this, Lightning would finish the epoch's
+    validation first, and Python would wait at its end for child processes that still train.
     """
-    # Elsewhere Python allows no handlers.
-    here = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, _leave) if here else None
+    stop = StopSignal()
+    # Python allows signal handlers in the main thread only.
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop.terminate) if is_main_thread else None
     interrupt = signal.getsignal(signal.SIGINT)
-    if here and interrupt is signal.default_int_handler:  # else somebody wants it ignored, or in another way
-        signal.signal(signal.SIGINT, _interrupt)
-    _received.clear()
+    # Any other handler was set on purpose, for example to ignore Ctrl-C.
+    handles_interrupt = is_main_thread and interrupt is signal.default_int_handler
+    if handles_interrupt:
+        signal.signal(signal.SIGINT, stop.interrupt)
     try:
-        yield
+        yield stop
     except BaseException:
         for child in multiprocessing.active_children():
             child.kill()
@@ -36,20 +60,5 @@ def terminate_on_signal() -> Iterator[None]:
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
-        if here and signal.getsignal(signal.SIGINT) is _interrupt:
+        if handles_interrupt and signal.getsignal(signal.SIGINT) == stop.interrupt:
             signal.signal(signal.SIGINT, interrupt)
-
-
-def received_signal() -> int | None:
-    """The signal that told this run to stop, if one did: a library may make another exception of ours."""
-    return _received[0] if _received else None
-
-
-def _leave(number: int, _: Any) -> NoReturn:
-    _received.append(number)
-    raise SystemExit(TERMINATED)
-
-
-def _interrupt(number: int, _: Any) -> NoReturn:
-    _received.append(number)
-    raise KeyboardInterrupt

@@ -1,7 +1,7 @@
-"""A sweep's cells: what became of each, written down by the process that ran it and told together at the end.
+"""The jobs of a sweep: their outcomes, recorded by the process that ran each, and the summary at the end.
 
-A cell may run in this process, in a worker or on another machine, so its outcome goes through a file of the sweep's own
-folder: ``<runs>/.sweeps/<time>/cells/<number>.json``.
+A job runs in this process, in a worker or on another machine. Its outcome therefore goes through a file in the sweep's
+folder: ``<runs>/.sweeps/<time>/jobs/<number>.json``.
 """
 
 from __future__ import annotations
@@ -25,58 +25,52 @@ from rich.table import Table
 
 from simclr_med.atomic import write_json
 
-Outcome = Literal["started", "done", "skipped", "failed", "busy", "new", "unfinished", "finished", "missing encoder"]
-# In the order of the table; the last four are what dry_run says of a cell.
+Outcome = Literal[
+    "started", "done", "skipped", "failed", "busy", "pending", "unfinished", "finished", "missing encoder"
+]
+# The words of the summary, in its order. The last four are outcomes of dry_run=true.
 WORDS: dict[Outcome, str] = {
     "done": "done",
-    "skipped": "finished before",
+    "skipped": "already finished",
     "failed": "failed",
     "busy": "left to another process",
-    "started": "stopped before its end",
+    "started": "interrupted",
     "finished": "finished",
-    "unfinished": "unfinished, will go on",
-    "new": "new",
-    "missing encoder": "missing its encoder",
+    "unfinished": "unfinished, can be resumed",
+    "pending": "pending",
+    "missing encoder": "pending, needs its encoder first",
 }
-
-# The folder of the sweep that this very process began; None in a worker, in a SLURM job, and outside a sweep.
-_begun: list[Path] = []
 
 
 @dataclass(frozen=True)
 class SweepJob:
-    """Where a cell stands in its sweep.
+    """One job of a sweep.
 
     Attributes:
         folder: of the sweep.
-        number: of the cell, from 0.
-        words: its overrides.
+        number: of the job, from 0.
+        overrides: of the job.
     """
 
     folder: Path
     number: int
-    words: tuple[str, ...]
-
-    @property
-    def own(self) -> bool:
-        """Whether this process began the sweep, and so can come back to a cell later."""
-        return self.folder in _begun
+    overrides: tuple[str, ...]
 
     @property
     def record(self) -> Path:
-        return self.folder / "cells" / f"{self.number}.json"
+        return self.folder / "jobs" / f"{self.number}.json"
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What became of a cell, or of one run of a job that covers several budgets.
+    """The outcome of one run. A sweep job has several when it covers several label budgets or seeds.
 
     Attributes:
-        outcome: one of WORDS.
-        status: exit code that a command of its own would end with.
-        message: of what failed, a line a problem.
-        folder: of the run, when it came that far.
-        seconds: that it took.
+        outcome: a key of WORDS.
+        status: exit code of a command that does this run alone.
+        message: why it failed, one problem per line.
+        folder: of the run; empty if the command failed before the folder was known.
+        seconds: wall time.
     """
 
     outcome: Outcome
@@ -87,81 +81,89 @@ class RunOutcome:
 
 
 class Sweep(Callback):
-    """Hydra's callback of conf/config.yaml: remembers which sweep this process has begun."""
+    """Hydra's callback of conf/config.yaml: makes the sweep's config known in the process that starts the sweep.
+
+    Hydra sets HydraConfig inside each job only, and a parallel launcher runs no job in this process.
+    """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        _begun.append(Path(config.hydra.sweep.dir).absolute())
+        HydraConfig.instance().set_config(config)
+
+
+def started_sweep() -> Path | None:
+    """Return the folder of the sweep that this process started, outside of its jobs; None without a sweep."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    return Path(HydraConfig.get().sweep.dir).absolute()
 
 
 def current_job() -> SweepJob | None:
-    """The cell that is being run, or None outside a sweep."""
-    if not HydraConfig.initialized():
+    """Return the sweep job that is running, or None outside a sweep."""
+    folder = started_sweep()
+    if folder is None:
         return None
     hydra = HydraConfig.get()
-    if hydra.mode != RunMode.MULTIRUN:
-        return None
-    return SweepJob(Path(hydra.sweep.dir).absolute(), hydra.job.num, tuple(hydra.overrides.task))
+    return SweepJob(folder, hydra.job.num, tuple(hydra.overrides.task))
 
 
-def begun() -> Path | None:
-    """The folder of the sweep that this process began."""
-    return _begun[-1] if _begun else None
-
-
-def record_outcomes(at: SweepJob, cells: Iterable[RunOutcome]) -> None:
-    """Write down what became of a cell; a disk that takes nothing more must not end the sweep."""
+def record_outcomes(job: SweepJob, outcomes: Iterable[RunOutcome]) -> None:
+    """Write a job's outcomes to its record. A full disk does not end the sweep."""
     try:
-        at.record.parent.mkdir(parents=True, exist_ok=True)
-        write_json(at.record, {"words": list(at.words), "runs": [asdict(cell) for cell in cells]})
+        job.record.parent.mkdir(parents=True, exist_ok=True)
+        write_json(job.record, {"overrides": list(job.overrides), "runs": [asdict(outcome) for outcome in outcomes]})
     except OSError as error:
-        print(f"{at.record}: could not be written ({error.strerror}).", file=sys.stderr)
+        print(f"{job.record}: could not be written ({error.strerror}).", file=sys.stderr)
 
 
 def read_outcomes(folder: Path) -> list[tuple[str, RunOutcome]]:
-    """(overrides, run) of every recorded run of a sweep, in the order of the cells."""
+    """Return (overrides, outcome) of every recorded run of a sweep, in the order of its jobs."""
     found = []
-    for path in sorted((folder / "cells").glob("*.json"), key=lambda path: int(path.stem)):
+    for path in sorted((folder / "jobs").glob("*.json"), key=lambda path: int(path.stem)):
         content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found += [(" ".join(content["words"]), RunOutcome(**run)) for run in content["runs"]]
+        found += [(" ".join(content["overrides"]), RunOutcome(**run)) for run in content["runs"]]
     return found
 
 
 def remove_unstarted(folder: Path) -> None:
-    """Remove the folder of a sweep whose cells never began, and the folders above it that hold nothing else."""
-    if not (folder / "cells").exists():
+    """Remove the folder of a sweep that started no job, and its parent folders if they are empty."""
+    if not (folder / "jobs").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # not empty, or not there
+        with suppress(OSError):  # not empty, or missing
             folder.parent.rmdir()
             folder.parent.parent.rmdir()
 
 
-def exit_status(cells: Iterable[RunOutcome]) -> int:
-    """Exit code of a sweep, or of one job: the highest of its runs."""
-    return max((cell.status for cell in cells), default=0)
+def exit_status(outcomes: Iterable[RunOutcome]) -> int:
+    """Return the exit code of several runs: the highest."""
+    return max((outcome.status for outcome in outcomes), default=0)
 
 
-def sweep_summary(cells: Sequence[tuple[str, RunOutcome]], folder: Path) -> str:
-    """The table that ends a sweep: how many cells came to which end, and each that failed with its reason."""
-    counts = Counter(cell.outcome for _, cell in cells)
+def sweep_summary(outcomes: Sequence[tuple[str, RunOutcome]], folder: Path) -> str:
+    """Return the text that ends a sweep: a table of the outcomes, and each failure with the jobs that share it.
+
+    Args:
+        outcomes: (overrides, outcome) of each run.
+        folder: of the sweep.
+    """
+    counts = Counter(outcome.outcome for _, outcome in outcomes)
     table = Table(show_header=False)
     for outcome, words in WORDS.items():
         if counts[outcome]:
             table.add_row(words, str(counts[outcome]))
     console = Console(markup=False, emoji=False, highlight=False)
-    with console.capture() as kept:
+    with console.capture() as captured:
         console.print(table)
-    # Plain lines below: rich would break long ones.
-    lines = [
-        f"Sweep of {len(cells)} cells, {len({cell.folder for _, cell in cells if cell.folder})} runs",
-        kept.get().rstrip(),
-    ]
-    failed: dict[str, list[str]] = {}
-    for words, cell in cells:
-        if cell.status:
-            reason = cell.message.partition("\n")[0]
-            failed.setdefault(f"{WORDS[cell.outcome]}: {reason}" if reason else WORDS[cell.outcome], []).append(words)
-    for reason, which in failed.items():
-        lines += [reason, *(f"  {words}" for words in which)]
-    if failed:
-        lines.append("The same command goes on with what is left.")
+    runs = {outcome.folder for _, outcome in outcomes if outcome.folder}
+    lines = [f"Sweep of {len(outcomes)} jobs, {len(runs)} runs", captured.get().rstrip()]
+    # Plain lines, because rich would wrap long ones.
+    jobs_by_reason: dict[str, list[str]] = {}
+    for overrides, run in outcomes:
+        if run.status:
+            problem = run.message.partition("\n")[0]
+            reason = f"{WORDS[run.outcome]}: {problem}" if problem else WORDS[run.outcome]
+            jobs_by_reason.setdefault(reason, []).append(overrides)
+    for reason, jobs in jobs_by_reason.items():
+        lines += [reason, *(f"  {overrides}" for overrides in jobs)]
+    if jobs_by_reason:
+        lines.append("Repeat the command to run what is left.")
     return "\n".join([*lines, f"Sweep:    {folder}"])

@@ -72,12 +72,12 @@ def analyse(run: Run[Config[Analyse]], source: Source) -> None:
 
 def _encoder(run: Run[Config[Analyse]], source: Source) -> tuple[Encoder, SavedModel | None]:
     """The encoder to analyse, and its classifier if there is one."""
-    if run.origin.kind != "model" or run.origin.run is None:
-        encoder, origin = build_encoder(run)
-        print(f"Encoder: {origin}", flush=True)
+    if run.init.kind != "model" or run.init.run is None:
+        encoder, weights = build_encoder(run)
+        print(f"Encoder: {weights}", flush=True)
         return encoder, None
-    model = load_saved_model(run.origin.run)
-    print(f"Encoder: from the {model.stage} run {run.origin.run}", flush=True)
+    model = load_saved_model(run.init.run)
+    print(f"Encoder: from the {model.stage} run {run.init.run}", flush=True)
     if source.task is None:
         print("Grad-CAM: left out: it compares predictions with labels, and there are none.", flush=True)
         return model.encoder, None

@@ -101,7 +101,7 @@ def build_module(run: Run[Config[Pretrain]], data: ImageDataModule) -> SimCLR:
     """Build SimCLR from the run's config, at its first step."""
     cfg = run.cfg
     encoder, weights = build_encoder(run)
-    if run.origin.path is not None:
+    if run.init.path is not None:
         print(f"Starting from {weights}", flush=True)
     head_node = cfg.stage.head
     with seeded_init(cfg.seed, Stream.HEAD):

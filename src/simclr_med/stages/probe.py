@@ -88,8 +88,8 @@ def _fit_and_score(run: Run[Config[Probe]], source: Source) -> Scored:
 
 def feature_reader(run: Run[Config[Any]], source: Source) -> Callable[[Split], Tensor]:
     """Return a function from a split to its features by the run's frozen encoder, cached for all runs."""
-    encoder, origin = _start(run)
-    print(f"Encoder: {origin}", flush=True)
+    encoder, weights = _start(run)
+    print(f"Encoder: {weights}", flush=True)
     return reader_of(encoder, run, source)
 
 
@@ -119,8 +119,8 @@ def _start(run: Run[Config[Any]]) -> tuple[Encoder, str]:
 
     A probe leaves its encoder unchanged, so that the next run can use it.
     """
-    seed = run.cfg.seed if run.origin.path is None else None
-    key = repr((run.origin, run.cfg.encoder.to_dict(), seed))
+    seed = run.cfg.seed if run.init.path is None else None
+    key = repr((run.init, run.cfg.encoder.to_dict(), seed))
     return run.encoders.get_or_build(key, lambda: build_encoder(run))
 
 

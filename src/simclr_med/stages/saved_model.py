@@ -37,8 +37,8 @@ class SavedModel:
 
 def load_model_of(run: Run[Config[Any]]) -> SavedModel:
     """Load the classifier that a run with init=model uses."""
-    assert run.origin.run is not None, "init=model always names a run"
-    return load_saved_model(run.origin.run)
+    assert run.init.run is not None, "init=model always names a run"
+    return load_saved_model(run.init.run)
 
 
 def load_saved_model(folder: Path) -> SavedModel:
@@ -72,16 +72,19 @@ def _start(folder: Path, cfg: Any, encoder: Encoder) -> None:
     if recorded["kind"] == "checkpoint" and not Path(cfg.init.path).expanduser().is_file():
         # The path was relative to another working directory; older runs recorded nothing else.
         cfg.init.path = recorded.get("path") or cfg.init.path
-    origin = build.instantiate_node(cfg.init)
-    if origin.hash != recorded["hash"]:
+    if cfg.init.name == "pretrained":
+        for key in ("path", "own"):  # in configs of the first release; the search does not use them
+            cfg.init.pop(key, None)
+    init = build.instantiate_node(cfg.init)
+    if init.hash != recorded["hash"]:
         raise CheckpointError(
             f"{folder}: the weights of init={cfg.init.name} have changed since this probe was fitted. Repeat the run "
             "with overwrite=true."
         )
-    if origin.path is not None:
-        if origin.url is not None:
-            download_weights(origin.url, origin.path)
-        load_weights(encoder, load_encoder_state(origin.path))
+    if init.path is not None:
+        if init.url is not None:
+            download_weights(init.url, init.path)
+        load_weights(encoder, load_encoder_state(init.path))
 
 
 def check_classes(model: SavedModel, classes: Sequence[str], task: Task, dataset: str) -> list[str]:

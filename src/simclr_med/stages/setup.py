@@ -266,11 +266,11 @@ def build_network(node: Mapping[str, Any], seed: int) -> Encoder:
 def build_encoder(run: Run[Config[Any]]) -> tuple[Encoder, str]:
     """Return the encoder at the run's first step, and where its weights come from, in words."""
     encoder = build_network(run.plain.encoder, run.cfg.seed)
-    if run.origin.path is None:
+    if run.init.path is None:
         return encoder, "random weights"
-    if run.origin.url is not None:
-        download_weights(run.origin.url, run.origin.path)
-    return encoder, load_weights(encoder, load_encoder_state(run.origin.path))
+    if run.init.url is not None:
+        download_weights(run.init.url, run.init.path)
+    return encoder, load_weights(encoder, load_encoder_state(run.init.path))
 
 
 def build_loggers(run: Run[Config[Any]]) -> list[Any]:
@@ -290,7 +290,7 @@ def build_loggers(run: Run[Config[Any]]) -> list[Any]:
     ]
     parameters: Any = OmegaConf.to_container(run.plain, resolve=True)
     parameters |= {
-        "method": method_name(run.plain, run.origin),
+        "method": method_name(run.plain, run.init),
         "config_hash": run.config_hash,
         "data_hash": run.data_hash,
         "environment": numerics_environment(run) | collect_provenance(run),

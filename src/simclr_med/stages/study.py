@@ -170,7 +170,7 @@ def _rate(common: Sequence[str], steps: int) -> float | None:
     """Images a second of a few steps of pretraining on this machine; None when they fail."""
     with tempfile.TemporaryDirectory() as folder:
         words = ("stage=pretrain", "stage.epochs=1", f"trainer.limit_steps={steps}", "logger=none")
-        command = [sys.executable, "-m", "simclr_med.cli.main", *common, *words, f"paths.runs={folder}"]
+        command = [sys.executable, "-m", "simclr_med", *common, *words, f"paths.runs={folder}"]
         with _terminated_with_us(
             subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         ) as process:
@@ -188,11 +188,11 @@ def read_states(steps: Sequence[Step]) -> list[list[str]]:
     """
     states, problems = [], []
     for step in steps:
-        command = [sys.executable, "-m", "simclr_med.cli.main", *step.words, "dry_run=true"]
+        command = [sys.executable, "-m", "simclr_med", *step.words, "dry_run=true"]
         done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
         problems += done.stderr.splitlines() if done.returncode == ConfigError.exit_code else []
         states.append(
-            ["new" if line.startswith("no encoder") else line.split()[0] for line in done.stdout.splitlines()]
+            ["pending" if line.startswith("no encoder") else line.split()[0] for line in done.stdout.splitlines()]
         )
     if problems:
         raise ConfigError(*dict.fromkeys(problems))
@@ -225,7 +225,7 @@ def _span(seconds: float) -> str:
 
 def _command(words: Sequence[str]) -> int:
     """Run one command of this program and return its exit code."""
-    with _terminated_with_us(subprocess.Popen([sys.executable, "-m", "simclr_med.cli.main", *words])) as process:
+    with _terminated_with_us(subprocess.Popen([sys.executable, "-m", "simclr_med", *words])) as process:
         return process.wait()
 
 

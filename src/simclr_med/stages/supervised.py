@@ -108,13 +108,13 @@ def build_module(run: Run[Config[Supervised]], data: ImageDataModule) -> Classif
 def _head(run: Run[Config[Supervised]], features: int, classes: int) -> nn.Module:
     if run.cfg.stage.projection_layers == 0:
         return linear_head(features, classes)
-    if run.origin.run is None:
+    if run.init.run is None:
         raise RunError(
             f"stage.projection_layers=1: init={run.cfg.init.name} has no projection head; only a pretraining run "
             "(init=pretrained) has one. Set stage.projection_layers=0."
         )
     try:
-        return classifier_on(load_projection(run.origin.run / "projection_head.safetensors"), features, classes)
+        return classifier_on(load_projection(run.init.run / "projection_head.safetensors"), features, classes)
     except ValueError as error:
         raise RunError(f"stage.projection_layers=1: {error}. Set stage.projection_layers=0.") from error
 

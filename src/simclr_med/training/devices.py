@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from typing import Any
 
 import lightning
@@ -11,6 +13,34 @@ from lightning.pytorch.strategies import DDPStrategy
 
 import simclr_med
 from simclr_med.errors import RunError
+
+# Lightning's hints to the author of a script; a user of the command line cannot act on them.
+_NOISE = (
+    r".*The number of training batches .* is smaller than the logging interval.*",
+    r".*You defined a `validation_step`.*",
+    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*torch.distributed.*is deprecated.*",
+    r".*LeafSpec.*",
+    r".*The `srun` command is available.*",
+)
+
+
+class QuietDDPStrategy(DDPStrategy):
+    """Data-parallel training whose processes filter the same messages as the process that started them."""
+
+    def setup_environment(self) -> None:
+        # The first call inside a spawned process; it prints Lightning's banner.
+        silence_lightning()
+        super().setup_environment()
+
+
+def silence_lightning() -> None:
+    """Filter Lightning's hints and banner in this process."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message=message)
 
 
 def resolve_precision(requested: str, accelerator: str) -> str:
@@ -55,4 +85,4 @@ def spawn_ddp() -> DDPStrategy:
     Lightning's default launcher starts the command line again, which starts a second sweep inside a sweep. In a SLURM
     job of one task it waits for tasks that do not exist.
     """
-    return DDPStrategy(start_method="spawn", cluster_environment=LightningEnvironment())
+    return QuietDDPStrategy(start_method="spawn", cluster_environment=LightningEnvironment())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,18 +12,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from simclr_med.training.callbacks.checkpoint import AtomicCheckpointIO
 from simclr_med.training.callbacks.final_validation import FinalValidation
-from simclr_med.training.devices import resolve_precision
-
-# Lightning's hints to the author of a script; a user of the command line cannot act on them.
-_NOISE = (
-    r".*The number of training batches .* is smaller than the logging interval.*",
-    r".*You defined a `validation_step`.*",
-    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
-    r".*Checkpoint directory .* exists and is not empty.*",
-    r".*torch.distributed.*is deprecated.*",
-    r".*LeafSpec.*",
-    r".*The `srun` command is available.*",
-)
+from simclr_med.training.devices import resolve_precision, silence_lightning
 
 
 def build_trainer(
@@ -52,9 +39,7 @@ def build_trainer(
         validate_every: epochs between two runs of Lightning's validation loop, which also follows the last epoch; None
             never runs it.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in _NOISE:
-        warnings.filterwarnings("ignore", message=message)
+    silence_lightning()
     return Trainer(
         accelerator=node["accelerator"],
         devices=node["devices"],

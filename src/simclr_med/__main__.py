@@ -1,0 +1,3 @@
+from simclr_med.cli.main import main
+
+main()

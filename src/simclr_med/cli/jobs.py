@@ -1,0 +1,111 @@
+"""One job of the command: check its configs, find or make each run, and call its stage."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from omegaconf import DictConfig
+
+from simclr_med import build
+from simclr_med.cli.failures import ProblemPrinter, describe_unexpected
+from simclr_med.cli.pretrain_command import with_command
+from simclr_med.config import budgets
+from simclr_med.config.schema import Config
+from simclr_med.config.validate import validate_config
+from simclr_med.errors import BusyError, MissingEncoderError, RunError, UserError
+from simclr_med.runs.encoder_cache import EncoderCache
+from simclr_med.runs.identity import Init, compute_config_hash, run_folder
+from simclr_med.runs.run import Run, open_run, run_state
+from simclr_med.runs.signals import TERMINATED
+from simclr_med.runs.sweep import RunOutcome
+
+INTERRUPTED = 130  # the shell's exit code for Ctrl-C
+
+
+@dataclass(frozen=True)
+class Job:
+    """A composed config and how to run it.
+
+    Attributes:
+        cfg: as composed. It holds several runs when the stage lists several budgets or seeds.
+        overrides: of the job.
+        wait: for another process that is running the same run.
+        in_sweep: a sweep's overrides are for several stages, so a stage may ignore some of them.
+    """
+
+    cfg: DictConfig
+    overrides: Sequence[str]
+    wait: bool = True
+    in_sweep: bool = False
+
+    def run(self, printer: ProblemPrinter) -> list[RunOutcome]:
+        """Run all runs of the job. All configs are checked before the first run starts."""
+        checked = () if self.in_sweep else self.overrides
+        try:
+            configs = [validate_config(config, checked) for config in budgets.expand_budgets(self.cfg)]
+        except Exception as error:
+            return [printer.report(error)]
+        encoders = EncoderCache()
+        return [self._execute(config, encoders, printer) for config in configs]
+
+    def _execute(self, cfg: Config[Any], encoders: EncoderCache, printer: ProblemPrinter) -> RunOutcome:
+        """Find or make one run and call its stage."""
+        started = time.monotonic()
+        try:
+            source, init = build.build_source(cfg), build.instantiate_node(cfg.init)
+            data_hash = source.content_hash()
+            if cfg.dry_run:
+                return _look_up(cfg, data_hash, init)
+            with open_run(cfg, data_hash, init, self.wait, encoders) as run:
+                return _call_stage(run, source, started)
+        except BusyError as error:
+            print(str(error), flush=True)
+            return RunOutcome("busy", 1, str(error))
+        except MissingEncoderError as error:
+            missing = with_command(error, cfg.plain, self.overrides)
+            if not cfg.dry_run:
+                return printer.report(missing)
+            print(f"{'no encoder':<11} {missing.problems[0]}", flush=True)
+            return RunOutcome("missing encoder", 0, missing.problems[0])
+        except Exception as error:
+            return printer.report(error)
+
+
+def _look_up(cfg: Config[Any], data_hash: str, init: Init) -> RunOutcome:
+    """Print the state of a run without changing it."""
+    config_hash = compute_config_hash(cfg.plain, data_hash, init.hash)
+    folder = run_folder(cfg.plain, config_hash, init)
+    state = run_state(folder, config_hash)
+    print(f"{state:<11} {folder}", flush=True)
+    return RunOutcome(state, folder=str(folder))
+
+
+def _call_stage(run: Run[Config[Any]], source: Any, started: float) -> RunOutcome:
+    """Call the stage unless the run is finished."""
+    if run.state == "finished":
+        print(f"Already finished, skipping: {run.folder} (overwrite=true runs it again)", flush=True)
+        return RunOutcome("skipped", folder=str(run.folder))
+    try:
+        build.import_stage(run.cfg)(run, source)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Lightning raises SystemExit(1) for SIGINT and SystemExit without a code for SIGTERM.
+        is_terminated = isinstance(stop, SystemExit) and stop.code in (None, TERMINATED)
+        _stop(run, TERMINATED if is_terminated else INTERRUPTED)
+    except Exception as error:
+        if run.stop_signal.number is not None:  # a library replaced the exception that the signal raised
+            _stop(run, 128 + run.stop_signal.number)
+        run.fail(error)
+        if isinstance(error, UserError):
+            raise
+        raise RunError(f"{describe_unexpected(error)} (traceback in {run.folder / 'failure.json'})") from error
+    return RunOutcome("done", folder=str(run.folder), seconds=round(time.monotonic() - started, 3))
+
+
+def _stop(run: Run[Config[Any]], status: int) -> NoReturn:
+    """End the command, and the sweep that it may be part of."""
+    print(f"Stopped by a signal. Repeat the command to resume: {run.folder}", file=sys.stderr)
+    sys.exit(status)

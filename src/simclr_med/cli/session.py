@@ -1,0 +1,64 @@
+"""The function that Hydra calls once for each job, with what the jobs of one process share."""
+
+from __future__ import annotations
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from simclr_med.cli.failures import ProblemPrinter
+from simclr_med.cli.jobs import Job
+from simclr_med.config.registry import register
+from simclr_med.runs.gpus import claim_gpus
+from simclr_med.runs.sweep import RunOutcome, SweepJob, current_job, exit_status, record_outcomes
+
+# A worker of a parallel sweep imports this module before it composes the config of its job.
+register()
+
+
+class Session:
+    """The jobs of one process. Hydra calls it with the config of each job.
+
+    It returns an exit code and never raises an Exception, so that a sweep continues after a failed job. Launchers
+    pickle it for their workers; a worker gets an empty session.
+
+    Args:
+        in_worker: whether another process started the sweep that this session works on.
+
+    Attributes:
+        outcomes: of all runs outside a sweep. Those of a sweep are in its records.
+        postponed: sweep jobs that another process was running when their turn came.
+    """
+
+    def __init__(self, in_worker: bool = False) -> None:
+        self.in_worker = in_worker
+        self.outcomes: list[RunOutcome] = []
+        self.postponed: list[tuple[SweepJob, DictConfig]] = []
+        self.printer = ProblemPrinter()
+
+    def __reduce__(self) -> tuple[type[Session], tuple[bool]]:
+        return Session, (True,)
+
+    def __call__(self, cfg: DictConfig) -> int:
+        job = current_job()
+        if job is not None:
+            # A worker cannot come back to a job later, so it waits.
+            return self._run_sweep_job(job, cfg, wait=self.in_worker)
+        self.outcomes += Job(cfg, HydraConfig.get().overrides.task).run(self.printer)
+        return exit_status(self.outcomes)
+
+    def run_postponed(self) -> None:
+        """Run the postponed jobs of a sweep, waiting for the other process where needed."""
+        for job, cfg in self.postponed:
+            self._run_sweep_job(job, cfg, wait=True)
+
+    def _run_sweep_job(self, job: SweepJob, cfg: DictConfig, wait: bool) -> int:
+        """Run a sweep job, with a record before its start (an interrupted job keeps it) and after its end."""
+        print(f"Job {job.number}: {' '.join(job.overrides)}", flush=True)
+        record_outcomes(job, [RunOutcome("started", 1)])
+        if self.in_worker:
+            claim_gpus(cfg.trainer.devices)
+        outcomes = Job(cfg, job.overrides, wait, in_sweep=True).run(self.printer)
+        record_outcomes(job, outcomes)
+        if not wait and any(outcome.outcome == "busy" for outcome in outcomes):
+            self.postponed.append((job, cfg))
+        return exit_status(outcomes)
