@@ -191,5 +191,5 @@ def test_map_answers_ten_questions_from_few_files() -> None:
 
 
 def test_map_shows_rows_of_imports() -> None:
-    shown = MAP.partition("Imports go down only")[2].partition("```text\n")[2].partition("```")[0]
+    shown = MAP.partition("Imports go down only")[2].partition("``` { .text .diagram }\n")[2].partition("```")[0]
     assert [set(line.split(", ")) for line in shown.strip().splitlines()[::-1]] == list(ROWS)
