@@ -33,12 +33,12 @@ class Command(NamedTuple):
     """A `simclr-med ...` line.
 
     Attributes:
-        page: the file that shows it.
         line: as it is typed.
+        page: the first file that shows it.
     """
 
-    page: str
     line: str
+    page: str
 
 
 def read(page: Path) -> str:
@@ -61,11 +61,12 @@ def shown_commands(text: str) -> set[str]:
 
 
 def commands() -> list[Command]:
-    """Every command that README, docs, CONTRIBUTING and the help text show."""
-    found = {Command(page.name, line) for page in PAGES for line in shown_commands(read(page))}
+    """Every command that README, docs, CONTRIBUTING and the help text show, each once."""
     help_lines = re.sub(r"(\S)   .*", r"\1", FIRST).splitlines()
-    found |= {Command("--help", line.strip()) for line in help_lines if line.strip().startswith("simclr-med ")}
-    return sorted(found)
+    found = {line.strip(): "--help" for line in help_lines if line.strip().startswith("simclr-med ")}
+    for page in PAGES:
+        found = dict.fromkeys(shown_commands(read(page)), page.name) | found
+    return sorted(Command(*item) for item in found.items())
 
 
 def yaml_files(page: str, folder: Path) -> None:
@@ -96,9 +97,11 @@ def test_command_composes(
 
 
 def test_documents_show_commands() -> None:
-    found = commands()
-    assert len({command.line for command in found}) >= 60
-    assert {"README.md", "--help", "sweeps.md", "label-budgets.md", "configuration.md"} <= {c.page for c in found}
+    shown = {page.name: shown_commands(read(page)) for page in PAGES}
+    assert len(commands()) >= 60
+    assert len(shown["README.md"]) >= 5
+    tasks = {"own-data", "label-budgets", "sweeps", "study-and-report", "tracking", "runs", "configuration", "encoders"}
+    assert all(shown[f"{task}.md"] for task in tasks)
 
 
 def test_command_in_sentence_is_found() -> None:
@@ -133,6 +136,16 @@ def test_links_lead_to_files(page: Path) -> None:
             text += "".join(read(ROOT / name) for name in included)
             headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
             assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_paths_exist(page: Path) -> None:
+    for name in re.findall(r"`((?:src|conf|tests|benchmarks|docs)/[^`<> ]*)`", read(page)):
+        assert (ROOT / name).exists() or (ROOT / "src/simclr_med" / name).exists(), f"{page.name}: {name}"
+
+
+def test_picture_of_report_is_small() -> None:
+    assert (ROOT / "docs/images/report.png").stat().st_size < 200_000
 
 
 def test_every_page_is_in_navigation() -> None:
