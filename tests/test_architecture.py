@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -123,3 +124,77 @@ def test_main_imports_no_torch() -> None:
 def test_no_dumping_grounds() -> None:
     names = {path.stem for path in SOURCE.rglob("*.py")}
     assert not names & {"utils", "util", "helpers", "common", "misc", "base", "manager"}
+
+
+# The map: docs/architecture.md names `file` and `file::symbol`, files relative to src/simclr_med or to the top.
+ROOT = SOURCE.parents[1]
+MAP = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+NAME = re.compile(r"`((?:[\w.-]+/)*[\w.-]+\.(?:py|yaml|html))(?:::([\w.]+))?`")
+MOST_FILES = 15  # that a reader opens to answer the ten questions
+
+
+def locate_file(name: str) -> Path:
+    """The file that the map names."""
+    top = name.split("/")[0] in ("conf", "tests", "benchmarks", "docs")
+    return (ROOT if top else SOURCE) / name
+
+
+def defines(path: Path, symbol: str) -> bool:
+    """Whether a file itself defines a class, a function, a module's name, or `Class.member`."""
+    nodes: list[ast.stmt] = ast.parse(path.read_text(encoding="utf-8")).body
+    for part in symbol.split("."):
+        found = [node for node in nodes if part in _defined(node)]
+        if not found:
+            return False
+        nodes = list(getattr(found[0], "body", []))
+    return True
+
+
+def _defined(node: ast.stmt) -> set[str]:
+    """The names that a statement defines; an import defines none."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return {node.name}
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+@pytest.mark.parametrize(("name", "symbol"), sorted(set(NAME.findall(MAP))), ids=str)
+def test_name_on_map_exists(name: str, symbol: str) -> None:
+    path = locate_file(name)
+    assert path.is_file(), f"docs/architecture.md names {name}"
+    assert not symbol or defines(path, symbol), f"docs/architecture.md names {name}::{symbol}"
+
+
+def test_map_names_files_and_symbols_in_one_notation() -> None:
+    """No `path::symbol` or path to code escapes the test above by another spelling."""
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", MAP, flags=re.DOTALL))
+    assert [span for span in spans if ("::" in span or ".py" in span) and not NAME.fullmatch(f"`{span}`")] == []
+    assert len([symbol for _, symbol in NAME.findall(MAP) if symbol]) >= 40
+
+
+def test_symbols_are_resolved_strictly() -> None:
+    assert defines(SOURCE / "runs/run.py", "Run.finish")
+    assert not defines(SOURCE / "runs/run.py", "Run.finished")
+    assert not defines(SOURCE / "runs/run.py", "finish")
+    assert not defines(SOURCE / "runs/run.py", "write_json")  # imported there, defined elsewhere
+
+
+def test_map_names_every_package() -> None:
+    packages = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    leaves = {path.name for path in SOURCE.glob("*.py") if not path.name.startswith("__")}
+    table = MAP.partition("## The packages")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([\w.]+?)/?`", table))
+    assert named == packages | leaves | {"conf"}
+
+
+def test_map_answers_ten_questions_from_few_files() -> None:
+    answers = re.split(r"^### \d+\. .*\?$", MAP.partition("## Ten questions")[2], flags=re.MULTILINE)[1:]
+    assert len(answers) == 10
+    assert all(any(symbol for _, symbol in NAME.findall(answer)) for answer in answers)
+    opened = {name for answer in answers for name, _ in NAME.findall(answer)}
+    assert len(opened) <= MOST_FILES, sorted(opened)
+
+
+def test_map_shows_rows_of_imports() -> None:
+    shown = MAP.partition("Imports go down only")[2].partition("``` { .text .diagram }\n")[2].partition("```")[0]
+    assert [set(line.split(", ")) for line in shown.strip().splitlines()[::-1]] == list(ROWS)
