@@ -77,11 +77,11 @@ def solarize(threshold: int, p: float) -> Op:
 
 def sample_solarize(count: int, height: int, width: int, generator: Generator, *, p: float) -> Parameters:
     """Returns (solarized bool [count],)."""
-    return (coin(p, count, generator),)
+    return (draw_bernoulli(p, count, generator),)
 
 
 def apply_solarize(images_BCHW: Tensor, solarized_B: Tensor, threshold: int) -> Tensor:
-    rows = true_rows(solarized_B, images_BCHW.device)
+    rows = find_true_rows(solarized_B, images_BCHW.device)
     levels = to_levels(images_BCHW.index_select(0, rows))
     inverted = torch.where(levels >= threshold, 255.0 - levels, levels)
     return images_BCHW.index_copy(0, rows, from_levels_(inverted))
@@ -118,7 +118,7 @@ def test_solarize_equals_pil(parity, make_pictures, generator):
     parameters = op.sample(24, 28, 28, generator)
     assert 0 < int(parameters[0].sum()) < 24
     ours = op.apply(to_float(images), *parameters)
-    assert parity.deviation(ours, parity.pil_apply(op, images, parameters)).max() == 0
+    assert parity.compute_deviation(ours, parity.apply_pil(op, images, parameters)).max() == 0
 """
 
 
@@ -127,7 +127,6 @@ def add_op(tree: Tree) -> None:
     tree.append("src/simclr_med/augment/color.py", OP)
     tree.create("conf/augmentation/solar.yaml", SEQUENCE)
     tree.insert("benchmarks/parity.py", "PIL_COLOR: dict", PIL_OP)
-    tree.insert("benchmarks/parity.py", '    "sharpness": pil_sharpness,\n', '    "solarize": pil_solarize,\n')
     tree.create("tests/augment/test_solarize.py", OP_TEST)
 
 

@@ -89,8 +89,8 @@ def test_command_composes(
     typed = parse_argv(shlex.split(command.line)[1:])
     # A comma outside brackets separates the values of a sweep.
     parts = [(word.split("=", 1)[0], re.split(r",(?![^\[]*\])", word.split("=", 1)[1])) for word in typed.overrides]
-    assert typed.sweep or all(len(values) == 1 for _, values in parts), "several values without -m"
-    added = [] if typed.extra is None else [f"hydra.searchpath=['file://{tmp_path / typed.extra}']"]
+    assert typed.is_sweep or all(len(values) == 1 for _, values in parts), "several values without -m"
+    added = [] if typed.config_dir is None else [f"hydra.searchpath=['file://{tmp_path / typed.config_dir}']"]
     choices = [[f"{key}={value}" for value in values] for key, values in parts]
     for overrides in itertools.product(*choices):
         assert find_problems(composed(*added, *overrides)) == []
