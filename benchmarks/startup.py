@@ -54,12 +54,13 @@ def main() -> None:
     out, began, *words = sys.argv[1:]
     stretches = Stretches(float(began))
     stretches.mark("Python itself", ENTERED)
+    from simclr_med import build
     from simclr_med.cli import main as command
 
     stretches.mark("imports of the command (Hydra)")
     stretches.around(command, "checked", "config composed", "config checked")
-    stretches.around(command.build, "stage", "data's hash, the run's folder", None)
-    found = command.build.import_stage
+    stretches.around(build, "stage", "data's hash, the run's folder", None)
+    found = build.import_stage
     told: dict[str, Any] = {}
 
     def stage(cfg: Any) -> Any:
@@ -72,7 +73,7 @@ def main() -> None:
         _watch_fit(stretches, told)
         return run
 
-    command.build.import_stage = stage  # type: ignore[assignment]
+    build.import_stage = stage  # type: ignore[assignment]
     sys.argv = ["simclr-med", *words]
     try:
         command.main()
