@@ -198,7 +198,7 @@ def test_mistakes_are_one_line(noisy: Path, tmp_path: Path) -> None:
     assert refused(2, line("probe", noisy, runs, *start)).startswith("stage.budgets=some: must be ")
     assert not runs.exists()
     told = refused(1, line("probe", noisy, runs, "init=checkpoint", f"init.path={weights}"))
-    assert "must fit the encoder" in told
+    assert "expected weights of" in told
     assert "resnet18 with the stock stem" in told
     assert refused(1, line("finetune", noisy, runs)).startswith("init=pretrained: must find a finished run under ")
     with np.load(noisy) as content:
@@ -213,6 +213,6 @@ def test_mistakes_are_one_line(noisy: Path, tmp_path: Path) -> None:
     offline = line("finetune", noisy, runs, "encoder=resnet18", "init=imagenet", "init.url=http://127.0.0.1:9")
     offline.remove("encoder=tiny")
     told = refused(1, offline, TORCH_HOME=str(tmp_path / "torch"))
-    assert told.startswith(f"init=imagenet: must find {tmp_path / 'torch/hub/checkpoints/resnet18-f37072fd.pth'}")
+    assert told.startswith(f"init=imagenet: no weights at {tmp_path / 'torch/hub/checkpoints/resnet18-f37072fd.pth'}")
     told = refused(1, line("test", noisy, runs, f"stage.run={tmp_path}"))
     assert told.startswith(f"stage.run={tmp_path}: must be the folder of a finished ")

@@ -131,7 +131,7 @@ def test_damaged_features_are_computed_again(do, tmp_path: Path, capsys: pytest.
         content[-3] ^= 1
         file.write_bytes(content)
     again = do("stage=probe", "init=random", "stage.resamples=0", "overwrite=true")
-    assert capsys.readouterr().out.count("damaged; these features are computed again") == 3
+    assert capsys.readouterr().out.count("damaged file; computing the features again") == 3
     assert (again / "predictions.npz").read_bytes() == before
 
 

@@ -120,7 +120,7 @@ def test_features_of_other_weights_moments_or_images_are_others(
 
 
 def network(kind: str) -> tuple[dict[str, torch.Tensor], nn.Module]:
-    """A torchvision network under the original system's names, with the head that such a file holds, and without it."""
+    """A torchvision network under the thesis's keys, with the head that such a file holds, and without it."""
     torch.manual_seed(0)
     whole = resnet18()
     whole(torch.rand(8, 3, 28, 28))  # running statistics unlike a new network's
@@ -142,7 +142,7 @@ def test_an_original_checkpoint_gives_torchvisions_features(
     torch.save({"state_dict": state, "epoch": 9, "pytorch-lightning_version": "1.9.0"}, tmp_path / "original.ckpt")
     words = ("init=checkpoint", f"init.path={tmp_path / 'original.ckpt'}", "encoder=resnet18")
     staged("probe", *words, *FAST)
-    told = f"resnet18 with the stock stem from the original system's {kind} {tmp_path / 'original.ckpt'}"
+    told = f"resnet18 with the stock stem from the thesis's {kind} {tmp_path / 'original.ckpt'}"
     assert f"Encoder: {told}\n" in capsys.readouterr().out
     same_features(tmp_path / "runs", theirs, noisy, mean=[0.5] * 3, std=[0.5] * 3)
 

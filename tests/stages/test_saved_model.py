@@ -104,7 +104,7 @@ def test_a_probes_encoder_that_has_changed_is_one_line(staged, tmp_path: Path) -
 def test_a_head_that_is_gone_or_damaged_is_one_line(staged, tmp_path: Path) -> None:
     first = staged("probe", "init=random", "stage.resamples=0")
     (first / "head.safetensors").write_bytes(b"\0" * 100)
-    with pytest.raises(CheckpointError, match="must be an intact classifier") as caught:
+    with pytest.raises(CheckpointError, match="not an intact classifier") as caught:
         staged("test", f"stage.run={first}")
     assert "\n" not in str(caught.value)
     (first / "head.safetensors").unlink()
