@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from simclr_med.config.registry import NODES
 
 ROOT = Path(__file__).parents[2]
+WRONG = ("run.cfg.stage.monitr_every", "run.cfg.traner", 'run.cfg.stage.name = "x"', "run.cfg.seed = 1")
 STAGES = sorted((ROOT / "conf" / "stage").glob("*.yaml"))
 
 

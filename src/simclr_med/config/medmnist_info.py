@@ -18,16 +18,16 @@ def load_medmnist_table() -> dict[str, dict[str, Any]]:
     """medmnist's INFO, read as a literal: importing the package would import torch and make a folder."""
     spec = importlib.util.find_spec("medmnist")
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError("medmnist: must be installed. pip install medmnist.")
+        raise ConfigError("medmnist: the package is not installed. Run pip install medmnist.")
     tree = ast.parse((Path(spec.submodule_search_locations[0]) / "info.py").read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "INFO" for t in node.targets):
             return dict(ast.literal_eval(node.value))
-    raise ConfigError("medmnist: must have a literal INFO in its info.py. Install medmnist 3.0 or newer.")
+    raise ConfigError("medmnist: its info.py has no literal INFO. Install medmnist 3.0 or newer.")
 
 
 def medmnist_info(flag: str, size: int) -> dict[str, Any]:
-    """What a data set needs to know about one MedMNIST file.
+    """Return the facts about one MedMNIST file.
 
     Args:
         flag: medmnist's name of the set, as ``bloodmnist``.
@@ -38,9 +38,9 @@ def medmnist_info(flag: str, size: int) -> dict[str, Any]:
     """
     table = load_medmnist_table()
     if flag not in table or flag.endswith("3d"):
-        raise ConfigError(f"dataset.name={flag}: must be a 2D MedMNIST flag. Use dataset=npz for a file of your own.")
+        raise ConfigError(f"dataset.name={flag}: not a 2D MedMNIST flag. Use dataset=npz for a file of your own.")
     if size not in SIZES:
-        raise ConfigError(f"dataset.size={size}: must be one of {', '.join(map(str, SIZES))}. Choose one.")
+        raise ConfigError(f"dataset.size={size}: expected one of {', '.join(map(str, SIZES))}. Choose one.")
     entry = table[flag]
     suffix = "" if size == 28 else f"_{size}"
     return {
