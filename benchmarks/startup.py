@@ -54,11 +54,12 @@ def main() -> None:
     out, began, *overrides = sys.argv[1:]
     phases = Phases(float(began))
     phases.mark("Python itself", ENTERED)
+    from simclr_med import build
     from simclr_med.cli import main as command
 
     phases.mark("imports of the command (Hydra)")
-    phases.mark_calls(command.build, "build_source", "config composed and checked", None)
-    import_stage = command.build.import_stage
+    phases.mark_calls(build, "build_source", "config composed and checked", None)
+    import_stage = build.import_stage
     growth: dict[str, Any] = {}
 
     def stage(cfg: Any) -> Any:
@@ -66,13 +67,13 @@ def main() -> None:
         run = import_stage(cfg)
         phases.mark("imports of the stage (torch, Lightning)")
         inner = sys.modules[run.__module__]
-        phases.mark_calls(inner, "load_images", None, "data read")
+        phases.mark_calls(sys.modules["simclr_med.stages.setup"], "load_images", None, "data read")
         phases.mark_calls(inner, "build_module", "data checked", "network built")
         phases.mark_calls(sys.modules["simclr_med.tracking.loggers"], "wandb_logger", None, "loggers (W&B)")
         _watch_fit(phases, growth)
         return run
 
-    command.build.import_stage = stage  # type: ignore[assignment]
+    build.import_stage = stage  # type: ignore[assignment]
     sys.argv = ["simclr-med", *overrides]
     try:
         command.main()
