@@ -100,26 +100,39 @@ def _stage(cfg: Config[Any], stage: Stage) -> Iterator[str]:
     """The rules of one stage."""
     if isinstance(stage, Pretrain):
         yield from _micro_batches(stage, cfg.trainer.devices)
-    if isinstance(stage, Probe) and stage.solvers.lbfgs.lowest > stage.solvers.lbfgs.highest:
-        lbfgs = stage.solvers.lbfgs
-        yield (
-            f"stage.solvers.lbfgs.lowest={lbfgs.lowest}: expected at most highest={lbfgs.highest}. Exchange the two."
-        )
+    if isinstance(stage, Probe):
+        yield from _strengths(stage)
     if isinstance(stage, Report):
         yield from _report(cfg, stage)
     if isinstance(stage, Preview):
-        for name in stage.sequences:
-            if name not in stage.options:
-                yield (
-                    f"stage.sequences={name}: expected one of {', '.join(stage.options)}. Show a sequence of your own "
-                    "with augmentation=."
-                )
+        yield from _sequences(stage)
     if isinstance(stage, Analyse):
-        for value in stage.perplexities:
-            if not 1 <= value < float("inf"):
-                yield f"stage.perplexities={value}: expected a number >= 1. {use_default('stage.perplexities')}"
+        yield from _perplexities(stage)
     if isinstance(stage, (Test, Predict, Analyse)) and stage.run is not None and cfg.init.name != "model":
-        yield (f"init={cfg.init.name}: stage.run needs init=model, which uses the encoder of that run. Add init=model.")
+        yield f"init={cfg.init.name}: stage.run needs init=model, which uses the encoder of that run. Add init=model."
+
+
+def _strengths(stage: Probe) -> Iterator[str]:
+    lbfgs = stage.solvers.lbfgs
+    if lbfgs.lowest > lbfgs.highest:
+        yield (
+            f"stage.solvers.lbfgs.lowest={lbfgs.lowest}: expected at most highest={lbfgs.highest}. Exchange the two."
+        )
+
+
+def _sequences(stage: Preview) -> Iterator[str]:
+    for name in stage.sequences:
+        if name not in stage.options:
+            yield (
+                f"stage.sequences={name}: expected one of {', '.join(stage.options)}. Show a sequence of your own with "
+                "augmentation=."
+            )
+
+
+def _perplexities(stage: Analyse) -> Iterator[str]:
+    for value in stage.perplexities:
+        if not 1 <= value < float("inf"):
+            yield f"stage.perplexities={value}: expected a number >= 1. {use_default('stage.perplexities')}"
 
 
 def _micro_batches(stage: Pretrain, devices: int) -> Iterator[str]:
