@@ -85,7 +85,7 @@ class CurveStage(Stage):
 
 @node
 class RepeatedStage(Stage):
-    """A stage that can be told to run again although it is finished."""
+    """A stage that may run again although it is finished."""
 
     always: bool = MISSING
 

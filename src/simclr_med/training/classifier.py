@@ -149,8 +149,8 @@ class Classifier(LightningModule):
         probabilities_NK = predict_proba(self.encoder, self.head, self.task, val.images, self.to_float, self.device)
         if not np.isfinite(probabilities_NK).all():
             raise RunError(
-                f"Diverged in epoch {self.current_epoch + 1}: the answers on validation are no numbers. Stopped; the "
-                "last good checkpoint stays. Lower optimizer.lr."
+                f"Diverged in epoch {self.current_epoch + 1}: a probability on validation is not finite. Training "
+                "stopped; the last good checkpoint stays. Lower optimizer.lr."
             )
         scores = classification.compute_scores(self.task, val.labels, probabilities_NK)
         names = ("accuracy", "auroc", "balanced_accuracy")
