@@ -19,12 +19,11 @@ from simclr_med.cli.failures import ProblemPrinter, describe_unexpected, first_l
 from simclr_med.cli.help import help_text
 from simclr_med.cli.jobs import INTERRUPTED
 from simclr_med.cli.session import Session
+from simclr_med.config.folders import CONF
+from simclr_med.config.registry import register
 from simclr_med.errors import ConfigError, RunError, UserError
 from simclr_med.runs import sweep
 
-# In a wheel conf/ is inside the package; in a checkout it is at the top.
-_PACKAGED = Path(__file__).parents[1] / "conf"
-CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3] / "conf"
 BROKEN_PIPE = 141  # the shell's exit code for SIGPIPE
 
 
@@ -40,11 +39,12 @@ def run_command(argv: Sequence[str]) -> int:
         _check_working_directory()
     except UserError as error:
         return ProblemPrinter().report(error).status
+    folders = [CONF, *([Path(command.config_dir)] if command.config_dir else [])]
     try:
         if command.wants_help:
-            folders = [CONF, *([Path(command.config_dir)] if command.config_dir else [])]
             print(help_text(folders), flush=True)
             return 0
+        register(folders)
         return _run_jobs(command)
     except BrokenPipeError:
         return _discard_output()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from simclr_med.config import data_nodes, schema, stage_nodes
+from simclr_med.config.folders import CONF, list_sequences
 from simclr_med.config.medmnist_info import medmnist_info
 from simclr_med.runs.identity import dataset_name
 
@@ -48,13 +50,20 @@ NODES: dict[str, dict[str, type]] = {
 }
 
 
-def register() -> None:
-    """Make the types and the resolvers known to Hydra; called once, before a config is composed."""
+def register(folders: Sequence[Path] = (CONF,)) -> None:
+    """Make the types and the resolvers known to Hydra, before a config is composed.
+
+    Args:
+        folders: of the configuration, ours and the user's.
+    """
     store = ConfigStore.instance()
     store.store(name="config_schema", node=schema.Schema)
     for group, nodes in NODES.items():
         for name, node in nodes.items():
             store.store(group=f"schema/{group}", name=name, node=node)
+    # Every sequence is an option of the preview, so that a new YAML needs no second edit.
+    sequences = [{f"/augmentation@stage.options.{name}": name} for name in list_sequences(folders)]
+    store.store(group="schema/preview", name="sequences", package="_global_", node={"defaults": sequences})
     OmegaConf.register_new_resolver("medmnist", medmnist_info, replace=True)
     OmegaConf.register_new_resolver("home", lambda name: str(Path.home() / name), replace=True)
     OmegaConf.register_new_resolver("joined", lambda names: "+".join(sorted(names)) or "all", replace=True)
