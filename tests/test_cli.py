@@ -24,15 +24,15 @@ BAD = [
     ("epochs=3", "epochs=3: unknown key", "Did you mean stage.epochs?"),
     ("stage.epochs=many", "stage.epochs=many: expected an integer", ""),
     ("stage.epochs=0", "stage.epochs=0: expected an integer >= 1", ""),
-    ("stage.temperature=-1", "stage.temperature=-1.0: must be greater than 0", ""),
-    ("stage.temperature=nan", "stage.temperature=nan: must be a finite number", ""),
-    ("optimizer.lr=0", "optimizer.lr=0.0: must be greater than 0", ""),
-    ("seed=-1", "seed=-1: must be at least 0", ""),
+    ("stage.temperature=-1", "stage.temperature=-1.0: expected a number > 0", ""),
+    ("stage.temperature=nan", "stage.temperature=nan: expected a finite number", ""),
+    ("optimizer.lr=0", "optimizer.lr=0.0: expected a number > 0", ""),
+    ("seed=-1", "seed=-1: expected an integer >= 0", ""),
     ("overwrite=maybe", "overwrite=maybe: expected true or false", ""),
-    ("dataset=npz", "dataset.path=???: must be given", "dataset.path=..."),
+    ("dataset=npz", "dataset.path=???: a value is required", "dataset.path=..."),
     ("stage=pretain", "stage=pretain: unknown option.", "Did you mean pretrain?"),
-    ("keep=some", "keep=some: must be one of least, all", ""),
-    ("trainer.precision=8", "trainer.precision=8: must be one of ", ""),
+    ("keep=some", "keep=some: expected one of least, all", ""),
+    ("trainer.precision=8", "trainer.precision=8: expected one of ", ""),
 ]
 
 

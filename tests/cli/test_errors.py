@@ -84,12 +84,12 @@ NPZ = {
 
 @pytest.mark.parametrize("name", NPZ)
 def test_a_bad_npz(typed, cells: Path, tmp_path: Path, name: str) -> None:
-    change, told = NPZ[name]
+    change, message = NPZ[name]
     change(cells)
     done = typed("dataset=npz", f"dataset.path={cells}")
     assert (done.status, len(done.lines)) == (1, 1)
     assert done.lines[0].startswith(str(cells))
-    assert told in done.lines[0]
+    assert message in done.lines[0]
     assert recorded(tmp_path) == done.lines[0]
 
 
@@ -125,14 +125,14 @@ def test_a_pickle_is_refused_and_not_executed(typed, cells: Path, tmp_path: Path
 def test_a_bad_checkpoint(typed, cells: Path, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "Größe, a=b (1).pt"
     torch.save(resnet(18).state_dict() if kind == "another encoder" else tiny().state_dict(), path)
-    told = "found those of resnet18 with the stock stem. Choose the encoder"
+    message = "found those of resnet18 with the stock stem. Choose the encoder"
     if kind == "cut":
         cut(path)
-        told = "not an intact checkpoint"
+        message = "not an intact checkpoint"
     done = typed("dataset=npz", f"dataset.path={cells}", "encoder=tiny", "init=checkpoint", f"init.path={path}")
     assert (done.status, len(done.lines)) == (1, 1)
     assert done.lines[0].startswith(f"checkpoint={path}: ")
-    assert told in done.lines[0]
+    assert message in done.lines[0]
     assert recorded(tmp_path) == done.lines[0]
 
 
@@ -149,17 +149,17 @@ def test_a_bad_folder(typed, tmp_path: Path, kind: str) -> None:
     root = tmp_path / "images"
     for name in ("a/0.png", "a/1.png", "b/0.png", "b/1.png", "b/2.png"):
         written(name, b"no image" if kind == "unreadable" else b"")(root)
-    told = "not a readable image (it is text). Replace or remove the file."
+    message = "not a readable image (it is text). Replace or remove the file."
     if kind == "an empty class":
         (root / "c").mkdir()
-        told = f"{root / 'c'}: the class folder has no images."
+        message = f"{root / 'c'}: the class folder has no images."
     if kind == "no images":
         shutil.rmtree(root)
         written("scan.dcm", b"")(root)
-        told = "found (1 files end in .dcm). Convert the files, or check the path."
+        message = "found (1 files end in .dcm). Convert the files, or check the path."
     done = typed("dataset=folder", f"dataset.path={root}")
     assert (done.status, len(done.lines)) == (1, 1)
-    assert told in done.lines[0]
+    assert message in done.lines[0]
     assert recorded(tmp_path) == done.lines[0] if kind == "unreadable" else nothing_left(tmp_path)
 
 
@@ -172,10 +172,10 @@ FEW = {
 
 @pytest.mark.parametrize("name", FEW)
 def test_too_few_images(typed, cells: Path, tmp_path: Path, name: str) -> None:
-    words, told = FEW[name]
+    words, message = FEW[name]
     done = typed("dataset=npz", f"dataset.path={cells}", *words)
     assert (done.status, len(done.lines)) == (1, 1)
-    assert told in done.lines[0]
+    assert message in done.lines[0]
     assert recorded(tmp_path) == done.lines[0]
 
 
@@ -184,20 +184,23 @@ MISTAKES = [
     (["--epochs", "3"], "--epochs: unknown flag. Write keys without dashes"),
     (["--cfg", "jobs"], "--cfg jobs: unknown value. Choose one of all, hydra, job."),
     (["--config-dir", "nowhere"], "--config-dir nowhere: there is no such folder"),
-    (["trainer.devices=0"], "trainer.devices=0: must be at least 1."),
-    (["stage.batch_size=1"], "stage.batch_size=1: must be at least 2."),
-    (["dataset.name=../../x"], "dataset.name=../../x: must be letters, digits, dots and dashes."),
-    (["dataset=npz", "dataset.path="], "dataset.path=: must be given, not empty."),
+    (["trainer.devices=0"], "trainer.devices=0: expected an integer >= 1."),
+    (["stage.batch_size=1"], "stage.batch_size=1: expected an integer >= 2."),
+    (["dataset.name=../../x"], "dataset.name=../../x: expected letters, digits, dots and dashes."),
+    (["dataset=npz", "dataset.path="], "dataset.path=: expected a value, not an empty text."),
     (["dataset=npz", "dataset.path=null"], "dataset.path=null: null is not allowed."),
-    (["dataset=npz", "dataset.path=${x}.npz"], "dataset.path=${x}.npz: must have a key of the config inside"),
+    (["dataset=npz", "dataset.path=${x}.npz"], "dataset.path=${x}.npz: the config has no such key."),
     (["dataset=npz", "dataset.path=a", "dataset.size=64"], "dataset.size=64: unknown key. Known keys: dataset.n"),
-    (["dataset=breastmnist", "dataset.size=30"], "dataset.size=30: must be one of 28, 64, 128, 224."),
-    (["dataset=folder", "dataset.path=a", "dataset.val_fraction=.8"], "must be less than 1 together."),
+    (["dataset=breastmnist", "dataset.size=30"], "dataset.size=30: expected one of 28, 64, 128, 224."),
+    (
+        ["dataset=folder", "dataset.path=a", "dataset.val_fraction=.8"],
+        "no training images are left. Lower",
+    ),
     (["~stage.epochs"], "~stage.epochs: keys cannot be deleted."),
     (["stage=null"], "stage=null: Hydra cannot compose it ("),
     (["data_fraction=n7"], "For any other budget set data_fraction.samples="),
     (["stage=probe", "stage.budgets=50"], "stage.budgets=50: expected a list in brackets: [a,b]. Change the value."),
-    (["encoder.mean=[1,2]"], "encoder.mean=[1.0, 2.0]: must be three numbers"),
+    (["encoder.mean=[1,2]"], "encoder.mean=[1.0, 2.0]: expected three numbers"),
     (["init=pretrained", "init.path=x"], "init.path=x: unknown key. It needs init=checkpoint."),
     (["hydra.run.dir=/proc/none/x"], "No such file"),
 ]
@@ -217,8 +220,8 @@ YAML = {
     "defaults: [npz, _self_]\npath: x\nfoo: 1": "dataset/mine.yaml: unknown key foo.",
     "defaults: [nps, _self_]": "dataset/mine.yaml: unknown option nps in defaults. Correct the name.",
     "defaults: [npz, _self_]\npath: x\nmirror_p: often": "dataset/mine.yaml: dataset.mirror_p: expected a number.",
-    "- a\n- b": "dataset: must be a mapping with name and _target_.",
-    "name: x": "dataset: must be a mapping with name and _target_.",
+    "- a\n- b": "dataset: expected a mapping with name and _target_.",
+    "name: x": "dataset: expected a mapping with name and _target_.",
 }
 
 

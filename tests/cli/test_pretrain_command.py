@@ -26,7 +26,7 @@ def message(composed: Callable[..., Any], tmp_path: Path) -> Message:
         cfg = validate_config(composed("stage=probe", f"paths.runs={tmp_path}", *overrides))
         with pytest.raises(MissingEncoderError) as error:
             build.instantiate_node(cfg.init)
-        return with_command(error.value, cfg, overrides if listed is None else listed).problems[0]
+        return with_command(error.value, cfg.plain, overrides if listed is None else listed).problems[0]
 
     return word
 

@@ -70,7 +70,7 @@ def test_features_are_torchvisions_own(tmp_path: Path) -> None:
 
 
 def test_an_encoder_without_such_weights_is_one_line(composed) -> None:
-    with pytest.raises(RunError, match="encoder=tiny has none") as caught:
+    with pytest.raises(RunError, match="encoder=tiny has no ImageNet weights") as caught:
         build.instantiate_node(validate_config(composed("stage=finetune", "encoder=tiny", "init=imagenet")).init)
     assert "\n" not in str(caught.value)
 

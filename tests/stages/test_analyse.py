@@ -106,13 +106,13 @@ def test_a_set_with_training_images_alone_and_perplexities_too_large(
     assert not [name for name in result(folder)["metrics"] if name.startswith("test/")]
     assert {name for name in kept(folder) if "tsne" in name} == {"train_tsne_3", "train_tsne_7"}
     told = capsys.readouterr().out
-    assert "stage.perplexities=30 is too many neighbours for 24 images: using 7.\n" in told
-    assert "stage.perplexities=50 is too many neighbours for 24 images: using 7.\n" in told
+    assert "stage.perplexities=30 is too large for 24 images: using 7.\n" in told
+    assert "stage.perplexities=50 is too large for 24 images: using 7.\n" in told
 
 
 def test_a_set_of_test_images_alone_is_one_line(staged, arrays, tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", **{name: array for name, array in arrays().items() if name.startswith("test")})
-    with pytest.raises(DataError, match="dataset=set: must have train images") as caught:
+    with pytest.raises(DataError, match="dataset=set: training images are required") as caught:
         staged("analyse", "init=random", path=tmp_path / "set.npz")
     assert "\n" not in str(caught.value)
 
@@ -122,7 +122,7 @@ def test_an_encoder_that_gives_every_image_the_same_features_is_one_line(staged,
     for parameter in encoder.parameters():
         torch.nn.init.zeros_(parameter)
     torch.save(encoder.state_dict(), tmp_path / "zeros.pth")
-    with pytest.raises(RunError, match="must give features that differ") as caught:
+    with pytest.raises(RunError, match="all training images have the same features") as caught:
         staged("analyse", "init=checkpoint", f"init.path={tmp_path / 'zeros.pth'}", *QUICK)
     assert "\n" not in str(caught.value)
 
@@ -134,7 +134,7 @@ def test_a_probe_without_captum(staged, result, tmp_path: Path, monkeypatch, cap
     before = sorted((tmp_path / "runs" / ".features").glob("*.safetensors"))
     folder = staged("analyse", "init=model", f"stage.run={first}", "stage.points=12", *QUICK)
     assert drawn(folder) == ALWAYS
-    assert "Grad-CAM: left out, for captum is not installed" in capsys.readouterr().out
+    assert "Grad-CAM: left out: captum is not installed" in capsys.readouterr().out
     assert sorted((tmp_path / "runs" / ".features").glob("*.safetensors")) == before
     own, found = result(first)["metrics"], result(folder)["metrics"]
     for name in ("test/knn_accuracy", "test/knn_auroc"):
@@ -153,7 +153,7 @@ def test_a_classifier_and_where_it_looks(staged, result, monkeypatch, capsys) ->
         monkeypatch.setattr(gradcam, "grad_cam", lambda _e, _h, images, _t: (torch.rand(len(images), 4, 4), "layer2"))
     folder = staged("analyse", "init=model", f"stage.run={first}", "stage.cams=3", *QUICK)
     assert drawn(folder) == ALWAYS | {"gradcam"}
-    assert f"Encoder: of the baseline run {first}" in capsys.readouterr().out
+    assert f"Encoder: from the baseline run {first}" in capsys.readouterr().out
     rows, _, title = given[-1]
     assert f"right answers ({round(24 * result(first)['metrics']['test/accuracy'])} of 24)" in title
     assert all(tile.heat is None for row in rows[::2] for tile in row)
@@ -163,7 +163,7 @@ def test_a_classifier_and_where_it_looks(staged, result, monkeypatch, capsys) ->
 
 def test_a_run_comes_with_its_own_encoder(composed) -> None:
     (line,) = find_problems(composed("stage=analyse", "stage.run=runs/probe/cells/a"))
-    assert line == "init=pretrained: must be model with stage.run, for the encoder is that run's. Add init=model."
+    assert line == "init=pretrained: stage.run needs init=model, which uses the encoder of that run. Add init=model."
     assert find_problems(composed("stage=analyse", "init=model", "stage.run=runs/probe/cells/a")) == []
     assert find_problems(composed("stage=analyse", "stage.perplexities=[0.5]"))[0].startswith(
         "stage.perplexities=0.5: must"
@@ -187,7 +187,7 @@ def test_a_split_of_too_few_images_has_no_map(
     few = {name: array[:count] if name.startswith("test") else array for name, array in content.items()}
     np.savez(tmp_path / "few.npz", **few)
     folder = staged("analyse", "init=random", "stage.points=24", *QUICK, path=tmp_path / "few.npz")
-    assert f"Maps:     left out, for {count} test images are fewer than 4.\n" in capsys.readouterr().out
+    assert f"Maps:     left out: {count} test images are fewer than 4.\n" in capsys.readouterr().out
     assert result(folder)["metrics"]["test/points"] == count
     assert mapped == [24]
     assert {"train_tsne_5", "train_umap", "test_pca"} <= set(kept(folder))

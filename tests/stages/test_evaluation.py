@@ -106,7 +106,7 @@ def test_scoring_a_saved_model_again_gives_its_own_figures(do, stage: str) -> No
 def test_other_classes_are_refused(do, tmp_path: Path) -> None:
     first = do("stage=probe", "init=random", "stage.resamples=0")
     two = written(tmp_path / "two.npz", classes=2)
-    with pytest.raises(DataError, match="must have the model's classes"):
+    with pytest.raises(DataError, match="expected the model's classes"):
         do("stage=test", f"stage.run={first}", path=two)
 
 

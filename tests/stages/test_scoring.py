@@ -99,13 +99,14 @@ def test_scores_that_are_no_numbers_are_not_recorded() -> None:
 
 def test_predictions_are_the_same_bytes_each_time_and_can_be_read_back(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        save_predictions(tmp_path / f"{name}.npz", answers(), labels(), NAMES)
+        save_predictions(tmp_path / f"{name}.npz", "multi-class", answers(), labels(), NAMES)
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
     with np.load(tmp_path / "one.npz", allow_pickle=False) as content:
         assert content["probabilities"].dtype == np.float32
         assert np.array_equal(content["probabilities"], answers())
         assert np.array_equal(content["labels"], labels())
         assert tuple(content["classes"]) == NAMES
+        assert str(content["task"]) == "multi-class"
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ def test_labels_that_are_missing_are_one_line(arrays, tmp_path: Path) -> None:
     data = arrays()
     del data["test_labels"]
     np.savez(tmp_path / "a.npz", **data)
-    with pytest.raises(DataError, match="must have test labels for stage=test") as caught:
+    with pytest.raises(DataError, match="test labels are required for stage=test") as caught:
         load_labels(Npz("a", str(tmp_path / "a.npz"), None, None), "test", "test")
     assert "\n" not in str(caught.value)
     np.savez(tmp_path / "b.npz", **{name: array for name, array in data.items() if name.endswith("images")})

@@ -93,8 +93,8 @@ def test_what_is_finished_is_no_time_to_come(
 ) -> None:
     said = {
         "a": "finished    /runs/a",
-        "b": "finished    /runs/b\nnew         /runs/c",
-        "c": "no encoder  init=pretrained: must find a finished run.",
+        "b": "finished    /runs/b\npending     /runs/c",
+        "c": "no encoder  init=pretrained: no finished run fits.",
     }
     monkeypatch.setattr(
         study_module.subprocess,
@@ -108,13 +108,13 @@ def test_what_is_finished_is_no_time_to_come(
         Step("four", ("a",), 0, True),
     ]
     states = read_states(steps)
-    assert states == [["finished"], ["finished", "new"], ["new"], ["finished"]]
+    assert states == [["finished"], ["finished", "pending"], ["pending"], ["finished"]]
     assert [share_left(found) for found in states] == [0, 0.5, 1, 0]
     study_module.print_plan(steps, states, rate=10.0)
     told = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert [[cell.strip() for cell in row] for row in told] == [
         ["one", "1 finished", "0:00:00"],
-        ["two", "1 finished, 1 new", "0:00:55"],
+        ["two", "1 finished, 1 pending", "0:00:55"],
         ["three", "1 new", "0:00:10"],
         ["four", "runs again", "0:00:10"],
         ["all", "", "0:01:15"],

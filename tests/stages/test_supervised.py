@@ -162,8 +162,9 @@ def test_a_split_that_the_end_needs_is_missed_before_training(staged, arrays, tm
     data = arrays()
     del data[lacking]
     np.savez(tmp_path / "bare.npz", **data)
-    told = f"must have images and labels in train, val, test for stage=baseline; not so in {lacking.split('_')[0]}. Add"
-    with pytest.raises(DataError, match=told) as caught:
+    split = lacking.split("_")[0]
+    message = f"images and labels in train, val, test are required for stage=baseline; missing in {split}. Add"
+    with pytest.raises(DataError, match=message) as caught:
         staged("baseline", *QUICK, "stage.epochs=1", path=tmp_path / "bare.npz")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("runs/baseline/*/*/metrics.csv"))
@@ -181,7 +182,7 @@ def test_training_that_diverges_is_one_line_and_nothing_bad_is_kept(staged, tmp_
 @pytest.mark.parametrize("stage", ["probe", "baseline"])
 def test_one_class_is_none_to_learn(staged, arrays, tmp_path: Path, stage: str) -> None:
     np.savez(tmp_path / "one.npz", **arrays(classes=1))
-    with pytest.raises(DataError, match=f"two classes or more for stage={stage}, not 0 alone") as caught:
+    with pytest.raises(DataError, match=f"two classes or more are required for stage={stage}, found 0 alone") as caught:
         staged(stage, "init=random", path=tmp_path / "one.npz")
     assert "\n" not in str(caught.value)
 

@@ -47,9 +47,10 @@ class Plain(nn.Module):
 def build_classifier(task: Any = "multi-class", weights: torch.Tensor | None = None, decay: float = 1.0) -> Classifier:
     torch.manual_seed(0)
     make = partial(sgd, lr=0.1, momentum=0.0, weight_decay=0.0, decay_norm_and_bias=False)
+    encoder = tiny()
     return Classifier(
-        *(tiny(), linear_head(64, 3), Plain(), to_float, task),
-        optimizer=partial(build_layerwise_optimizer, make, decay=decay),
+        *(encoder, linear_head(64, 3), Plain(), to_float, task),
+        optimizer=partial(build_layerwise_optimizer, make, decay=decay, groups=encoder.layer_groups()),
         schedule=lambda: lambda step: 0.5**step,
         class_weight_K=weights,
         validation=Data(task),

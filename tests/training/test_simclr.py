@@ -142,10 +142,10 @@ def test_further_pretraining_starts_a_new_run_from_weights(composed, tmp_path, c
         pretrain(first, source)
     words = ("dataset=npz", f"dataset.path={cells}", f"paths.runs={tmp_path}", *QUICK)
     cfg = validate_config(composed(*words, "init=pretrained"))
-    origin = build.instantiate_node(cfg.init)
-    assert origin.run == first.folder
-    with open_run(cfg, "d", origin) as run:
-        assert run.state == "new"
+    init = build.instantiate_node(cfg.init)
+    assert init.run == first.folder
+    with open_run(cfg, "d", init) as run:
+        assert run.state == "pending"
         pretrain(run, build.build_source(cfg))
     assert run.folder != first.folder
     assert run.result()["provenance"]["init"]["run"] == first.folder.name

@@ -17,7 +17,7 @@ from simclr_med.errors import RunError
 # Lightning's hints to the author of a script; a user of the command line cannot act on them.
 _NOISE = (
     r".*The number of training batches .* is smaller than the logging interval.*",
-    r".*You defined a `validation_step`.*",
+    r".*You passed in a `val_dataloader` but have no `validation_step`.*",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*torch.distributed.*is deprecated.*",
