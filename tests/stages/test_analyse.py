@@ -166,7 +166,7 @@ def test_a_run_comes_with_its_own_encoder(composed) -> None:
     assert line == "init=pretrained: stage.run needs init=model, which uses the encoder of that run. Add init=model."
     assert find_problems(composed("stage=analyse", "init=model", "stage.run=runs/probe/cells/a")) == []
     assert find_problems(composed("stage=analyse", "stage.perplexities=[0.5]"))[0].startswith(
-        "stage.perplexities=0.5: must"
+        "stage.perplexities=0.5: expected"
     )
 
 

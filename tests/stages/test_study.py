@@ -115,7 +115,7 @@ def test_what_is_finished_is_no_time_to_come(
     assert [[cell.strip() for cell in row] for row in told] == [
         ["one", "1 finished", "0:00:00"],
         ["two", "1 finished, 1 pending", "0:00:55"],
-        ["three", "1 new", "0:00:10"],
+        ["three", "1 pending", "0:00:10"],
         ["four", "runs again", "0:00:10"],
         ["all", "", "0:01:15"],
     ]
