@@ -155,10 +155,10 @@ def test_a_classifier_and_where_it_looks(staged, result, monkeypatch, capsys) ->
     assert drawn(folder) == ALWAYS | {"gradcam"}
     assert f"Encoder: from the baseline run {first}" in capsys.readouterr().out
     rows, _, title = given[-1]
-    assert f"right answers ({round(24 * result(first)['metrics']['test/accuracy'])} of 24)" in title
+    assert f"correct predictions ({round(24 * result(first)['metrics']['test/accuracy'])} of 24)" in title
     assert all(tile.heat is None for row in rows[::2] for tile in row)
     assert all(tile.heat.shape == (4, 4) for row in rows[1::2] for tile in row)
-    assert [row[0].right for row in rows] == [True, True, False, False]
+    assert [row[0].is_correct for row in rows] == [True, True, False, False]
 
 
 def test_a_run_comes_with_its_own_encoder(composed) -> None:
