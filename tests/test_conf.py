@@ -30,7 +30,7 @@ GIVEN = {
     "schedule": {"total_steps", "steps_per_epoch"},
     "logger": {"folder", "name", "group", "job_type", "tags"},
 }
-SOLVER = {"train", "val", "task", "classes", "seed"}  # the same, of a probe's solvers
+SOLVER = {"train", "val", "task", "classes", "seed", "cache"}  # the same, of a probe's solvers
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=[f"{group}={option}" for group, option in OPTIONS])

@@ -234,29 +234,27 @@ STAGE = '''\
 
 from __future__ import annotations
 
-import time
-from typing import Any
-
+from simclr_med.config.schema import Config
+from simclr_med.config.stage_nodes import Describe
+from simclr_med.data.source import Source
 from simclr_med.runs.run import Run
-from simclr_med.stages.setup import collect_provenance
-from simclr_med.stages.summary import print_summary
+from simclr_med.stages.setup import Outcome, open_stage
+from simclr_med.types import SPLITS
 
 
-def describe(run: Run, source: Any) -> None:
-    """Record the mean level of each split, in [0, 255]."""
-    began = time.monotonic()
-    levels = {f"{split}/mean_level": float(source.split(split).images.mean()) for split in run.cfg.stage.splits}
-    run.finish(levels, {"wall_s": round(time.monotonic() - began, 3)}, collect_provenance(run))
-    rows = {name: f"{level:.1f}" for name, level in levels.items()}
-    print_summary(f"Images of {run.cfg.dataset.name}", rows, run.folder, [])
+def describe(run: Run[Config[Describe]], source: Source) -> None:
+    """Record the mean level of some splits, in [0, 255]."""
+    chosen = [split for split in SPLITS if split in run.cfg.stage.splits]
+    with open_stage(run) as frame:
+        frame.start_loggers()
+        levels = {f"{split}/mean_level": float(source.split(split).images.mean()) for split in chosen}
+        rows = {name: f"{level:.1f}" for name, level in levels.items()}
+        frame.finish(Outcome(title=f"Images of {run.cfg.dataset.name}", rows=rows, metrics=levels))
 '''
 STAGE_NODE = """
 
-@dataclass
-class Describe:
-    name: str = MISSING
-    _target_: str = MISSING
-    unread: dict[str, str] = field(default_factory=dict)
+@node
+class Describe(Stage):
     splits: list[str] = MISSING
 """
 STAGE_YAML = """\

@@ -14,6 +14,7 @@ from simclr_med.errors import RunError
 from simclr_med.evaluation.predict import logits_to_probabilities
 from simclr_med.evaluation.probe import FittedProbe, Labelled, lbfgs, sgd
 from simclr_med.metrics import classification
+from simclr_med.runs.job_cache import JobCache
 
 EXACT: dict[str, Any] = {
     **{"seed": 0, "lowest": 1e-3, "highest": 1e1, "points": 5, "select_by": "nll"},
@@ -138,6 +139,13 @@ def test_lbfgs_does_not_depend_on_the_seed() -> None:
     train, val = drawn(40, 8, 3, seed=1), drawn(40, 8, 3, seed=2)
     one, two = (lbfgs(train, val, "multi-class", 3, **{**EXACT, "seed": seed}) for seed in (0, 1))
     assert one.weight_KD.tobytes() == two.weight_KD.tobytes()
+
+
+def test_runs_of_one_job_share_a_fit_of_the_same_data() -> None:
+    train, val, cache = drawn(40, 8, 3, seed=1), drawn(40, 8, 3, seed=2), JobCache()
+    one, two = (lbfgs(train, val, "multi-class", 3, **{**EXACT, "seed": seed}, cache=cache) for seed in (0, 1))
+    assert one is two
+    assert lbfgs(val, val, "multi-class", 3, **EXACT, cache=cache) is not one
 
 
 def test_sgd_equals_the_thesis_loop() -> None:

@@ -17,8 +17,8 @@ from simclr_med.config import budgets
 from simclr_med.config.schema import Config
 from simclr_med.config.validate import validate_config
 from simclr_med.errors import BusyError, MissingEncoderError, RunError, UserError
-from simclr_med.runs.encoder_cache import EncoderCache
 from simclr_med.runs.identity import Init, compute_config_hash, run_folder
+from simclr_med.runs.job_cache import JobCache
 from simclr_med.runs.run import Run, open_run, run_state
 from simclr_med.runs.signals import TERMINATED
 from simclr_med.runs.sweep import RunOutcome
@@ -49,10 +49,10 @@ class Job:
             configs = [validate_config(config, checked) for config in budgets.expand_budgets(self.cfg)]
         except Exception as error:
             return [printer.report(error)]
-        encoders = EncoderCache()
-        return [self._execute(config, encoders, printer) for config in configs]
+        cache = JobCache()
+        return [self._execute(config, cache, printer) for config in configs]
 
-    def _execute(self, cfg: Config[Any], encoders: EncoderCache, printer: ProblemPrinter) -> RunOutcome:
+    def _execute(self, cfg: Config[Any], cache: JobCache, printer: ProblemPrinter) -> RunOutcome:
         """Find or make one run and call its stage."""
         started = time.monotonic()
         try:
@@ -60,7 +60,7 @@ class Job:
             data_hash = source.content_hash()
             if cfg.dry_run:
                 return _look_up(cfg, data_hash, init)
-            with open_run(cfg, data_hash, init, self.wait, encoders) as run:
+            with open_run(cfg, data_hash, init, self.wait, cache) as run:
                 return _call_stage(run, source, started)
         except BusyError as error:
             print(str(error), flush=True)

@@ -18,9 +18,9 @@ from yaml import YAMLError
 
 from simclr_med.atomic import remove_temporary_files, write_json, write_text
 from simclr_med.errors import RunError, UserError
-from simclr_med.runs.encoder_cache import EncoderCache
 from simclr_med.runs.identity import NAMED, Init, compute_config_hash, run_folder
 from simclr_med.runs.identity import PROTOCOL_VERSION as PROTOCOL_VERSION
+from simclr_med.runs.job_cache import JobCache
 from simclr_med.runs.lock import hold_lock
 from simclr_med.runs.signals import StopSignal, terminate_on_signal
 
@@ -65,7 +65,7 @@ class Run(Generic[C_co]):
         cfg: resolved config, typed and frozen.
         data_hash: content hash of the data.
         init: initial weights of the encoder.
-        encoders: cache of the process, for the runs that share an encoder.
+        cache: what the runs of the job share.
         stop_signal: the signal that asked the run to stop, if any.
     """
 
@@ -75,7 +75,7 @@ class Run(Generic[C_co]):
     cfg: C_co
     data_hash: str
     init: Init
-    encoders: EncoderCache = field(default_factory=EncoderCache)
+    cache: JobCache = field(default_factory=JobCache)
     stop_signal: StopSignal = field(default_factory=StopSignal)
 
     @property
@@ -192,9 +192,7 @@ def _read_result(folder: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def open_run(
-    cfg: C, data_hash: str, init: Init, wait: bool = True, encoders: EncoderCache | None = None
-) -> Iterator[Run[C]]:
+def open_run(cfg: C, data_hash: str, init: Init, wait: bool = True, cache: JobCache | None = None) -> Iterator[Run[C]]:
     """Open the run of this config: create or find its folder, and hold its lock until the block ends.
 
     Args:
@@ -202,19 +200,19 @@ def open_run(
         data_hash: content hash of the data.
         init: initial weights of the encoder.
         wait: for another process that is running this; False raises BusyError.
-        encoders: cache of the process; None creates an empty one.
+        cache: what the runs of the job share; None creates an empty cache.
 
     Raises:
         BusyError: another process is running this and wait is False.
         RunError: the runs folder cannot be written.
     """
-    plain, encoders = cfg.plain, encoders or EncoderCache()
+    plain, cache = cfg.plain, cache or JobCache()
     config_hash = compute_config_hash(plain, data_hash, init.hash)
     folder = run_folder(plain, config_hash, init)
     repeats = plain.overwrite or cfg.stage.is_repeated
     # A finished run needs no lock, because its files do not change any more.
     if run_state(folder, config_hash) == "finished" and not repeats:
-        yield Run(folder, config_hash, "finished", cfg, data_hash, init, encoders)
+        yield Run(folder, config_hash, "finished", cfg, data_hash, init, cache)
         return
     lock = Path(plain.paths.runs).absolute() / ".locks" / f"{config_hash}.lock"
     with ExitStack() as held:
@@ -226,7 +224,7 @@ def open_run(
             raise RunError(
                 f"paths.runs={plain.paths.runs}: the folder cannot be written ({error.strerror}). Choose another one."
             ) from error
-        yield Run(folder, config_hash, state, cfg, data_hash, init, encoders, stop)
+        yield Run(folder, config_hash, state, cfg, data_hash, init, cache, stop)
 
 
 def _prepare_folder(folder: Path, config_hash: str, cfg: DictConfig, repeats: bool) -> State:

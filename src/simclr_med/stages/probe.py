@@ -63,7 +63,9 @@ def _fit_and_score(run: Run[Config[Probe]], source: Source) -> Scored:
     bank_ND = features("train")[torch.from_numpy(rows)]
     train, val = Labelled(bank_ND.numpy(), train_NL[rows]), Labelled(features("val").numpy(), val_ML)
     solver = cfg.stage.solvers.chosen(cfg.stage.solver)
-    fitted = build.instantiate_node(solver, train=train, val=val, task=task, classes=classes, seed=cfg.seed)
+    fitted = build.instantiate_node(
+        solver, train=train, val=val, task=task, classes=classes, seed=cfg.seed, cache=run.cache
+    )
     head = _layer(fitted)
     save_head(run.folder / "head.safetensors", head, source.classes, task)
     chosen = classification.compute_scores(task, val_ML, classify_features(head, task, features("val")))
@@ -121,7 +123,7 @@ def _start(run: Run[Config[Any]]) -> tuple[Encoder, str]:
     """
     seed = run.cfg.seed if run.init.path is None else None
     key = repr((run.init, run.cfg.encoder.to_dict(), seed))
-    return run.encoders.get_or_build(key, lambda: build_encoder(run))
+    return run.cache.get_or_build("encoder", key, lambda: build_encoder(run))
 
 
 def _layer(fitted: FittedProbe) -> nn.Linear:
