@@ -115,7 +115,7 @@ def apply_pil(op: Op, images_BHWC: Tensor, parameters: Parameters) -> Tensor:
     )
 
 
-def deviation(images_BCHW: Tensor, reference_BHWC: Tensor) -> Tensor:
+def compute_deviation(images_BCHW: Tensor, reference_BHWC: Tensor) -> Tensor:
     """Return |ours - PIL's| of each pixel in 1/255 after rounding."""
     levels = images_BCHW.mul(255.0).round().permute(0, 2, 3, 1)
     return (levels - reference_BHWC.float()).abs()
@@ -152,7 +152,7 @@ def compare_colors(name: str, op: Op, images_BHWC: Tensor, parameters: Parameter
             torch.from_numpy(np.array(pil_color(Image.fromarray(image), float(factor))))
             for image, factor in zip(images_BHWC.numpy(), factors[:, operation], strict=True)
         ]
-        print(format_row(f"{name}: {pil_color.__name__} alone", deviation(ours, torch.stack(theirs))))
+        print(format_row(f"{name}: {pil_color.__name__} alone", compute_deviation(ours, torch.stack(theirs))))
 
 
 def compare(name: str, images_BHWC: Tensor, seed: int) -> None:
@@ -172,8 +172,8 @@ def compare(name: str, images_BHWC: Tensor, seed: int) -> None:
             compare_colors(name, op, reference, values)
         ours = op.apply(to_float(reference), *values)
         reference = apply_pil(op, reference, values)
-        print(format_row(f"{name}: {op.name}", deviation(ours, reference)))
-    print(format_row(f"{name}: whole sequence", deviation(whole, reference)))
+        print(format_row(f"{name}: {op.name}", compute_deviation(ours, reference)))
+    print(format_row(f"{name}: whole sequence", compute_deviation(whole, reference)))
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ class Parts(Callback):
             (OPTIMIZER, pl_module, "lr_scheduler_step"),
             (MONITORS, pl_module, "on_before_optimizer_step"),
             (MONITORS, pl_module, "on_train_batch_end"),
-            (VALIDATION, pl_module, "look"),
+            (VALIDATION, trainer.fit_loop.epoch_loop.val_loop, "run"),
             *((MONITORS, logger, "log_metrics") for logger in trainer.loggers),
         ]
         for callback in trainer.callbacks:  # type: ignore[attr-defined]

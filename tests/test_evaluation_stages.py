@@ -102,14 +102,14 @@ def test_a_finetune_killed_at_any_moment_ends_with_the_same_predictions(noisy: P
         assert not any(runs.glob("finetune/*/*/result.json"))
     told = done(*command)
     again = folder(runs, "finetune")
-    assert f"Going on after epoch {epochs} of 300" in told
+    assert f"resuming from epoch {epochs} of 300" in told
     for name in ("predictions.npz", "encoder.safetensors", "head.safetensors"):
         assert (again / name).read_bytes() == (whole / name).read_bytes(), name
     assert lasting(again) == lasting(whole)
     assert result(again)["metrics"] == result(whole)["metrics"]
     assert result(again)["intervals"] == result(whole)["intervals"]
     before = {path: path.stat().st_mtime_ns for path in again.rglob("*")}
-    assert done(*command).startswith("Finished already (overwrite=true does it again): ")
+    assert done(*command).startswith("Already finished, skipping: ")
     assert {path: path.stat().st_mtime_ns for path in again.rglob("*")} == before
 
 
@@ -144,7 +144,7 @@ def test_several_budgets_and_seeds_are_the_single_commands(noisy: Path, tmp_path
         assert (one / "predictions.npz").read_bytes() == (two / "predictions.npz").read_bytes()
         assert result(one)["metrics"] == result(two)["metrics"]
         assert result(one)["intervals"] == result(two)["intervals"]
-    assert done(*several).count("Finished already") == 4
+    assert done(*several).count("Already finished") == 4
 
 
 def test_scoring_again_gives_the_runs_own_figures(noisy: Path, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_mistakes_are_one_line(noisy: Path, tmp_path: Path) -> None:
     runs, weights = tmp_path / "runs", tmp_path / "weights.pth"
     torch.save(resnet(18).state_dict(), weights)
     start = ("init=random", "stage.budgets=[20,some]")
-    assert refused(2, line("probe", noisy, runs, *start)).startswith("stage.budgets=some: must be ")
+    assert refused(2, line("probe", noisy, runs, *start)).startswith("stage.budgets=some: expected ")
     assert not runs.exists()
     told = refused(1, line("probe", noisy, runs, "init=checkpoint", f"init.path={weights}"))
     assert "expected weights of" in told

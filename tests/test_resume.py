@@ -56,7 +56,7 @@ def test_resume_after_kills_gives_identical_weights(cells: Path, tmp_path: Path)
         killed += process.wait() == -signal.SIGKILL
     assert killed == 5
     done = subprocess.run(words(cells, runs), check=True, capture_output=True, text=True)
-    assert "Going on after epoch" in done.stdout
+    assert "resuming from epoch" in done.stdout
     one, two = folder(tmp_path / "whole"), folder(runs)
     assert (one / "encoder.safetensors").read_bytes() == (two / "encoder.safetensors").read_bytes()
     assert lasting(one / "metrics.csv") == lasting(two / "metrics.csv")

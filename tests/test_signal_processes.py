@@ -39,6 +39,6 @@ def test_stopped_run_resumes(cells: Path, tmp_path: Path, sent: int, code: int) 
     assert process.returncode == code, told
     assert told.startswith("Stopped by a signal. Repeat the command to resume: ")
     done = subprocess.run(line, capture_output=True, text=True, check=True)
-    assert "Going on after epoch" in done.stdout
+    assert "resuming from epoch" in done.stdout
     (table,) = runs.glob("pretrain/*/*/metrics.csv")
     assert [int(row["epoch"]) for row in read_rows(table)] == list(range(150))

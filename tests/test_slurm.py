@@ -77,7 +77,7 @@ def test_requeued_job_ends_with_identical_weights(cluster: dict[str, str], tmp_p
     assert sweep.returncode == 0, errors
     assert "Sweep of 2 jobs, 2 runs" in told
     logs = "\n".join(path.read_text() for path in runs.glob(".sweeps/*/.submitit/*/*_log.out"))
-    assert "Going on after epoch" in logs
+    assert "resuming from epoch" in logs
     assert epochs(runs, 0) == epochs(runs, 1) == 40
     subprocess.run(command(tmp_path / "alone", length, "seed=0"), check=True, capture_output=True, timeout=120)
     assert weights(runs, 0) == weights(tmp_path / "alone", 0)

@@ -25,11 +25,11 @@ OURS = (
     "Run: ",
     "Picture: ",
     "W&B: ",
-    "Going on ",
+    "resuming from ",
     "┌",
     "│",
     "└",
-    "Cell ",
+    "Job ",
     "Sweep of 2 cells, 2 runs",
     "Sweep:",
 )
@@ -112,7 +112,7 @@ def test_run_killed_twice_is_one_wandb_run(cells: Path, tmp_path: Path) -> None:
     assert len(list(folder.glob("wandb/offline-run-*"))) == 2
     identity = (folder / "wandb" / "run_id").read_text().strip()
     done = subprocess.run(line, check=True, capture_output=True, text=True)
-    assert "Going on after epoch" in done.stdout
+    assert "resuming from epoch" in done.stdout
     log = only_log(folder)
     assert (log.run.run_id, log.exit_code) == (identity, 0)
     assert_same_history(folder, log)

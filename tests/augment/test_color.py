@@ -37,7 +37,7 @@ def apply_pil_operation(images, operation, factor):
 @pytest.mark.parametrize("factor", [0.0, 0.25, 0.5, 0.83, 1.0, 1.37, 1.5, 2.0])
 def test_blends_are_within_one_level_of_pil(parity, make_pictures, operation, factor):
     images = make_pictures(18, 28, 31)
-    deviation = parity.deviation(
+    deviation = parity.compute_deviation(
         apply_one_operation(images, operation, factor), apply_pil_operation(images, operation, factor)
     )
     assert deviation.max() <= 1
@@ -50,7 +50,7 @@ def test_hue_is_close_to_the_eight_bit_hue_of_pil(parity, make_pictures):
     grey = smooth.mean(3, keepdim=True)
     images = (grey + 0.45 * (smooth - grey)).round().to(torch.uint8)
     deviations = [
-        parity.deviation(apply_one_operation(images, HUE, turns), apply_pil_operation(images, HUE, turns))
+        parity.compute_deviation(apply_one_operation(images, HUE, turns), apply_pil_operation(images, HUE, turns))
         for turns in (-0.1, -0.063, -0.037, -0.012, 0.011, 0.04, 0.071, 0.1)
     ]
     assert torch.stack(deviations).max() <= 6
@@ -76,7 +76,7 @@ def test_every_order_is_within_one_level_of_pil(parity, make_pictures):
             if operation != HUE:
                 image = apply_pil_operation(image[None], operation, float(factors[0, operation]))[0]
         reference.append(image)
-    assert parity.deviation(ours, torch.stack(reference)).max() <= 1
+    assert parity.compute_deviation(ours, torch.stack(reference)).max() <= 1
     assert ours.unique(dim=0).shape[0] == 24
 
 
@@ -128,7 +128,7 @@ def test_grayscale_is_within_one_level_of_pil(parity, make_pictures, generator):
     op = random_grayscale(0.5)
     parameters = op.sample(48, 33, 28, generator)
     ours = op.apply(to_float(images), *parameters)
-    assert parity.deviation(ours, parity.apply_pil(op, images, parameters)).max() <= 1
+    assert parity.compute_deviation(ours, parity.apply_pil(op, images, parameters)).max() <= 1
     assert torch.equal(ours[~parameters[0]], to_float(images)[~parameters[0]])
 
 

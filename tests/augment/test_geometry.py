@@ -23,7 +23,7 @@ def test_flip_equals_the_mirror_of_pil(parity, make_pictures, generator, height,
     parameters = op.sample(16, height, width, generator)
     assert 0 < parameters[0].sum() < 16
     ours = op.apply(to_float(images), *parameters)
-    assert parity.deviation(ours, parity.apply_pil(op, images, parameters)).max() == 0
+    assert parity.compute_deviation(ours, parity.apply_pil(op, images, parameters)).max() == 0
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
@@ -33,7 +33,7 @@ def test_crop_is_within_one_level_of_pil(parity, make_pictures, generator, heigh
     op = random_resized_crop(SCALE, RATIO, size)
     parameters = op.sample(24, height, width, generator)
     ours = op.apply(to_float(images), *parameters)
-    deviation = parity.deviation(ours, parity.apply_pil(op, images, parameters))
+    deviation = parity.compute_deviation(ours, parity.apply_pil(op, images, parameters))
     assert deviation.max() <= 1
     assert deviation.mean() < 0.1
 
@@ -42,7 +42,9 @@ def test_crop_at_28_px_is_within_rounding_of_pil(parity, make_pictures, generato
     images = make_pictures(96)
     op = random_resized_crop(SCALE, RATIO)
     parameters = op.sample(96, 28, 28, generator)
-    deviation = parity.deviation(op.apply(to_float(images), *parameters), parity.apply_pil(op, images, parameters))
+    deviation = parity.compute_deviation(
+        op.apply(to_float(images), *parameters), parity.apply_pil(op, images, parameters)
+    )
     assert deviation.max() <= 1
     assert deviation.mean() < 0.02  # only rounding ties differ
 

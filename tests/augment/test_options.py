@@ -86,6 +86,6 @@ def test_thesis_sequences_are_close_to_pil(parity, make_pictures, generator, nam
     views = sequence(images.permute(0, 3, 1, 2) / 255, parameters)
     for op, row in zip(sequence.ops, parameters, strict=True):
         images = parity.apply_pil(op, images, row)
-    deviation = parity.deviation(views, images)
+    deviation = parity.compute_deviation(views, images)
     assert deviation.mean() < 0.2
     assert deviation.flatten().quantile(0.999) <= 12

@@ -77,7 +77,7 @@ def one_killed(bench: Bench) -> Iterator[Outcome]:
     first.kill()
     ended(first, time.monotonic())
     done = [ended(other, time.monotonic()) for other in others]
-    resumed = sum("Going on after epoch" in one.out for one in done)
+    resumed = sum("resuming from epoch" in one.out for one in done)
     found = sum("Already finished, skipping" in one.out for one in done)
     wrong = [f"{resumed} went on, {found} found it finished"] if (resumed, found) != (1, 1) else []
     wrong += [line for line in waiting if not line.startswith("Waiting for process")]

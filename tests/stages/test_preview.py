@@ -17,6 +17,8 @@ from simclr_med.data.npz import Npz
 from simclr_med.stages import preview as preview_module
 from simclr_med.stages.preview import sequences_of
 
+CONF = Path(__file__).parents[2] / "conf"
+
 pytestmark = pytest.mark.usefixtures("small_pictures")
 SMALL = ("stage.images=3", "stage.views=2", "stage.sequences=[natural]")
 
@@ -113,4 +115,6 @@ def test_the_runs_own_sequence_comes_first_and_equal_ones_once(composed) -> None
 
 def test_an_unknown_sequence_is_one_line(composed) -> None:
     (line,) = find_problems(composed("stage=preview", "stage.sequences=[natural,nowel]"))
-    assert line.startswith("stage.sequences=nowel: expected one of natural, simple, novel, greyscale, simclr, light.")
+    assert line.startswith("stage.sequences=nowel: expected one of ")
+    known = line.partition("expected one of ")[2].partition(". ")[0].split(", ")
+    assert set(known) == {path.stem for path in (CONF / "augmentation").glob("*.yaml")} - {"none"}

@@ -70,7 +70,7 @@ def test_cut_short_after_any_epoch_it_ends_as_if_nothing_had_happened(staged, ki
         killed("last.ckpt", epoch, *words, runs)
         capsys.readouterr()
         again = staged(*words, runs)
-        assert f"Going on after epoch {epoch + 1} of 30" in capsys.readouterr().out
+        assert f"resuming from epoch {epoch + 1} of 30" in capsys.readouterr().out
         assert lasting(again) == lasting(whole), epoch
         for name in ("predictions.npz", "encoder.safetensors", "head.safetensors"):
             assert (again / name).read_bytes() == (whole / name).read_bytes(), (epoch, name)
