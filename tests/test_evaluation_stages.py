@@ -200,7 +200,7 @@ def test_mistakes_are_one_line(noisy: Path, tmp_path: Path) -> None:
     told = refused(1, line("probe", noisy, runs, "init=checkpoint", f"init.path={weights}"))
     assert "expected weights of" in told
     assert "resnet18 with the stock stem" in told
-    assert refused(1, line("finetune", noisy, runs)).startswith("init=pretrained: must find a finished run under ")
+    assert refused(1, line("finetune", noisy, runs)).startswith("init=pretrained: no finished pretraining run under ")
     with np.load(noisy) as content:
         multi = {
             name: np.repeat(array, 4, axis=1) % 2 if "labels" in name else array for name, array in content.items()
@@ -215,4 +215,4 @@ def test_mistakes_are_one_line(noisy: Path, tmp_path: Path) -> None:
     told = refused(1, offline, TORCH_HOME=str(tmp_path / "torch"))
     assert told.startswith(f"init=imagenet: no weights at {tmp_path / 'torch/hub/checkpoints/resnet18-f37072fd.pth'}")
     told = refused(1, line("test", noisy, runs, f"stage.run={tmp_path}"))
-    assert told.startswith(f"stage.run={tmp_path}: must be the folder of a finished ")
+    assert told.startswith(f"stage.run={tmp_path}: not the folder of a finished ")

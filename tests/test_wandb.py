@@ -21,7 +21,7 @@ pytestmark = pytest.mark.process
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 SMALL = ("stage=pretrain", "encoder=tiny", "stage.batch_size=16", "trainer=cpu", "trainer.threads=1")
 OURS = (
-    "Pretrained on",
+    "Pretraining on",
     "Run: ",
     "Picture: ",
     "W&B: ",
@@ -30,7 +30,7 @@ OURS = (
     "│",
     "└",
     "Job ",
-    "Sweep of 2 cells, 2 runs",
+    "Sweep of 2 jobs, 2 runs",
     "Sweep:",
 )
 

@@ -57,7 +57,7 @@ def one_run(bench: Bench) -> Iterator[Outcome]:
     began = time.monotonic()
     several = [bench.start(runs) for _ in range(MANY)]
     done = [ended(process, began) for process in several]
-    did = sum("Pretrained on" in one.out for one in done)
+    did = sum("Pretraining on" in one.out for one in done)
     found = sum("Already finished, skipping" in one.out for one in done)
     wrong = [] if (did, found) == (1, MANY - 1) else [f"{did} did it, {found} found it finished"]
     wrong += [one.err for one in done if one.code != 0]
