@@ -103,15 +103,9 @@ def build_module(run: Run[Config[Pretrain]], data: ImageDataModule) -> SimCLR:
     encoder, weights = build_encoder(run)
     if run.init.path is not None:
         print(f"Starting from {weights}", flush=True)
-    head_node = cfg.stage.head
+    hidden = cfg.stage.head.hidden or encoder.width
     with seeded_init(cfg.seed, Stream.HEAD):
-        head = projection_head(
-            encoder.width,
-            head_node.hidden or encoder.width,
-            head_node.out,
-            head_node.layers,
-            head_node.batch_norm,
-        )
+        head = projection_head(encoder.width, **cfg.stage.head.to_dict() | {"hidden": hidden})
     if cfg.trainer.devices > 1:
         device_type = resolve_device(cfg.trainer.accelerator).type
         convert_sync_batchnorm(encoder, device_type)

@@ -1,4 +1,4 @@
-"""Score a trained model on the test split. No training stage opens the test split anywhere else."""
+"""Score a trained model on the test split, after every choice is made."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def score_test_split(
     """Score a finished model on the test split, and keep its probabilities in folder/predictions.npz.
 
     Args:
-        source: the data set; its test split is opened here and nowhere else.
+        source: the data set; its test split is opened here, after every choice is made.
         trained_NL: labels that the model was trained on, to name the classes it has not seen; None when not known.
         predict: opens the test images and returns their probabilities, float32 [N, K].
         folder: of the run.
