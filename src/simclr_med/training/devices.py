@@ -29,10 +29,10 @@ _NOISE = (
 class QuietDDPStrategy(DDPStrategy):
     """Data-parallel training whose processes filter the same messages as the process that started them."""
 
-    def setup_environment(self) -> None:
-        # The first call inside a spawned process; it prints Lightning's banner.
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A spawned process unpickles its strategy before it runs anything of Lightning.
         silence_lightning()
-        super().setup_environment()
+        self.__dict__.update(state)
 
 
 def silence_lightning() -> None:
