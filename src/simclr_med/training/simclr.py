@@ -95,7 +95,7 @@ class SimCLR(LightningModule):
     def project(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return features_2BD and projections_2BP of a batch's views.
 
-        Both views go through one forward pass, so that batch norm cannot tell the views apart.
+        Both views go through one forward pass, so that batch norm uses the statistics of both together.
         """
         views_2BCHW = self.views(batch.images, batch.key, batch.rows, batch.size)
         features_2BD = self.encoder(views_2BCHW.to(self.dtype))
