@@ -49,7 +49,7 @@ def composed(compositions: dict[tuple[object, ...], DictConfig]) -> Callable[...
 
 @pytest.fixture
 def cells(tmp_path: Path) -> Path:
-    """A small file in MedMNIST's layout: 40, 16 and 12 images of 28 px, RGB, three classes told apart by colour."""
+    """A small file in MedMNIST's layout: 40, 16 and 12 images of 28 px, RGB, three classes that differ in colour."""
     return drawn(tmp_path / "cells.npz")
 
 

@@ -28,7 +28,7 @@ TRAIN = ("schedule.warmup_epochs=0", "stage.batch_size=16")
 
 @pytest.fixture
 def noisy(tmp_path: Path) -> Path:
-    """96, 48 and 48 images told apart by nothing, so that validation goes up and down and patience ends a run."""
+    """96, 48 and 48 images without any structure, so that validation scores vary at random and early stopping ends a run."""
     generator, content = np.random.default_rng(0), {}
     for split, count in (("train", 96), ("val", 48), ("test", 48)):
         content[f"{split}_images"] = generator.integers(0, 256, (count, 28, 28, 3), dtype=np.uint8)
@@ -100,9 +100,9 @@ def test_a_finetune_killed_at_any_moment_ends_with_the_same_predictions(noisy: P
         assert killed_once(command, lambda: any(runs.glob("finetune/*/*/predictions.npz")), 0.05)
         assert table() == epochs
         assert not any(runs.glob("finetune/*/*/result.json"))
-    told = done(*command)
+    message = done(*command)
     again = folder(runs, "finetune")
-    assert f"resuming from epoch {epochs} of 300" in told
+    assert f"resuming from epoch {epochs} of 300" in message
     for name in ("predictions.npz", "encoder.safetensors", "head.safetensors"):
         assert (again / name).read_bytes() == (whole / name).read_bytes(), name
     assert lasting(again) == lasting(whole)
@@ -118,9 +118,9 @@ def test_two_probes_at_once_share_their_features(noisy: Path, tmp_path: Path) ->
     seeds = range(2)
     commands = [line("probe", noisy, tmp_path / "runs", *words, f"stage.solvers.sgd.epochs={2 + k}") for k in seeds]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-    told = [process.communicate(timeout=300)[0] for process in both]
+    message = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert not any("damaged" in text for text in told)
+    assert not any("damaged" in text for text in message)
     assert len(list((tmp_path / "runs" / ".features").glob("*.safetensors"))) == 3
     for k in seeds:
         done(*line("probe", noisy, tmp_path / f"alone{k}", *words, f"stage.solvers.sgd.epochs={2 + k}"))
@@ -151,8 +151,8 @@ def test_scoring_again_gives_the_runs_own_figures(noisy: Path, tmp_path: Path) -
     runs = tmp_path / "runs"
     done(*line("baseline", noisy, runs, *TRAIN, "stage.epochs=2"))
     own = folder(runs, "baseline")
-    told = done(*line("test", noisy, runs, f"stage.run={own}"))
-    assert "Baseline of noisy on noisy" in told
+    message = done(*line("test", noisy, runs, f"stage.run={own}"))
+    assert "Baseline of noisy on noisy" in message
     found = result(folder(runs, "test"))
     assert {name: result(own)["metrics"][name] for name in found["metrics"]} == found["metrics"]
     assert found["intervals"] == result(own)["intervals"]
@@ -187,8 +187,8 @@ def refused(status: int, words: list[str], **environment: str) -> str:
     """The one line of an error."""
     failed = subprocess.run(words, capture_output=True, text=True, timeout=300, env={**os.environ, **environment})
     assert failed.returncode == status, failed.stderr
-    (told,) = failed.stderr.splitlines()
-    return told
+    (message,) = failed.stderr.splitlines()
+    return message
 
 
 def test_mistakes_are_one_line(noisy: Path, tmp_path: Path) -> None:
@@ -197,22 +197,24 @@ def test_mistakes_are_one_line(noisy: Path, tmp_path: Path) -> None:
     start = ("init=random", "stage.budgets=[20,some]")
     assert refused(2, line("probe", noisy, runs, *start)).startswith("stage.budgets=some: expected ")
     assert not runs.exists()
-    told = refused(1, line("probe", noisy, runs, "init=checkpoint", f"init.path={weights}"))
-    assert "expected weights of" in told
-    assert "resnet18 with the stock stem" in told
+    message = refused(1, line("probe", noisy, runs, "init=checkpoint", f"init.path={weights}"))
+    assert "expected weights of" in message
+    assert "resnet18 with the stock stem" in message
     assert refused(1, line("finetune", noisy, runs)).startswith("init=pretrained: no finished pretraining run under ")
     with np.load(noisy) as content:
         multi = {
             name: np.repeat(array, 4, axis=1) % 2 if "labels" in name else array for name, array in content.items()
         }
     np.savez(tmp_path / "multi.npz", **multi)
-    told = refused(1, line("probe", tmp_path / "multi.npz", runs, "init=random", "data_fraction.per_class=5"))
-    assert told.startswith(
+    message = refused(1, line("probe", tmp_path / "multi.npz", runs, "init=random", "data_fraction.per_class=5"))
+    assert message.startswith(
         "data_fraction.per_class=5: needs one label per image, but the data set has several labels per image."
     )
     offline = line("finetune", noisy, runs, "encoder=resnet18", "init=imagenet", "init.url=http://127.0.0.1:9")
     offline.remove("encoder=tiny")
-    told = refused(1, offline, TORCH_HOME=str(tmp_path / "torch"))
-    assert told.startswith(f"init=imagenet: no weights at {tmp_path / 'torch/hub/checkpoints/resnet18-f37072fd.pth'}")
-    told = refused(1, line("test", noisy, runs, f"stage.run={tmp_path}"))
-    assert told.startswith(f"stage.run={tmp_path}: not the folder of a finished ")
+    message = refused(1, offline, TORCH_HOME=str(tmp_path / "torch"))
+    assert message.startswith(
+        f"init=imagenet: no weights at {tmp_path / 'torch/hub/checkpoints/resnet18-f37072fd.pth'}"
+    )
+    message = refused(1, line("test", noisy, runs, f"stage.run={tmp_path}"))
+    assert message.startswith(f"stage.run={tmp_path}: not the folder of a finished ")

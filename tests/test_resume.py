@@ -70,7 +70,7 @@ def test_eight_processes_share_one_run(cells: Path, tmp_path: Path) -> None:
     line[line.index(f"stage.epochs={EPOCHS}")] = "stage.epochs=2"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     several = [subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(8)]
-    told = [process.communicate(timeout=300)[0] for process in several]
+    message = [process.communicate(timeout=300)[0] for process in several]
     assert [process.returncode for process in several] == [0] * 8
-    assert sum("Pretraining on cells" in text for text in told) == 1
-    assert sum("Already finished, skipping" in text for text in told) == 7
+    assert sum("Pretraining on cells" in text for text in message) == 1
+    assert sum("Already finished, skipping" in text for text in message) == 7

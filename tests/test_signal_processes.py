@@ -34,10 +34,10 @@ def test_stopped_run_resumes(cells: Path, tmp_path: Path, sent: int, code: int) 
         time.sleep(0.05)
     began = time.monotonic()
     process.send_signal(sent)
-    _, told = process.communicate(timeout=60)
+    _, message = process.communicate(timeout=60)
     assert time.monotonic() - began < 10
-    assert process.returncode == code, told
-    assert told.startswith("Stopped by a signal. Repeat the command to resume: ")
+    assert process.returncode == code, message
+    assert message.startswith("Stopped by a signal. Repeat the command to resume: ")
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     assert "resuming from epoch" in done.stdout
     (table,) = runs.glob("pretrain/*/*/metrics.csv")

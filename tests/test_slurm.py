@@ -73,9 +73,9 @@ def test_requeued_job_ends_with_identical_weights(cluster: dict[str, str], tmp_p
     while sweep.poll() is None and time.monotonic() < deadline:  # else SLURM holds a queued job back for two minutes
         subprocess.run(["scontrol", "update", f"JobId={first}", "StartTime=now"], env=cluster, capture_output=True)
         time.sleep(1)
-    told, errors = sweep.communicate(timeout=120)
+    message, errors = sweep.communicate(timeout=120)
     assert sweep.returncode == 0, errors
-    assert "Sweep of 2 jobs, 2 runs" in told
+    assert "Sweep of 2 jobs, 2 runs" in message
     logs = "\n".join(path.read_text() for path in runs.glob(".sweeps/*/.submitit/*/*_log.out"))
     assert "resuming from epoch" in logs
     assert epochs(runs, 0) == epochs(runs, 1) == 40

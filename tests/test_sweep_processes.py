@@ -63,8 +63,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         content[f"{split}_images"] = generator.integers(0, 256, (count, 28, 28, 3), dtype=np.uint8)
         content[f"{split}_labels"] = (np.arange(count) % 3)[:, None].astype(np.uint8)
     np.savez(folder / "cells.npz", **content)
-    told = done(*line(folder / "cells.npz", folder / "runs", *GRID, "seed=0,1"))
-    assert f"Sweep of {JOBS} jobs, 4 runs" in told
+    message = done(*line(folder / "cells.npz", folder / "runs", *GRID, "seed=0,1"))
+    assert f"Sweep of {JOBS} jobs, 4 runs" in message
     assert len(results(folder / "runs")) == 4
     return folder / "cells.npz", folder / "runs"
 
@@ -93,8 +93,8 @@ def test_two_sweeps_at_once_share_their_runs(undisturbed: tuple[Path, Path], tmp
     data, whole = undisturbed
     command = line(data, tmp_path / "runs", *GRID, "seed=0,1")
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    told = [process.communicate(timeout=300)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
+    message = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], message
     assert outcomes(tmp_path / "runs").count("done") == 4
     assert outcomes(tmp_path / "runs").count("skipped") == 2 * JOBS - 4
     assert results(tmp_path / "runs") == results(whole)
@@ -107,10 +107,10 @@ def test_workers_share_the_cores_and_continue_after_a_failed_job(
     data, whole = undisturbed
     words = (*GRID, "data_fraction.samples=null,1000", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     command = [word for word in line(data, tmp_path / "runs", *words, "seed=0,1") if word != "trainer.threads=1"]
-    told = done(*command, status=1)
+    message = done(*command, status=1)
     assert outcomes(tmp_path / "runs").count("done") == 4
     assert outcomes(tmp_path / "runs").count("failed") == JOBS
-    assert "data_fraction.samples=1000: only" in told
+    assert "data_fraction.samples=1000: only" in message
     found = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/*/*/result.json")]
     assert {run["provenance"]["threads"] for run in found} == {max(1, (os.cpu_count() or 1) // 2)}
     assert set(results(tmp_path / "runs")) == set(results(whole))
@@ -123,8 +123,8 @@ def test_sweep_of_ddp_runs(undisturbed: tuple[Path, Path], tmp_path: Path) -> No
         for word in line(data, tmp_path / "runs", "stage=pretrain", "stage.epochs=1", "trainer=ddp_cpu")
         if word != "trainer=cpu"
     ]
-    told = done(*command, "seed=0,1")
-    assert "Sweep of 2 jobs, 2 runs" in told
+    message = done(*command, "seed=0,1")
+    assert "Sweep of 2 jobs, 2 runs" in message
     assert sorted(path.rpartition("-")[0].rpartition("-")[2] for path in results(tmp_path / "runs")) == [
         "seed0",
         "seed1",

@@ -112,14 +112,14 @@ class Bench:
         """
         wrong = [f"exit code {hit.code}"] if hit.code not in expected else []
         wrong += ["a traceback on the terminal"] if "Traceback" in hit.out + hit.err else []
-        told = hit.err.strip().splitlines() or hit.out.strip().splitlines()
+        message = hit.err.strip().splitlines() or hit.out.strip().splitlines()
         by_signal = hit.code in (130, 143)  # which needs no words before there is something to go on from
-        if hit.code > 0 and len(told) != 1 and not (by_signal and not told):
-            wrong.append(f"{len(told)} lines: {' | '.join(told)[:600]}")
+        if hit.code > 0 and len(message) != 1 and not (by_signal and not message):
+            wrong.append(f"{len(message)} lines: {' | '.join(message)[:600]}")
         after = self.run(runs, *again)
         lost = [f"the same command ended with {after.code}: {after.err.strip()[-400:]}"] if after.code != 0 else []
         lost = lost or self.differences(folder(runs))
-        return Outcome(fault, hit.code, told[-1] if told else "", bool(lost), (*wrong, *lost))
+        return Outcome(fault, hit.code, message[-1] if message else "", bool(lost), (*wrong, *lost))
 
     def differences(self, run: Path) -> list[str]:
         """What of a finished run is not as in the undisturbed one."""

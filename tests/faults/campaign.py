@@ -65,13 +65,13 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=chosen.place, ignore_cleanup_errors=True) as place:
             for outcome in fault(Bench(Path(place), epochs)):
                 tried.append(outcome)
-                print(told(outcome, place), flush=True)
+                print(message(outcome, place), flush=True)
     lost, wrong = sum(one.lost for one in tried), sum(bool(one.wrong) for one in tried)
     print(f"{len(tried)} faults tried, {lost} runs lost, {wrong} not as they should be")
     return int(bool(lost or wrong))
 
 
-def told(outcome: Outcome, place: str) -> str:
+def message(outcome: Outcome, place: str) -> str:
     """fault | exit code | lost | line, and below it whatever is wrong."""
     lost = "LOST" if outcome.lost else "not lost"
     line = outcome.line.replace(place, "")

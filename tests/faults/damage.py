@@ -100,8 +100,8 @@ def results(bench: Bench) -> Iterator[Outcome]:
         hit = bench.run(runs, "init=pretrained", "seed=1", "init.seed=0", "init.augmentation=novel")
         wrong = ["a traceback on the terminal"] if hit.says("Traceback") else []
         wrong += [] if hit.says("is unreadable. The run is ignored") else [hit.err]
-        told = hit.err.strip().splitlines()[-1]
-        yield Outcome(f"init=pretrained, config.yaml {name}", hit.code, told, hit.code not in (1, 2), wrong)
+        message = hit.err.strip().splitlines()[-1]
+        yield Outcome(f"init=pretrained, config.yaml {name}", hit.code, message, hit.code not in (1, 2), wrong)
 
 
 def places(bench: Bench) -> Iterator[Outcome]:

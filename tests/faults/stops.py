@@ -103,8 +103,8 @@ def stopped(process: subprocess.Popen[str], sent: signal.Signals) -> Done:
 def _reached(run: Path) -> str:
     """How far a run had come, in words."""
     half = [str(path.relative_to(run)) for path in run.rglob(".*.tmp")]
-    told = f", {', '.join(half)} half written" if half else ""
+    message = f", {', '.join(half)} half written" if half else ""
     for name in ("result.json", "figures/views.png", "figures/training.png", "encoder.safetensors"):
         if (run / name).exists():
-            return f"when {name} was there{told}"
-    return f"after {len(read_rows(run / 'metrics.csv'))} epochs{told}"
+            return f"when {name} was there{message}"
+    return f"after {len(read_rows(run / 'metrics.csv'))} epochs{message}"

@@ -42,7 +42,7 @@ def result() -> Callable[[Path], dict[str, Any]]:
 
 @pytest.fixture
 def arrays() -> Callable[..., dict[str, np.ndarray]]:
-    """48, 24 and 24 images of 28 px in MedMNIST's layout, told apart by nothing: scores go up and down at random."""
+    """48, 24 and 24 images of 28 px in MedMNIST's layout, without any structure: scores vary at random."""
 
     def make(classes: int = 3, columns: int = 1, channels: int = 3, size: int = 28, seed: int = 0) -> dict[str, Any]:
         generator = np.random.default_rng(seed)

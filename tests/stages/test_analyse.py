@@ -59,9 +59,9 @@ def test_what_it_measures_is_of_what_it_keeps(staged, result, noisy: Path, capsy
             assert data[f"{split}_pca"].shape == data[f"{split}_tsne_5"].shape == (20, 2)
     shares = np.linalg.svd(data["train_features"] - data["train_features"].mean(axis=0), compute_uv=False) ** 2
     assert found["train/pca_variance_2"] == pytest.approx(shares[:2].sum() / shares.sum(), rel=1e-4)
-    told = capsys.readouterr().out
-    assert "UMAP:     left out" in told
-    assert str(folder / "embeddings.npz") in told
+    message = capsys.readouterr().out
+    assert "UMAP:     left out" in message
+    assert str(folder / "embeddings.npz") in message
 
 
 def test_the_test_split_changes_nothing_of_the_training_splits(staged, arrays, result, tmp_path: Path) -> None:
@@ -105,9 +105,9 @@ def test_a_set_with_training_images_alone_and_perplexities_too_large(
     assert drawn(folder) == {"pca", "tsne"}
     assert not [name for name in result(folder)["metrics"] if name.startswith("test/")]
     assert {name for name in kept(folder) if "tsne" in name} == {"train_tsne_3", "train_tsne_7"}
-    told = capsys.readouterr().out
-    assert "stage.perplexities=30 is too large for 24 images: using 7.\n" in told
-    assert "stage.perplexities=50 is too large for 24 images: using 7.\n" in told
+    message = capsys.readouterr().out
+    assert "stage.perplexities=30 is too large for 24 images: using 7.\n" in message
+    assert "stage.perplexities=50 is too large for 24 images: using 7.\n" in message
 
 
 def test_a_set_of_test_images_alone_is_one_line(staged, arrays, tmp_path: Path) -> None:

@@ -201,8 +201,8 @@ def test_original_checkpoint_gives_torchvisions_features(tmp_path: Path) -> None
     state |= {"convnet.fc.2.weight": torch.randn(128, 512), "convnet.fc.2.bias": torch.randn(128)}
     torch.save({"state_dict": state}, tmp_path / "original.ckpt")
     encoder = resnet(18).eval()
-    told = load_weights(encoder, load_encoder_state(tmp_path / "original.ckpt"))
-    assert "original" in told
+    message = load_weights(encoder, load_encoder_state(tmp_path / "original.ckpt"))
+    assert "original" in message
     network.fc = torch.nn.Identity()
     images = torch.rand(4, 3, 28, 28)
     with torch.no_grad():

@@ -50,10 +50,10 @@ def test_counts_pictures_and_result(staged, result, noisy: Path, capsys, sheets)
     assert table.loc["all images"].tolist() == [48, 20, 24, 24]
     assert table.drop(index="all images").sum().tolist() == [48, 20, 24, 24]
     assert table.loc["1", ["train", "val", "test"]].tolist() == [16, 8, 8]
-    told = capsys.readouterr().out
-    assert "Warning: novel, natural: random crops shrink to 8 px" in told
-    assert "have fewer than 10 training images in data_fraction=n20" in told
-    assert str(folder / "figures" / "sequences.png") in told
+    message = capsys.readouterr().out
+    assert "Warning: novel, natural: random crops shrink to 8 px" in message
+    assert "have fewer than 10 training images in data_fraction=n20" in message
+    assert str(folder / "figures" / "sequences.png") in message
     for name in ("sequences.png", "counts.png"):
         assert (folder / "figures" / name).read_bytes().startswith(b"\x89PNG")
     assert result(folder)["metrics"] == {"train/images": 48, "val/images": 24, "test/images": 24}

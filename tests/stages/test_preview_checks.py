@@ -13,36 +13,36 @@ GRAY = {"_target_": "simclr_med.augment.color.random_grayscale", "p": 0.2}
 WEAK = {**JITTER, "saturation": 0.0, "hue": 0.0}
 
 
-def told(*ops: dict, side: int = 224, grey: bool = False, mirror_p: float = 0.5) -> list[str]:
+def message(*ops: dict, side: int = 224, grey: bool = False, mirror_p: float = 0.5) -> list[str]:
     return check_sequence({"one": ops}, side, grey, mirror_p)
 
 
 def test_nothing_bites_large_images_in_colour_that_may_be_mirrored() -> None:
-    assert told(FLIP, CROP, JITTER, GRAY) == []
+    assert message(FLIP, CROP, JITTER, GRAY) == []
 
 
 @pytest.mark.parametrize("p", [0.0, 0.5])
 def test_flips_where_left_and_right_differ(p: float) -> None:
-    found = told({**FLIP, "p": p}, mirror_p=0.0)
+    found = message({**FLIP, "p": p}, mirror_p=0.0)
     assert [line.startswith("one: mirrors images whose left and right differ") for line in found] == [True] * (p > 0)
 
 
 @pytest.mark.parametrize(("op", "bites"), [(JITTER, True), (GRAY, True), (WEAK, False), (FLIP, False)])
 def test_colour_ops_on_grey_images(op: dict, bites: bool) -> None:
-    assert len(told(op, grey=True)) == bites
+    assert len(message(op, grey=True)) == bites
 
 
 @pytest.mark.parametrize(
     ("side", "low", "words"), [(28, 0.08, ("8 px a side", "5% of them")), (28, 0.13, ()), (64, 0.08, ())]
 )
 def test_crops_under_ten_pixels(side: int, low: float, words: tuple[str, ...]) -> None:
-    found = told({**CROP, "scale": [low, 1.0]}, side=side)
+    found = message({**CROP, "scale": [low, 1.0]}, side=side)
     assert len(found) == bool(words)
     assert all(word in found[0] for word in words)
 
 
 def test_a_crop_of_one_size() -> None:
-    assert "100% of them" in told({**CROP, "scale": [0.08, 0.08]}, side=28)[0]
+    assert "100% of them" in message({**CROP, "scale": [0.08, 0.08]}, side=28)[0]
 
 
 def test_each_caution_names_all_its_sequences_once() -> None:

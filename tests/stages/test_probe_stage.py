@@ -142,8 +142,8 @@ def test_an_original_checkpoint_gives_torchvisions_features(
     torch.save({"state_dict": state, "epoch": 9, "pytorch-lightning_version": "1.9.0"}, tmp_path / "original.ckpt")
     words = ("init=checkpoint", f"init.path={tmp_path / 'original.ckpt'}", "encoder=resnet18")
     staged("probe", *words, *FAST)
-    told = f"resnet18 with the stock stem from the thesis's {kind} {tmp_path / 'original.ckpt'}"
-    assert f"Encoder: {told}\n" in capsys.readouterr().out
+    message = f"resnet18 with the stock stem from the thesis's {kind} {tmp_path / 'original.ckpt'}"
+    assert f"Encoder: {message}\n" in capsys.readouterr().out
     same_features(tmp_path / "runs", theirs, noisy, mean=[0.5] * 3, std=[0.5] * 3)
 
 

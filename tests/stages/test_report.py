@@ -79,13 +79,13 @@ def test_an_out_that_is_a_file_is_one_line(staged: Staged, reported: Callable[..
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["dataset=bloodmnist"], "stage.datasets=[bloodmnist]"),
         (["stage.datasets=[../x]"], "stage.datasets=../x: expected the name of a folder of runs"),
     ],
 )
-def test_what_it_cannot_take_is_told_before(composed: Callable[..., Any], words: list[str], told: str) -> None:
+def test_what_it_cannot_take_is_told_before(composed: Callable[..., Any], words: list[str], message: str) -> None:
     found = find_problems(composed("stage=report", *words))
     assert len(found) == 1
-    assert told in found[0]
+    assert message in found[0]

@@ -111,8 +111,8 @@ def test_what_is_finished_is_no_time_to_come(
     assert states == [["finished"], ["finished", "pending"], ["pending"], ["finished"]]
     assert [share_left(found) for found in states] == [0, 0.5, 1, 0]
     study_module.print_plan(steps, states, rate=10.0)
-    told = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
-    assert [[cell.strip() for cell in row] for row in told] == [
+    message = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in row] for row in message] == [
         ["one", "1 finished", "0:00:00"],
         ["two", "1 finished, 1 pending", "0:00:55"],
         ["three", "1 pending", "0:00:10"],
