@@ -28,7 +28,7 @@ TRAIN = ("schedule.warmup_epochs=0", "stage.batch_size=16")
 
 @pytest.fixture
 def noisy(tmp_path: Path) -> Path:
-    """96, 48 and 48 images without structure, so that validation scores vary at random and early stopping ends a run."""
+    """Images without structure (96, 48, 48): validation scores vary at random, and early stopping ends a run."""
     generator, content = np.random.default_rng(0), {}
     for split, count in (("train", 96), ("val", 48), ("test", 48)):
         content[f"{split}_images"] = generator.integers(0, 256, (count, 28, 28, 3), dtype=np.uint8)
