@@ -1,0 +1,103 @@
+"""Read files that somebody else may have written: regular files alone, of a bounded size, and data without code."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import yaml
+
+MIB = 1 << 20
+MOST_BYTES = 64 * MIB  # of a record (JSON, YAML); one with 1,000 classes has 20 MiB
+DEEPEST = 64  # levels of nesting in a record
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def open_regular(path: Path, most_bytes: int | None = None) -> BinaryIO:
+    """Open a regular file, or a link to one, for reading.
+
+    Args:
+        path: of the file.
+        most_bytes: its largest allowed size; None allows any.
+
+    Raises:
+        OSError: the file is missing, unreadable, too large, or a folder, pipe, socket or device. Opening never waits.
+    """
+    # A pipe without a writer would block a plain open for ever.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        _check(path, os.fstat(descriptor), most_bytes)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def check_regular(path: Path, most_bytes: int | None = None) -> None:
+    """Raise OSError where `open_regular` would, for a file that a library opens by its path."""
+    _check(path, os.stat(path), most_bytes)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a record in UTF-8.
+
+    Raises:
+        OSError: as `open_regular`, with `MOST_BYTES`.
+        ValueError: the bytes are not UTF-8.
+    """
+    with open_regular(path, MOST_BYTES) as file:
+        return file.read().decode("utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        OSError: as `read_text`.
+        ValueError: it is not JSON, nested too deeply, or holds an integer of thousands of digits.
+    """
+    try:
+        return json.loads(read_text(path))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file: plain values, lists and mappings.
+
+    Raises:
+        OSError: as `read_text`.
+        ValueError: it is not YAML, nested deeper than `DEEPEST`, or uses anchors (a short file could then stand for
+            gigabytes) or tags of Python objects.
+    """
+    text = read_text(path)
+    try:
+        _check_events(text)
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(" ".join(str(error).split()) or "nested too deeply") from error
+
+
+def _check(path: Path, found: os.stat_result, most_bytes: int | None) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise OSError(errno.EISDIR, "is a folder", str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    if most_bytes is not None and found.st_size > most_bytes:
+        raise OSError(errno.EFBIG, f"larger than {most_bytes // MIB} MiB", str(path))
+
+
+def _check_events(text: str) -> None:
+    """Walk through the parser's events, which needs little memory whatever the text is."""
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise ValueError("anchors and aliases are not allowed")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError("nested too deeply")
