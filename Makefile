@@ -8,8 +8,11 @@ READY  := $(VENV)/.ready
 SPELLED := src tests docs conf benchmarks .github Makefile mkdocs.yml pyproject.toml \
 	README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff
 
+# Seconds of `make fuzz`.
+FUZZ_S ?= 600
+
 .DEFAULT_GOAL := help
-.PHONY: help demo paper test test-process test-slurm check lint types format docs bench parity wheel clean
+.PHONY: help demo paper test test-process test-slurm fuzz check lint audit types format docs bench parity wheel clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,12 +42,20 @@ test-process: $(READY)  ## Run the tests that start real training processes
 test-slurm: $(READY)  ## Run the tests on a real SLURM of one node: needs root and Debian's slurm-wlm and munge
 	$(BIN)/python -m pytest -q -m slurm
 
+fuzz: $(READY)  ## Try made-up input on the readers of files for 10 minutes (FUZZ_S=60: one minute), in rounds
+	@end=$$(( $$(date +%s) + $(FUZZ_S) )); while [ $$(date +%s) -lt $$end ]; do \
+		HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q -n 2 -m fuzz || exit 1; done
+
 check: lint types test  ## Run lint, spelling, types and the default tests
 
-lint: $(READY)  ## Run ruff and codespell
+lint: $(READY)  ## Run ruff, codespell and bandit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell $(SPELLED)
+	$(BIN)/bandit --quiet --recursive --severity-level medium src
+
+audit: $(READY)  ## Look for known security problems of the installed packages (needs network)
+	$(BIN)/pip-audit --local --skip-editable
 
 types: $(READY)  ## Run mypy on src
 	$(BIN)/mypy src

@@ -11,11 +11,14 @@ from typing import Any, BinaryIO
 
 import yaml
 
+try:
+    from yaml import CSafeLoader as SafeLoader
+except ImportError:  # PyYAML without libyaml
+    from yaml import SafeLoader  # type: ignore[assignment]
+
 MIB = 1 << 20
 MOST_BYTES = 64 * MIB  # of a record (JSON, YAML); one with 1,000 classes has 20 MiB
 DEEPEST = 64  # levels of nesting in a record
-
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def open_regular(path: Path, most_bytes: int | None = None) -> BinaryIO:
@@ -78,7 +81,7 @@ def read_yaml(path: Path) -> Any:
     text = read_text(path)
     try:
         _check_events(text)
-        return yaml.load(text, _Loader)
+        return yaml.load(text, Loader=SafeLoader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(" ".join(str(error).split()) or "nested too deeply") from error
 
@@ -95,7 +98,7 @@ def _check(path: Path, found: os.stat_result, most_bytes: int | None) -> None:
 def _check_events(text: str) -> None:
     """Walk through the parser's events, which needs little memory whatever the text is."""
     depth = 0
-    for event in yaml.parse(text, _Loader):
+    for event in yaml.parse(text, Loader=SafeLoader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise ValueError("anchors and aliases are not allowed")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
