@@ -16,7 +16,6 @@ from simclr_med.streams import Stream
 from simclr_med.transfer import to_device
 from simclr_med.types import Batch
 
-
 CPU = torch.device("cpu")
 
 
@@ -87,7 +86,7 @@ class Batches:
             yield Batch(
                 images=self._select_images(positions_B, rows_B),
                 labels=None if labels_NL is None else to_device(torch.from_numpy(labels_NL[rows_B]), self.device),
-                indices=torch.from_numpy(rows_B.astype(np.int64)),
+                indices=to_device(torch.from_numpy(rows_B.astype(np.int64)), self.device),
                 key=(self.seed, self.epoch, step),
                 rows=(start, stop),
                 size=len(positions_G),
