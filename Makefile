@@ -9,7 +9,7 @@ SPELLED := src tests docs conf benchmarks .github Makefile mkdocs.yml pyproject.
 	README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper test test-process test-gpu test-slurm check lint types format docs bench parity wheel clean
+.PHONY: help demo paper test test-process test-gpu test-slurm check lint types format docs bench bench-gpu parity wheel clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -62,6 +62,9 @@ docs: $(READY)  ## Build the documentation into site/, strictly; needs no networ
 bench: $(READY)  ## Measure the speed, against peers and in parts (about 13 minutes on two cores)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/bench.py
+
+bench-gpu: $(READY)  ## Measure the speed on a GPU (about 8 minutes); QUICK=--quick takes three
+	$(BIN)/python benchmarks/gpu.py $(QUICK)
 
 parity: $(READY)  ## Compare each augmentation with PIL on your images: make parity DATA=cells.npz
 	$(BIN)/python benchmarks/parity.py $(DATA)

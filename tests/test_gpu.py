@@ -69,7 +69,7 @@ def images() -> Tensor:
     """Drawn cells, uint8 [96, 28, 28, 3]."""
     from simclr_med.data.synthetic import Synthetic
 
-    source = Synthetic("synthetic", size=28, seed=0, train=96, val=8, test=8, mirror_p=0.5)
+    source = Synthetic("synthetic", size=28, seed=0, train=96, val=8, test=8)
     return torch.from_numpy(np.array(source.split("train").images))
 
 
@@ -167,7 +167,9 @@ def test_images_that_do_not_fit_on_the_gpu_give_the_same_losses(
     copies: list[int] = []
     copy_to_device = device_images.copy_to_device
     monkeypatch.setattr(
-        datamodule, "copy_to_device", lambda images, rows, d: copies.append(len(rows)) or copy_to_device(images, rows, d)
+        datamodule,
+        "copy_to_device",
+        lambda images, rows, d: copies.append(len(rows)) or copy_to_device(images, rows, d),
     )
     line = (*SHORT, "encoder=tiny", TRAINER)
     resident = run_stage(composed, tmp_path / "resident", *line)
