@@ -5,8 +5,8 @@
     train     images/s of the training step through the product's Trainer: median (min-max) of the epochs but the first
     kernels   the same network, loss and optimizer on random views: no data, no augmentation, no Lightning. The share
               is train / kernels.
-    augment   two views of a batch on the device: GPU time, and time of the CPU that draws the parameters and starts
-              the work
+    augment   two views of a batch on the device, in a row of steps, and the part of the CPU, which draws the
+              parameters and starts the work
     peers     the thesis's pipeline and lightly (see pretrain.py) with one worker process per core
     start     from the command to the end of its first step, in a new process
 One image is two views. Rates are images of the global batch per second, after a wait for the GPU; times of kernels and
@@ -16,6 +16,7 @@ augment come from CUDA events. --quick takes less than three minutes. --device=c
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import subprocess
@@ -61,9 +62,11 @@ MODES = {
     "bf16, graphs": ("bf16-mixed", "graphs"),
     "bf16, inductor": ("bf16-mixed", "inductor"),
 }
+INDUCTOR = "bf16, inductor"
+LARGE = 64  # pixels
 EAGER = ("fp32", "tf32", "bf16", "bf16, graphs")
 WARM_UP, STEPS, REPEATS = 5, 20, 3  # of kernels and augment
-PEER_STEPS, PEER_WARM_UP = 120, 60  # sixteen workers prepare 32 batches ahead
+PEER_STEPS, PEER_WARM_UP = 100, 50  # sixteen workers prepare 32 batches ahead
 
 
 @dataclass(frozen=True)
@@ -77,17 +80,21 @@ class Case:
 
 
 def list_cases(is_quick: bool, encoders: Sequence[tuple[str, int]], batches: Sequence[int]) -> list[Case]:
-    """Return the settings: all batch sizes and ways; a quick run has fewer on large images and one compilation."""
+    """Return the settings, the slow compilation last.
+
+    Images above 64 pixels take half the batch sizes, for the memory. A quick run leaves settings out.
+    """
     cases = []
     for encoder, side in encoders:
-        for batch_size in batches:
-            large_or_quick = is_quick and (side > 64)
-            modes = [m for m in EAGER if not large_or_quick or m in ("tf32", "bf16")]
-            if batch_size == batches[0] and not large_or_quick:
-                modes.append("bf16, inductor")
-            if not large_or_quick or batch_size == batches[0]:
-                cases += [Case(encoder, side, batch_size, mode) for mode in modes]
-    return cases
+        is_large = side > LARGE
+        sizes = [size // 2 if is_large else size for size in batches]
+        shown = sizes if not is_quick else sizes[:1] if is_large else [sizes[0], sizes[-1]]
+        modes = ("tf32", "bf16", "bf16, graphs") if is_quick and is_large else EAGER
+        cases += [Case(encoder, side, size, mode) for size in shown for mode in modes]
+    compiled = encoders[:1] if is_quick else encoders
+    return cases + [
+        Case(encoder, side, batches[0] // (2 if side > LARGE else 1), INDUCTOR) for encoder, side in compiled
+    ]
 
 
 def measure_case(case: Case, data: Path, runs: Path, device: torch.device, epochs: int) -> dict[str, Any]:
@@ -95,6 +102,7 @@ def measure_case(case: Case, data: Path, runs: Path, device: torch.device, epoch
     precision, how = MODES[case.mode]
     accelerator = "gpu" if device.type == "cuda" else "cpu"
     torch._dynamo.reset()
+    gc.collect()
     set_gpu_arithmetic(precision)
     overrides = [
         *("stage=pretrain", "dataset=npz", f"dataset.path={data}", f"encoder={case.encoder}", "logger=none"),
@@ -145,7 +153,8 @@ def measure_kernels(case: Case, module: Any, size: Sequence[int], device: torch.
         loss.backward()
         optimizer.step()
 
-    times = [time_on_device(step, device) for _ in range(REPEATS)]
+    steps = STEPS if size[0] <= LARGE else STEPS // 2
+    times = [time_on_device(step, device, steps) for _ in range(REPEATS)]
     vars(encoder).pop("forward", None)
     return [case.batch_size / seconds for seconds in times]
 
@@ -168,23 +177,23 @@ def measure_augment(views: Callable[..., Tensor], images_BHWC: Tensor) -> dict[s
     return {"step_ms": spread(gpu), "cpu_ms": spread(cpu)}
 
 
-def time_on_device(step: Callable[[], None], device: torch.device) -> float:
-    """Return the seconds of one step, over STEPS steps after a warm-up, from CUDA events on a GPU."""
+def time_on_device(step: Callable[[], None], device: torch.device, steps: int = STEPS) -> float:
+    """Return the seconds of one step, the mean over these steps after a warm-up, from CUDA events on a GPU."""
     for _ in range(WARM_UP):
         step()
     wait(device)
     if device.type != "cuda":
         began = time.perf_counter()
-        for _ in range(STEPS):
+        for _ in range(steps):
             step()
-        return (time.perf_counter() - began) / STEPS
+        return (time.perf_counter() - began) / steps
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
-    for _ in range(STEPS):
+    for _ in range(steps):
         step()
     end.record()
     wait(device)
-    return start.elapsed_time(end) / 1000 / STEPS
+    return start.elapsed_time(end) / 1000 / steps
 
 
 def wait(device: torch.device) -> None:
@@ -270,7 +279,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="file for all measurements, written after each of them")
     parser.add_argument("--encoders", nargs="+", default=["resnet18:28", "resnet50:224"], help="encoder:pixels")
     parser.add_argument("--batches", type=int, nargs="+", default=[256, 512, 1024])
-    parser.add_argument("--images", type=int, nargs="+", default=[25600, 4096], help="training images of each encoder")
+    parser.add_argument("--images", type=int, nargs="+", default=[25600, 2048], help="training images of each encoder")
     parser.add_argument("--limit-s", type=float, default=float("inf"), help="start no other measurement after this")
     given = parser.parse_args(argv)
     if given.device == "cuda" and not torch.cuda.is_available():
@@ -312,7 +321,7 @@ def main() -> None:
             started = time.monotonic()
             try:
                 found = measure_case(case, data[case.side], folder / "runs", device, 3 if given.quick else 4)
-            except (RuntimeError, ValueError) as error:  # out of memory, or a way that this machine lacks
+            except Exception as error:  # out of memory, or a way that this machine lacks
                 found = {"error": f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"}
             report["cases"].append(asdict(case) | found)
             print(f"{case}: {time.monotonic() - started:.1f} s", flush=True)

@@ -11,10 +11,10 @@ export PYTHONPATH="${2:+$2:}$root/src" PYTHONUNBUFFERED=1 WANDB_MODE=disabled
 python=${PYTHON:-python3}
 cd "$root" || exit 1
 mkdir -p "$out"
-timeout "${TESTS_S:-240}" "$python" -m pytest -m gpu -q --maxfail=20 -n 0 -p no:cacheprovider --durations=12 --tb=short \
+timeout -s INT -k 15 "${TESTS_S:-240}" "$python" -m pytest -m gpu -v --maxfail=20 -n 0 -p no:cacheprovider --durations=12 --tb=short \
 	-rfEs tests/test_gpu.py >"$out/tests.log" 2>&1
 tested=$?
-grep -E "^(FAILED|ERROR|SKIPPED|E  )|passed|failed|s (call|setup)" "$out/tests.log" | cut -c1-200 | tail -60
+grep -E "^(FAILED|ERROR|SKIPPED|E  )|(FAILED|ERROR) +\[|passed|failed|s (call|setup)" "$out/tests.log" | cut -c1-200 | tail -60
 echo "tests: exit code $tested"
 timeout "${BENCH_S:-230}" "$python" benchmarks/gpu.py --quick --limit-s "$((${BENCH_S:-230} - 50))" \
 	--json "$out/gpu.json" >"$out/bench.log" 2>&1
