@@ -165,12 +165,12 @@ def test_images_that_do_not_fit_on_the_gpu_give_the_same_losses(
     composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copies: list[int] = []
-    copy_to_device = device_images.copy_to_device
-    monkeypatch.setattr(
-        datamodule,
-        "copy_to_device",
-        lambda images, rows, d: copies.append(len(rows)) or copy_to_device(images, rows, d),
-    )
+
+    def copy_and_count(images: np.ndarray, rows: np.ndarray, device: torch.device) -> Tensor:
+        copies.append(len(rows))
+        return device_images.copy_to_device(images, rows, device)
+
+    monkeypatch.setattr(datamodule, "copy_to_device", copy_and_count)
     line = (*SHORT, "encoder=tiny", TRAINER)
     resident = run_stage(composed, tmp_path / "resident", *line)
     assert copies == ([192] if ON_CUDA else [])  # once, not in each epoch
