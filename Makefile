@@ -12,7 +12,8 @@ SPELLED := src tests docs conf benchmarks .github Makefile mkdocs.yml pyproject.
 FUZZ_S ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper test test-process test-slurm fuzz check lint audit types format docs bench parity wheel clean
+.PHONY: help demo paper test test-process test-gpu test-slurm fuzz check lint audit types format docs bench bench-gpu \
+	parity wheel clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,10 +35,13 @@ paper: $(READY)  ## Every grid of the thesis's study, in order; make paper OVERR
 	@failed=0; for grid in $(PAPER); do $(BIN)/simclr-med grid=$$grid $(OVERRIDES) || failed=1; done; exit $$failed
 
 test: $(READY)  ## Run the default tests: under 5 minutes on 2 cores, no network, no GPU
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not process and not slurm"
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not process and not slurm and not gpu"
 
 test-process: $(READY)  ## Run the tests that start real training processes
 	$(BIN)/python -m pytest -q -m process
+
+test-gpu: $(READY)  ## Run the tests on an NVIDIA GPU (about 4 minutes)
+	$(BIN)/python -m pytest -q -m gpu
 
 test-slurm: $(READY)  ## Run the tests on a real SLURM of one node: needs root and Debian's slurm-wlm and munge
 	$(BIN)/python -m pytest -q -m slurm
@@ -70,6 +74,9 @@ docs: $(READY)  ## Build the documentation into site/, strictly; needs no networ
 bench: $(READY)  ## Measure the speed, against peers and in parts (about 13 minutes on two cores)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/bench.py
+
+bench-gpu: $(READY)  ## Measure the speed on a GPU (about 8 minutes); QUICK=--quick takes three
+	$(BIN)/python benchmarks/gpu.py $(QUICK)
 
 parity: $(READY)  ## Compare each augmentation with PIL on your images: make parity DATA=cells.npz
 	$(BIN)/python benchmarks/parity.py $(DATA)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from simclr_med.data.device_images import copy_to_device, fits_on_device
 from simclr_med.data.loader import Batches, epoch_order
 from simclr_med.data.source import ImageSet
 
@@ -113,3 +114,29 @@ def test_batches_of_unlabelled_and_multi_label_images(images) -> None:
 def test_empty_selection_is_rejected(images) -> None:
     with pytest.raises(ValueError, match="0 rows in batches of 6"):
         load_batches(images, [])
+
+
+def test_resident_images_give_the_same_batches() -> None:
+    generator = np.random.default_rng(0)
+    images = ImageSet(generator.integers(0, 256, (30, 4, 4, 3), dtype=np.uint8), np.arange(30)[:, None])
+    indices = np.array([3, 29, 0, 11, 12, 7, 20])
+    resident = copy_to_device(images.images, indices, torch.device("cpu"))
+    options = {"batch_size": 3, "seed": 0, "epoch": 2, "rank": 1, "world": 2}
+    for ours, theirs in zip(
+        Batches(images, indices, resident=resident, **options), Batches(images, indices, **options), strict=True
+    ):
+        assert torch.equal(ours.images, theirs.images)
+        assert torch.equal(ours.labels, theirs.labels)
+
+
+@pytest.mark.parametrize(("free_bytes", "fits"), [(2 * 5 * 48, True), (2 * 5 * 48 - 1, False)])
+def test_images_may_take_half_of_the_free_memory(free_bytes: int, fits: bool) -> None:
+    images = np.zeros((9, 4, 4, 3), np.uint8)
+    assert fits_on_device(images, np.arange(5), free_bytes) == fits
+
+
+def test_images_are_copied_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simclr_med.data.device_images.BLOCK_BYTES", 100)
+    images = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 3), dtype=np.uint8)
+    rows = np.array([8, 1, 5, 0, 3])
+    assert np.array_equal(copy_to_device(images, rows, torch.device("cpu")).numpy(), images[rows])

@@ -21,6 +21,7 @@ from simclr_med.augment.op import (
     to_levels,
     validate_probability,
 )
+from simclr_med.transfer import to_device
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
@@ -79,12 +80,13 @@ def apply_color_jitter(images_BCHW: Tensor, active_B: Tensor, order_B4: Tensor, 
     hue_position, order, factors = hue_position_B[rows], order_B4[rows], factors_B4[rows]
     # at_least[k]: number of rows whose hue step is the k-th or later, counted from 0
     at_least = [int((hue_position >= k).sum()) for k in range(4)]
-    rows = rows.to(images_BCHW.device)
+    shifts_hue = bool(factors[:, HUE].any())
+    rows, order, factors = (to_device(values, images_BCHW.device) for values in (rows, order, factors))
     levels = to_levels(images_BCHW.index_select(0, rows))
     for k in range(3):
         before = slice(0, at_least[k + 1])
         _blend_(levels[before], order[before, k], factors[before])
-    if bool(factors[:, HUE].any()):
+    if shifts_hue:
         levels = shift_hue(levels.div_(255.0), factors[:, HUE]).mul_(255.0).round_()
     for k in range(1, 4):
         after = slice(at_least[k], None)
@@ -122,7 +124,7 @@ def shift_hue(images_BCHW: Tensor, turns_B: Tensor) -> Tensor:
     chroma = value - torch.minimum(torch.minimum(red, green), blue)
     sector = torch.where(value == green, (blue - red).add_(chroma, alpha=2.0), (red - green).add_(chroma, alpha=4.0))
     sector = torch.where(value == red, green - blue, sector)
-    turn = sector.div_(chroma.mul(6.0).clamp_(min=1e-12)).add_(turns_B.to(images_BCHW.device).view(-1, 1, 1))
+    turn = sector.div_(chroma.mul(6.0).clamp_(min=1e-12)).add_(to_device(turns_B, images_BCHW.device).view(-1, 1, 1))
     pure = torch.arange(3.0, device=images_BCHW.device).div_(3.0).view(1, 3, 1, 1)
     distance = turn.unsqueeze(1) - pure
     distance.sub_(distance.round()).abs_().mul_(6.0).sub_(1.0).clamp_(0.0, 1.0)

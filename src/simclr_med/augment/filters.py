@@ -22,6 +22,7 @@ from simclr_med.augment.op import (
     validate_probability,
     validate_range,
 )
+from simclr_med.transfer import to_device
 
 
 def gaussian_blur(
@@ -85,9 +86,10 @@ def apply_gaussian_blur(
     sigma = sigma_B if reference_side is None else sigma_B * (side / reference_side)
     radius = compute_kernel_width(kernel_per_side, side) // 2
     if bool(blurred_B.all()):
-        return _blur(images_BCHW, sigma.to(images_BCHW.device), radius)
+        return _blur(images_BCHW, to_device(sigma, images_BCHW.device), radius)
     rows = find_true_rows(blurred_B, images_BCHW.device)
-    blurred = _blur(images_BCHW.index_select(0, rows), sigma[blurred_B].to(images_BCHW.device), radius)
+    sigma = to_device(sigma[blurred_B], images_BCHW.device)
+    blurred = _blur(images_BCHW.index_select(0, rows), sigma, radius)
     return images_BCHW.index_copy(0, rows, blurred)
 
 

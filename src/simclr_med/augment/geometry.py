@@ -22,6 +22,7 @@ from simclr_med.augment.op import (
     validate_probability,
     validate_range,
 )
+from simclr_med.transfer import to_device
 
 CROP_ATTEMPTS = 10  # torchvision.transforms.RandomResizedCrop.get_params
 WEIGHT_STEPS = 2**13  # resize weights are multiples of 1 / 2^13: sums over 8-bit pixels are then exact in float32
@@ -103,9 +104,10 @@ def apply_crop(
     """
     batch, channels, height, width = images_BCHW.shape
     out_height, out_width = (height, width) if size is None else (size, size)
-    device = images_BCHW.device
-    across = _build_resize_weights(left_B.to(device), columns_B.to(device), width, out_width)
-    down = _build_resize_weights(top_B.to(device), rows_B.to(device), height, out_height)
+    boxes_B4 = to_device(torch.stack((top_B, left_B, rows_B, columns_B), dim=1), images_BCHW.device)
+    top, left, rows, columns = boxes_B4.unbind(1)
+    across = _build_resize_weights(left, columns, width, out_width)
+    down = _build_resize_weights(top, rows, height, out_height)
     levels = to_levels(images_BCHW).view(batch, channels * height, width)
     levels = torch.bmm(levels, across.transpose(1, 2)).add_(0.5).floor_().view(batch, channels, height, out_width)
     return from_levels_(torch.matmul(down.unsqueeze(1), levels).add_(0.5).floor_())

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from simclr_med.transfer import to_device
+
 Parameters = tuple[Tensor, ...]
 
 
@@ -54,12 +56,12 @@ def draw_bernoulli(probability: float, count: int, generator: Generator) -> Tens
 
 def find_true_rows(mask_B: Tensor, device: torch.device) -> Tensor:
     """Return the indices of the true entries, int64 on the device; no device synchronisation for a mask on the CPU."""
-    return mask_B.nonzero().squeeze(1).to(device)
+    return to_device(mask_B.nonzero().squeeze(1), device)
 
 
 def broadcast_per_image(values_B: Tensor, images_BCHW: Tensor) -> Tensor:
     """Reshape one value per image to [B, 1, 1, 1] on the images' device, to broadcast over channels and pixels."""
-    return values_B.to(images_BCHW.device).reshape(-1, 1, 1, 1)
+    return to_device(values_B, images_BCHW.device).reshape(-1, 1, 1, 1)
 
 
 def validate_probability(name: str, value: float) -> float:

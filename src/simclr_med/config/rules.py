@@ -22,6 +22,7 @@ def broken_rules(cfg: Config[Any]) -> Iterator[str]:
     yield from _names(cfg)
     yield from _split_fractions(cfg)
     yield from _channel_statistics(cfg)
+    yield from _compiled_encoder(cfg)
     yield from _stage(cfg, cfg.stage)
 
 
@@ -94,6 +95,19 @@ def _channel_statistics(cfg: Config[Any]) -> Iterator[str]:
                 f"encoder.{key}={list(values)}: expected {kind}, one for each of R, G, B. "
                 f"{use_default(f'encoder.{key}')}"
             )
+
+
+def _compiled_encoder(cfg: Config[Any]) -> Iterator[str]:
+    how = cfg.trainer.compile
+    if how != "none" and cfg.trainer.devices > 1:
+        several = f"trainer.devices={cfg.trainer.devices}"
+        yield f"trainer.compile={how}: not available with {several}. Set trainer.compile=none."
+    elif how == "graphs" and isinstance(cfg.stage, Pretrain) and cfg.stage.accumulate > 1:
+        # The graphs return every gradient in the same memory, so that it cannot be summed.
+        yield (
+            f"trainer.compile=graphs: not available with stage.accumulate={cfg.stage.accumulate}. Set "
+            "trainer.compile=none."
+        )
 
 
 def _stage(cfg: Config[Any], stage: Stage) -> Iterator[str]:

@@ -144,7 +144,8 @@ class Trainer(Part):
     accelerator: str = one_of("auto", "cpu", "gpu", "cuda", "mps")
     devices: int = bounded(1)
     strategy: Any = MISSING
-    precision: str = one_of("auto", "32-true", "64-true", "bf16-mixed", "16-mixed")
+    precision: str = one_of("auto", "32-true", "64-true", "tf32", "bf16-mixed", "16-mixed")
+    compile: str = one_of("none", "inductor", "graphs")
     threads: Optional[int] = bounded(1)
     limit_steps: Optional[int] = bounded(1)
 

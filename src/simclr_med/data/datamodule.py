@@ -10,7 +10,8 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from simclr_med.data.loader import Batches
+from simclr_med.data.device_images import copy_to_device, fits_on_device
+from simclr_med.data.loader import CPU, Batches
 from simclr_med.data.source import ImageSet, Source
 from simclr_med.data.subsets import select_subset
 from simclr_med.errors import DataError
@@ -58,10 +59,11 @@ class ImageDataModule(LightningDataModule):
         self.notes: list[str] = []
         self._train: ImageSet | None = None
         self._val: ImageSet | None = None
+        self._resident: Tensor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the images and the trainer, which each process creates itself."""
-        return self.__dict__ | {"_train": None, "_val": None, "trainer": None}
+        return self.__dict__ | {"_train": None, "_val": None, "_resident": None, "trainer": None}
 
     def setup(self, stage: str = "fit") -> None:
         """Read train and val, select the subset and limit the batch size.
@@ -131,6 +133,8 @@ class ImageDataModule(LightningDataModule):
             epoch=self.trainer.current_epoch,
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
+            device=self._device(),
+            resident=self._load_resident(),
         )
 
     def val_dataloader(self) -> Batches:
@@ -144,7 +148,22 @@ class ImageDataModule(LightningDataModule):
             epoch=VAL_EPOCH,
             shuffle=False,
             drop_last=True,
+            device=self._device(),
         )
+
+    def _device(self) -> torch.device:
+        """Return the GPU that this process trains on. Lightning moves batches to any other device."""
+        device = CPU if self.trainer is None else self.trainer.strategy.root_device
+        return device if device.type == "cuda" else CPU
+
+    def _load_resident(self) -> Tensor | None:
+        """Copy the selected training images to the GPU, once; None without a GPU or where they do not fit."""
+        device = self._device()
+        if self._resident is None and device.type == "cuda":
+            free_bytes, _ = torch.cuda.mem_get_info(device)
+            if fits_on_device(self.train.images, self.indices, free_bytes):
+                self._resident = copy_to_device(self.train.images, self.indices, device)
+        return self._resident
 
     def knn_sets(self) -> KnnSets | None:
         """Return the kNN monitor's bank and validation images with one-hot targets; None if a split has no labels."""

@@ -9,10 +9,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from simclr_med.data.source import ImageSet
 from simclr_med.streams import Stream
+from simclr_med.transfer import to_device
 from simclr_med.types import Batch
+
+CPU = torch.device("cpu")
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
@@ -34,6 +38,8 @@ class Batches:
             shares, so that all processes together use the same batches as a single process.
         shuffle: random order; false keeps the order of indices.
         drop_last: drop the last batch if it is not full.
+        device: of the batches.
+        resident: the images of the selected rows on this device, uint8 [N, H, W, C]; None copies each batch to it.
     """
 
     def __init__(
@@ -47,6 +53,8 @@ class Batches:
         world: int = 1,
         shuffle: bool = True,
         drop_last: bool = True,
+        device: torch.device = CPU,
+        resident: Tensor | None = None,
     ) -> None:
         if len(indices) == 0 or batch_size < 1:
             raise ValueError(f"{len(indices)} rows in batches of {batch_size}: expected at least 1 of both")
@@ -59,26 +67,36 @@ class Batches:
         self.world = world
         self.shuffle = shuffle
         self.drop_last = drop_last
+        self.device = device
+        self.resident = resident
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.indices), self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Batch]:
-        order = self.indices[epoch_order(len(self.indices), self.seed, self.epoch)] if self.shuffle else self.indices
+        count = len(self.indices)
+        order = epoch_order(count, self.seed, self.epoch) if self.shuffle else np.arange(count)
         for step in range(len(self)):
-            rows_G = order[step * self.batch_size : (step + 1) * self.batch_size]
-            start, stop = (len(rows_G) * r // self.world for r in (self.rank, self.rank + 1))
-            rows_B = rows_G[start:stop]
+            positions_G = order[step * self.batch_size : (step + 1) * self.batch_size]
+            start, stop = (len(positions_G) * r // self.world for r in (self.rank, self.rank + 1))
+            positions_B = positions_G[start:stop]
+            rows_B = self.indices[positions_B]
             labels_NL = self.images.labels
             yield Batch(
-                images=torch.from_numpy(_select_rows(self.images.images, rows_B)),
-                labels=None if labels_NL is None else torch.from_numpy(labels_NL[rows_B]),
-                indices=torch.from_numpy(rows_B.astype(np.int64)),
+                images=self._select_images(positions_B, rows_B),
+                labels=None if labels_NL is None else to_device(torch.from_numpy(labels_NL[rows_B]), self.device),
+                indices=to_device(torch.from_numpy(rows_B.astype(np.int64)), self.device),
                 key=(self.seed, self.epoch, step),
                 rows=(start, stop),
-                size=len(rows_G),
+                size=len(positions_G),
             )
+
+    def _select_images(self, positions_B: np.ndarray, rows_B: np.ndarray) -> Tensor:
+        """Return the images of these rows, which stand at these positions of the indices."""
+        if self.resident is not None:
+            return self.resident.index_select(0, to_device(torch.from_numpy(positions_B), self.device))
+        return to_device(torch.from_numpy(_select_rows(self.images.images, rows_B)), self.device)
 
 
 def _select_rows(images_NHWC: np.ndarray, rows_B: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from simclr_med.models.encoders import Encoder
+from simclr_med.transfer import to_device
 
 
 @torch.no_grad()
@@ -37,7 +38,7 @@ def extract_features(
     starts = range(0, len(images_NHWC), batch_size)
     try:
         parts = [
-            encoder(to_float(torch.from_numpy(np.array(images_NHWC[i : i + batch_size])).to(device)).to(dtype))
+            encoder(to_float(to_device(torch.from_numpy(np.array(images_NHWC[i : i + batch_size])), device)).to(dtype))
             for i in starts
         ]
     finally:

@@ -46,7 +46,7 @@ def similarity_logits(projections_2BP: Tensor, temperature: float, gather: bool 
     second = first + world * images
     itself = torch.cat([first, second])
     rows = torch.arange(2 * images, device=logits.device)
-    logits = logits.index_put((rows, itself), logits.new_tensor(float("-inf")))
+    logits = logits.index_put((rows, itself), logits.new_full((), float("-inf")))
     return logits, torch.cat([second, first])
 
 

@@ -32,7 +32,7 @@ def preview(run: Run[Config[Preview]], source: Source) -> None:
     Of the validation and test splits the labels alone are counted, or the images where there are no labels.
     """
     cfg = run.cfg
-    with open_stage(run) as frame:
+    with open_stage(run, uses_device=False) as frame:
         train = source.split("train")
         rows, notes = select_subset(train.labels, len(train), **fraction_arguments(cfg), classes=len(source.classes))
         table = build_class_counts(*_counts(source, train, rows, budget_name(cfg.data_fraction)))

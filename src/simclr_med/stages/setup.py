@@ -121,10 +121,22 @@ class StageFrame:
 
 
 @contextmanager
-def open_stage(run: Run[Config[Any]]) -> Iterator[StageFrame]:
-    """Set the CPU threads, run the stage's block, then close the loggers and print the summary."""
-    if run.cfg.trainer.threads is not None:
-        torch.set_num_threads(run.cfg.trainer.threads)
+def open_stage(run: Run[Config[Any]], uses_device: bool = True) -> Iterator[StageFrame]:
+    """Set threads and arithmetic, run the stage's block, then close the loggers and print the summary.
+
+    Args:
+        run: of the stage.
+        uses_device: whether the stage computes on the run's device; a GPU is named in its first line.
+    """
+    trainer = run.cfg.trainer
+    if trainer.threads is not None:
+        torch.set_num_threads(trainer.threads)
+    devices.set_gpu_arithmetic(trainer.precision)
+    device = devices.resolve_device(trainer.accelerator) if uses_device else torch.device("cpu")
+    if device.type != "cpu":
+        trains = isinstance(run.cfg.stage, TrainingStage)
+        precision = devices.name_precision(trainer.precision, trainer.accelerator) if trains else "32-true"
+        print(f"Device: {devices.describe_device(device)}, precision {precision}", flush=True)
     frame = StageFrame(run)
     try:
         yield frame
@@ -301,8 +313,10 @@ def build_loggers(run: Run[Config[Any]]) -> list[Any]:
 
 
 def build_strategy(run: Run[Config[Any]]) -> Any:
-    """Lightning's strategy: a flag as it is, or the object that the config names."""
+    """Lightning's strategy: a flag as it is, or the object that the config names; one device needs no processes."""
     strategy = run.cfg.trainer.strategy
+    if run.cfg.trainer.devices == 1:
+        return "auto"
     return strategy if isinstance(strategy, str) else build.instantiate_node(strategy)
 
 

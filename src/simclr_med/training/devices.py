@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
@@ -43,8 +44,41 @@ def silence_lightning() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
+class GpuArithmetic(Callback):
+    """Calls `set_gpu_arithmetic` in each process that trains; a spawned process starts with torch's defaults."""
+
+    def __init__(self, precision: str) -> None:
+        self.precision = precision
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        set_gpu_arithmetic(self.precision)
+
+
+def set_gpu_arithmetic(precision: str) -> None:
+    """Make a GPU compute float32 without TF32 and repeat its results bit by bit; the CPU ignores both settings.
+
+    torch's defaults round the inputs of a float32 convolution to TF32, and let cuDNN add in an order that changes from
+    call to call. ``precision=tf32`` allows TF32 in convolutions. Matrix products never use it, since the augmentation
+    and the loss need exact ones.
+    """
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.deterministic = True
+
+
+def describe_device(device: torch.device) -> str:
+    """Return the name of the GPU, or the type of another device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def name_precision(requested: str, accelerator: str) -> str:
+    """Return the precision that a run computes in, as a user would ask for it."""
+    return resolve_precision(requested, accelerator) if requested == "auto" else requested
+
+
 def resolve_precision(requested: str, accelerator: str) -> str:
     """Return Lightning's precision flag: ``auto`` is bf16-mixed on a GPU that supports it, else float32."""
+    if requested == "tf32":
+        return "32-true"
     if requested != "auto":
         return requested
     has_bf16 = resolve_device(accelerator).type == "cuda" and torch.cuda.is_bf16_supported()
@@ -69,7 +103,7 @@ def resolve_device(accelerator: str) -> torch.device:
 def numerics_environment(where: torch.device, processes: int) -> dict[str, Any]:
     """Return the settings that floating-point rounding depends on, and with it the bits of a run's weights."""
     return {
-        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else where.type,
+        "device": describe_device(where),
         "processes": processes,
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),

@@ -133,7 +133,9 @@ class SimCLR(LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.trainer.is_last_batch:
-            # Before validation, whose time is no training time.
+            # Before validation, whose time is no training time; the clock counts finished work alone.
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
             images_per_s = self._images / (time.monotonic() - self._started_at)
             self.epoch_metrics = {**self._train_metrics(), "train/images_per_s": images_per_s}
 

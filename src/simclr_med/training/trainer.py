@@ -11,8 +11,9 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from simclr_med.training.callbacks.checkpoint import AtomicCheckpointIO
+from simclr_med.training.callbacks.compiled_encoder import CompiledEncoder
 from simclr_med.training.callbacks.final_validation import FinalValidation
-from simclr_med.training.devices import resolve_precision, silence_lightning
+from simclr_med.training.devices import GpuArithmetic, resolve_precision, silence_lightning
 
 
 def build_trainer(
@@ -50,7 +51,12 @@ def build_trainer(
         limit_train_batches=steps * accumulate,
         limit_val_batches=0 if validate_every is None else None,
         check_val_every_n_epoch=validate_every or 1,
-        callbacks=[*callbacks, *([] if validate_every is None else [FinalValidation(validate_every)])],
+        callbacks=[
+            GpuArithmetic(node["precision"]),
+            CompiledEncoder(node["compile"]),
+            *callbacks,
+            *([] if validate_every is None else [FinalValidation(validate_every)]),
+        ],
         logger=list(loggers),
         # In a SLURM job Lightning would otherwise count tasks and requeue the job by itself.
         plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if isinstance(strategy, str) else [])],

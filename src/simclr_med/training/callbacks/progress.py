@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+BAR_EVERY_S = 0.5  # seconds between two losses of the bar; reading a loss waits for the device
 FIRST_ESTIMATE = 10  # steps before the first estimate of the time left, since the first steps are slow
 
 
@@ -61,11 +62,14 @@ class ProgressLine(Callback):
         if self._seen == FIRST_ESTIMATE and done < self._steps:
             left = timedelta(seconds=round((self._steps - done) / rate))
             self._print(f"{speed}; about {left} left for {self._steps - done} of {self._steps} steps")
-        if self._bar is None and now - self._printed_at < self.every_s:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done)
+        if now - self._printed_at < (self.every_s if self._bar is None else BAR_EVERY_S):
             return
         text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {float(outputs['loss']):.3f}  {speed}"
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done, description=text)
+            self._bar.update(self._bar.task_ids[0], description=text)
+            self._printed_at = now
         else:
             left = timedelta(seconds=round((self._steps - done) / rate))
             self._print(f"{text}  {left} left")
