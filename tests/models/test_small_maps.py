@@ -103,12 +103,36 @@ def test_products_run_where_they_win(shape, batch, expected) -> None:
     assert convolutions(rewrite_small_maps(nn.Sequential(conv))[0], images) == expected
 
 
-def test_other_precisions_stay_convolutions() -> None:
-    conv, images = conv_and_images(3, 1, 1, 1, torch.float32)
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != (1, 2, 2, 2)], ids=str)
+def test_bfloat16_is_as_exact_as_the_convolution(shape) -> None:
+    conv, images = conv_and_images(*shape, torch.float32)
+    exact_conv, exact_images = conv.double(), images.double().requires_grad_()
+    expected = exact_conv(exact_images)
+    wanted = (expected, *gradients(expected, exact_images, exact_conv.weight))
+    errors = []
+    for rewrite in (False, True):
+        layer, _ = conv_and_images(*shape, torch.float32)
+        layer = rewrite_small_maps(nn.Sequential(layer))[0] if rewrite else layer
+        inputs = images.clone().requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = layer(inputs)
+        assert output.dtype == torch.bfloat16
+        found = (output, *gradients(output, inputs, layer.weight))
+        errors.append(
+            [float((a.double() - b).detach().norm() / b.detach().norm()) for a, b in zip(found, wanted, strict=True)]
+        )
+    plain, small = errors
+    assert all(new <= 1.15 * old for new, old in zip(small, plain, strict=True)), errors
+    assert max(small) < 5e-3
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 1, 1), (3, 1, 2, 2), (3, 2, 4, 4)], ids=str)
+def test_products_run_in_bfloat16_as_well(shape) -> None:
+    conv, images = conv_and_images(*shape, torch.float32)
     small = rewrite_small_maps(nn.Sequential(conv))[0]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert convolutions(small, images) == 1
-    assert convolutions(small.to(torch.bfloat16), images.to(torch.bfloat16)) == 1
+        assert convolutions(small, images) == 0
+    assert convolutions(small.to(torch.bfloat16), images.to(torch.bfloat16)) == 0
 
 
 @pytest.mark.parametrize(

@@ -322,7 +322,9 @@ def build_strategy(run: Run[Config[Any]]) -> Any:
 
 def numerics_environment(run: Run[Config[Any]]) -> dict[str, Any]:
     """What the bits of the run's weights depend on besides its config."""
-    return devices.numerics_environment(devices.resolve_device(run.cfg.trainer.accelerator), run.cfg.trainer.devices)
+    node = run.cfg.trainer
+    precision = devices.name_precision(node.precision, node.accelerator)
+    return devices.numerics_environment(devices.resolve_device(node.accelerator), node.devices, precision)
 
 
 def build_optimizer(node: Option, named_parameters: Any) -> torch.optim.Optimizer:

@@ -76,13 +76,26 @@ def name_precision(requested: str, accelerator: str) -> str:
 
 
 def resolve_precision(requested: str, accelerator: str) -> str:
-    """Return Lightning's precision flag: ``auto`` is bf16-mixed on a GPU that supports it, else float32."""
+    """Return Lightning's precision flag: ``auto`` is bf16-mixed where the device computes bfloat16, else float32."""
     if requested == "tf32":
         return "32-true"
     if requested != "auto":
         return requested
-    has_bf16 = resolve_device(accelerator).type == "cuda" and torch.cuda.is_bf16_supported()
-    return "bf16-mixed" if has_bf16 else "32-true"
+    return "bf16-mixed" if _has_bf16(resolve_device(accelerator)) else "32-true"
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Whether products of bfloat16 are faster than those of float32.
+
+    A CPU needs AVX512_BF16 or AMX; oneDNN may be told to leave it unused (``ONEDNN_MAX_CPU_ISA``). Every CPU with AMX
+    has AVX512_BF16.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device.type != "cpu":
+        return False
+    is_native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # since torch 2.6
+    return is_native is not None and is_native() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def resolve_device(accelerator: str) -> torch.device:
@@ -100,9 +113,16 @@ def resolve_device(accelerator: str) -> torch.device:
     return torch.device("cpu")
 
 
-def numerics_environment(where: torch.device, processes: int) -> dict[str, Any]:
-    """Return the settings that floating-point rounding depends on, and with it the bits of a run's weights."""
+def numerics_environment(where: torch.device, processes: int, precision: str) -> dict[str, Any]:
+    """Return the settings that floating-point rounding depends on, and with it the bits of a run's weights.
+
+    Args:
+        where: the device.
+        processes: that train together.
+        precision: as `name_precision` returns it.
+    """
     return {
+        "precision": precision,
         "device": describe_device(where),
         "processes": processes,
         "threads": torch.get_num_threads(),
