@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,6 @@ from simclr_med.models.normalization import HALF, normalize, register_normalizat
 AnyEncoder = TypeVar("AnyEncoder")
 
 
-@runtime_checkable
 class Encoder(Protocol):
     """The contract of an encoder: an ``nn.Module`` that maps images to features.
 
@@ -56,6 +55,15 @@ class Encoder(Protocol):
     def to(self: AnyEncoder, device: torch.device) -> AnyEncoder: ...
     def train(self: AnyEncoder, mode: bool = True) -> AnyEncoder: ...
     def eval(self: AnyEncoder) -> AnyEncoder: ...
+
+
+def is_encoder(module: object) -> TypeGuard[Encoder]:
+    """Return whether an object fulfils the contract.
+
+    ``isinstance`` with a protocol does not find the buffers of an ``nn.Module`` from Python 3.12 on.
+    """
+    wanted = ("width", "mean", "std", "layer_groups", "feature_map")
+    return isinstance(module, nn.Module) and all(hasattr(module, name) for name in wanted)
 
 
 def list_parameters(module: nn.Module, *prefixes: str) -> list[str]:

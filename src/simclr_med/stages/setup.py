@@ -27,7 +27,7 @@ from simclr_med.data.source import Source
 from simclr_med.errors import ConfigError
 from simclr_med.evaluation.predictions import Predictions
 from simclr_med.models.encoder_files import load_encoder_state, load_weights
-from simclr_med.models.encoders import Encoder, set_option
+from simclr_med.models.encoders import Encoder, is_encoder, set_option
 from simclr_med.models.imagenet import download_weights
 from simclr_med.models.speed import apply_speedups
 from simclr_med.runs.identity import budget_name, method_name
@@ -265,7 +265,7 @@ def build_network(node: Mapping[str, Any], seed: int) -> Encoder:
     """
     with seeded_init(seed, Stream.ENCODER):
         encoder = build.instantiate_node(node)
-    if not isinstance(encoder, Encoder):
+    if not is_encoder(encoder):
         raise ConfigError(
             f"encoder={node['name']}: {node['_target_']} returns no encoder. Return a module with the attributes and "
             "methods of simclr_med.models.encoders.Encoder."
