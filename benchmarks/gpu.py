@@ -107,6 +107,7 @@ def measure_case(case: Case, data: Path, runs: Path, device: torch.device, epoch
     overrides = [
         *("stage=pretrain", "dataset=npz", f"dataset.path={data}", f"encoder={case.encoder}", "logger=none"),
         *(f"stage.batch_size={case.batch_size}", f"stage.epochs={epochs}", "schedule.warmup_epochs=0"),
+        "optimizer.lr=1e-6",  # so that no network collapses on these images
         *(f"trainer.accelerator={accelerator}", f"trainer.precision={precision}", f"trainer.compile={how}"),
         *(f"paths.runs={runs}", "overwrite=true", "trainer.limit_steps=60"),
     ]

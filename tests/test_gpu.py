@@ -143,11 +143,21 @@ def test_gathering_one_process_changes_nothing() -> None:
 # Training
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("64-true", 1e-4), ("32-true", 1e-3), ("tf32", 1e-2)])
+@pytest.mark.parametrize(
+    ("precision", "augmentation", "tolerance"),
+    [
+        ("64-true", "light", 1e-4),
+        # Views are computed in float32 and quantised by some operations, and training amplifies what rounding changes.
+        ("64-true", "novel", 1e-2),
+        ("32-true", "light", 1e-3),
+        ("32-true", "novel", 1e-2),
+        ("tf32", "novel", 1e-2),
+    ],
+)
 def test_pretraining_has_the_losses_of_the_cpu(
-    composed: Compose, tmp_path: Path, precision: str, tolerance: float
+    composed: Compose, tmp_path: Path, precision: str, augmentation: str, tolerance: float
 ) -> None:
-    line = (*SHORT, "encoder=resnet18")
+    line = (*SHORT, "encoder=resnet18", f"augmentation={augmentation}")
     found = run_stage(composed, tmp_path / "gpu", *line, TRAINER, f"trainer.precision={precision}")
     exact = "64-true" if precision == "64-true" else "32-true"
     expected = run_stage(composed, tmp_path / "cpu", *line, "trainer=cpu", f"trainer.precision={exact}")

@@ -10,6 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from simclr_med.errors import RunError
 from simclr_med.training.callbacks.metrics_csv import HasEpochMetrics
 
+CHECK_EVERY = 50  # steps between two reads of the loss on a GPU, since each read waits for the GPU
+
 
 class CollapseGuard(Callback):
     """Stops a collapsed run with a one-line error before its checkpoint is saved, so that the last good one stays.
@@ -32,11 +34,15 @@ class CollapseGuard(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not math.isfinite(float(outputs["loss"])):
-            raise collapse_error(trainer.current_epoch, f"the loss is {float(outputs['loss'])}")
+        loss = outputs["loss"]
+        is_read = loss.device.type == "cpu" or (batch_idx + 1) % CHECK_EVERY == 0
+        if is_read and not math.isfinite(float(loss)):
+            raise collapse_error(trainer.current_epoch, f"the loss is {float(loss)}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = cast(HasEpochMetrics, pl_module).epoch_metrics
+        if not math.isfinite(metrics["train/loss"]):
+            raise collapse_error(trainer.current_epoch, f"the loss is {metrics['train/loss']}")
         if not math.isfinite(metrics.get("val/loss", 0.0)):
             raise collapse_error(trainer.current_epoch, f"the loss on validation is {metrics['val/loss']}")
         rank = metrics["train/effective_rank"]
