@@ -23,7 +23,7 @@ ROWS: tuple[set[str], ...] = (
     {"stages"},
 )
 # The leaves that need another leaf.
-LEAF_NEEDS = {"build": {"errors"}}
+LEAF_NEEDS = {"build": {"errors"}, "metrics_csv": {"safe_files"}}
 # What is forbidden although it stands in a row above.
 FORBIDDEN: dict[str, set[str]] = {
     "report": {"models", "data", "augment", "training", "evaluation", "config", "cli"},  # it reads files

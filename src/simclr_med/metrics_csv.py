@@ -6,15 +6,24 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from simclr_med.safe_files import open_regular
+
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Return the complete rows as text; none without a file.
 
     Rows that an interrupted process or a disk error damaged are skipped.
+
+    Raises:
+        OSError: the file is unreadable or not a regular file.
+        csv.Error: a cell is longer than 128 KiB.
     """
-    if not path.exists():
+    try:
+        with open_regular(path) as file:
+            text = file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
         return []
-    complete, _, _ = path.read_text(encoding="utf-8", errors="replace").replace("\0", "").rpartition("\n")
+    complete, _, _ = text.replace("\0", "").rpartition("\n")
     return [row for row in csv.DictReader(complete.splitlines()) if _is_complete(row)]
 
 
