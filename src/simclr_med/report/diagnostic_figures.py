@@ -223,9 +223,11 @@ def _pool_bins(bins: Sequence[Reliability]) -> tuple[np.ndarray, np.ndarray]:
     count = np.array([run.count for run in bins])
     total = count.sum(axis=0)
     is_drawn = total >= _MIN_PREDICTIONS * len(bins)
-    means = [np.nan_to_num(np.array(values)) for values in zip(*((run.confidence, run.accuracy) for run in bins))]
-    confidence, accuracy = ((count * values).sum(axis=0)[is_drawn] / total[is_drawn] for values in means)
-    return confidence, accuracy
+
+    def pool(means: list[np.ndarray]) -> np.ndarray:
+        return np.asarray((count * np.nan_to_num(np.array(means))).sum(axis=0)[is_drawn] / total[is_drawn])
+
+    return pool([run.confidence for run in bins]), pool([run.accuracy for run in bins])
 
 
 def _read_run_curves(folder: Path, notes: list[str]) -> pd.DataFrame:

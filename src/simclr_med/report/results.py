@@ -31,9 +31,19 @@ MOST_METRICS = 20_000  # of a run; each class has one
 MOST_IMAGES = 10**12
 SPLITS = ("train", "val", "test")
 # Metrics of a split that are fractions, by the part of their name after the split.
-FRACTIONS = frozenset(
-    "accuracy auroc auroc_trained_classes balanced_accuracy calibration_error knn_accuracy knn_accuracy_before "
-    "knn_auroc macro_f1 recall top1 top5".split()
+FRACTIONS = (
+    "accuracy",
+    "auroc",
+    "auroc_trained_classes",
+    "balanced_accuracy",
+    "calibration_error",
+    "knn_accuracy",
+    "knn_accuracy_before",
+    "knn_auroc",
+    "macro_f1",
+    "recall",
+    "top1",
+    "top5",
 )
 
 State = Literal["finished", "unfinished", "failed"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import shutil
 import sys
 import traceback
@@ -21,8 +20,8 @@ from simclr_med.atomic import remove_temporary_files, write_json, write_text
 from simclr_med.errors import RunError, UserError
 from simclr_med.runs.config_files import read_config
 from simclr_med.runs.fields import Fields, describe_error, make_printable
-from simclr_med.runs.identity import Init, compute_config_hash, run_folder
 from simclr_med.runs.identity import PROTOCOL_VERSION as PROTOCOL_VERSION
+from simclr_med.runs.identity import Init, compute_config_hash, run_folder
 from simclr_med.runs.job_cache import JobCache
 from simclr_med.runs.lock import hold_lock
 from simclr_med.runs.signals import StopSignal, terminate_on_signal
