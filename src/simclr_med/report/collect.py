@@ -12,10 +12,11 @@ import pandas as pd
 
 from simclr_med.errors import RunError
 from simclr_med.report.methods import add_method_names
-from simclr_med.report.results import DamagedRunError, Result, read_result
+from simclr_med.report.results import SPLITS, DamagedRunError, Result, read_result
 
 # Stages that leave no result of their own.
 _STAGES_WITHOUT_RESULT = ("report", "study", "preview")
+MOST_CLASSES = 100  # of a run whose results by class are shown
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,15 @@ def to_row(result: Result) -> dict[str, Any]:
         "classes": result.classes,
         "model": result.model,
         "message": result.message,
-        **result.metrics,
+        **_select_metrics(result),
     }
+
+
+def _select_metrics(result: Result) -> dict[str, float]:
+    """Return the metrics that become columns: of the splits, and of each class where the classes are few."""
+    most_parts = 3 if len(result.classes) <= MOST_CLASSES else 2
+    names = (name for name in result.metrics if name.partition("/")[0] in SPLITS and name.count("/") < most_parts)
+    return {name: result.metrics[name] for name in names}
 
 
 def _describe_no_runs(runs: Path, datasets: Sequence[str], results: Sequence[Result], damaged: Sequence[str]) -> str:

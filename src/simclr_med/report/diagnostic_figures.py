@@ -6,10 +6,10 @@ import csv
 import itertools
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -43,15 +43,63 @@ _MONITORS = (
 )
 
 
-def plot_confusion_matrices(rows: pd.DataFrame, notes: list[str]) -> list[Chart]:
-    """Draw the confusion matrix of each kind's main method with the largest budget; multi-label sets have none.
+@dataclass(frozen=True)
+class RunTables:
+    """The tables of one run that are drawn."""
+
+    classes: tuple[str, ...]
+    confusion_matrix: np.ndarray
+    reliability: Reliability
+
+    @property
+    def layout(self) -> tuple[object, ...]:
+        """What tables must share to be pooled."""
+        return self.classes, self.confusion_matrix.shape, len(self.reliability.count)
+
+
+class MainMethods(NamedTuple):
+    """The main methods of one data set and encoder.
+
+    Attributes:
+        data, encoder: their names.
+        panels: (method and budget, tables that its runs recorded); all tables have the same layout.
+    """
+
+    data: str
+    encoder: str
+    panels: list[tuple[str, list[RunTables]]]
+
+
+def read_main_methods(rows: pd.DataFrame, notes: list[str]) -> list[MainMethods]:
+    """Read the tables of the runs that represent their methods in the figures by class.
+
+    The budget is the largest that all main methods share; where they share none, the largest of each. Only tables with
+    the classes and bins of most runs are kept.
 
     Args:
         rows: of `score_tables.select_scored_runs`.
         notes: a sentence is appended for each run that is left out.
     """
+    groups = []
+    for (data, encoder), group in rows.groupby(["data", "encoder"]):
+        names = [find_main_method(group, kind) for kind in KINDS]
+        main_rows = [group[group["method"] == name] for name in names if name is not None]
+        shared = set.intersection(*(set(runs["budget"]) for runs in main_rows)) if main_rows else set()
+        panels: list[tuple[str, list[tuple[Path, RunTables]]]] = []
+        for runs in main_rows:
+            budget = sort_budgets(shared or runs["budget"])[-1]
+            folders = map(Path, runs[runs["budget"] == budget]["folder"])
+            tables = [(folder, found) for folder in folders if (found := _read_run_tables(folder, notes)) is not None]
+            panels.append((f"{runs['method'].iloc[0]}, {budget}", tables))
+        if kept := _keep_common(panels, str(data), notes):
+            groups.append(MainMethods(str(data), str(encoder), kept))
+    return groups
+
+
+def plot_confusion_matrices(groups: Sequence[MainMethods]) -> list[Chart]:
+    """Draw the confusion matrix of each kind's main method with the largest budget; multi-label sets have none."""
     charts = []
-    for data, encoder, panels in _iterate_main_methods(rows, notes):
+    for data, encoder, panels in groups:
         matrices = [(label, sum(table.confusion_matrix for table in tables)) for label, tables in panels]
         matrices = [(label, matrix) for label, matrix in matrices if matrix.ndim == 2]  # else multi-label
         if not matrices:
@@ -74,10 +122,10 @@ def plot_confusion_matrices(rows: pd.DataFrame, notes: list[str]) -> list[Chart]
     return charts
 
 
-def plot_reliability(rows: pd.DataFrame, notes: list[str]) -> list[Chart]:
-    """Draw accuracy over confidence of the same methods; notes as in `plot_confusion_matrices`."""
+def plot_reliability(groups: Sequence[MainMethods]) -> list[Chart]:
+    """Draw accuracy over confidence of the same methods."""
     charts = []
-    for data, encoder, panels in _iterate_main_methods(rows, notes):
+    for data, encoder, panels in groups:
         figure = Figure(figsize=(5.6, 5.0), layout="constrained", dpi=150)
         axis = figure.subplots()
         axis.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":", label="perfect calibration")
@@ -135,43 +183,7 @@ def plot_pretraining_curves(table: pd.DataFrame, notes: list[str]) -> list[Chart
     return charts
 
 
-def _iterate_main_methods(
-    rows: pd.DataFrame, notes: list[str]
-) -> Iterator[tuple[str, str, list[tuple[str, list[_Drawn]]]]]:
-    """Yield (data, encoder, [(method and budget, tables that its runs recorded)]) of the main methods.
-
-    The budget is the largest that all main methods share; where they share none, the largest of each. All tables have
-    the same classes and number of bins: those of most runs.
-    """
-    for (data, encoder), group in rows.groupby(["data", "encoder"]):
-        names = [find_main_method(group, kind) for kind in KINDS]
-        main_rows = [group[group["method"] == name] for name in names if name is not None]
-        shared = set.intersection(*(set(runs["budget"]) for runs in main_rows)) if main_rows else set()
-        panels: list[tuple[str, list[tuple[Path, _Drawn]]]] = []
-        for runs in main_rows:
-            budget = sort_budgets(shared or runs["budget"])[-1]
-            folders = map(Path, runs[runs["budget"] == budget]["folder"])
-            tables = [(folder, found) for folder in folders if (found := _read_drawn(folder, notes)) is not None]
-            panels.append((f"{runs['method'].iloc[0]}, {budget}", tables))
-        if kept := _keep_common(panels, str(data), notes):
-            yield str(data), str(encoder), kept
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """The tables of one run that are drawn."""
-
-    classes: tuple[str, ...]
-    confusion_matrix: np.ndarray
-    reliability: Reliability
-
-    @property
-    def layout(self) -> tuple[object, ...]:
-        """What tables must share to be pooled."""
-        return self.classes, self.confusion_matrix.shape, len(self.reliability.count)
-
-
-def _read_drawn(folder: Path, notes: list[str]) -> _Drawn | None:
+def _read_run_tables(folder: Path, notes: list[str]) -> RunTables | None:
     """Return the tables of a run; None where it recorded none, or where the file was damaged meanwhile."""
     try:
         tables = read_tables(folder)
@@ -180,12 +192,12 @@ def _read_drawn(folder: Path, notes: list[str]) -> _Drawn | None:
         return None
     if tables.confusion_matrix is None or tables.reliability is None:
         return None
-    return _Drawn(tables.classes, tables.confusion_matrix, tables.reliability)
+    return RunTables(tables.classes, tables.confusion_matrix, tables.reliability)
 
 
 def _keep_common(
-    panels: Sequence[tuple[str, list[tuple[Path, _Drawn]]]], data: str, notes: list[str]
-) -> list[tuple[str, list[_Drawn]]]:
+    panels: Sequence[tuple[str, list[tuple[Path, RunTables]]]], data: str, notes: list[str]
+) -> list[tuple[str, list[RunTables]]]:
     """Return the panels with the tables of the most frequent layout; append a note for each run with another one."""
     layouts = Counter(table.layout for _, tables in panels for _, table in tables)
     if not layouts:

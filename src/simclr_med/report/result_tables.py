@@ -11,6 +11,7 @@ import numpy as np
 from simclr_med.runs.fields import LONGEST_NAME, Fields, make_printable
 
 MOST_CLASSES = 10_000
+MOST_IN_SQUARE = 1_000  # classes of a matrix [K, K]; its file has 20 MiB
 MOST_BINS = 1_000
 MOST_COUNTED = 2**40  # images of one run
 
@@ -79,6 +80,8 @@ def _parse_matrix(tables: Fields, classes: int) -> np.ndarray:
             raise expected
         counts, shape = list(chain.from_iterable(pairs)), (classes, 2, 2)
     else:
+        if classes > MOST_IN_SQUARE:
+            raise ValueError(f"tables.classes: {classes} names: expected at most {MOST_IN_SQUARE}")
         if any(len(row) != classes for row in rows):
             raise expected
         counts, shape = list(chain.from_iterable(rows)), (classes, classes)

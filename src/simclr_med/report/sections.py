@@ -44,8 +44,7 @@ def build_sections(collection: Collection) -> list[Section]:
     rows = score_tables.select_scored_runs(table)
     comparisons, notes = compare_methods(rows)
     published, sources = match_published(rows)
-    matrices = diagnostic_figures.plot_confusion_matrices(rows, notes)
-    calibration = diagnostic_figures.plot_reliability(rows, notes)
+    main_methods = diagnostic_figures.read_main_methods(rows, notes)
     curves = diagnostic_figures.plot_pretraining_curves(table, notes)
     sections = [
         Section(
@@ -87,9 +86,9 @@ def build_sections(collection: Collection) -> list[Section]:
             "Results by class",
             [],
             score_tables.build_recall_tables(rows),
-            matrices,
+            diagnostic_figures.plot_confusion_matrices(main_methods),
         ),
-        Section("calibration", "Calibration", [], [], calibration),
+        Section("calibration", "Calibration", [], [], diagnostic_figures.plot_reliability(main_methods)),
         Section("rescored", "Tests of saved classifiers", [], run_tables.build_rescored_table(table)),
         Section(
             "pretraining",
