@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
 
 from simclr_med.safe_files import open_regular
 
@@ -24,9 +23,14 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     except FileNotFoundError:
         return []
     complete, _, _ = text.replace("\0", "").rpartition("\n")
-    return [row for row in csv.DictReader(complete.splitlines()) if _is_complete(row)]
+    rows = csv.reader(complete.splitlines())
+    columns = next(rows, [])
+    return [row for cells in rows if (row := _pair(columns, cells)) is not None]
 
 
-def _is_complete(row: dict[Any, Any]) -> bool:
-    # csv.DictReader puts surplus cells under None, and None in place of missing cells.
-    return None not in row and None not in row.values() and str(row.get("epoch", "")).isdecimal()
+def _pair(columns: list[str], cells: list[str]) -> dict[str, str] | None:
+    """Return the cells by their columns; None for a row with missing or surplus cells, or without an epoch."""
+    if len(cells) != len(columns):
+        return None
+    row = dict(zip(columns, cells, strict=True))
+    return row if row.get("epoch", "").isdecimal() else None

@@ -28,7 +28,7 @@ from simclr_med.safe_files import check_regular
 
 _MAX_CLASSES_WITH_NUMBERS = 10  # with more classes the numbers in a matrix are too small to read
 _MAX_CLASSES_WITH_NAMES = 100  # with more classes their names overlap
-_MAX_CURVE_BYTES = 4 << 20  # of a metrics.csv; one of 10,000 epochs has 2 MiB
+_MAX_CURVE_BYTES = 2 << 20  # of a metrics.csv; one of 1,000 epochs has 0.2 MiB
 # Predictions per run in a bin that is drawn. The seeds share their images, so more runs do not make up for few images.
 _MIN_PREDICTIONS = 10
 _MONITORS = (

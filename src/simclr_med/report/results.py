@@ -273,7 +273,7 @@ def _parse_metrics(metrics: Fields) -> dict[str, float]:
         if isinstance(value, float) and not math.isfinite(value):
             found[make_printable(name)] = math.nan
         elif split in SPLITS and metric.partition("/")[0] in FRACTIONS:
-            found[make_printable(name)] = metrics.number(name, -1e-9, 1 + 1e-9)
+            found[make_printable(name)] = metrics.number(name, 0, 1)
         elif name == "train/images":
             found[name] = metrics.number(name, 1, MOST_IMAGES)
         else:

@@ -12,6 +12,7 @@ LONGEST_NAME = 200  # characters
 LONGEST_TEXT = 4096  # characters of a path
 MOST_SHOWN = 60  # characters of a value in a message
 MAX_INTEGER = 2**63 - 1
+ROUNDING = 1e-9
 # Control characters, line separators, marks that reverse the direction of text, and halves of surrogate pairs.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -89,9 +90,10 @@ class Fields:
         return self.integer(key, low, high) if self.has(key) else None
 
     def number(self, key: str, low: float = -math.inf, high: float = math.inf) -> float:
-        """Return a finite number in [low, high]."""
+        """Return a finite number in [low, high]; rounding may have moved it out by `ROUNDING`."""
         value = self.content.get(key)
-        if type(value) not in (int, float) or not low <= value <= high or not _is_finite(value):
+        is_number = type(value) in (int, float) and _is_finite(value)
+        if not is_number or not low - ROUNDING <= value <= high + ROUNDING:
             bounds = "" if math.isinf(low) else f" from {low:g} to {high:g}" if math.isfinite(high) else f" >= {low:g}"
             raise self.error(key, f"a number{bounds}")
         return float(value)
