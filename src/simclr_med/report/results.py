@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from os.path import lexists
 from pathlib import Path
 from typing import Any, Literal
 
 from simclr_med.report.result_tables import ResultTables, parse_tables
+from simclr_med.report.settings import flatten_settings
 from simclr_med.runs.config_files import read_config
 from simclr_med.runs.fields import LONGEST_NAME, LONGEST_TEXT, Fields, describe_error, make_printable
-from simclr_med.runs.identity import OPERATIONAL, budget_name
+from simclr_med.runs.identity import budget_name
 from simclr_med.safe_files import read_json
 
-# Keys that differ between runs of one method, or that have a column of their own.
-_OWN_COLUMNS = (
-    "seed",
-    "data_fraction.seed",
-    "data_fraction.samples",
-    "data_fraction.percent",
-    "data_fraction.per_class",
-)
-MOST_SETTINGS = 2_000  # keys of a config; the largest has 150
-LONGEST_SETTING = 300  # characters of a value
 MOST_METRICS = 1_000  # of a run, besides those of each class
 MOST_IMAGES = 10**12
 SPLITS = ("train", "val", "test")
@@ -162,7 +151,7 @@ def _parse_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "budget": budget_name(_parse_budget(fields.fields("data_fraction"))),
         "seed": fields.integer("seed"),
         "init": _parse_init(fields.fields("init")),
-        "settings": _flatten_settings(config),
+        "settings": flatten_settings(config),
     }
 
 
@@ -198,41 +187,6 @@ def _parse_init(node: Fields) -> EncoderInit:
         seed=node.integer("seed"),
         start=node.text("start"),
     )
-
-
-def _flatten_settings(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return every key that affects a result and has no column of its own; values as JSON.
-
-    Raises:
-        ValueError: there are too many, or a value has no JSON.
-    """
-    settings: dict[str, str] = {}
-
-    def walk(prefix: str, node: Mapping[Any, Any]) -> None:
-        for key, value in node.items():
-            full = f"{prefix}.{key}" if prefix else str(key)
-            if key in OPERATIONAL.get(prefix, ()) or full in _OWN_COLUMNS or key == "_target_":
-                continue
-            if isinstance(value, dict):
-                walk(full, value)
-            elif key != "name" or prefix == "augmentation":
-                settings[make_printable(full)[:LONGEST_NAME]] = _format_setting(full, value)
-
-    walk("", config)
-    if len(settings) > MOST_SETTINGS:
-        raise ValueError(f"{len(settings)} keys: expected at most {MOST_SETTINGS}")
-    return settings
-
-
-def _format_setting(name: str, value: Any) -> str:
-    """Return a value as JSON; the digest of a long one replaces its end, so that different values stay different."""
-    try:
-        text = json.dumps(value)
-    except TypeError as error:
-        raise ValueError(f"{name}: expected numbers, texts, lists and mappings ({error})") from error
-    if len(text) <= LONGEST_SETTING:
-        return text
-    return f"{text[: LONGEST_SETTING - 20]}… {sha256(text.encode()).hexdigest()[:10]}"
 
 
 def _parse_finished(common: dict[str, Any], recorded: Fields) -> Result:
