@@ -127,7 +127,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
 MORE_DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "pipe as result.json": (_pipe("result.json"), "result.json: not a regular file"),
     "pipe as failure.json": (_pipe("failure.json"), ""),
-    "pipe as predictions.npz": (_pipe("predictions.npz"), "predictions.npz: cannot read labels and probabilities (not a regular file)"),
+    "pipe as predictions.npz": (
+        _pipe("predictions.npz"),
+        "predictions.npz: cannot read labels and probabilities (not a regular file)",
+    ),
     "pipe as metrics.csv": (_pipe("metrics.csv"), ""),
     "list as seed": (_config("seed", [1]), "config.yaml: seed="),
     "text as seed": (_config("seed", "one"), "config.yaml: seed="),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 from simclr_med.safe_files import open_regular
@@ -15,7 +16,6 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
     Raises:
         OSError: the file is unreadable or not a regular file.
-        csv.Error: a cell is longer than 128 KiB.
     """
     try:
         with open_regular(path) as file:
@@ -23,9 +23,20 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     except FileNotFoundError:
         return []
     complete, _, _ = text.replace("\0", "").rpartition("\n")
-    rows = csv.reader(complete.splitlines())
+    rows = _read_cells(complete)
     columns = next(rows, [])
     return [row for cells in rows if (row := _pair(columns, cells)) is not None]
+
+
+def _read_cells(text: str) -> Iterator[list[str]]:
+    reader = csv.reader(text.splitlines())
+    while True:
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error:  # a cell of more than 128 KiB
+            continue
 
 
 def _pair(columns: list[str], cells: list[str]) -> dict[str, str] | None:

@@ -115,8 +115,8 @@ def _check_events(text: str) -> None:
     for event in yaml.parse(text, _Loader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise ValueError("anchors and aliases are not allowed")
-        if getattr(event, "tag", None) is not None:
-            raise ValueError(f"the tag {event.tag[:60]!r} is not allowed")
+        if (tag := getattr(event, "tag", None)) is not None:
+            raise ValueError(f"the tag {tag[:60]!r} is not allowed")
         if isinstance(event, yaml.ScalarEvent) and event.implicit[0] and _is_long_number(event.value):
             raise ValueError(f"a number of more than {LONGEST_NUMBER} characters")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

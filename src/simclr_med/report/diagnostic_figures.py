@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import textwrap
 from collections import Counter
@@ -100,7 +99,7 @@ def plot_confusion_matrices(groups: Sequence[MainMethods]) -> list[Chart]:
     """Draw the confusion matrix of each kind's main method with the largest budget; multi-label sets have none."""
     charts = []
     for data, encoder, panels in groups:
-        matrices = [(label, sum(table.confusion_matrix for table in tables)) for label, tables in panels]
+        matrices = [(label, np.sum([table.confusion_matrix for table in tables], axis=0)) for label, tables in panels]
         matrices = [(label, matrix) for label, matrix in matrices if matrix.ndim == 2]  # else multi-label
         if not matrices:
             continue
@@ -250,7 +249,7 @@ def _read_run_curves(folder: Path, notes: list[str]) -> pd.DataFrame:
         return read_curves(path)
     except FileNotFoundError:
         return pd.DataFrame()
-    except (OSError, ValueError, csv.Error) as error:
+    except OSError as error:
         notes.append(f"{path}: {describe_error(error)}. Its curves are not drawn.")
         return pd.DataFrame()
 

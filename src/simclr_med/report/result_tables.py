@@ -78,16 +78,16 @@ def _parse_matrix(tables: Fields, classes: int) -> np.ndarray:
         pairs = list(chain.from_iterable(rows))
         if len(pairs) != 2 * classes or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
             raise expected
-        counts, shape = list(chain.from_iterable(pairs)), (classes, 2, 2)
+        counts = list(chain.from_iterable(pairs))
     else:
         if classes > MOST_IN_SQUARE:
             raise ValueError(f"tables.classes: {classes} names: expected at most {MOST_IN_SQUARE}")
         if any(len(row) != classes for row in rows):
             raise expected
-        counts, shape = list(chain.from_iterable(rows)), (classes, classes)
+        counts = list(chain.from_iterable(rows))
     if set(map(type, counts)) - {int} or (counts and not 0 <= min(counts) <= max(counts) <= MOST_COUNTED):
         raise ValueError(f"tables.confusion_matrix: expected integers from 0 to {MOST_COUNTED}")
-    return np.array(counts, dtype=np.int64).reshape(shape)
+    return np.array(counts, dtype=np.int64).reshape((classes, 2, 2) if is_multi_label else (classes, classes))
 
 
 def _parse_reliability(bins: Fields) -> Reliability:

@@ -91,7 +91,7 @@ class Fields:
 
     def number(self, key: str, low: float = -math.inf, high: float = math.inf) -> float:
         """Return a finite number in [low, high]; rounding may have moved it out by `ROUNDING`."""
-        value = self.content.get(key)
+        value: Any = self.content.get(key)
         is_number = type(value) in (int, float) and _is_finite(value)
         if not is_number or not low - ROUNDING <= value <= high + ROUNDING:
             bounds = "" if math.isinf(low) else f" from {low:g} to {high:g}" if math.isfinite(high) else f" >= {low:g}"
