@@ -129,7 +129,7 @@ MORE_DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "pipe as failure.json": (_pipe("failure.json"), ""),
     "pipe as predictions.npz": (
         _pipe("predictions.npz"),
-        "predictions.npz: cannot read labels and probabilities (not a regular file)",
+        "predictions.npz: cannot read labels and probabilities (not a",
     ),
     "pipe as metrics.csv": (_pipe("metrics.csv"), ""),
     "list as seed": (_config("seed", [1]), "config.yaml: seed="),
