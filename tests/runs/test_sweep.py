@@ -99,9 +99,15 @@ def test_records_are_plain_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "record",
-    ["[", "[]", "{}", '{"overrides": [], "runs": {}}', '{"overrides": [], "runs": [1]}']
-    + ['{"overrides": [], "runs": [{"outcome": "odd", "status": 0, "seconds": 0}]}']
-    + ['{"overrides": [], "runs": [{"outcome": "done", "status": [], "seconds": 0}]}'],
+    [
+        "[",
+        "[]",
+        "{}",
+        '{"overrides": [], "runs": {}}',
+        '{"overrides": [], "runs": [1]}',
+        '{"overrides": [], "runs": [{"outcome": "odd", "status": 0, "seconds": 0}]}',
+        '{"overrides": [], "runs": [{"outcome": "done", "status": [], "seconds": 0}]}',
+    ],
 )
 def test_damaged_records_are_left_out_with_one_line(tmp_path: Path, capsys, record: str) -> None:
     sweep.record_outcomes(SweepJob(tmp_path, 0, ("seed=0",)), [RunOutcome("done")])
