@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig
 from run_folders import pretrained, write
 
@@ -22,6 +23,14 @@ from simclr_med.config.registry import register
 Done = subprocess.CompletedProcess[str]
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
+
+# Property tests: few examples, the same ones each time; HYPOTHESIS_PROFILE=fuzz draws many new ones.
+_ALLOWED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile(
+    "default", max_examples=50, derandomize=True, deadline=None, database=None, suppress_health_check=_ALLOWED
+)
+settings.register_profile("fuzz", max_examples=100_000, deadline=None, suppress_health_check=_ALLOWED)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture(scope="session")

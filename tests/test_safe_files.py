@@ -68,3 +68,21 @@ def test_size_is_bounded_before_reading(file: Path) -> None:
     with pytest.raises(OSError, match="larger than 64 MiB"):
         safe_files.read_text(file)
     safe_files.check_regular(file)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: !!int ''", "a: !!bool x", "a: ! x", "1" * 401, "a: " + ":".join(["1"] * 300), "a: " + "x" * (1 << 18)],
+    ids=["integer", "boolean", "plain", "digits", "sexagesimal", "large"],
+)
+def test_yaml_that_would_take_long_or_break_the_parser(file: Path, text: str) -> None:
+    file.write_text(text)
+    with pytest.raises((ValueError, OSError), match=r"not allowed|a number of more|larger than 256 KiB"):
+        safe_files.read_yaml(file)
+
+
+@pytest.mark.parametrize("text", ["[" + "[]," * 600_000 + "[]]", "[" + '"a",' * 1_100_000 + '""]'])
+def test_json_that_would_fill_memory(file: Path, text: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ValueError, match="too many values"):
+        safe_files.read_json(file)

@@ -17,8 +17,13 @@ except ImportError:  # PyYAML without libyaml
     from yaml import SafeLoader  # type: ignore[assignment]
 
 MIB = 1 << 20
-MOST_BYTES = 64 * MIB  # of a record (JSON, YAML); one with 1,000 classes has 20 MiB
+MOST_BYTES = 64 * MIB  # of a JSON record; one with 1,000 classes has 20 MiB
+MOST_YAML_BYTES = MIB // 4  # of a config.yaml, which has 10 KiB; PyYAML reads 256 KiB in about 1 s
 DEEPEST = 64  # levels of nesting in a record
+# Python needs about 60 bytes for the shortest list, mapping or text; with these bounds a record needs below 0.8 GiB.
+MOST_CONTAINERS = 500_000
+MOST_QUOTES = 2_000_000
+LONGEST_NUMBER = 400  # characters; a float has at most 309 digits before its point
 
 
 def open_regular(path: Path, most_bytes: int | None = None) -> BinaryIO:
@@ -46,15 +51,19 @@ def check_regular(path: Path, most_bytes: int | None = None) -> None:
     _check(path, os.stat(path), most_bytes)
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
     """Return the text of a record in UTF-8.
 
     Raises:
-        OSError: as `open_regular`, with `MOST_BYTES`.
+        OSError: as `open_regular`.
         ValueError: the bytes are not UTF-8.
     """
-    with open_regular(path, MOST_BYTES) as file:
-        return file.read().decode("utf-8")
+    with open_regular(path, most_bytes) as file:
+        # One byte more than allowed, because the file may have grown since it was checked.
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"larger than {_format_bytes(most_bytes)}", str(path))
+    return content.decode("utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -62,10 +71,14 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: as `read_text`.
-        ValueError: it is not JSON, nested too deeply, or holds an integer of thousands of digits.
+        ValueError: it is not JSON, nested too deeply, holds an integer of thousands of digits, or would need gigabytes
+            of memory.
     """
+    text = read_text(path)
+    if text.count("[") + text.count("{") > MOST_CONTAINERS or text.count('"') > MOST_QUOTES:
+        raise ValueError("too many values")
     try:
-        return json.loads(read_text(path))
+        return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -75,10 +88,10 @@ def read_yaml(path: Path) -> Any:
 
     Raises:
         OSError: as `read_text`.
-        ValueError: it is not YAML, nested deeper than `DEEPEST`, or uses anchors (a short file could then stand for
-            gigabytes) or tags of Python objects.
+        ValueError: it is not YAML, nested deeper than `DEEPEST`, holds a number of hundreds of digits, or uses anchors
+            (a short file could then stand for gigabytes) or tags.
     """
-    text = read_text(path)
+    text = read_text(path, MOST_YAML_BYTES)
     try:
         _check_events(text)
         return yaml.load(text, Loader=SafeLoader)
@@ -92,7 +105,11 @@ def _check(path: Path, found: os.stat_result, most_bytes: int | None) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     if most_bytes is not None and found.st_size > most_bytes:
-        raise OSError(errno.EFBIG, f"larger than {most_bytes // MIB} MiB", str(path))
+        raise OSError(errno.EFBIG, f"larger than {_format_bytes(most_bytes)}", str(path))
+
+
+def _format_bytes(count: int) -> str:
+    return f"{count // MIB} MiB" if count >= MIB else f"{count // 1024} KiB"
 
 
 def _check_events(text: str) -> None:
@@ -101,6 +118,14 @@ def _check_events(text: str) -> None:
     for event in yaml.parse(text, Loader=SafeLoader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise ValueError("anchors and aliases are not allowed")
+        if (tag := getattr(event, "tag", None)) is not None:
+            raise ValueError(f"the tag {tag[:60]!r} is not allowed")
+        if isinstance(event, yaml.ScalarEvent) and event.implicit[0] and _is_long_number(event.value):
+            raise ValueError(f"a number of more than {LONGEST_NUMBER} characters")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             raise ValueError("nested too deeply")
+
+
+def _is_long_number(text: str) -> bool:
+    return len(text) > LONGEST_NUMBER and text[0] in "+-.0123456789"

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from simclr_med.plots.training import plot_training_curves, plot_views
 from simclr_med.report.diagnostic_figures import _pool_bins
+from simclr_med.report.result_tables import Reliability
 from simclr_med.report.score_figures import plot_label_efficiency
 from simclr_med.stages.pretrain import PANELS
 from simclr_med.training.simclr import METRICS
@@ -102,7 +103,7 @@ def test_each_row_is_an_image_and_its_views(figures: list[Figure], tmp_path: Pat
 
 def test_reliability_bins_need_enough_predictions_per_seed() -> None:
     """The seeds share their test images, so five predictions of three images are not enough."""
-    bins = {"count": [3, 20], "confidence": [0.5, 0.9], "accuracy": [1 / 3, 0.8]}
+    bins = Reliability(np.array([3, 20]), np.array([0.5, 0.9]), np.array([1 / 3, 0.8]))
     for seeds in (1, 5):
         confidence, accuracy = _pool_bins([bins] * seeds)
         assert confidence == pytest.approx([0.9])

@@ -67,3 +67,17 @@ def test_different_names_get_different_files() -> None:
     assert [found[name] for name in ("a/b", "a-b", "a b", "A-B")] == ["a-b", "a-b_2", "a-b_3", "A-B_4"]
     assert len({name.casefold() for name in found.values()}) == 7
     assert all(len(found[name].encode()) <= MAX_BYTES for name in long)
+
+
+def test_text_is_not_a_formula_and_numbers_stay_numbers(tmp_path: Path) -> None:
+    numbers = pd.DataFrame(
+        {"name": ["=1+1", "@x", "-y", "\tz", "a=b"], "score": [-0.25, 1.0, float("nan"), 2.0, 3.0], "count": range(5)}
+    )
+    table = Table("t", "t", "", numbers.assign(**{"=head": -1}), numbers[["name"]])
+    path = write_table(table, tmp_path)[0]
+    read = pd.read_csv(path)
+    assert list(read["name"]) == ["'=1+1", "'@x", "'-y", "'\tz", "a=b"]
+    assert list(read.columns) == ["name", "score", "count", "'=head"]
+    assert read["score"].iloc[0] == -0.25
+    assert (read["'=head"] == -1).all()
+    assert read["count"].dtype == "int64"

@@ -7,18 +7,20 @@ import json
 import multiprocessing
 import os
 import pickle
+import re
 import shutil
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
 from simclr_med.config.validate import validate_config
 from simclr_med.errors import MissingEncoderError, RunError, WantedEncoder
 from simclr_med.runs import init
 from simclr_med.runs.identity import Init, budget_name, compute_config_hash, run_folder
-from simclr_med.runs.run import open_run, run_state
+from simclr_med.runs.run import load_config, open_run, run_state
 
 RANDOM = Init("random", "random")
 
@@ -323,3 +325,60 @@ def test_finished_run_with_unreadable_config_is_ignored(composed, tmp_path: Path
     (two / "config.yaml").write_text(content)
     assert find(tmp_path).run == one
     assert f"{two}: result.json or config.yaml is unreadable. The run is ignored." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda cfg: cfg.update(seed="${nope}"), r"seed='\$\{nope\}': expected a resolved value"),
+        (
+            lambda cfg: cfg["dataset"].update(name="${oc.env:HOME}"),
+            "dataset.name='.*oc.env:HOME.*': expected a resolved",
+        ),
+        (lambda cfg: cfg["stage"].update({"${oc.env:HOME}": 1}), "expected a resolved value"),
+        (lambda cfg: cfg.update(seed="???"), "expected a resolved value"),
+        (lambda cfg: cfg.update(seed=float("inf")), "seed=inf: expected an integer"),
+        (lambda cfg: cfg.update(init="pretrained"), "init=pretrained: expected a mapping"),
+        (lambda cfg: cfg["dataset"].update(size=[28]), "dataset.size=.*: expected an integer"),
+    ],
+)
+def test_a_foreign_config_does_not_block_the_search(composed, tmp_path: Path, capsys, change, reason: str) -> None:
+    one = finished(composed, tmp_path, "stage.epochs=1")
+    two = finished(composed, tmp_path, "stage.epochs=2")
+    content = yaml.safe_load((two / "config.yaml").read_text())
+    change(content)
+    (two / "config.yaml").write_text(yaml.safe_dump(content))
+    for _ in range(2):
+        assert find(tmp_path).run == one
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1  # said once
+    assert lines[0].startswith(f"{two}: result.json or config.yaml is unreadable. The run is ignored. Reason: config.y")
+    assert re.search(reason, lines[0])
+    assert load_config(two) is None
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "result.json"])
+def test_pipes_do_not_block_the_search(composed, tmp_path: Path, name: str) -> None:
+    one = finished(composed, tmp_path, "stage.epochs=1")
+    two = finished(composed, tmp_path, "stage.epochs=2")
+    (two / name).unlink()
+    os.mkfifo(two / name)
+    assert find(tmp_path).run == one
+
+
+def test_config_has_attributes_and_can_be_changed(composed, tmp_path: Path) -> None:
+    cfg = load_config(finished(composed, tmp_path))
+    assert cfg is not None
+    assert (cfg.seed, cfg.encoder.name, cfg.dataset.get("size")) == (0, "resnet18", 28)
+    cfg.init.run = "other"
+    assert cfg.init.pop("run") == "other"
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"provenance": []}', '{"provenance": {"encoder_hash": [1]}}', "[" * 100_000])
+def test_a_run_whose_result_has_other_types_is_one_line(composed, tmp_path: Path, text: str) -> None:
+    folder = finished(composed, tmp_path)
+    (folder / "result.json").write_text(text)
+    with pytest.raises(RunError, match="not the folder of a finished pretraining run"):
+        find(tmp_path, run=str(folder))
+    with pytest.raises(RunError, match="not the folder of a finished run"):
+        init.model(str(folder))

@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from simclr_med.runs import sweep
 from simclr_med.runs.sweep import RunOutcome, SweepJob
 
@@ -93,3 +95,24 @@ def test_records_are_plain_json(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "jobs" / "3.json").read_text(encoding="utf-8"))
     assert content["overrides"] == ["seed=1"]
     assert content["runs"][0]["outcome"] == "busy"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "[",
+        "[]",
+        "{}",
+        '{"overrides": [], "runs": {}}',
+        '{"overrides": [], "runs": [1]}',
+        '{"overrides": [], "runs": [{"outcome": "odd", "status": 0, "seconds": 0}]}',
+        '{"overrides": [], "runs": [{"outcome": "done", "status": [], "seconds": 0}]}',
+    ],
+)
+def test_damaged_records_are_left_out_with_one_line(tmp_path: Path, capsys, record: str) -> None:
+    sweep.record_outcomes(SweepJob(tmp_path, 0, ("seed=0",)), [RunOutcome("done")])
+    (tmp_path / "jobs" / "1.json").write_text(record)
+    (tmp_path / "jobs" / "notes.json").write_text("")
+    assert sweep.read_outcomes(tmp_path) == [("seed=0", RunOutcome("done"))]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path / 'jobs' / '1.json'}: unreadable and left out of the summary (")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from simclr_med.atomic import write_text
+from simclr_med.csv_cells import escape_cell
 from simclr_med.plots.style import COLOURS, wrap_name
 
 ALL = "all images"
@@ -37,7 +38,7 @@ def build_class_counts(
 
 def write_class_counts(table: pd.DataFrame, target: Path) -> None:
     """Write the table of `build_class_counts` as CSV."""
-    write_text(target, table.to_csv(lineterminator="\n"))
+    write_text(target, table.rename(index=escape_cell).to_csv(lineterminator="\n"))
 
 
 def print_class_counts(table: pd.DataFrame, title: str) -> None:

@@ -15,11 +15,16 @@ from matplotlib.ticker import MaxNLocator
 from simclr_med.metrics_csv import read_rows
 from simclr_med.plots.style import COLOURS, LINE_STYLES
 
+LARGEST = 1e100
+
 
 def read_curves(metrics_csv: Path) -> pd.DataFrame:
-    """Return the complete rows of a metrics.csv as numbers; missing, infinite and damaged values are NaN."""
-    table = pd.DataFrame(read_rows(metrics_csv)).apply(pd.to_numeric, errors="coerce")
-    return table.replace([np.inf, -np.inf], np.nan)
+    """Return the complete rows of a metrics.csv as numbers, float64.
+
+    Missing and damaged values are NaN, and so are those beyond `LARGEST`, which no axis can show.
+    """
+    table = pd.DataFrame(read_rows(metrics_csv)).apply(pd.to_numeric, errors="coerce").astype(np.float64)
+    return table.where(table.abs() <= LARGEST)
 
 
 def plot_training_curves(metrics_csv: Path, target: Path, panels: Sequence[tuple[str, Sequence[str]]]) -> None:

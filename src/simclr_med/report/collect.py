@@ -12,10 +12,11 @@ import pandas as pd
 
 from simclr_med.errors import RunError
 from simclr_med.report.methods import add_method_names
-from simclr_med.report.results import DamagedRunError, Result, read_result
+from simclr_med.report.results import SPLITS, DamagedRunError, Result, read_result
 
 # Stages that leave no result of their own.
 _STAGES_WITHOUT_RESULT = ("report", "study", "preview")
+MOST_CLASSES = 100  # of a run whose results by class are shown
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,42 @@ def collect_runs(runs: Path, datasets: Sequence[str] = (), mixed: bool = False) 
 
 
 def find_run_folders(runs: Path) -> Iterator[Path]:
-    """Yield the folders ``<runs>/<stage>/<dataset>/<run>`` in the order of their names; hidden folders are skipped."""
-    for stage in _list_folders(runs):
+    """Yield the folders ``<runs>/<stage>/<dataset>/<run>`` in the order of their names; hidden folders are skipped.
+
+    A folder of a stage or data set that cannot be listed is yielded itself, so that its runs are not missing silently.
+    """
+    try:
+        stages = _list_folders(runs)
+    except OSError:
+        return
+    for stage in stages:
         if stage.name in _STAGES_WITHOUT_RESULT:
             continue
-        for dataset in _list_folders(stage):
-            for folder in _list_folders(dataset):
-                if (folder / "config.yaml").exists() or (folder / "result.json").exists():
-                    yield folder
+        try:
+            datasets = _list_folders(stage)
+        except OSError:
+            yield stage
+            continue
+        for dataset in datasets:
+            try:
+                folders = _list_folders(dataset)
+            except OSError:
+                yield dataset
+                continue
+            yield from filter(_may_be_run, folders)
+
+
+def _may_be_run(folder: Path) -> bool:
+    """Return whether a folder has a file of a run, or cannot be read."""
+    for name in ("config.yaml", "result.json"):
+        try:
+            os.lstat(folder / name)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return True
+        return True
+    return False
 
 
 def to_row(result: Result) -> dict[str, Any]:
@@ -105,12 +134,19 @@ def to_row(result: Result) -> dict[str, Any]:
         "classes": result.classes,
         "model": result.model,
         "message": result.message,
-        **result.metrics,
+        **_select_metrics(result),
     }
 
 
+def _select_metrics(result: Result) -> dict[str, float]:
+    """Return the metrics that become columns: of the splits, and of each class where the classes are few."""
+    most_parts = 3 if len(result.classes) <= MOST_CLASSES else 2
+    names = (name for name in result.metrics if name.partition("/")[0] in SPLITS and name.count("/") < most_parts)
+    return {name: result.metrics[name] for name in names}
+
+
 def _describe_no_runs(runs: Path, datasets: Sequence[str], results: Sequence[Result], damaged: Sequence[str]) -> str:
-    existing = sorted({result.dataset for result in results})
+    existing = sorted({result.dataset for result in results})[:20]
     wanted = f" of {', '.join(datasets)} (there are runs of {', '.join(existing)})" if existing else ""
     broken = f"; {len(damaged)} cannot be read" if damaged else ""
     return (
@@ -120,9 +156,14 @@ def _describe_no_runs(runs: Path, datasets: Sequence[str], results: Sequence[Res
 
 
 def _list_folders(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    except OSError:
-        return []
+    """Return the folders in a folder, sorted; a link that cannot be followed counts as one, and cannot be read."""
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
     return [folder / name for name in names]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return True

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,11 +18,16 @@ from matplotlib.ticker import MaxNLocator
 from simclr_med.plots.style import line_style
 from simclr_med.plots.training import read_curves
 from simclr_med.report.methods import KINDS, find_main_method, sort_budgets
-from simclr_med.report.results import load_result_json
+from simclr_med.report.result_tables import Reliability
+from simclr_med.report.results import DamagedRunError, read_tables
 from simclr_med.report.score_figures import Chart
 from simclr_med.report.score_tables import METRIC_NAMES
+from simclr_med.runs.fields import describe_error
+from simclr_med.safe_files import check_regular
 
 _MAX_CLASSES_WITH_NUMBERS = 10  # with more classes the numbers in a matrix are too small to read
+_MAX_CLASSES_WITH_NAMES = 100  # with more classes their names overlap
+_MAX_CURVE_BYTES = 2 << 20  # of a metrics.csv; one of 1,000 epochs has 0.2 MiB
 # Predictions per run in a bin that is drawn. The seeds share their images, so more runs do not make up for few images.
 _MIN_PREDICTIONS = 10
 _MONITORS = (
@@ -35,17 +42,68 @@ _MONITORS = (
 )
 
 
-def plot_confusion_matrices(rows: pd.DataFrame) -> list[Chart]:
+@dataclass(frozen=True)
+class RunTables:
+    """The tables of one run that are drawn."""
+
+    classes: tuple[str, ...]
+    confusion_matrix: np.ndarray
+    reliability: Reliability
+
+    @property
+    def layout(self) -> tuple[object, ...]:
+        """What tables must share to be pooled."""
+        return self.classes, self.confusion_matrix.shape, len(self.reliability.count)
+
+
+class MainMethods(NamedTuple):
+    """The main methods of one data set and encoder.
+
+    Attributes:
+        data, encoder: their names.
+        panels: (method and budget, tables that its runs recorded); all tables have the same layout.
+    """
+
+    data: str
+    encoder: str
+    panels: list[tuple[str, list[RunTables]]]
+
+
+def read_main_methods(rows: pd.DataFrame, notes: list[str]) -> list[MainMethods]:
+    """Read the tables of the runs that represent their methods in the figures by class.
+
+    The budget is the largest that all main methods share; where they share none, the largest of each. Only tables with
+    the classes and bins of most runs are kept.
+
+    Args:
+        rows: of `score_tables.select_scored_runs`.
+        notes: a sentence is appended for each run that is left out.
+    """
+    groups = []
+    for (data, encoder), group in rows.groupby(["data", "encoder"]):
+        names = [find_main_method(group, kind) for kind in KINDS]
+        main_rows = [group[group["method"] == name] for name in names if name is not None]
+        shared = set.intersection(*(set(runs["budget"]) for runs in main_rows)) if main_rows else set()
+        panels: list[tuple[str, list[tuple[Path, RunTables]]]] = []
+        for runs in main_rows:
+            budget = sort_budgets(shared or runs["budget"])[-1]
+            folders = map(Path, runs[runs["budget"] == budget]["folder"])
+            tables = [(folder, found) for folder in folders if (found := _read_run_tables(folder, notes)) is not None]
+            panels.append((f"{runs['method'].iloc[0]}, {budget}", tables))
+        if kept := _keep_common(panels, str(data), notes):
+            groups.append(MainMethods(str(data), str(encoder), kept))
+    return groups
+
+
+def plot_confusion_matrices(groups: Sequence[MainMethods]) -> list[Chart]:
     """Draw the confusion matrix of each kind's main method with the largest budget; multi-label sets have none."""
     charts = []
-    for data, encoder, panels in _iterate_main_methods(rows):
-        matrices = [
-            (label, np.sum([table["confusion_matrix"] for table in tables], axis=0)) for label, tables in panels
-        ]
+    for data, encoder, panels in groups:
+        matrices = [(label, np.sum([table.confusion_matrix for table in tables], axis=0)) for label, tables in panels]
         matrices = [(label, matrix) for label, matrix in matrices if matrix.ndim == 2]  # else multi-label
         if not matrices:
             continue
-        classes = panels[0][1][0]["classes"]
+        classes = panels[0][1][0].classes
         side, across = min(6.0, max(2.6, 0.42 * len(classes) + 1.0)), min(2, len(matrices))
         down = -(-len(matrices) // across)
         figure = Figure(figsize=(side * across + 1.6, 0.88 * side * down + 1.2), layout="constrained", dpi=150)
@@ -63,15 +121,15 @@ def plot_confusion_matrices(rows: pd.DataFrame) -> list[Chart]:
     return charts
 
 
-def plot_reliability(rows: pd.DataFrame) -> list[Chart]:
+def plot_reliability(groups: Sequence[MainMethods]) -> list[Chart]:
     """Draw accuracy over confidence of the same methods."""
     charts = []
-    for data, encoder, panels in _iterate_main_methods(rows):
+    for data, encoder, panels in groups:
         figure = Figure(figsize=(5.6, 5.0), layout="constrained", dpi=150)
         axis = figure.subplots()
         axis.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":", label="perfect calibration")
         for number, (label, tables) in enumerate(panels):
-            confidence, accuracy = _pool_bins([table["reliability"] for table in tables])
+            confidence, accuracy = _pool_bins([table.reliability for table in tables])
             axis.plot(confidence, accuracy, label=label, **line_style(number))
         axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(-0.02, 1.02))
         axis.grid(alpha=0.25)
@@ -85,14 +143,19 @@ def plot_reliability(rows: pd.DataFrame) -> list[Chart]:
     return charts
 
 
-def plot_pretraining_curves(table: pd.DataFrame) -> list[Chart]:
-    """Draw the metrics of pretraining over the epochs: a line per run, a style per augmentation."""
+def plot_pretraining_curves(table: pd.DataFrame, notes: list[str]) -> list[Chart]:
+    """Draw the metrics of pretraining over the epochs: a line per run, a style per augmentation.
+
+    Args:
+        table: of a `collect.Collection`.
+        notes: a sentence is appended for each run whose metrics.csv cannot be read.
+    """
     charts = []
     for (data, encoder), group in table[table["stage"] == "pretrain"].groupby(["data", "encoder"]):
         curves = [
             (str(row["augmentation"]), curve)
             for row in group.to_dict("records")
-            if len(curve := _read_run_curves(Path(row["folder"])))
+            if len(curve := _read_run_curves(Path(row["folder"]), notes))
         ]
         monitors = [(name, title) for name, title in _MONITORS if any(name in curve for _, curve in curves)]
         if not monitors:
@@ -119,38 +182,45 @@ def plot_pretraining_curves(table: pd.DataFrame) -> list[Chart]:
     return charts
 
 
-def _iterate_main_methods(rows: pd.DataFrame) -> Iterator[tuple[str, str, list[tuple[str, list[dict[str, Any]]]]]]:
-    """Yield (data, encoder, [(method and budget, tables that its runs recorded)]) of the main methods.
-
-    The budget is the largest that all main methods share; where they share none, the largest of each.
-    """
-    for (data, encoder), group in rows.groupby(["data", "encoder"]):
-        panels = []
-        names = [find_main_method(group, kind) for kind in KINDS]
-        main_rows = [group[group["method"] == name] for name in names if name is not None]
-        shared = set.intersection(*(set(runs["budget"]) for runs in main_rows)) if main_rows else set()
-        for runs in main_rows:
-            budget = sort_budgets(shared or runs["budget"])[-1]
-            folders = runs[runs["budget"] == budget]["folder"]
-            tables = [recorded for folder in folders if (recorded := _load_tables(Path(folder))) is not None]
-            if tables:
-                panels.append((f"{runs['method'].iloc[0]}, {budget}", tables))
-        if panels:
-            yield str(data), str(encoder), panels
+def _read_run_tables(folder: Path, notes: list[str]) -> RunTables | None:
+    """Return the tables of a run; None where it recorded none, or where the file was damaged meanwhile."""
+    try:
+        tables = read_tables(folder)
+    except DamagedRunError as error:
+        notes.append(f"{error}. It is left out of the figures by class.")
+        return None
+    if tables.confusion_matrix is None or tables.reliability is None:
+        return None
+    return RunTables(tables.classes, tables.confusion_matrix, tables.reliability)
 
 
-def _load_tables(folder: Path) -> dict[str, Any] | None:
-    tables = load_result_json(folder).get("tables", {})
-    return tables if {"classes", "confusion_matrix", "reliability"} <= set(tables) else None
+def _keep_common(
+    panels: Sequence[tuple[str, list[tuple[Path, RunTables]]]], data: str, notes: list[str]
+) -> list[tuple[str, list[RunTables]]]:
+    """Return the panels with the tables of the most frequent layout; append a note for each run with another one."""
+    layouts = Counter(table.layout for _, tables in panels for _, table in tables)
+    if not layouts:
+        return []
+    common = layouts.most_common(1)[0][0]
+    for _, tables in panels:
+        for folder, table in tables:
+            if table.layout != common:
+                notes.append(
+                    f"{folder / 'result.json'}: tables.classes: {len(table.classes)} names, but other classes or bins "
+                    f"than most runs on {data}. It is left out of the figures by class."
+                )
+    kept = [(label, [table for _, table in tables if table.layout == common]) for label, tables in panels]
+    return [(label, tables) for label, tables in kept if tables]
 
 
-def _draw_matrix(axis: Any, counts: np.ndarray, classes: list[str]) -> Any:
+def _draw_matrix(axis: Any, counts: np.ndarray, classes: Sequence[str]) -> Any:
     total = counts.sum(axis=1, keepdims=True)
     fractions = np.where(total > 0, counts / np.maximum(total, 1), np.nan)
     image = axis.imshow(fractions, cmap="cividis", vmin=0, vmax=1)
-    names = [name if len(name) <= 22 else f"{name[:20]}…" for name in classes]
-    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
-    axis.set_yticks(range(len(names)), names, fontsize=7)
+    if len(classes) <= _MAX_CLASSES_WITH_NAMES:
+        names = [name if len(name) <= 22 else f"{name[:20]}…" for name in classes]
+        axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+        axis.set_yticks(range(len(names)), names, fontsize=7)
     if len(classes) <= _MAX_CLASSES_WITH_NUMBERS:
         for row, column in np.argwhere(fractions >= 0.005):
             fraction = fractions[row, column]
@@ -159,23 +229,28 @@ def _draw_matrix(axis: Any, counts: np.ndarray, classes: list[str]) -> Any:
     return image
 
 
-def _pool_bins(bins: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+def _pool_bins(bins: Sequence[Reliability]) -> tuple[np.ndarray, np.ndarray]:
     """Return confidence and accuracy of the bins of several runs together, without bins of few predictions."""
-    count = np.array([run_bins["count"] for run_bins in bins], dtype=float)
-    sums = []
-    for name in ("confidence", "accuracy"):
-        values = [[np.nan if x is None else x for x in run_bins[name]] for run_bins in bins]
-        sums.append((count * np.nan_to_num(np.array(values, dtype=float))).sum(axis=0))
+    count = np.array([run.count for run in bins])
     total = count.sum(axis=0)
     is_drawn = total >= _MIN_PREDICTIONS * len(bins)
-    return sums[0][is_drawn] / total[is_drawn], sums[1][is_drawn] / total[is_drawn]
+
+    def pool(means: list[np.ndarray]) -> np.ndarray:
+        return np.asarray((count * np.nan_to_num(np.array(means))).sum(axis=0)[is_drawn] / total[is_drawn])
+
+    return pool([run.confidence for run in bins]), pool([run.accuracy for run in bins])
 
 
-def _read_run_curves(folder: Path) -> pd.DataFrame:
-    """Return the rows of a run's metrics.csv; none where the file cannot be read."""
+def _read_run_curves(folder: Path, notes: list[str]) -> pd.DataFrame:
+    """Return the rows of a run's metrics.csv; none without the file, and none with a note where it cannot be read."""
+    path = folder / "metrics.csv"
     try:
-        return read_curves(folder / "metrics.csv")
-    except OSError:
+        check_regular(path, _MAX_CURVE_BYTES)
+        return read_curves(path)
+    except FileNotFoundError:
+        return pd.DataFrame()
+    except OSError as error:
+        notes.append(f"{path}: {describe_error(error)}. Its curves are not drawn.")
         return pd.DataFrame()
 
 

@@ -2,39 +2,112 @@
 
 from __future__ import annotations
 
+import math
+import os
+import struct
 import zipfile
 from pathlib import Path
-from typing import cast, get_args
+from typing import BinaryIO, cast, get_args
 
 import numpy as np
 
 from simclr_med.metrics.classification import infer_task
+from simclr_med.runs.fields import describe_error
+from simclr_med.safe_files import MIB, open_regular
 from simclr_med.types import Task
+
+MOST_BYTES = 64 * MIB  # of the file: 100,000 images with 160 classes
+MOST_ARRAYS = 16
+ROUNDING = 1e-4  # by which a probability may exceed [0, 1]
+# The last 22 bytes of a zip file without a comment: signature, disks, entries, size of the directory, offset, comment.
+_END = struct.Struct("<4s4HLLH")
+_LOCATOR = 20  # bytes before it, where a file beyond 4 GiB refers to a second directory
 
 
 def read_predictions(path: Path) -> tuple[Task, np.ndarray, np.ndarray]:
-    """Return the task, the labels int64 [N, L] and the probabilities [N, K].
+    """Return the task, the labels int64 [N, L] and the probabilities [N, K]; both arrays are read-only.
 
     The task is inferred from the arrays where an older file does not hold it.
 
     Raises:
-        ValueError: the file is missing, damaged, or holds other arrays.
+        ValueError: the file is missing, damaged, larger than `MOST_BYTES`, compressed, or holds other arrays or values.
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
-            labels, probabilities = content["labels"], content["probabilities"]
-            task = str(content["task"]) if "task" in content else None
-    except (OSError, KeyError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: cannot read labels and probabilities.") from error
-    is_table = labels.ndim == probabilities.ndim == 2 and labels.dtype.kind in "iu"
-    columns = labels.shape[-1:]
-    if not is_table or len(labels) != len(probabilities) or columns not in ((1,), probabilities.shape[-1:]):
-        raise ValueError(
-            f"{path}: expected integer labels [N, 1] or [N, K] and probabilities [N, K], found {labels.dtype} "
-            f"{list(labels.shape)} and {list(probabilities.shape)}."
-        )
+        with open_regular(path, MOST_BYTES) as file:
+            _check_directory(file)
+            with zipfile.ZipFile(file) as archive:
+                labels, probabilities = _read_array(archive, "labels", "iu"), _read_array(archive, "probabilities", "f")
+                task = str(_read_array(archive, "task", "U")) if "task.npy" in archive.namelist() else None
+    except KeyError as error:
+        raise ValueError(f"{path}: cannot read labels and probabilities ({error.args[0]}).") from error
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, MemoryError) as error:
+        raise ValueError(f"{path}: cannot read labels and probabilities ({describe_error(error)}).") from error
+    if problem := _find_problem(labels, probabilities):
+        raise ValueError(f"{path}: {problem}.")
     if task is None:
         return infer_task(labels, probabilities), labels, probabilities
     if task not in get_args(Task):
-        raise ValueError(f"{path}: unknown task {task!r}.")
+        raise ValueError(f"{path}: unknown task {task[:60]!r}.")
     return cast(Task, task), labels, probabilities
+
+
+def _check_directory(file: BinaryIO) -> None:
+    """Check that the directory at the end of a zip file is short, before it is read whole.
+
+    Raises:
+        ValueError: it is not.
+    """
+    size = file.seek(0, os.SEEK_END)
+    if size < _END.size:
+        raise ValueError("not an .npz file")
+    file.seek(max(0, size - _END.size - _LOCATOR))
+    tail = file.read()
+    locator = tail[: -_END.size]
+    signature, _, _, _, entries, directory, _, comment = _END.unpack(tail[-_END.size :])
+    if signature != b"PK\x05\x06" or comment or locator.startswith(b"PK\x06\x07"):
+        raise ValueError("not an .npz file as numpy.savez writes it")
+    if entries > MOST_ARRAYS or directory > MOST_ARRAYS * 1024:
+        raise ValueError(f"more than {MOST_ARRAYS} arrays")
+    file.seek(0)
+
+
+def _read_array(archive: zipfile.ZipFile, name: str, kinds: str) -> np.ndarray:
+    """Return an array of an .npz file. What its header claims is compared with the file before memory is allocated.
+
+    Raises:
+        KeyError: there is no such array.
+        ValueError: it has another type of numbers than `kinds`, or the file is shorter than the array.
+    """
+    member = archive.getinfo(f"{name}.npy")
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{name} is compressed")
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"{name} has an unknown version of the .npy format")
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, is_fortran, dtype = read_header(stream)
+        if dtype.kind not in kinds:
+            raise ValueError(f"{name} is of type {dtype}")
+        size = math.prod(shape) * dtype.itemsize
+        if min(shape, default=0) < 0 or not 0 <= size <= MOST_BYTES:
+            raise ValueError(f"{name} claims {size} bytes")
+        content = stream.read(size)
+    if len(content) != size:
+        raise ValueError(f"{name} is cut")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
+
+
+def _find_problem(labels: np.ndarray, probabilities: np.ndarray) -> str | None:
+    """Return what is wrong with the shapes or the values, or None."""
+    columns = labels.shape[-1:]
+    is_table = labels.ndim == probabilities.ndim == 2 and labels.size > 0 and probabilities.size > 0
+    if not is_table or len(labels) != len(probabilities) or columns not in ((1,), probabilities.shape[-1:]):
+        return (
+            f"expected integer labels [N, 1] or [N, K] and probabilities [N, K], found {labels.dtype} "
+            f"{list(labels.shape)} and {list(probabilities.shape)}"
+        )
+    if not -ROUNDING <= probabilities.min() <= probabilities.max() <= 1 + ROUNDING:  # NaN is not either
+        return "expected probabilities from 0 to 1"
+    highest = max(1, probabilities.shape[1] - 1) if columns == (1,) else 1
+    return None if 0 <= labels.min() <= labels.max() <= highest else f"expected labels from 0 to {highest}"

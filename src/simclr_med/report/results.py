@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from os.path import lexists
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal
 
-import numpy as np
-import yaml
+from simclr_med.report.result_tables import ResultTables, parse_tables
+from simclr_med.report.settings import flatten_settings
+from simclr_med.runs.config_files import read_config
+from simclr_med.runs.fields import LONGEST_NAME, LONGEST_TEXT, Fields, describe_error, make_printable
+from simclr_med.runs.identity import budget_name
+from simclr_med.safe_files import read_json
 
-from simclr_med.runs.identity import OPERATIONAL, budget_name
-
-# PyYAML's loader in C, where it is installed, is fifteen times faster; it matters for a thousand runs.
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# Keys that differ between runs of one method, or that have a column of their own.
-_OWN_COLUMNS = (
-    "seed",
-    "data_fraction.seed",
-    "data_fraction.samples",
-    "data_fraction.percent",
-    "data_fraction.per_class",
+MOST_METRICS = 1_000  # of a run, besides those of each class
+MOST_IMAGES = 10**12
+SPLITS = ("train", "val", "test")
+# Metrics of a split that are fractions, by the part of their name after the split.
+FRACTIONS = (
+    "accuracy",
+    "auroc",
+    "auroc_trained_classes",
+    "balanced_accuracy",
+    "calibration_error",
+    "knn_accuracy",
+    "knn_accuracy_before",
+    "knn_auroc",
+    "macro_f1",
+    "recall",
+    "top1",
+    "top5",
 )
 
 State = Literal["finished", "unfinished", "failed"]
 
 
 class DamagedRunError(ValueError):
-    """A file of a run cannot be read; the message says which and why."""
+    """A file of a run cannot be read; the message says which and why, in one printable line."""
 
 
 @dataclass(frozen=True)
@@ -99,136 +108,143 @@ def read_result(folder: Path) -> Result:
     """Read the record of one run.
 
     Raises:
-        DamagedRunError: a file cannot be read, or lacks what every run writes.
+        DamagedRunError: a file cannot be read, lacks what every run writes, or has a field outside its range.
     """
+    if str(folder) != make_printable(str(folder)):
+        raise DamagedRunError(f"{make_printable(str(folder))}: the folder's name has control characters. Rename it.")
     try:
-        config: Any = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), _Loader)
-        common = _read_config(folder, config)
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedRunError(f"{folder / 'config.yaml'}: {_describe_error(error)}") from error
-    if (folder / "result.json").exists():
+        config = read_config(folder / "config.yaml")
+        common = _parse_config(folder, config)
+    except (OSError, ValueError) as error:
+        raise DamagedRunError(f"{folder / 'config.yaml'}: {describe_error(error)}") from error
+    if lexists(folder / "result.json"):
         try:
-            return _build_finished(common, json.loads((folder / "result.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DamagedRunError(f"{folder / 'result.json'}: {_describe_error(error)}") from error
-    if (folder / "failure.json").exists():
+            return _parse_finished(common, Fields.from_record(read_json(folder / "result.json")))
+        except (OSError, ValueError) as error:
+            raise DamagedRunError(f"{folder / 'result.json'}: {describe_error(error)}") from error
+    if lexists(folder / "failure.json"):
         return Result(**common, state="failed", message=_read_failure_message(folder / "failure.json"))
     return Result(**common, state="unfinished")
 
 
-def load_result_json(folder: Path) -> dict[str, Any]:
-    """Return a finished run's result.json."""
-    return dict(json.loads((folder / "result.json").read_text(encoding="utf-8")))
+def read_tables(folder: Path) -> ResultTables:
+    """Read the tables of a finished run. They are not part of `Result`, because those of many classes are large.
+
+    Raises:
+        DamagedRunError: as `read_result`.
+    """
+    try:
+        return _parse_tables(Fields.from_record(read_json(folder / "result.json")))
+    except (OSError, ValueError) as error:
+        raise DamagedRunError(f"{folder / 'result.json'}: {describe_error(error)}") from error
 
 
-def _read_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    size = config["dataset"].get("size")
-    fraction: Any = SimpleNamespace(**config["data_fraction"])
+def _parse_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    fields = Fields(config)
     return {
         "folder": folder,
-        "stage": str(config["stage"]["name"]),
-        "dataset": str(config["dataset"]["name"]),
-        "encoder": str(config["encoder"]["name"]),
-        "augmentation": str(config["augmentation"]["name"]),
-        "size": None if size is None else int(size),
-        "budget": budget_name(fraction),
-        "seed": int(config["seed"]),
-        "init": _parse_init(config["init"]),
-        "settings": _flatten_settings(config),
+        "stage": fields.fields("stage").text("name"),
+        "dataset": fields.fields("dataset").text("name"),
+        "encoder": fields.fields("encoder").text("name"),
+        "augmentation": fields.fields("augmentation").text("name"),
+        "size": fields.fields("dataset").integer_or_none("size", 1),
+        "budget": budget_name(_parse_budget(fields.fields("data_fraction"))),
+        "seed": fields.integer("seed"),
+        "init": _parse_init(fields.fields("init")),
+        "settings": flatten_settings(config),
     }
 
 
-def _parse_init(node: Mapping[str, Any]) -> EncoderInit:
-    kind = str(node["name"])
-    if kind == "checkpoint":
-        return EncoderInit(kind, path=str(node["path"]))
-    if kind != "pretrained":
-        return EncoderInit(kind)
-    if node.get("run") is not None:
-        return EncoderInit(kind, run=Path(str(node["run"])).name)
-    return EncoderInit(
-        kind,
-        dataset=str(node["dataset"]),
-        augmentation=str(node["augmentation"]),
-        seed=int(node["seed"]),
-        start=str(node["start"]),
+@dataclass(frozen=True)
+class _Budget:
+    """The label budget of a config; at most one field is not None."""
+
+    samples: int | None
+    percent: float | None
+    per_class: int | None
+
+
+def _parse_budget(node: Fields) -> _Budget:
+    return _Budget(
+        node.integer_or_none("samples", 1, MOST_IMAGES),
+        node.number_or_none("percent", 0, 100),
+        node.integer_or_none("per_class", 1, MOST_IMAGES),
     )
 
 
-def _flatten_settings(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return every key that affects a result and has no column of its own; values as JSON."""
-    settings: dict[str, str] = {}
+def _parse_init(node: Fields) -> EncoderInit:
+    kind = node.text("name")
+    if kind == "checkpoint":
+        return EncoderInit(kind, path=node.text("path", LONGEST_TEXT))
+    if kind != "pretrained":
+        return EncoderInit(kind)
+    if node.has("run"):
+        return EncoderInit(kind, run=Path(node.text("run", LONGEST_TEXT)).name)
+    return EncoderInit(
+        kind,
+        dataset=node.text("dataset"),
+        augmentation=node.text("augmentation"),
+        seed=node.integer("seed"),
+        start=node.text("start"),
+    )
 
-    def walk(prefix: str, node: Mapping[str, Any]) -> None:
-        for key, value in node.items():
-            full = f"{prefix}.{key}" if prefix else str(key)
-            if key in OPERATIONAL.get(prefix, ()) or full in _OWN_COLUMNS or key == "_target_":
-                continue
-            if isinstance(value, Mapping):
-                walk(full, value)
-            elif key != "name" or prefix == "augmentation":
-                settings[full] = json.dumps(value)
 
-    walk("", config)
-    return settings
-
-
-def _build_finished(common: dict[str, Any], recorded: Mapping[str, Any]) -> Result:
-    timing, provenance = recorded["timing"], recorded["provenance"]
+def _parse_finished(common: dict[str, Any], recorded: Fields) -> Result:
+    timing, provenance = recorded.fields("timing"), recorded.fields("provenance")
     init: EncoderInit = common.pop("init")
-    if provenance["init"].get("run") is not None:
-        init = replace(init, run=provenance["init"]["run"], path=None)
-    model = provenance.get("model")
+    start = provenance.fields("init")
+    if start.has("run"):
+        init = replace(init, run=start.text("run"), path=None)
+    model = provenance.fields("model") if provenance.has("model") else None
     return Result(
         **common,
         init=init,
         state="finished",
-        metrics={str(name): _to_finite(value) for name, value in recorded["metrics"].items()},
-        wall_s=_to_float(timing.get("wall_s")),
-        images_per_s=_to_float(timing.get("images_per_s")),
-        protocol_version=int(recorded["protocol_version"]),
-        data_hash=str(provenance["data_hash"]),
-        classes=_read_classes(recorded.get("tables", {})),
-        model=None if model is None else (str(model["stage"]), str(model["dataset"])),
+        metrics=_parse_metrics(recorded.fields("metrics")),
+        wall_s=timing.number_or_none("wall_s", 0, 1e10),
+        images_per_s=timing.number_or_none("images_per_s", 0, 1e12),
+        protocol_version=recorded.integer("protocol_version", 1, 10**6),
+        data_hash=provenance.text("data_hash"),
+        classes=_parse_tables(recorded).classes,
+        model=None if model is None else (model.text("stage"), model.text("dataset")),
     )
 
 
-def _read_classes(tables: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the class names, and check that the confusion matrix and the reliability bins fit them.
+def _parse_metrics(metrics: Fields) -> dict[str, float]:
+    """Return the metrics by ``split/metric``; NaN where the recorded value is not finite.
 
     Raises:
-        ValueError: the tables do not fit the classes.
+        ValueError: a name is not of this form, a value is no number, or a fraction is outside [0, 1].
     """
-    names = tables.get("classes", [])
-    if not isinstance(names, list):
-        raise ValueError(f"tables.classes={names!r}: expected a list of names")
-    if "confusion_matrix" in tables:
-        shape, count = np.array(tables["confusion_matrix"], dtype=np.int64).shape, len(names)
-        if shape not in ((count, count), (count, 2, 2)):
-            raise ValueError(f"tables.confusion_matrix: shape {shape} does not fit {count} classes")
-    if "reliability" in tables:
-        bins = [np.array(tables["reliability"][key], dtype=np.float64) for key in ("count", "confidence", "accuracy")]
-        if bins[0].ndim != 1 or any(column.shape != bins[0].shape for column in bins):
-            raise ValueError("tables.reliability: expected columns of equal length")
-    return tuple(map(str, names))
+    count = sum(name.count("/") < 2 and name.partition("/")[0] in SPLITS for name in metrics.content)
+    if count > MOST_METRICS:
+        raise ValueError(f"metrics: {count} entries: expected at most {MOST_METRICS} besides those of each class")
+    found = {}
+    for name, value in metrics.content.items():
+        split, _, metric = name.partition("/")
+        if not split or not metric or len(name) > 2 * LONGEST_NAME:
+            raise metrics.error(name, "a metric named <split>/<metric>")
+        if isinstance(value, float) and not math.isfinite(value):
+            found[make_printable(name)] = math.nan
+        elif split in SPLITS and metric.partition("/")[0] in FRACTIONS:
+            found[make_printable(name)] = metrics.number(name, 0, 1)
+        elif name == "train/images":
+            found[name] = metrics.number(name, 1, MOST_IMAGES)
+        else:
+            found[make_printable(name)] = metrics.number(name)
+    return found
 
 
-def _to_finite(value: Any) -> float:
-    number = float(value)
-    return number if math.isfinite(number) else math.nan
-
-
-def _to_float(value: Any) -> float | None:
-    return None if value is None else float(value)
+def _parse_tables(recorded: Fields) -> ResultTables:
+    return parse_tables(recorded.fields("tables")) if recorded.has("tables") else ResultTables()
 
 
 def _read_failure_message(path: Path) -> str:
+    """Return the first line of the message of a failure.json."""
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["message"]).strip().partition("\n")[0]
-    except (OSError, ValueError, KeyError, TypeError):
+        message = Fields.from_record(read_json(path)).content.get("message")
+    except (OSError, ValueError):
+        message = None
+    if not isinstance(message, str):
         return "failure.json cannot be read"
-
-
-def _describe_error(error: Exception) -> str:
-    text = " ".join(str(error).split())[:120]
-    return f"key {text} is missing" if isinstance(error, KeyError) else text or type(error).__name__
+    return make_printable(message.strip().partition("\n")[0])[:LONGEST_TEXT]

@@ -15,6 +15,7 @@ from simclr_med.report.methods import KINDS, find_main_method
 from simclr_med.report.published import Source, match_published
 from simclr_med.report.score_figures import Chart
 from simclr_med.report.score_tables import Table
+from simclr_med.runs.fields import make_printable
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ def build_sections(collection: Collection) -> list[Section]:
     rows = score_tables.select_scored_runs(table)
     comparisons, notes = compare_methods(rows)
     published, sources = match_published(rows)
+    main_methods = diagnostic_figures.read_main_methods(rows, notes)
+    curves = diagnostic_figures.plot_pretraining_curves(table, notes)
     sections = [
         Section(
             "summary",
@@ -83,22 +86,25 @@ def build_sections(collection: Collection) -> list[Section]:
             "Results by class",
             [],
             score_tables.build_recall_tables(rows),
-            diagnostic_figures.plot_confusion_matrices(rows),
+            diagnostic_figures.plot_confusion_matrices(main_methods),
         ),
-        Section("calibration", "Calibration", [], [], diagnostic_figures.plot_reliability(rows)),
+        Section("calibration", "Calibration", [], [], diagnostic_figures.plot_reliability(main_methods)),
         Section("rescored", "Tests of saved classifiers", [], run_tables.build_rescored_table(table)),
         Section(
             "pretraining",
             "Pretraining",
             [],
             run_tables.build_pretraining_table(table),
-            diagnostic_figures.plot_pretraining_curves(table),
+            curves,
         ),
         Section("cost", "Computation time", [], run_tables.build_cost_table(table)),
         Section(
             "gaps",
             "Failed, unfinished and missing runs",
-            [*(f"Run cannot be read and is excluded: {reason}" for reason in collection.damaged), *notes],
+            [
+                *(f"Run cannot be read and is excluded: {reason}" for reason in collection.damaged),
+                *map(make_printable, dict.fromkeys(notes)),
+            ],
             [*run_tables.build_unfinished_table(table), *run_tables.build_missing_table(table)],
         ),
     ]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from simclr_med.atomic import write_text
+from simclr_med.csv_cells import escape_cell
 from simclr_med.report.score_tables import NONE, Table
 
 MAX_BYTES = 120  # of a file's name without its extension; file systems allow 255
@@ -42,13 +43,19 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     """Write name.csv with unrounded numbers, and name.md and name.tex with formatted text; return their paths."""
     stem = folder / to_file_name(table.name)
     texts = {
-        ".csv": table.numbers.to_csv(index=False, lineterminator="\n"),
+        ".csv": to_csv(table.numbers),
         ".md": to_markdown(table),
         ".tex": to_latex(table),
     }
     for ending, text in texts.items():
         write_text(stem.with_name(stem.name + ending), text)
     return [stem.with_name(stem.name + ending) for ending in texts]
+
+
+def to_csv(numbers: pd.DataFrame) -> str:
+    """Return the table as CSV; text that a spreadsheet would run as a formula is escaped."""
+    escaped = numbers.map(lambda cell: escape_cell(cell) if isinstance(cell, str) else cell)
+    return str(escaped.rename(columns=lambda name: escape_cell(str(name))).to_csv(index=False, lineterminator="\n"))
 
 
 def to_markdown(table: Table) -> str:

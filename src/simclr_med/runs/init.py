@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from simclr_med.atomic import sha256
 from simclr_med.errors import MissingEncoderError, RunError, WantedEncoder
+from simclr_med.runs.fields import Fields
 from simclr_med.runs.identity import Init
 from simclr_med.runs.run import find_finished_runs
+from simclr_med.safe_files import read_json
 
 
 def random(dataset: str | None, augmentation: str, seed: int) -> Init:
@@ -86,8 +87,8 @@ def model(run: str | None) -> Init:
     folder = Path(run).expanduser().absolute()
     head = folder / "head.safetensors"
     try:
-        digest = json.loads((folder / "result.json").read_text(encoding="utf-8"))["config_hash"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        digest = Fields.from_record(read_json(folder / "result.json")).text("config_hash")
+    except (OSError, ValueError) as error:
         raise RunError(
             f"stage.run={run}: not the folder of a finished run. Give that of a probe, finetune or baseline run."
         ) from error
@@ -126,7 +127,7 @@ def _fits(cfg: Any, wanted: WantedEncoder) -> bool:
         "encoder": cfg.encoder.name,
         "size": cfg.dataset.get("size"),
         "seed": cfg.seed,
-        "start": cfg.init.dataset if cfg.init.name == "pretrained" else cfg.init.name,
+        "start": cfg.init.get("dataset") if cfg.init.name == "pretrained" else cfg.init.name,
     }
     fields = asdict(wanted)
     if None in (recorded["size"], fields["size"]):
@@ -137,9 +138,9 @@ def _fits(cfg: Any, wanted: WantedEncoder) -> bool:
 def _pretrained_by(folder: Path) -> Init:
     path = folder / "encoder.safetensors"
     try:
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        digest = result["provenance"]["encoder_hash"]
-    except (OSError, ValueError, KeyError) as error:
+        result = Fields.from_record(read_json(folder / "result.json"))
+        digest = result.fields("provenance").text("encoder_hash")
+    except (OSError, ValueError) as error:
         raise RunError(
             f"init.run={folder}: not the folder of a finished pretraining run. Check the path, or finish the run."
         ) from error

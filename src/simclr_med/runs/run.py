@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import errno
-import json
 import shutil
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeGuard, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from yaml import YAMLError
+from omegaconf.errors import OmegaConfBaseException
 
 from simclr_med.atomic import remove_temporary_files, write_json, write_text
 from simclr_med.errors import RunError, UserError
-from simclr_med.runs.identity import NAMED, Init, compute_config_hash, run_folder
+from simclr_med.runs.config_files import read_config
+from simclr_med.runs.fields import Fields, describe_error, make_printable
 from simclr_med.runs.identity import PROTOCOL_VERSION as PROTOCOL_VERSION
+from simclr_med.runs.identity import Init, compute_config_hash, run_folder
 from simclr_med.runs.job_cache import JobCache
 from simclr_med.runs.lock import hold_lock
 from simclr_med.runs.signals import StopSignal, terminate_on_signal
+from simclr_med.safe_files import read_json
 
 SCHEMA_VERSION = 1
 
@@ -89,7 +92,7 @@ class Run(Generic[C_co]):
 
     def result(self) -> dict[str, Any]:
         """Return the content of result.json."""
-        return dict(json.loads((self.folder / "result.json").read_text(encoding="utf-8")))
+        return dict(read_json(self.folder / "result.json"))
 
     def finish(
         self,
@@ -185,7 +188,7 @@ def run_state(folder: Path, config_hash: str) -> State:
 def _read_result(folder: Path) -> dict[str, Any] | None:
     """Return the content of result.json, or None if it is missing or unreadable."""
     try:
-        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        content = read_json(folder / "result.json")
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
@@ -249,23 +252,39 @@ def _prepare_folder(folder: Path, config_hash: str, cfg: DictConfig, repeats: bo
 def find_finished_runs(runs: Path, stage: str, dataset: str) -> Iterator[tuple[Path, DictConfig, dict[str, Any]]]:
     """Yield (folder, config, result) of each finished run of a stage on a data set, sorted by folder."""
     for path in sorted((runs / stage / dataset).glob("*/result.json")):
-        result, cfg = _read_result(path.parent), load_config(path.parent)
-        if result is None or cfg is None:
-            print(f"{path.parent}: result.json or config.yaml is unreadable. The run is ignored.", file=sys.stderr)
+        folder, file = path.parent, path.name
+        try:
+            result = dict(Fields.from_record(read_json(path)).content)
+            file = "config.yaml"
+            cfg = _create_config(folder)
+        except (OSError, ValueError) as error:
+            _report_unreadable(folder, f"{file}: {describe_error(error)}")
             continue
-        yield path.parent, cfg, result
+        yield folder, cfg, result
+
+
+@cache  # the runs of a sweep search the same folders
+def _report_unreadable(folder: Path, reason: str) -> None:
+    """Print one line about a folder that the search ignores; once in this process."""
+    text = f"{folder}: result.json or config.yaml is unreadable. The run is ignored. Reason: {reason}."
+    print(make_printable(text), file=sys.stderr)
 
 
 def load_config(folder: Path) -> DictConfig | None:
-    """Return a run's config.yaml, or None if it is missing, unreadable or incomplete."""
+    """Return a run's config.yaml, or None if it is missing, unreadable, incomplete or not resolved."""
     try:
-        cfg = OmegaConf.load(folder / "config.yaml")
-    except (OSError, ValueError, YAMLError):
+        return _create_config(folder)
+    except (OSError, ValueError):
         return None
-    return cfg if _is_complete(cfg) else None
 
 
-def _is_complete(cfg: Any) -> TypeGuard[DictConfig]:
-    """Whether a config.yaml holds the fields that runs are found by."""
-    wanted = ("seed", "init.name", *(f"{group}.name" for group in NAMED))
-    return isinstance(cfg, DictConfig) and all(OmegaConf.select(cfg, key) is not None for key in wanted)
+def _create_config(folder: Path) -> DictConfig:
+    """Return a run's config.yaml with attributes for its keys. It holds no references, so that nothing is resolved.
+
+    Raises:
+        OSError, ValueError: as `read_config`, or a value is not one of a config.
+    """
+    try:
+        return OmegaConf.create(read_config(folder / "config.yaml"))
+    except OmegaConfBaseException as error:
+        raise ValueError(str(error)) from error

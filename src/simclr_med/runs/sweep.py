@@ -6,15 +6,14 @@ folder: ``<runs>/.sweeps/<time>/jobs/<number>.json``.
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
@@ -24,6 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from simclr_med.atomic import write_json
+from simclr_med.runs.fields import Fields, describe_error, make_printable
+from simclr_med.safe_files import read_json
 
 Outcome = Literal[
     "started", "done", "skipped", "failed", "busy", "pending", "unfinished", "finished", "missing encoder"
@@ -116,12 +117,41 @@ def record_outcomes(job: SweepJob, outcomes: Iterable[RunOutcome]) -> None:
 
 
 def read_outcomes(folder: Path) -> list[tuple[str, RunOutcome]]:
-    """Return (overrides, outcome) of every recorded run of a sweep, in the order of its jobs."""
+    """Return (overrides, outcome) of every recorded run of a sweep, in the order of its jobs.
+
+    A record that cannot be read is left out, with one line.
+    """
     found = []
-    for path in sorted((folder / "jobs").glob("*.json"), key=lambda path: int(path.stem)):
-        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found += [(" ".join(content["overrides"]), RunOutcome(**run)) for run in content["runs"]]
+    paths = [path for path in (folder / "jobs").glob("*.json") if path.stem.isdecimal()]
+    for path in sorted(paths, key=lambda path: int(path.stem)):
+        try:
+            found += _read_record(path)
+        except (OSError, ValueError) as error:
+            print(f"{path}: unreadable and left out of the summary ({describe_error(error)}).", file=sys.stderr)
     return found
+
+
+def _read_record(path: Path) -> list[tuple[str, RunOutcome]]:
+    """Return (overrides, outcome) of every run of one job.
+
+    Raises:
+        OSError, ValueError: the record cannot be read.
+    """
+    record = Fields.from_record(read_json(path))
+    overrides = make_printable(" ".join(map(str, record.items("overrides"))))
+    return [(overrides, _parse_outcome(Fields.from_record(run))) for run in record.items("runs")]
+
+
+def _parse_outcome(run: Fields) -> RunOutcome:
+    if run.text("outcome") not in WORDS:
+        raise run.error("outcome", f"one of {', '.join(WORDS)}")
+    return RunOutcome(
+        outcome=cast(Outcome, run.text("outcome")),
+        status=run.integer("status", 0, 255),
+        message="\n".join(map(make_printable, str(run.content.get("message", "")).splitlines())),
+        folder=make_printable(str(run.content.get("folder", ""))),
+        seconds=run.number("seconds", 0.0),
+    )
 
 
 def remove_unstarted(folder: Path) -> None:

@@ -14,6 +14,7 @@ from simclr_med.atomic import write_atomically
 from simclr_med.augment.sequence import to_float
 from simclr_med.config import stage_nodes
 from simclr_med.config.schema import Config
+from simclr_med.csv_cells import escape_cell
 from simclr_med.data.progress import show_progress
 from simclr_med.data.source import Source
 from simclr_med.evaluation.predict import predict_proba
@@ -44,7 +45,8 @@ def predict(run: Run[Config[stage_nodes.Predict]], source: Source) -> None:
             writer.writerow(["file", *(f"probability/{name}" for name in model.head.classes), "predicted"])
             device = resolve_device(run.cfg.trainer.accelerator)
             for name, probabilities_K, predicted in _predictions(model, source, run.cfg.stage.chunk, device):
-                writer.writerow([name, *(f"{p:.6g}" for p in probabilities_K), "|".join(predicted)])
+                row = [escape_cell(name), *(f"{p:.6g}" for p in probabilities_K), escape_cell("|".join(predicted))]
+                writer.writerow(row)
                 names.append(name)
                 found.append(probabilities_K)
                 for one in predicted:

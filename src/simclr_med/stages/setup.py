@@ -22,6 +22,7 @@ from simclr_med.atomic import write_text
 from simclr_med.config.nodes import Option
 from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Stage, TrainingStage
+from simclr_med.csv_cells import escape_cell
 from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
 from simclr_med.errors import ConfigError
@@ -235,7 +236,7 @@ def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:
     parts = {"train": data.train.names, "val": data.val.names}
     if all(names is not None for names in parts.values()):
         text = io.StringIO()
-        rows = ((name, part) for part, names in parts.items() for name in names or ())
+        rows = ((escape_cell(name), part) for part, names in parts.items() for name in names or ())
         csv.writer(text, lineterminator="\n").writerows([("file", "split"), *rows])
         write_text(run.folder / "split.csv", text.getvalue())
     return data

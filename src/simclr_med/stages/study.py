@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,9 @@ from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Study
 from simclr_med.data.source import Source
 from simclr_med.errors import ConfigError, DataError, RunError
+from simclr_med.runs.fields import Fields
 from simclr_med.runs.run import Run
+from simclr_med.safe_files import read_json
 from simclr_med.stages.setup import collect_provenance
 
 ENDING_S = 15.0  # that a step has to save a checkpoint when the study is terminated
@@ -176,7 +177,7 @@ def _rate(common: Sequence[str], steps: int) -> float | None:
         ) as process:
             process.wait()
         for path in Path(folder).glob("pretrain/*/*/result.json"):
-            return float(json.loads(path.read_text(encoding="utf-8"))["timing"]["images_per_s"])
+            return Fields.from_record(read_json(path)).fields("timing").number_or_none("images_per_s", 1e-9)
     return None
 
 

@@ -1,0 +1,14 @@
+"""Cells of CSV tables that hold text from data: names of classes, files and runs, and messages."""
+
+from __future__ import annotations
+
+# Spreadsheets run a cell that begins with one of these as a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def escape_cell(text: str) -> str:
+    """Return the text with an apostrophe before it where a spreadsheet would run it as a formula.
+
+    Only for text: numbers are written without it, so that a negative number stays a number.
+    """
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text

@@ -1,0 +1,57 @@
+"""The settings of a run: what of its config affects the result, as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+from simclr_med.runs.fields import LONGEST_NAME, make_printable
+from simclr_med.runs.identity import OPERATIONAL
+
+# Keys that differ between runs of one method, or that have a column of their own.
+_OWN_COLUMNS = (
+    "seed",
+    "data_fraction.seed",
+    "data_fraction.samples",
+    "data_fraction.percent",
+    "data_fraction.per_class",
+)
+MOST_SETTINGS = 2_000  # keys of a config; the largest has 150
+LONGEST_SETTING = 300  # characters of a value
+
+
+def flatten_settings(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return every key that affects a result and has no column of its own; values as JSON.
+
+    Raises:
+        ValueError: there are too many, or a value has no JSON.
+    """
+    settings: dict[str, str] = {}
+
+    def walk(prefix: str, node: Mapping[Any, Any]) -> None:
+        for key, value in node.items():
+            full = f"{prefix}.{key}" if prefix else str(key)
+            if key in OPERATIONAL.get(prefix, ()) or full in _OWN_COLUMNS or key == "_target_":
+                continue
+            if isinstance(value, dict):
+                walk(full, value)
+            elif key != "name" or prefix == "augmentation":
+                settings[make_printable(full)[:LONGEST_NAME]] = _format_setting(full, value)
+
+    walk("", config)
+    if len(settings) > MOST_SETTINGS:
+        raise ValueError(f"{len(settings)} keys: expected at most {MOST_SETTINGS}")
+    return settings
+
+
+def _format_setting(name: str, value: Any) -> str:
+    """Return a value as JSON; the digest of a long one replaces its end, so that different values stay different."""
+    try:
+        text = json.dumps(value)
+    except TypeError as error:
+        raise ValueError(f"{name}: expected numbers, texts, lists and mappings ({error})") from error
+    if len(text) <= LONGEST_SETTING:
+        return text
+    return f"{text[: LONGEST_SETTING - 20]}… {sha256(text.encode()).hexdigest()[:10]}"
