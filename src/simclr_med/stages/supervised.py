@@ -19,7 +19,7 @@ from simclr_med.errors import RunError
 from simclr_med.evaluation.predict import predict_proba
 from simclr_med.metrics_csv import read_rows
 from simclr_med.models.checkpoints import load_checkpoint
-from simclr_med.models.encoder_files import save_encoder, weights_hash
+from simclr_med.models.encoder_files import encoder_hash, save_encoder
 from simclr_med.models.head_files import load_projection, save_head
 from simclr_med.models.heads import classifier_on, linear_head
 from simclr_med.models.optimizers import build_layerwise_optimizer
@@ -136,7 +136,7 @@ def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Out
     best, epoch = _best_weights(run, module, table)
     save_encoder(run.folder / "encoder.safetensors", module.encoder, {"config_hash": run.config_hash})
     save_head(run.folder / "head.safetensors", module.head, source.classes, task)
-    digest = weights_hash(module.encoder.state_dict())
+    digest = encoder_hash(module.encoder)
     module.to(setup.device)
     labels: Any = data.train.labels
     scored = score_test_split(
