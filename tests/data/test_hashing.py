@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from simclr_med.data import hashing
-from simclr_med.data.hashing import cached_digest, hash_file
+from simclr_med.data.hashing import cached_digest, hash_file, read_stamp
 from simclr_med.errors import DataError
 
 
@@ -44,7 +44,7 @@ def test_damaged_cache_is_replaced(file: Path, cache: Path, damage) -> None:
     first = hash_file("sha256", file)
     (cache / "hashes.json").write_text(damage)
     assert hash_file("sha256", file) == first
-    assert cached_digest(f"sha256:{file}", f"{file.stat().st_size}-{file.stat().st_mtime_ns}", lambda: "new") == first
+    assert cached_digest(f"sha256:{file}", read_stamp(file), lambda: "new") == first
 
 
 def test_read_only_home_works_without_a_cache(file: Path, tmp_path: Path, monkeypatch) -> None:

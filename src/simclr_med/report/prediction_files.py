@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import zipfile
+import zlib
 from pathlib import Path
 from typing import cast, get_args
 
 import numpy as np
 
 from simclr_med.metrics.classification import infer_task
+from simclr_med.runs.file_hashes import changed_message
+from simclr_med.safe_files import open_regular
 from simclr_med.types import Task
 
+# What zipfile and numpy raise for a damaged file.
+_DAMAGE_ERRORS = (KeyError, EOFError, ValueError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error)
 
-def read_predictions(path: Path) -> tuple[Task, np.ndarray, np.ndarray]:
+
+def read_predictions(path: Path, recorded: str | None = None) -> tuple[Task, np.ndarray, np.ndarray]:
     """Return the task, the labels int64 [N, L] and the probabilities [N, K].
 
     The task is inferred from the arrays where an older file does not hold it.
 
+    Args:
+        path: of the file.
+        recorded: its hash in result.json; None where none is recorded.
+
     Raises:
-        ValueError: the file is missing, damaged, or holds other arrays.
+        ValueError: the file is missing, damaged, changed since it was recorded, or holds other arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with open_regular(path) as file:
+            whole = file.read()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot read labels and probabilities.") from error
+    if recorded is not None and recorded != f"sha256:{hashlib.sha256(whole).hexdigest()}":
+        raise ValueError(changed_message(path))
+    try:
+        with np.load(io.BytesIO(whole), allow_pickle=False) as content:
             labels, probabilities = content["labels"], content["probabilities"]
             task = str(content["task"]) if "task" in content else None
-    except (OSError, KeyError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except _DAMAGE_ERRORS as error:
         raise ValueError(f"{path}: cannot read labels and probabilities.") from error
     is_table = labels.ndim == probabilities.ndim == 2 and labels.dtype.kind in "iu"
     columns = labels.shape[-1:]

@@ -69,6 +69,7 @@ class Result:
         metrics: by ``split/metric``; NaN where the recorded value is not finite.
         wall_s, images_per_s: its timing; None where it is not recorded.
         protocol_version, data_hash: of a finished run.
+        predictions_hash: recorded hash of predictions.npz; None where none is recorded.
         classes: names by label.
         model: (stage, data set) of the classifier that stage=test scored.
         message: error message of a failed run.
@@ -90,6 +91,7 @@ class Result:
     images_per_s: float | None = None
     protocol_version: int | None = None
     data_hash: str | None = None
+    predictions_hash: str | None = None
     classes: tuple[str, ...] = ()
     model: tuple[str, str] | None = None
     message: str = ""
@@ -188,6 +190,7 @@ def _build_finished(common: dict[str, Any], recorded: Mapping[str, Any]) -> Resu
         images_per_s=_to_float(timing.get("images_per_s")),
         protocol_version=int(recorded["protocol_version"]),
         data_hash=str(provenance["data_hash"]),
+        predictions_hash=_read_text(recorded.get("files", {}).get("predictions.npz")),
         classes=_read_classes(recorded.get("tables", {})),
         model=None if model is None else (str(model["stage"]), str(model["dataset"])),
     )
@@ -220,6 +223,10 @@ def _to_finite(value: Any) -> float:
 
 def _to_float(value: Any) -> float | None:
     return None if value is None else float(value)
+
+
+def _read_text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _read_failure_message(path: Path) -> str:

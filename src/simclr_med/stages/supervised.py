@@ -25,6 +25,7 @@ from simclr_med.models.heads import classifier_on, linear_head
 from simclr_med.models.optimizers import build_layerwise_optimizer
 from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
 from simclr_med.plots.training import plot_training_curves
+from simclr_med.runs.file_hashes import verify_files
 from simclr_med.runs.run import Run
 from simclr_med.stages.scoring import require_labels, require_task, score_test_split, summary_rows
 from simclr_med.stages.setup import (
@@ -113,8 +114,10 @@ def _head(run: Run[Config[Supervised]], features: int, classes: int) -> nn.Modul
             f"stage.projection_layers=1: init={run.cfg.init.name} has no projection head; only a pretraining run "
             "(init=pretrained) has one. Set stage.projection_layers=0."
         )
+    path = run.init.run / "projection_head.safetensors"
     try:
-        return classifier_on(load_projection(run.init.run / "projection_head.safetensors"), features, classes)
+        verify_files(run.init.run, path.name)  # `build_encoder` has printed the note, if any
+        return classifier_on(load_projection(path), features, classes)
     except ValueError as error:
         raise RunError(f"stage.projection_layers=1: {error}. Set stage.projection_layers=0.") from error
 
