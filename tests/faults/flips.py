@@ -1,0 +1,295 @@
+"""One flipped byte in each file that decides a number: `python tests/faults/flips.py [--flips 2000] [--commands 30]`.
+
+Each flip must be refused in one line, be repaired with one line, or leave identical numbers. The readers are called in
+this process; for the commands the whole command line runs. The counts are printed for each kind of file, and the exit
+code is 1 when a number changed or a traceback was printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from simclr_med.data.memory_maps import read_or_map
+from simclr_med.errors import UserError
+from simclr_med.evaluation.cache import load_or_compute
+from simclr_med.models.checkpoints import load_checkpoint
+from simclr_med.models.encoder_files import load_encoder_state, load_weights
+from simclr_med.models.encoders import tiny
+from simclr_med.models.head_files import load_projection
+from simclr_med.report.prediction_files import read_predictions
+from simclr_med.report.results import read_result
+from simclr_med.runs.file_hashes import verify_files
+from simclr_med.stages.saved_model import load_saved_model
+
+IMAGES = torch.rand(4, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+FIT = ("schedule.warmup_epochs=0", "stage.epochs=1")
+OUTCOMES = ("refused", "repaired", "identical", "WRONG", "TRACEBACK")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A file and its reader.
+
+    Attributes:
+        path: of the file.
+        read: returns a digest of all that the reader found.
+    """
+
+    path: Path
+    read: Callable[[], str]
+
+
+def targets(runs: Path, npz: Path) -> dict[str, Target]:
+    """Return the files of a pretraining run, of its probe and of its finetuned encoder, and their readers.
+
+    Args:
+        runs: where the three runs are.
+        npz: a file whose train_images are memory-mapped here.
+    """
+    pretrained, probe, tuned = (next(runs.glob(f"{stage}/*/*")) for stage in ("pretrain", "probe", "finetune"))
+    (features, *_) = sorted((runs / ".features").glob("*.safetensors"))
+    stored = load_or_compute(features.parent, features.stem, lambda: torch.empty(0)).clone()
+    read_or_map(npz, "train_images", 0)
+    (mapped,) = npz.parent.glob(".simclr_med/*.npy")
+    encoder, projection = pretrained / "encoder.safetensors", pretrained / "projection_head.safetensors"
+
+    def predictions() -> str:
+        task, labels, probabilities = read_predictions(probe / "predictions.npz", read_result(probe).predictions_hash)
+        return digest([task, labels, probabilities])
+
+    def head_of_pretraining() -> str:
+        verify_files(pretrained, projection.name)
+        return digest(load_projection(projection))
+
+    def without_a_run() -> str:
+        network = tiny()
+        load_weights(network, load_encoder_state(encoder))
+        return digest(network.eval()(IMAGES))
+
+    return {
+        "encoder of a probe": Target(encoder, lambda: digest(outputs(probe))),
+        "encoder as init.path": Target(encoder, without_a_run),
+        "finetuned encoder": Target(tuned / "encoder.safetensors", lambda: digest(outputs(tuned))),
+        "head": Target(probe / "head.safetensors", lambda: digest(outputs(probe))),
+        "projection head": Target(projection, head_of_pretraining),
+        "predictions": Target(probe / "predictions.npz", predictions),
+        "features cache": Target(
+            features, lambda: digest(load_or_compute(features.parent, features.stem, stored.clone))
+        ),
+        "mapped npy": Target(mapped, lambda: digest(np.array(read_or_map(npz, "train_images", 0)))),
+        "last.ckpt": Target(
+            pretrained / "checkpoints" / "last.ckpt",
+            lambda: digest(load_checkpoint(pretrained / "checkpoints" / "last.ckpt")),
+        ),
+    }
+
+
+def outputs(folder: Path) -> list[Any]:
+    """Return a saved classifier's logits for `IMAGES`, its classes and its task."""
+    model = load_saved_model(folder)
+    with torch.no_grad():
+        features = model.encoder.eval()(IMAGES)
+        weight = next(model.head.module.parameters())
+        return [model.head.module(features.to(weight.dtype)), model.head.classes, model.head.task]
+
+
+def digest(content: Any) -> str:
+    """Return a hash of nested containers of arrays, tensors and plain values."""
+    if isinstance(content, torch.Tensor):
+        content = content.detach().numpy()
+    if isinstance(content, np.ndarray):
+        text = f"{content.dtype}{content.shape}{hashlib.sha256(np.ascontiguousarray(content).data).hexdigest()}"
+    elif isinstance(content, dict):
+        text = "".join(f"{key!r}:{digest(value)}" for key, value in content.items())
+    elif isinstance(content, (list, tuple)):
+        text = f"{type(content).__name__}" + "".join(map(digest, content))
+    else:
+        text = repr(vars(content) if hasattr(content, "__dict__") else content)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def flipped(path: Path, draw: random.Random) -> Iterator[str]:
+    """Flip one byte of a file inside the block, and yield which one."""
+    whole = path.read_bytes()
+    # Headers are short, so that half of the flips go there.
+    place = draw.randrange(min(len(whole), 4096) if draw.random() < 0.5 else len(whole))
+    mask = 1 << draw.randrange(8) if draw.random() < 0.5 else draw.randrange(1, 256)
+    # A new file, as a memory map of the old one may be open.
+    path.unlink()
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ mask]) + whole[place + 1 :])
+    try:
+        yield f"byte {place} of {len(whole)}, mask {mask:#04x}"
+    finally:
+        path.unlink(missing_ok=True)
+        path.write_bytes(whole)
+
+
+def try_flip(target: Target, expected: str, draw: random.Random) -> tuple[str, str]:
+    """Flip one byte and return (outcome, detail); the file is whole again afterwards."""
+    said = io.StringIO()
+    with flipped(target.path, draw) as where, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            found = target.read()
+        except (UserError, ValueError) as error:
+            lines = str(error).splitlines()
+            is_clear = isinstance(error, UserError) or target.path.name == "predictions.npz"
+            return ("refused" if is_clear and len(lines) == 1 else "TRACEBACK"), f"{where}: {error}"
+        except Exception as error:
+            return "TRACEBACK", f"{where}: {type(error).__name__}: {error}"
+    if found != expected:
+        return "WRONG", where
+    return ("repaired" if "damaged file" in said.getvalue() else "identical"), where
+
+
+def try_flips(places: dict[str, Target], flips: int, seed: int = 0) -> Iterator[tuple[str, str, str]]:
+    """Yield (kind of file, outcome, detail) of flips drawn by a seed, the same number for each kind."""
+    draw = random.Random(seed)
+    for kind, target in places.items():
+        expected = target.read()
+        for _ in range(flips // len(places)):
+            yield kind, *try_flip(target, expected, draw)
+            assert target.read() == expected
+
+
+class Commands:
+    """Runs the command line on runs in a folder, and flips files in between.
+
+    Args:
+        place: an empty folder.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.runs, self.npz = place, place / "runs", place / "cells.npz"
+        generator = np.random.default_rng(0)
+        content = {}
+        for split, count in (("train", 64), ("val", 32), ("test", 32)):
+            content[f"{split}_images"] = generator.integers(0, 256, (count, 28, 28, 3), np.uint8)
+            content[f"{split}_labels"] = (np.arange(count) % 3).astype(np.uint8)[:, None]
+        np.savez(self.npz, **content)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        usual = ("encoder=tiny", "logger=none", "trainer=cpu", "trainer.threads=1", f"paths.runs={self.runs}")
+        data = () if "stage=report" in words else ("dataset=npz", f"dataset.path={self.npz}", *usual[:4])
+        environment = {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(self.place / "cache")}
+        return subprocess.run(
+            [sys.executable, "-m", "simclr_med", *words, *data, usual[4]],
+            cwd=self.place,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def prepare(self) -> None:
+        """Make the runs that `targets` names."""
+        for words in (PRETRAIN, PROBE, FINETUNE):
+            done = self.run(*words)
+            assert done.returncode == 0, done.stderr
+
+    def numbers(self, stage: str) -> Any:
+        """Return the metrics of the one run of a stage; for pretrain the hash of its encoder."""
+        (path,) = self.runs.glob(f"{stage}/*/*/result.json")
+        result = json.loads(path.read_text(encoding="utf-8"))
+        return result["provenance"]["encoder_hash"] if stage == "pretrain" else result["metrics"]
+
+
+PRETRAIN = ("stage=pretrain", "stage.batch_size=16", "keep=all", "stage.checkpoint_every_s=0", *FIT)
+PROBE = ("stage=probe", "init=pretrained", "stage.resamples=0")
+FINETUNE = ("stage=finetune", "init=pretrained", "stage.projection_layers=1", "stage.resamples=0", *FIT)
+
+
+def command_cases(bench: Commands) -> dict[str, tuple[Target, tuple[str, ...], str]]:
+    """Return kind of file -> (its target, the command that reads it, the stage whose numbers must stay)."""
+    places = targets(bench.runs, bench.npz)
+    probe = next(bench.runs.glob("probe/*/*"))
+    tuned = next(bench.runs.glob("finetune/*/*"))
+    test = ("stage=test", "stage.resamples=0", "overwrite=true")
+    return {
+        "encoder of a probe": (places["encoder of a probe"], (*PROBE, "overwrite=true"), "probe"),
+        "finetuned encoder": (places["finetuned encoder"], (*test, f"stage.run={tuned}"), "test"),
+        "head": (places["head"], (*test, f"stage.run={probe}"), "test"),
+        "projection head": (places["projection head"], (*FINETUNE, "overwrite=true"), "finetune"),
+        "predictions": (places["predictions"], ("stage=report",), ""),
+        "features cache": (places["features cache"], (*PROBE, "overwrite=true"), "probe"),
+        "last.ckpt": (places["last.ckpt"], PRETRAIN, "pretrain"),
+    }
+
+
+def try_command(bench: Commands, kind: str, draw: random.Random) -> tuple[str, str]:
+    """Flip one byte of a kind of file, run the command that reads it, and return (outcome, detail)."""
+    target, words, stage = command_cases(bench)[kind]
+    kept = {path: path.read_bytes() for path in bench.runs.rglob("*") if path.is_file()}
+    if stage == "test":
+        assert bench.run(*words).returncode == 0
+    expected = bench.numbers(stage) if stage else None
+    if kind == "last.ckpt":  # a run that was stopped after its last save
+        (target.path.parents[1] / "result.json").unlink()
+    with flipped(target.path, draw) as where:
+        done = bench.run(*words)
+        page = bench.runs / "report" / "all" / "report.html"
+        text = done.stdout + done.stderr + (page.read_text(encoding="utf-8") if not stage else "")
+        numbers = bench.numbers(stage) if stage and done.returncode == 0 else None
+    for path, content in kept.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    lines = [line for line in text.splitlines() if target.path.name in line]
+    detail = f"{where}: exit {done.returncode}: {(done.stderr.strip() or ' '.join(lines[:1]))[-300:]}"
+    if "Traceback" in text:
+        return "TRACEBACK", detail
+    if not stage:
+        return ("refused" if done.returncode == 0 and "has changed since the run finished" in text else "WRONG"), detail
+    if done.returncode:
+        return ("refused" if done.returncode == 1 and len(done.stderr.splitlines()) == 1 else "WRONG"), detail
+    if numbers != expected:
+        return "WRONG", detail
+    return ("repaired" if "damaged" in text else "identical"), detail
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--flips", type=int, default=2000, help="read in this process")
+    parser.add_argument("--commands", type=int, default=28, help="read by the command line")
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    counts: dict[str, Counter[str]] = {}
+    with tempfile.TemporaryDirectory(prefix="flips-") as place:
+        os.environ["XDG_CACHE_HOME"] = f"{place}/cache"
+        bench = Commands(Path(place))
+        bench.prepare()
+        for kind, outcome, detail in try_flips(targets(bench.runs, bench.npz), chosen.flips, chosen.seed):
+            counts.setdefault(kind, Counter())[outcome] += 1
+            if outcome.isupper():
+                print(f"{kind}: {outcome}: {detail}", flush=True)
+        draw = random.Random(chosen.seed)
+        kinds = list(command_cases(bench))
+        for number in range(chosen.commands):
+            kind = kinds[number % len(kinds)]
+            outcome, detail = try_command(bench, kind, draw)
+            counts.setdefault(f"{kind}, command", Counter())[outcome] += 1
+            print(f"{kind}, command: {outcome}: {detail.replace(place, '')}", flush=True)
+    print(f"{'file':32}" + "".join(f"{name:>11}" for name in OUTCOMES))
+    for kind, found in counts.items():
+        print(f"{kind:32}" + "".join(f"{found[name]:11}" for name in OUTCOMES))
+    return int(any(found["WRONG"] or found["TRACEBACK"] for found in counts.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
