@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,6 +38,19 @@ def test_changed_file_is_read_again(file: Path, change) -> None:
     file.write_bytes(b"longer content" if change == "length" else b"CONTENT")
     os.utime(file, ns=(5, 5))
     assert hash_file("sha256", file) == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("change", ["in place", "replaced"])
+def test_other_content_of_the_same_size_and_time_is_read_again(file: Path, change: str) -> None:
+    hash_file("sha256", file)
+    before = file.stat()
+    time.sleep(0.02)  # longer than a tick of the clock of a file system
+    other = file if change == "in place" else file.with_name("other")
+    other.write_bytes(b"CONTENT")
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.rename(file)
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert hash_file("sha256", file) == hashlib.sha256(b"CONTENT").hexdigest()
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"a": 1}', "\x00"])

@@ -14,6 +14,7 @@ import io
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -236,7 +237,8 @@ def command_cases(bench: Commands) -> dict[str, tuple[Target, tuple[str, ...], s
 def try_command(bench: Commands, kind: str, draw: random.Random) -> tuple[str, str]:
     """Flip one byte of a kind of file, run the command that reads it, and return (outcome, detail)."""
     target, words, stage = command_cases(bench)[kind]
-    kept = {path: path.read_bytes() for path in bench.runs.rglob("*") if path.is_file()}
+    kept = bench.place / "kept"
+    shutil.copytree(bench.runs, kept)
     if stage == "test":
         assert bench.run(*words).returncode == 0
     expected = bench.numbers(stage) if stage else None
@@ -247,9 +249,8 @@ def try_command(bench: Commands, kind: str, draw: random.Random) -> tuple[str, s
         page = bench.runs / "report" / "all" / "report.html"
         text = done.stdout + done.stderr + (page.read_text(encoding="utf-8") if not stage else "")
         numbers = bench.numbers(stage) if stage and done.returncode == 0 else None
-    for path, content in kept.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    shutil.rmtree(bench.runs)
+    kept.rename(bench.runs)
     lines = [line for line in text.splitlines() if target.path.name in line]
     detail = f"{where}: exit {done.returncode}: {(done.stderr.strip() or ' '.join(lines[:1]))[-300:]}"
     if "Traceback" in text:

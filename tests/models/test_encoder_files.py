@@ -317,7 +317,10 @@ def test_encoder_hash_covers_all_that_decides_the_features() -> None:
 @pytest.mark.parametrize(
     ("mean", "std"),
     [
-        *(("[0, 0, 0]", std) for std in ("[0, 1, 1]", "[-1, 1, 1]", "[NaN, 1, 1]", "[Infinity, 1, 1]", "[1e-50, 1, 1]")),
+        *(
+            ("[0, 0, 0]", std)
+            for std in ("[0, 1, 1]", "[-1, 1, 1]", "[NaN, 1, 1]", "[Infinity, 1, 1]", "[1e-50, 1, 1]")
+        ),
         *((mean, "[1, 1, 1]") for mean in ("[NaN, 0, 0]", "[-Infinity, 0, 0]", "[1e50, 0, 0]", "[0, 0]")),
     ],
 )

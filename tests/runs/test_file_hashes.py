@@ -64,7 +64,9 @@ def test_what_is_no_file_is_refused(folder: Path, kind: str) -> None:
 def test_a_run_without_hashes_is_noted_once(folder: Path) -> None:
     (folder / "result.json").write_text(json.dumps({"protocol_version": 1}))
     note = verify_files(folder, HEAD, "config.yaml")
-    assert note == f"{folder}: recorded no hashes of its files (an earlier version wrote it), so they cannot be verified."
+    assert (
+        note == f"{folder}: recorded no hashes of its files (an earlier version wrote it), so they cannot be verified."
+    )
 
 
 @pytest.mark.parametrize("text", [None, "{", "\x00"])
