@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import safetensors
 import safetensors.torch
 import torch
 from faults.flips import targets, try_flips
+from run_folders import forget_hashes
 
 from simclr_med.errors import CheckpointError
 from simclr_med.models.encoder_files import save_encoder
@@ -84,9 +84,7 @@ def test_an_encoder_planted_beside_a_probe(staged) -> None:
 def test_runs_without_recorded_hashes_open_with_one_line_each(staged, pretrained: Path, capsys) -> None:
     tuned, probe = staged("finetune", *FINETUNE), staged("probe", *PROBE)
     for folder in (pretrained, tuned, probe):
-        content = json.loads((folder / "result.json").read_text())
-        del content["files"]
-        (folder / "result.json").write_text(json.dumps(content))
+        forget_hashes(folder)
     for stage, words, opened in (
         ("test", (f"stage.run={tuned}",), [tuned]),
         ("test", (f"stage.run={probe}",), [probe, pretrained]),
