@@ -10,7 +10,8 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
-from faults.flips import targets, try_flips
+from faults.flipped_files import targets
+from faults.flips import try_flips
 from run_folders import forget_hashes
 
 from simclr_med.errors import CheckpointError
