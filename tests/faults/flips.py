@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -57,7 +58,7 @@ def try_flips(places: dict[str, Target], flips: int, seed: int = 0) -> Iterator[
         expected = target.read()
         for _ in range(flips // len(places)):
             yield kind, *try_flip(target, expected, draw)
-            assert target.read() == expected
+        assert target.read() == expected
 
 
 class Commands:
@@ -160,6 +161,7 @@ def main() -> int:
     parser.add_argument("--commands", type=int, default=28, help="read by the command line")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
+    torch.set_num_threads(1)  # the networks are tiny
     counts: dict[str, Counter[str]] = {}
     with tempfile.TemporaryDirectory(prefix="flips-") as place:
         os.environ["XDG_CACHE_HOME"] = f"{place}/cache"
