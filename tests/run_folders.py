@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from simclr_med.config.budgets import parse_budget
 from simclr_med.config.registry import register
 from simclr_med.metrics import classification
+from simclr_med.runs.file_hashes import hash_files
 from simclr_med.types import Task
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -123,6 +124,7 @@ def write(
         "timing": {"wall_s": 36.0} | ({"images_per_s": 100.0} if stage != "probe" else {}),
         "provenance": {"data_hash": "sha256:abcdef", "init": {"kind": "x", "run": made_by and made_by.name}},
         "tables": tables,
+        "files": hash_files(folder),
     }
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
     return folder
@@ -132,3 +134,10 @@ def pretrained(dataset: str = "cells", augmentation: str = "novel", **more: Any)
     """Return the init node of a run that starts from a pretrained encoder."""
     node = {"name": "pretrained", "dataset": dataset, "augmentation": augmentation, "seed": 0, "start": "random"}
     return node | {"run": None} | more
+
+
+def forget_hashes(folder: Path) -> None:
+    """Remove the hashes of a run's files from its record, as runs of the first release have none."""
+    content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    del content["files"]
+    (folder / "result.json").write_text(json.dumps(content), encoding="utf-8")

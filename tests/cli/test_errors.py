@@ -200,7 +200,8 @@ MISTAKES = [
     (["stage=null"], "stage=null: Hydra cannot compose it ("),
     (["data_fraction=n7"], "For any other budget set data_fraction.samples="),
     (["stage=probe", "stage.budgets=50"], "stage.budgets=50: expected a list in brackets: [a,b]. Change the value."),
-    (["encoder.mean=[1,2]"], "encoder.mean=[1.0, 2.0]: expected three numbers"),
+    (["encoder.mean=[1,2]"], "encoder.mean=[1.0, 2.0]: expected three finite numbers"),
+    (["encoder.std=[1,nan,1]"], "encoder.std=[1.0, nan, 1.0]: expected three finite numbers > 0"),
     (["init=pretrained", "init.path=x"], "init.path=x: unknown key. It needs init=checkpoint."),
     (["hydra.run.dir=/proc/none/x"], "No such file"),
 ]

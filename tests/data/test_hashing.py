@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from simclr_med.data import hashing
-from simclr_med.data.hashing import cached_digest, hash_file
+from simclr_med.data.hashing import cached_digest, hash_file, read_stamp
 from simclr_med.errors import DataError
 
 
@@ -39,12 +40,25 @@ def test_changed_file_is_read_again(file: Path, change) -> None:
     assert hash_file("sha256", file) == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+@pytest.mark.parametrize("change", ["in place", "replaced"])
+def test_other_content_of_the_same_size_and_time_is_read_again(file: Path, change: str) -> None:
+    hash_file("sha256", file)
+    before = file.stat()
+    time.sleep(0.02)  # longer than a tick of the clock of a file system
+    other = file if change == "in place" else file.with_name("other")
+    other.write_bytes(b"CONTENT")
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.rename(file)
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert hash_file("sha256", file) == hashlib.sha256(b"CONTENT").hexdigest()
+
+
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"a": 1}', "\x00"])
 def test_damaged_cache_is_replaced(file: Path, cache: Path, damage) -> None:
     first = hash_file("sha256", file)
     (cache / "hashes.json").write_text(damage)
     assert hash_file("sha256", file) == first
-    assert cached_digest(f"sha256:{file}", f"{file.stat().st_size}-{file.stat().st_mtime_ns}", lambda: "new") == first
+    assert cached_digest(f"sha256:{file}", read_stamp(file), lambda: "new") == first
 
 
 def test_read_only_home_works_without_a_cache(file: Path, tmp_path: Path, monkeypatch) -> None:

@@ -73,14 +73,41 @@ def test_changed_file_is_unpacked_again_and_replaces_the_old_array(file: Path, i
     assert before != after
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-50], lambda b: b + b"x", lambda b: b"garbage", lambda b: b""])
-def test_damaged_unpacked_array_is_replaced(file: Path, images, damage) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(lambda b: b[:-50], lambda b: b + b"x", lambda b: b"garbage", lambda b: b""),
+        *(lambda b: b[:-90] + bytes([b[-90] ^ 1]) + b[-89:], lambda b: b.replace(b"|u1", b"|i1")),
+    ],
+)
+def test_damaged_unpacked_array_is_replaced(file: Path, images, damage, capsys) -> None:
     memory_maps.read_or_map(file, KEY, mmap_above=1000)
     (unpacked,) = list_unpacked(file.parent)
     content = unpacked.read_bytes()
     unpacked.unlink()  # a new file, since this process still maps the old one
     unpacked.write_bytes(damage(content))
+    capsys.readouterr()
     np.testing.assert_array_equal(memory_maps.read_or_map(file, KEY, mmap_above=1000), images)
+    assert capsys.readouterr().err == f"{unpacked}: damaged file; unpacking the array again.\n"
+    memory_maps.read_or_map(file, KEY, mmap_above=1000)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_mapped_array_is_checked_once(file: Path, monkeypatch) -> None:
+    memory_maps.read_or_map(file, KEY, mmap_above=1000)
+    monkeypatch.setattr(npy, "_compute_crc", lambda *_: pytest.fail("checked again"))
+    memory_maps.read_or_map(file, KEY, mmap_above=1000)
+
+
+def test_other_content_of_the_same_size_and_time_is_unpacked_again(file: Path, images) -> None:
+    np.savez(file, train_images=images)
+    memory_maps.read_or_map(file, KEY, mmap_above=1000)
+    before = file.stat()
+    np.savez(file.with_name("other.npz"), train_images=255 - images)
+    os.utime(file.with_name("other.npz"), ns=(before.st_atime_ns, before.st_mtime_ns))
+    file.with_name("other.npz").rename(file)
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    np.testing.assert_array_equal(memory_maps.read_or_map(file, KEY, mmap_above=1000), 255 - images)
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])

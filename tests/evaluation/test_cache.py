@@ -80,7 +80,16 @@ def misnamed(path: Path) -> None:
     safetensors.torch.save_file({"other": FEATURES}, path)
 
 
-@pytest.mark.parametrize("damage", [flip, header, truncate, empty, foreign, misnamed])
+def retyped(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"F32"', b'"I32"'))  # the same bytes, other numbers
+
+
+def swapped(path: Path) -> None:
+    load_or_compute(path.parent / "other", "other key", Counted(FEATURES + 1))
+    (path.parent / "other" / "other key.safetensors").rename(path)
+
+
+@pytest.mark.parametrize("damage", [flip, header, truncate, empty, foreign, misnamed, retyped, swapped])
 def test_a_damaged_file_is_reported_and_computed_again(
     tmp_path: Path, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

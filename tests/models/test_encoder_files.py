@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from simclr_med.errors import CheckpointError
 from simclr_med.models.convnext import convnext_tiny
 from simclr_med.models.densenet import densenet121
 from simclr_med.models.encoder_files import (
+    encoder_hash,
     encoder_metadata,
     load_encoder_state,
     load_weights,
     save_encoder,
     weights_hash,
 )
-from simclr_med.models.encoders import resnet, tiny
+from simclr_med.models.encoders import resnet, set_option, tiny
 from simclr_med.models.heads import projection_head
 from simclr_med.models.speed import apply_speedups
 
@@ -280,3 +282,49 @@ def test_hash_depends_on_the_weights_alone(tmp_path: Path) -> None:
     assert weights_hash(renamed) != digest
     assert weights_hash({"a": torch.zeros(4)}) != weights_hash({"a": torch.zeros(2, 2)})
     assert weights_hash({"a": torch.zeros(2)}) != weights_hash({"a": torch.zeros(2, dtype=torch.int32)})
+
+
+def with_header(path: Path, **changes: str) -> None:
+    """Change a file's metadata alone."""
+    with safetensors.safe_open(path, "pt") as file:
+        state, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    safetensors.torch.save_file(state, path, metadata | changes)
+
+
+@pytest.mark.parametrize("key", ["mean", "std", "encoder"])
+def test_a_changed_header_is_refused(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "encoder.safetensors"
+    save_encoder(path, trained(), {})
+    with_header(path, **{key: '{"name": "other"}' if key == "encoder" else "[0.1, 0.1, 0.1]"})
+    refused(path, "not an intact checkpoint")
+
+
+def test_encoder_hash_covers_all_that_decides_the_features() -> None:
+    encoder = trained()
+    found = [encoder_hash(encoder)]
+    assert encoder_hash(copy.deepcopy(encoder)) == found[0]
+    for change in (
+        lambda: encoder.std.fill_(0.1),
+        lambda: encoder.mean.fill_(0.1),
+        lambda: set_option(encoder, {"name": "other"}),
+        lambda: next(encoder.parameters()).data.mul_(2),
+    ):
+        change()
+        found.append(encoder_hash(encoder))
+    assert len(set(found)) == 5
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        *(
+            ("[0, 0, 0]", std)
+            for std in ("[0, 1, 1]", "[-1, 1, 1]", "[NaN, 1, 1]", "[Infinity, 1, 1]", "[1e-50, 1, 1]")
+        ),
+        *((mean, "[1, 1, 1]") for mean in ("[NaN, 0, 0]", "[-Infinity, 0, 0]", "[1e50, 0, 0]", "[0, 0]")),
+    ],
+)
+def test_statistics_that_cannot_normalise_are_one_line(tmp_path: Path, mean: str, std: str) -> None:
+    state = {name: tensor.contiguous() for name, tensor in trained().state_dict().items()}
+    safetensors.torch.save_file(state, tmp_path / "encoder.safetensors", {"mean": mean, "std": std})
+    refused(tmp_path / "encoder.safetensors", r"expected three finite numbers each, std above 0\. Use another file\.")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_folders import drawn, pretrained
+from run_folders import drawn, forget_hashes, pretrained
 from scipy import stats
 
 from simclr_med.metrics.paired import adjust_holm, compute_image_accuracy
@@ -122,10 +122,25 @@ def test_several_encoders_of_one_seed_enter_with_their_mean(add: Add, runs: Path
     assert test.difference.mean == pytest.approx(np.mean(hits) - control)
 
 
+def test_changed_predictions_are_listed(add: Add, runs: Path) -> None:
+    """Also where the scores stay as they were."""
+    add("probe")
+    changed = add("probe", init=pretrained()) / "predictions.npz"
+    with np.load(changed) as content:
+        np.savez(changed, **{**content, "classes": content["classes"][::-1]})
+    comparisons, notes = compare_methods(select_scored_runs(collect_runs(runs).table))
+    assert comparisons == []
+    assert notes == [
+        f"{changed}: has changed since the run finished (result.json records another hash). Restore it, or repeat the "
+        "run with overwrite=true. Not compared."
+    ]
+
+
 @pytest.mark.parametrize("damage", ["gone", "cut", "other", "short", "flat", "words", "objects"])
 def test_damaged_predictions_are_listed(add: Add, runs: Path, damage: str) -> None:
     add("probe")
     broken = add("probe", init=pretrained()) / "predictions.npz"
+    forget_hashes(broken.parent)
     if damage == "gone":
         broken.unlink()
     elif damage == "cut":

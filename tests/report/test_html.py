@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from run_folders import forget_hashes
 
 from simclr_med.report.collect import collect_runs
 from simclr_med.report.html import _is_numeric
@@ -160,6 +161,14 @@ def test_mixed_protocols_are_marked(add: Add, runs: Path, tmp_path: Path) -> Non
     text = target.read_text(encoding="utf-8")
     assert "mixes runs of protocol versions 1, 2" in text
     assert "untrained control (protocol_version=2)" in text
+
+
+def test_runs_without_recorded_hashes_are_marked_once(add: Add, runs: Path, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        forget_hashes(add("probe", seed=seed))
+    add("probe", seed=2)
+    target, _ = write_report(collect_runs(runs), tmp_path / "report")
+    assert target.read_text(encoding="utf-8").count("2 runs have no recorded hash of the predictions") == 1
 
 
 def test_similar_data_set_names_have_their_own_figures(add: Add, runs: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -89,8 +90,8 @@ def _channel_statistics(cfg: Config[Any]) -> Iterator[str]:
     if not isinstance(encoder, (ResNet, TinyEncoder)):
         return
     for key, values in {"mean": encoder.mean, "std": encoder.std}.items():
-        if len(values) != 3 or (key == "std" and min(values) <= 0):
-            kind = "three numbers > 0" if key == "std" else "three numbers"
+        if len(values) != 3 or not all(map(math.isfinite, values)) or (key == "std" and min(values) <= 0):
+            kind = "three finite numbers > 0" if key == "std" else "three finite numbers"
             yield (
                 f"encoder.{key}={list(values)}: expected {kind}, one for each of R, G, B. "
                 f"{use_default(f'encoder.{key}')}"

@@ -11,7 +11,7 @@ import numpy as np
 
 from simclr_med.data.decoding import Intensity
 from simclr_med.data.file_errors import describe_read_error
-from simclr_med.data.hashing import cached_digest
+from simclr_med.data.hashing import cached_digest, read_stamp
 from simclr_med.data.image_cache import DecodingRecipe, load_images
 from simclr_med.data.layout import infer_task
 from simclr_med.data.listing import Entry, list_images
@@ -172,10 +172,10 @@ class Folder:
         if self._groups_csv is not None:
             files.append(self._groups_csv)
         try:
-            stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+            stamps = [(str(file), read_stamp(file)) for file in files]
         except OSError as error:
             raise describe_read_error(Path(error.filename), error) from error
-        stamp = hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+        stamp = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
         return cached_digest(f"folder:{self.root}:{self._groups_csv}", stamp, lambda: self._compute_digest(files))
 
     def _compute_digest(self, files: list[Path]) -> str:

@@ -1,4 +1,4 @@
-"""Digests of files, cached by path, size and modification time, so that a second start reads no data."""
+"""Digests of files, cached by path and stamp, so that a second start reads no data."""
 
 from __future__ import annotations
 
@@ -16,17 +16,26 @@ LOCK_TIMEOUT_S = 10.0  # seconds
 
 
 def hash_file(algorithm: Literal["sha256", "md5"], file: Path) -> str:
-    """Return the hex digest of a file's bytes; the file is read only if its size or modification time changed.
+    """Return the hex digest of a file's bytes; the file is read only if its stamp changed.
 
     Raises:
         DataError: the file cannot be read.
     """
     try:
-        stat = file.stat()
-        stamp = f"{stat.st_size}-{stat.st_mtime_ns}"
+        stamp = read_stamp(file)
         return cached_digest(f"{algorithm}:{file.absolute()}", stamp, lambda: _compute_digest(algorithm, file))
     except OSError as error:
         raise describe_read_error(file, error) from error
+
+
+def read_stamp(file: Path) -> str:
+    """Return a text that changes with a file's content: its size, modification time, change time and inode.
+
+    Size and modification time alone can be those of another content (``cp -p``, ``touch -r``); no program can set the
+    change time.
+    """
+    stat = file.stat()
+    return f"{stat.st_size:x}-{stat.st_mtime_ns:x}-{stat.st_ctime_ns:x}-{stat.st_ino:x}"
 
 
 def cached_digest(key: str, stamp: str, compute: Callable[[], str]) -> str:

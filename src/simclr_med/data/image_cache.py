@@ -13,7 +13,7 @@ import numpy as np
 from simclr_med.data import npy
 from simclr_med.data.decoding import RULES_VERSION, Intensity, decode_images
 from simclr_med.data.memory_maps import MMAP_ABOVE
-from simclr_med.data.progress import show_progress
+from simclr_med.data.progress import print_message, show_progress
 from simclr_med.errors import DataError
 
 
@@ -67,6 +67,8 @@ def load_images(recipe: DecodingRecipe, names: tuple[str, ...], title: str) -> n
         with FileLock(target.with_suffix(".lock")):
             cached = npy.read(target, shape, is_large)  # another process may have finished meanwhile
             if cached is None:
+                if target.exists():
+                    print_message(f"{target}: damaged file; decoding the images again.")
                 npy.write(target, shape, (block.data.cast("B") for block in _decode(recipe, names, title)))
                 cached = npy.read(target, shape, is_large)
     except OSError as error:

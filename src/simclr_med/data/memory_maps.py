@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from simclr_med.data import arrays, npy
-from simclr_med.data.progress import show_progress
+from simclr_med.data.hashing import read_stamp
+from simclr_med.data.progress import print_message, show_progress
 from simclr_med.errors import DataError
 
 MMAP_ABOVE = 1 << 30  # bytes: a larger split is memory-mapped
@@ -28,7 +29,7 @@ def read_or_map(file: Path, key: str, mmap_above: int = MMAP_ABOVE) -> np.ndarra
     Args:
         file, key: the .npz file and the array's name.
         mmap_above: size limit in bytes. The first call for a larger array unpacks it into an .npy file under a lock;
-            later calls map that file until the .npz file changes (by size or modification time).
+            later calls map that file until the stamp of the .npz file changes (`hashing.read_stamp`).
 
     Raises:
         DataError: as for `arrays.read`; or no folder has room for the .npy file.
@@ -68,8 +69,7 @@ def _list_target_folders(file: Path) -> tuple[Path, Path]:
 
 def _name_unpacked_file(file: Path, key: str) -> str:
     """Return a name that changes with the .npz file, so that a changed file is unpacked again."""
-    stat = file.stat()
-    return f"{file.name}.{key}.{stat.st_size:x}-{stat.st_mtime_ns:x}.npy"
+    return f"{file.name}.{key}.{read_stamp(file)}.npy"
 
 
 def _unpack(file: Path, key: str, header: arrays.Header, target: Path) -> np.ndarray:
@@ -81,6 +81,8 @@ def _unpack(file: Path, key: str, header: arrays.Header, target: Path) -> np.nda
         unpacked = npy.read(target, header.shape, mapped=True)  # another process may have finished meanwhile
         if unpacked is not None:
             return unpacked
+        if target.exists():
+            print_message(f"{target}: damaged file; unpacking the array again.")
         _remove_outdated(folder, f"{file.name}.{key}.")
         if shutil.disk_usage(folder).free < header.nbytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -7,11 +7,14 @@ import os
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from tokenize import TokenError
 from typing import BinaryIO
 
 import numpy as np
 
 from simclr_med.atomic import write_atomically
+from simclr_med.data.hashing import BLOCK, cached_digest, read_stamp
+from simclr_med.data.progress import show_progress
 
 CRC_BYTES = 4  # length of the checksum behind the array; numpy's readers ignore it
 
@@ -52,8 +55,8 @@ def read(path: Path, shape: tuple[int, ...], mapped: bool) -> np.ndarray | None:
     Args:
         path: the .npy file.
         shape: the expected shape.
-        mapped: return a read-only memory map (header and length are checked) instead of an array in memory (the
-            checksum is checked as well).
+        mapped: return a read-only memory map instead of an array in memory. Its checksum is computed once for each
+            stamp of the file (`hashing.read_stamp`), since that reads the whole file.
     """
     try:
         with open(path, "rb") as file:
@@ -67,10 +70,25 @@ def read(path: Path, shape: tuple[int, ...], mapped: bool) -> np.ndarray | None:
             if os.fstat(file.fileno()).st_size != length:
                 return None
             if mapped:
-                return np.memmap(path, np.uint8, "r", offset, shape)
+                crc = cached_digest(f"crc32:{path.absolute()}", read_stamp(path), lambda: _compute_crc(file, path.name))
+                file.seek(-CRC_BYTES, os.SEEK_END)
+                return np.memmap(path, np.uint8, "r", offset, shape) if crc == file.read().hex() else None
             array = np.empty(shape, np.uint8)
             file.readinto(array.data.cast("B"))
             is_intact = zlib.crc32(array.data.cast("B")) == int.from_bytes(file.read(CRC_BYTES), "little")
             return array if is_intact else None
-    except (OSError, ValueError):
+    # numpy parses the header as Python's source; on damaged text it raises more than ValueError.
+    except (OSError, ValueError, SyntaxError, TokenError):
         return None
+
+
+def _compute_crc(file: BinaryIO, name: str) -> str:
+    """Return the checksum of the bytes from the file's position up to the stored checksum, as hex digits."""
+    total = os.fstat(file.fileno()).st_size - file.tell() - CRC_BYTES
+    crc = done = 0
+    with show_progress(f"Checking {name}") as update:
+        while block := file.read(min(total - done, BLOCK)):
+            crc = zlib.crc32(block, crc)
+            done += len(block)
+            update(done, total)
+    return crc.to_bytes(CRC_BYTES, "little").hex()

@@ -10,12 +10,12 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from filelock import FileLock
 from safetensors import SafetensorError
 from torch import Tensor
 
 from simclr_med.atomic import write_bytes
+from simclr_med.models.encoder_files import weights_hash
 
 _NAME = "features_ND"
 
@@ -40,7 +40,7 @@ def load_or_compute(folder: Path, key: str, compute: Callable[[], Tensor]) -> Te
         features_ND on the CPU, bit-identical to what was computed.
     """
     path = folder / f"{key}.safetensors"
-    stored = _read(path)
+    stored = _read(path, key)
     if stored is not None:
         return stored
     lock = FileLock(path.with_suffix(".lock"))
@@ -53,36 +53,37 @@ def load_or_compute(folder: Path, key: str, compute: Callable[[], Tensor]) -> Te
         )
         return compute().cpu().contiguous()
     try:
-        stored = _read(path)  # another process may have stored them since
+        stored = _read(path, key)  # another process may have stored them since
         if stored is not None:
             return stored
         if path.exists():
             print(f"{path}: damaged file; computing the features again.", flush=True)
         features = compute().cpu().contiguous()
-        _store(path, features)
+        _store(path, key, features)
         return features
     finally:
         lock.release()
 
 
-def _store(path: Path, features: Tensor) -> None:
+def _store(path: Path, key: str, features: Tensor) -> None:
     try:
-        content = safetensors.torch.save({_NAME: features}, {"sha256": _digest(features)})
+        content = safetensors.torch.save({_NAME: features}, _checks(key, features))
         write_bytes(path, content)
     except OSError as error:
         print(f"{path}: could not be stored ({error.strerror}); the next run computes the features again.", flush=True)
 
 
-def _read(path: Path) -> Tensor | None:
-    """Return the features of an intact file; None when there is none."""
+def _read(path: Path, key: str) -> Tensor | None:
+    """Return the features of an intact file of this key; None when there is none."""
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             features: Tensor = file.get_tensor(_NAME)
-            recorded = (file.metadata() or {}).get("sha256")
+            recorded = file.metadata()
     except (OSError, SafetensorError, ValueError):
         return None
-    return features if recorded == _digest(features) else None
+    return features if recorded == _checks(key, features) else None
 
 
-def _digest(features: Tensor) -> str:
-    return hashlib.sha256(features.contiguous().view(torch.uint8).numpy().data).hexdigest()
+def _checks(key: str, features: Tensor) -> dict[str, str]:
+    """Return the metadata of an intact file. The key tells a file from another one that has its name."""
+    return {"key": key, "sha256": weights_hash({_NAME: features})}

@@ -20,7 +20,7 @@ from simclr_med.errors import CheckpointError
 from simclr_med.models.checkpoints import damaged_message, load_checkpoint
 from simclr_med.models.encoders import Encoder, get_option
 from simclr_med.models.networks import describe_network, recognize_thesis, recognize_torchvision, select_prefix
-from simclr_med.models.normalization import Moments
+from simclr_med.models.normalization import HALF, Moments, check_moments
 from simclr_med.models.safetensors_files import is_safetensors, read_safetensors, write_safetensors
 
 _MOMENTS = ("mean", "std")
@@ -57,7 +57,7 @@ class LoadedEncoder:
         """
         try:
             option = json.loads(self.metadata.get("encoder", "null"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CheckpointError(damaged_message(self.path)) from error
         return option if isinstance(option, dict) else None
 
@@ -75,20 +75,16 @@ class LoadedEncoder:
 def save_encoder(path: Path, encoder: Encoder, metadata: Mapping[str, str]) -> None:
     """Write an encoder as safetensors, atomically, under its library's keys; the folder must exist.
 
-    The file's metadata holds ``metadata`` and, over it, ``encoder_metadata``, the ``network`` in words and
-    ``weights_hash``.
+    The file's metadata holds ``metadata`` and, over it, ``encoder_metadata``, the ``network`` in words,
+    ``weights_hash`` and ``encoder_hash``.
     """
-    state = encoder.state_dict()
-    network = _describe(get_option(encoder), state)
-    own = {"network": network, "weights_hash": weights_hash(state), **encoder_metadata(encoder)}
-    write_safetensors(path, state, {**metadata, **own})
+    state, own = encoder.state_dict(), encoder_metadata(encoder)
+    own |= {"network": _describe(get_option(encoder), state), "weights_hash": weights_hash(state)}
+    write_safetensors(path, state, {**metadata, **own, "encoder_hash": encoder_hash(encoder)})
 
 
 def encoder_metadata(encoder: Encoder) -> dict[str, str]:
-    """Return what the state dict leaves out: ``mean`` and ``std`` as JSON lists, and the option as a JSON object.
-
-    The key ``encoder`` (the option) is absent for an encoder that was built without an option.
-    """
+    """Return what the state dict leaves out: JSON of ``mean``, ``std`` and the option, if any (key ``encoder``)."""
     metadata = {name: json.dumps([round(x, 7) for x in getattr(encoder, name).flatten().tolist()]) for name in _MOMENTS}
     option = get_option(encoder)
     return metadata if option is None else metadata | {"encoder": json.dumps(option, sort_keys=True)}
@@ -112,10 +108,7 @@ def load_encoder_state(path: Path) -> LoadedEncoder:
 
 
 def load_weights(encoder: Encoder, loaded: LoadedEncoder) -> str:
-    """Load every weight into an encoder, in place, and the mean and standard deviation where the file records them.
-
-    Returns:
-        one line that describes what was loaded.
+    """Load every weight into an encoder, in place, and mean and std where recorded; return a line about the file.
 
     Raises:
         CheckpointError: the file is of another network, or holds weights that are not finite; the encoder is then
@@ -157,16 +150,28 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def encoder_hash(encoder: Encoder) -> str:
+    """Return the SHA-256 over all that decides an encoder's features: weights, mean, std and option; 64 hex digits."""
+    return _combine_hashes(weights_hash(encoder.state_dict()), encoder_metadata(encoder))
+
+
+def _combine_hashes(weights: str, metadata: Mapping[str, str]) -> str:
+    parts = [weights, *(metadata.get(key) for key in (*_MOMENTS, "encoder"))]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
 def _load_safetensors(path: Path) -> LoadedEncoder:
     try:
         state, metadata = read_safetensors(path)
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(damaged_message(path)) from error
-    if not {"weights_hash", *_MOMENTS} & set(metadata):  # not written by `save_encoder`
+    if not {"weights_hash", "encoder_hash", *_MOMENTS} & set(metadata):  # not written by `save_encoder`
         return _load_foreign(path, state)
     if "encoder" not in metadata:  # written by the first release, or by hand beside a classifier
         state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
-    if "weights_hash" in metadata and metadata["weights_hash"] != weights_hash(state):
+    weights = weights_hash(state)
+    found = {"weights_hash": weights, "encoder_hash": _combine_hashes(weights, metadata)}
+    if any(metadata.get(key, digest) != digest for key, digest in found.items()):
         raise CheckpointError(damaged_message(path))
     return LoadedEncoder(state, {}, "the encoder", *_read_moments(metadata, path), metadata, path)
 
@@ -199,10 +204,12 @@ def _load_foreign(path: Path, state: dict[str, Any]) -> LoadedEncoder:
 def _read_moments(metadata: Mapping[str, str], path: Path) -> tuple[Moments | None, Moments | None]:
     try:
         mean, std = (tuple(map(float, json.loads(metadata[key]))) if key in metadata else None for key in _MOMENTS)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CheckpointError(damaged_message(path)) from error
-    if any(values is not None and len(values) != 3 for values in (mean, std)):
-        raise CheckpointError(damaged_message(path))
+    try:
+        check_moments(HALF if mean is None else mean, HALF if std is None else std)
+    except ValueError as error:
+        raise CheckpointError(f"checkpoint={path}: {error} Use another file.") from error
     return mean, std
 
 

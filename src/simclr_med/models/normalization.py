@@ -32,12 +32,24 @@ def register_normalization(module: nn.Module, mean: Sequence[float], std: Sequen
         mean, std: of each channel of images in [0, 1]; std above 0.
 
     Raises:
-        ValueError: not three numbers each, or a standard deviation that is not positive.
+        ValueError: as `check_moments`.
     """
-    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise ValueError(f"mean={list(mean)}, std={list(std)}: expected three numbers each, std above 0.")
+    check_moments(mean, std)
     for name, values in (("mean", mean), ("std", std)):
         module.register_buffer(name, torch.tensor(list(map(float, values))).view(1, 3, 1, 1), persistent=False)
+
+
+def check_moments(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Check that images can be normalised with a mean and a standard deviation.
+
+    Raises:
+        ValueError: not three finite numbers each, or a standard deviation that is not positive.
+    """
+    mean_3, std_3 = (torch.tensor(list(map(float, values))) for values in (mean, std))
+    # In float32, as the buffers: 1e-50 is 0 and 1e50 is infinite there.
+    are_finite = bool(mean_3.isfinite().all() and std_3.isfinite().all())
+    if len(mean) != 3 or len(std) != 3 or not are_finite or not bool((std_3 > 0).all()):
+        raise ValueError(f"mean={list(mean)}, std={list(std)}: expected three finite numbers each, std above 0.")
 
 
 def normalize(module: Normalizing, images_BCHW: Tensor) -> Tensor:

@@ -131,6 +131,7 @@ def to_row(result: Result) -> dict[str, Any]:
         "images_per_s": result.images_per_s,
         "protocol_version": result.protocol_version,
         "data_hash": result.data_hash,
+        "predictions_hash": result.predictions_hash,
         "classes": result.classes,
         "model": result.model,
         "message": result.message,

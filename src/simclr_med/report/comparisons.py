@@ -217,9 +217,9 @@ def _load_values(rows: pd.DataFrame, notes: list[str]) -> dict[str, dict[int, _R
     """Return method -> seed -> values of its runs; append to notes the runs that cannot be used."""
     values: dict[str, dict[int, _RunValues]] = {}
     for row in rows.to_dict("records"):
-        path = Path(row["folder"]) / "predictions.npz"
+        path, recorded = Path(row["folder"]) / "predictions.npz", row.get("predictions_hash")
         try:
-            task, labels, probabilities = read_predictions(path)
+            task, labels, probabilities = read_predictions(path, recorded if isinstance(recorded, str) else None)
             scores = {score: compute(task, labels, probabilities) for score, compute in _IMAGE_VALUES.items()}
         except (ValueError, IndexError) as error:
             notes.append(f"{error} Not compared.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import struct
@@ -13,6 +14,7 @@ import numpy as np
 
 from simclr_med.metrics.classification import infer_task
 from simclr_med.runs.fields import describe_error
+from simclr_med.runs.file_hashes import changed_message
 from simclr_med.safe_files import MIB, open_regular
 from simclr_med.types import Task
 
@@ -24,24 +26,34 @@ _END = struct.Struct("<4s4HLLH")
 _LOCATOR = 20  # bytes before it, where a file beyond 4 GiB refers to a second directory
 
 
-def read_predictions(path: Path) -> tuple[Task, np.ndarray, np.ndarray]:
+def read_predictions(path: Path, recorded: str | None = None) -> tuple[Task, np.ndarray, np.ndarray]:
     """Return the task, the labels int64 [N, L] and the probabilities [N, K]; both arrays are read-only.
 
     The task is inferred from the arrays where an older file does not hold it.
 
+    Args:
+        path: of the file.
+        recorded: its hash in result.json; None where none is recorded.
+
     Raises:
-        ValueError: the file is missing, damaged, larger than `MOST_BYTES`, compressed, or holds other arrays or values.
+        ValueError: the file is missing, damaged, changed since it was recorded, larger than `MOST_BYTES`, compressed,
+            or holds other arrays or values.
     """
     try:
         with open_regular(path, MOST_BYTES) as file:
-            _check_directory(file)
-            with zipfile.ZipFile(file) as archive:
-                labels, probabilities = _read_array(archive, "labels", "iu"), _read_array(archive, "probabilities", "f")
-                task = str(_read_array(archive, "task", "U")) if "task.npy" in archive.namelist() else None
+            is_recorded = recorded is None or recorded == f"sha256:{hashlib.sha256(file.read()).hexdigest()}"
+            if is_recorded:
+                _check_directory(file)
+                with zipfile.ZipFile(file) as archive:
+                    labels = _read_array(archive, "labels", "iu")
+                    probabilities = _read_array(archive, "probabilities", "f")
+                    task = str(_read_array(archive, "task", "U")) if "task.npy" in archive.namelist() else None
     except KeyError as error:
         raise ValueError(f"{path}: cannot read labels and probabilities ({error.args[0]}).") from error
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, MemoryError) as error:
         raise ValueError(f"{path}: cannot read labels and probabilities ({describe_error(error)}).") from error
+    if not is_recorded:
+        raise ValueError(changed_message(path))
     if problem := _find_problem(labels, probabilities):
         raise ValueError(f"{path}: {problem}.")
     if task is None:

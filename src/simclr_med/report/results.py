@@ -78,6 +78,7 @@ class Result:
         metrics: by ``split/metric``; NaN where the recorded value is not finite.
         wall_s, images_per_s: its timing; None where it is not recorded.
         protocol_version, data_hash: of a finished run.
+        predictions_hash: recorded hash of predictions.npz; None where none is recorded.
         classes: names by label.
         model: (stage, data set) of the classifier that stage=test scored.
         message: error message of a failed run.
@@ -99,6 +100,7 @@ class Result:
     images_per_s: float | None = None
     protocol_version: int | None = None
     data_hash: str | None = None
+    predictions_hash: str | None = None
     classes: tuple[str, ...] = ()
     model: tuple[str, str] | None = None
     message: str = ""
@@ -205,6 +207,7 @@ def _parse_finished(common: dict[str, Any], recorded: Fields) -> Result:
         images_per_s=timing.number_or_none("images_per_s", 0, 1e12),
         protocol_version=recorded.integer("protocol_version", 1, 10**6),
         data_hash=provenance.text("data_hash"),
+        predictions_hash=_parse_predictions_hash(recorded),
         classes=_parse_tables(recorded).classes,
         model=None if model is None else (model.text("stage"), model.text("dataset")),
     )
@@ -237,6 +240,10 @@ def _parse_metrics(metrics: Fields) -> dict[str, float]:
 
 def _parse_tables(recorded: Fields) -> ResultTables:
     return parse_tables(recorded.fields("tables")) if recorded.has("tables") else ResultTables()
+
+
+def _parse_predictions_hash(recorded: Fields) -> str | None:
+    return recorded.fields("files").text_or_none("predictions.npz") if recorded.has("files") else None
 
 
 def _read_failure_message(path: Path) -> str:

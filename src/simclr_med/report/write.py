@@ -12,7 +12,7 @@ from simclr_med.atomic import write_json, write_text
 from simclr_med.errors import RunError
 from simclr_med.report.collect import Collection
 from simclr_med.report.html import render_page
-from simclr_med.report.score_tables import NONE
+from simclr_med.report.score_tables import NONE, select_scored_runs
 from simclr_med.report.sections import Section, build_sections, count_states
 from simclr_med.report.table_files import assign_file_names, write_table
 
@@ -90,6 +90,14 @@ def _build_warnings(collection: Collection) -> list[str]:
         warnings.append(
             f"This report mixes runs of protocol versions {', '.join(map(str, collection.versions))}. Results of "
             "different versions are not comparable. The name of each method includes its version."
+        )
+    scored = select_scored_runs(collection.table)
+    unverified = int(scored["predictions_hash"].isna().sum())
+    if unverified:
+        subject = "1 run has" if unverified == 1 else f"{unverified} runs have"
+        warnings.append(
+            f"{subject} no recorded hash of the predictions (an earlier version wrote them), so the comparisons cannot "
+            "verify these files."
         )
     if collection.damaged:
         count = len(collection.damaged)

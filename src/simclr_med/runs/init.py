@@ -96,7 +96,9 @@ def model(run: str | None) -> Init:
         raise RunError(
             f"stage.run={run}: this run has no classifier (head.safetensors). Give a probe, finetune or baseline run."
         )
-    return Init(kind="model", hash=f"{digest}:{sha256(head)}", path=head, run=folder)
+    own = folder / "encoder.safetensors"
+    digests = [digest, sha256(head), *([sha256(own)] if own.is_file() else [])]
+    return Init(kind="model", hash=":".join(digests), path=head, run=folder)
 
 
 def imagenet(encoder: str, folder: str, files: dict[str, str], url: str) -> Init:

@@ -20,6 +20,7 @@ from simclr_med.atomic import remove_temporary_files, write_json, write_text
 from simclr_med.errors import RunError, UserError
 from simclr_med.runs.config_files import read_config
 from simclr_med.runs.fields import Fields, describe_error, make_printable
+from simclr_med.runs.file_hashes import hash_files
 from simclr_med.runs.identity import PROTOCOL_VERSION as PROTOCOL_VERSION
 from simclr_med.runs.identity import Init, compute_config_hash, run_folder
 from simclr_med.runs.job_cache import JobCache
@@ -134,6 +135,7 @@ class Run(Generic[C_co]):
         }
         if tables:
             content["tables"] = dict(tables)
+        content["files"] = hash_files(self.folder)
         (self.folder / "failure.json").unlink(missing_ok=True)
         write_json(self.folder / "result.json", content)
         if self.plain.keep == "least":

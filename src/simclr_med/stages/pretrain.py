@@ -18,7 +18,7 @@ from simclr_med.data.source import Source
 from simclr_med.errors import DataError
 from simclr_med.evaluation.knn import validation_knn_accuracy
 from simclr_med.metrics_csv import read_rows
-from simclr_med.models.encoder_files import save_encoder, weights_hash
+from simclr_med.models.encoder_files import encoder_hash, save_encoder
 from simclr_med.models.head_files import save_projection
 from simclr_med.models.heads import projection_head
 from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
@@ -132,7 +132,7 @@ def _save_and_measure(setup: TrainingSetup[Pretrain], module: SimCLR) -> Outcome
     before = validation_knn_accuracy(start.to(setup.device), data.knn_sets(), to_float, setup.device, *module.knn)
     if before is not None:
         final["val/knn_accuracy_before"] = before
-    digest = weights_hash(module.encoder.state_dict())
+    digest = encoder_hash(module.encoder)
     save_encoder(run.folder / "encoder.safetensors", module.encoder, {"config_hash": run.config_hash})
     save_projection(run.folder / "projection_head.safetensors", module.head)
     rates = [float(row["train/images_per_s"]) for row in table]

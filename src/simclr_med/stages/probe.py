@@ -22,7 +22,7 @@ from simclr_med.evaluation.knn import knn_scores
 from simclr_med.evaluation.predict import classify_features
 from simclr_med.evaluation.probe import FittedProbe, Labelled
 from simclr_med.metrics import classification
-from simclr_med.models.encoder_files import encoder_metadata, weights_hash
+from simclr_med.models.encoder_files import encoder_hash
 from simclr_med.models.encoders import Encoder
 from simclr_med.models.head_files import save_head
 from simclr_med.runs.identity import PROTOCOL_VERSION, scientific_config
@@ -99,8 +99,7 @@ def reader_of(encoder: Encoder, run: Run[Config[Any]], source: Source) -> Callab
     """`feature_reader` for an encoder that is loaded already."""
     where = resolve_device(run.cfg.trainer.accelerator)
     facts = {
-        "encoder": weights_hash(encoder.state_dict()),
-        "moments": encoder_metadata(encoder),
+        "encoder": encoder_hash(encoder),
         "data": [run.data_hash, scientific_config(run.plain)["dataset"]],
         "device": where.type,
         "protocol_version": PROTOCOL_VERSION,

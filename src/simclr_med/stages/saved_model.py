@@ -14,9 +14,9 @@ from simclr_med.errors import CheckpointError, DataError
 from simclr_med.models.encoder_files import load_encoder_state, load_weights
 from simclr_med.models.encoders import Encoder
 from simclr_med.models.head_files import LoadedHead, load_head
-from simclr_med.models.imagenet import download_weights
+from simclr_med.runs.file_hashes import verify_files
 from simclr_med.runs.run import Run, load_config
-from simclr_med.stages.setup import build_network
+from simclr_med.stages.setup import build_network, load_initial_weights
 from simclr_med.types import MULTI_LABEL, Task
 
 
@@ -53,8 +53,11 @@ def load_saved_model(folder: Path) -> SavedModel:
     cfg = load_config(folder)
     if cfg is None:
         raise CheckpointError(f"{folder / 'config.yaml'}: missing or unreadable. Repeat the run with overwrite=true.")
-    encoder = build_network(cfg.encoder, cfg.seed)
     own = folder / "encoder.safetensors"
+    note = verify_files(folder, "config.yaml", "head.safetensors", *([own.name] if own.exists() else []))
+    if note:
+        print(note, flush=True)
+    encoder = build_network(cfg.encoder, cfg.seed)
     if own.exists():
         load_weights(encoder, load_encoder_state(own))
     else:
@@ -81,10 +84,7 @@ def _start(folder: Path, cfg: Any, encoder: Encoder) -> None:
             f"{folder}: the weights of init={cfg.init.name} have changed since this probe was fitted. Repeat the run "
             "with overwrite=true."
         )
-    if init.path is not None:
-        if init.url is not None:
-            download_weights(init.url, init.path)
-        load_weights(encoder, load_encoder_state(init.path))
+    load_initial_weights(encoder, init)
 
 
 def check_classes(model: SavedModel, classes: Sequence[str], task: Task, dataset: str) -> list[str]:

@@ -31,7 +31,8 @@ from simclr_med.models.encoder_files import load_encoder_state, load_weights
 from simclr_med.models.encoders import Encoder, is_encoder, set_option
 from simclr_med.models.imagenet import download_weights
 from simclr_med.models.speed import apply_speedups
-from simclr_med.runs.identity import budget_name, method_name
+from simclr_med.runs.file_hashes import verify_files
+from simclr_med.runs.identity import Init, budget_name, method_name
 from simclr_med.runs.provenance import git_commit, package_versions
 from simclr_med.runs.run import Run
 from simclr_med.stages.summary import print_summary
@@ -279,11 +280,23 @@ def build_network(node: Mapping[str, Any], seed: int) -> Encoder:
 def build_encoder(run: Run[Config[Any]]) -> tuple[Encoder, str]:
     """Return the encoder at the run's first step, and where its weights come from, in words."""
     encoder = build_network(run.plain.encoder, run.cfg.seed)
-    if run.init.path is None:
-        return encoder, "random weights"
-    if run.init.url is not None:
-        download_weights(run.init.url, run.init.path)
-    return encoder, load_weights(encoder, load_encoder_state(run.init.path))
+    return encoder, load_initial_weights(encoder, run.init)
+
+
+def load_initial_weights(encoder: Encoder, init: Init) -> str:
+    """Load an encoder's initial weights, in place, and return where they come from, in words.
+
+    Raises:
+        CheckpointError: the file does not fit, is damaged, or has changed since its run finished.
+    """
+    if init.path is None:
+        return "random weights"
+    if init.url is not None:
+        download_weights(init.url, init.path)
+    note = None if init.run is None else verify_files(init.run, "config.yaml", init.path.name)
+    if note:
+        print(note, flush=True)
+    return load_weights(encoder, load_encoder_state(init.path))
 
 
 def build_loggers(run: Run[Config[Any]]) -> list[Any]:

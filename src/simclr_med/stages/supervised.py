@@ -19,12 +19,13 @@ from simclr_med.errors import RunError
 from simclr_med.evaluation.predict import predict_proba
 from simclr_med.metrics_csv import read_rows
 from simclr_med.models.checkpoints import load_checkpoint
-from simclr_med.models.encoder_files import save_encoder, weights_hash
+from simclr_med.models.encoder_files import encoder_hash, save_encoder
 from simclr_med.models.head_files import load_projection, save_head
 from simclr_med.models.heads import classifier_on, linear_head
 from simclr_med.models.optimizers import build_layerwise_optimizer
 from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
 from simclr_med.plots.training import plot_training_curves
+from simclr_med.runs.file_hashes import verify_files
 from simclr_med.runs.run import Run
 from simclr_med.stages.scoring import require_labels, require_task, score_test_split, summary_rows
 from simclr_med.stages.setup import (
@@ -113,8 +114,10 @@ def _head(run: Run[Config[Supervised]], features: int, classes: int) -> nn.Modul
             f"stage.projection_layers=1: init={run.cfg.init.name} has no projection head; only a pretraining run "
             "(init=pretrained) has one. Set stage.projection_layers=0."
         )
+    path = run.init.run / "projection_head.safetensors"
     try:
-        return classifier_on(load_projection(run.init.run / "projection_head.safetensors"), features, classes)
+        verify_files(run.init.run, path.name)  # `build_encoder` has printed the note, if any
+        return classifier_on(load_projection(path), features, classes)
     except ValueError as error:
         raise RunError(f"stage.projection_layers=1: {error}. Set stage.projection_layers=0.") from error
 
@@ -136,7 +139,7 @@ def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Out
     best, epoch = _best_weights(run, module, table)
     save_encoder(run.folder / "encoder.safetensors", module.encoder, {"config_hash": run.config_hash})
     save_head(run.folder / "head.safetensors", module.head, source.classes, task)
-    digest = weights_hash(module.encoder.state_dict())
+    digest = encoder_hash(module.encoder)
     module.to(setup.device)
     labels: Any = data.train.labels
     scored = score_test_split(
