@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from simclr_med.atomic import sha256
 from simclr_med.errors import MissingEncoderError, RunError, WantedEncoder
 from simclr_med.runs.identity import Init
 from simclr_med.runs.run import find_finished_runs
+from simclr_med.safe_files import read_json
 
 
 def random(dataset: str | None, augmentation: str, seed: int) -> Init:
@@ -60,7 +60,7 @@ def pretrained(
         RunError: several runs have them.
     """
     if run is not None:
-        return _pretrained_by(Path(run).expanduser().absolute())
+        return saved_by(Path(run).expanduser().absolute())
     wanted = WantedEncoder(dataset, augmentation, encoder, size, seed, start)
     top = Path(runs).absolute()
     finished = list(find_finished_runs(top, "pretrain", dataset))
@@ -72,7 +72,7 @@ def pretrained(
             f"init=pretrained: {len(fitting)} finished pretraining runs have {wanted}. Choose one with init.run=:",
             *(f"  {folder}" for folder in fitting),
         )
-    return _pretrained_by(fitting[0])
+    return saved_by(fitting[0])
 
 
 def model(run: str | None) -> Init:
@@ -86,7 +86,7 @@ def model(run: str | None) -> Init:
     folder = Path(run).expanduser().absolute()
     head = folder / "head.safetensors"
     try:
-        digest = json.loads((folder / "result.json").read_text(encoding="utf-8"))["config_hash"]
+        digest = str(read_json(folder / "result.json")["config_hash"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"stage.run={run}: not the folder of a finished run. Give that of a probe, finetune or baseline run."
@@ -134,12 +134,17 @@ def _fits(cfg: Any, wanted: WantedEncoder) -> bool:
     return all(fields[key] == value for key, value in recorded.items())
 
 
-def _pretrained_by(folder: Path) -> Init:
+def saved_by(folder: Path) -> Init:
+    """The encoder of the finished pretraining run in a folder.
+
+    Raises:
+        RunError: the folder holds none.
+    """
     path = folder / "encoder.safetensors"
     try:
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        digest = result["provenance"]["encoder_hash"]
-    except (OSError, ValueError, KeyError) as error:
+        result = read_json(folder / "result.json")
+        digest = str(result["provenance"]["encoder_hash"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"init.run={folder}: not the folder of a finished pretraining run. Check the path, or finish the run."
         ) from error

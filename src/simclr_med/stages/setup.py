@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -30,9 +31,10 @@ from simclr_med.models.encoder_files import load_encoder_state, load_weights
 from simclr_med.models.encoders import Encoder, set_option
 from simclr_med.models.imagenet import download_weights
 from simclr_med.models.speed import apply_speedups
-from simclr_med.runs.identity import budget_name, method_name
+from simclr_med.runs.identity import Init, budget_name, method_name
 from simclr_med.runs.provenance import git_commit, package_versions
 from simclr_med.runs.run import Run
+from simclr_med.stages.saved_run import check_targets
 from simclr_med.stages.summary import print_summary
 from simclr_med.streams import Stream
 from simclr_med.tracking.loggers import close_loggers, log_pictures, log_predictions
@@ -241,36 +243,45 @@ def collect_provenance(run: Run[Config[Any]]) -> dict[str, Any]:
     return {"git": git_commit(), "versions": package_versions(), "threads": torch.get_num_threads()}
 
 
-def build_network(node: Mapping[str, Any], seed: int) -> Encoder:
+def build_network(node: Mapping[str, Any], seed: int, recorded: Mapping[str, Any] = MappingProxyType({})) -> Encoder:
     """Build the encoder of an option of ``conf/encoder``, with random weights of a seed and with the speed-ups.
 
     Args:
         node: the option's keys.
         seed: of the weights.
+        recorded: values of a saved run, used instead of the option's own (`simclr_med.config.options`).
 
     Raises:
         ConfigError: the option's target does not return an `Encoder`.
     """
+    own = {key: value for key, value in node.items() if key not in recorded}
     with seeded_init(seed, Stream.ENCODER):
-        encoder = build.instantiate_node(node)
+        encoder = build.instantiate_partial(own)(**recorded)
     if not isinstance(encoder, Encoder):
         raise ConfigError(
             f"encoder={node['name']}: {node['_target_']} returns no encoder. Return a module with the attributes and "
             "methods of simclr_med.models.encoders.Encoder."
         )
-    set_option(encoder, dict(node))
+    set_option(encoder, {**node, **recorded})
     apply_speedups(encoder)
     return encoder
 
 
 def build_encoder(run: Run[Config[Any]]) -> tuple[Encoder, str]:
     """Return the encoder at the run's first step, and where its weights come from, in words."""
+    if run.init.run is not None:
+        check_targets(run.init.run, run.cfg.allow_code)
     encoder = build_network(run.plain.encoder, run.cfg.seed)
-    if run.init.path is None:
-        return encoder, "random weights"
-    if run.init.url is not None:
-        download_weights(run.init.url, run.init.path)
-    return encoder, load_weights(encoder, load_encoder_state(run.init.path))
+    return encoder, load_initial_weights(encoder, run.init)
+
+
+def load_initial_weights(encoder: Encoder, init: Init) -> str:
+    """Load an encoder's initial weights, in place, and return where they come from, in words."""
+    if init.path is None:
+        return "random weights"
+    if init.url is not None:
+        download_weights(init.url, init.path)
+    return load_weights(encoder, load_encoder_state(init.path))
 
 
 def build_loggers(run: Run[Config[Any]]) -> list[Any]:
