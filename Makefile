@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 
 # What codespell reads.
 SPELLED := src tests docs conf benchmarks .github Makefile mkdocs.yml pyproject.toml \
-	README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff
+	README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md CITATION.cff
 
 .DEFAULT_GOAL := help
 .PHONY: help demo paper test test-process test-slurm check lint types format docs bench parity wheel clean

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -74,13 +75,14 @@ def pretrained(staged) -> Path:
     return staged("pretrain", "stage.epochs=1", "stage.batch_size=16")
 
 
-@pytest.mark.parametrize("place", ["encoder", "init", "nested"])
-def test_planted_target_is_one_line_and_never_called(staged, pretrained: Path, tmp_path: Path, place: str) -> None:
-    probe = staged("probe", *FAST)
-    marker = tmp_path / "marker"
+PLACES = ("encoder", "init", "nested")
+
+
+def test_planted_target_is_one_line_and_never_called(staged, pretrained: Path, tmp_path: Path) -> None:
+    probe, marker = staged("probe", *FAST), tmp_path / "marker"
     for folder, load in ((probe, load_saved_model), (pretrained, lambda folder: check_targets(folder, False))):
         recorded = (folder / "config.yaml").read_text()
-        for node in planted_nodes(tmp_path, marker):
+        for place, node in itertools.product(PLACES, planted_nodes(tmp_path, marker)):
             plant(folder / "config.yaml", place, node)
             with pytest.raises(CheckpointError, match="not a target of simclr-med") as caught:
                 load(folder)
@@ -88,13 +90,16 @@ def test_planted_target_is_one_line_and_never_called(staged, pretrained: Path, t
             assert any(f"_target_={target}: " in str(caught.value) for _, target in find_targets(node))
             assert not marker.exists()
             (folder / "config.yaml").write_text(recorded)
-    node, intact = planted_nodes(tmp_path, marker)[0], (probe / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_every_stage_refuses_a_planted_folder(staged, pretrained: Path, tmp_path: Path, place: str) -> None:
+    probe, marker = staged("probe", *FAST), tmp_path / "marker"
+    for folder in (probe, pretrained):
+        plant(folder / "config.yaml", place, planted_nodes(tmp_path, marker)[0])
     for stage, words in STAGES.items():
-        plant(probe / "config.yaml", place, node)
         with pytest.raises(CheckpointError, match="not a target of simclr-med"):
             staged(stage, f"stage.run={probe}", *words)
-        (probe / "config.yaml").write_text(intact)
-    plant(pretrained / "config.yaml", place, node)
     for stage in ("probe", "finetune", "pretrain"):
         with pytest.raises(CheckpointError, match="not a target of simclr-med"):
             staged(stage, "init=pretrained", f"init.run={pretrained}", "seed=3")
@@ -128,17 +133,17 @@ DAMAGE: dict[str, tuple[Change, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", DAMAGE)
-def test_other_values_are_one_line(staged, name: str) -> None:
+def test_other_values_are_one_line(staged) -> None:
     folder = staged("probe", "init=random", *FAST)
-    change, message = DAMAGE[name]
-    content = yaml.safe_load((folder / "config.yaml").read_text())
-    change(content)
-    (folder / "config.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises((CheckpointError, ConfigError)) as caught:
-        load_saved_model(folder)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+    recorded = (folder / "config.yaml").read_text()
+    for name, (change, message) in DAMAGE.items():
+        content = yaml.safe_load(recorded)
+        change(content)
+        (folder / "config.yaml").write_text(yaml.safe_dump(content))
+        with pytest.raises((CheckpointError, ConfigError)) as caught:
+            load_saved_model(folder)
+        assert message in str(caught.value), name
+        assert "\n" not in str(caught.value), name
 
 
 def test_an_own_encoder_is_found_by_its_name(staged, tmp_path: Path) -> None:
