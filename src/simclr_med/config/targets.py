@@ -16,7 +16,7 @@ from simclr_med.safe_files import read_yaml
 
 TARGET = "_target_"
 # Nodes that hold options of another group.
-_MOUNTED = {"stage.options": "augmentation"}
+_MOUNTED = {"stage.options": "augmentation", "stage.wandb": "logger"}
 # Targets of libraries that a group takes besides those of conf/.
 _LIBRARIES = {"optimizer": re.compile(r"torch\.optim\.[A-Z]\w*")}
 
