@@ -38,6 +38,17 @@ def test_yaml_that_sets_more_is_one_line(tmp_path: Path, name: str) -> None:
     assert line.endswith("Add allow_code=true to run code of your own.")
 
 
+def test_yaml_behind_a_link_is_found(tmp_path: Path) -> None:
+    (tmp_path / "lab" / "hydra" / "other").mkdir(parents=True)
+    (tmp_path / "lab" / "hydra" / "other" / "a.yaml").write_text(f"# @package _global_\n{CALLBACK}")
+    check_own_options([tmp_path / "lab"], [])
+    (tmp_path / "lab" / "dataset").symlink_to(tmp_path / "lab" / "hydra")
+    (tmp_path / "lab" / "hydra" / "back").symlink_to(tmp_path / "lab")
+    with pytest.raises(ConfigError, match="sets hydra") as caught:
+        check_own_options([tmp_path / "lab"], [])
+    assert len(caught.value.problems) >= 1
+
+
 def test_grids_and_ordinary_options_are_accepted(tmp_path: Path) -> None:
     for name, text in {
         "grid/mine.yaml": "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {seed: '0,1'}}}\n",

@@ -92,17 +92,19 @@ def test_planted_target_is_one_line_and_never_called(staged, pretrained: Path, t
             (folder / "config.yaml").write_text(recorded)
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_every_stage_refuses_a_planted_folder(staged, pretrained: Path, tmp_path: Path, place: str) -> None:
+def test_every_stage_refuses_a_planted_folder(staged, pretrained: Path, tmp_path: Path) -> None:
     probe, marker = staged("probe", *FAST), tmp_path / "marker"
-    for folder in (probe, pretrained):
-        plant(folder / "config.yaml", place, planted_nodes(tmp_path, marker)[0])
-    for stage, words in STAGES.items():
-        with pytest.raises(CheckpointError, match="not a target of simclr-med"):
-            staged(stage, f"stage.run={probe}", *words)
-    for stage in ("probe", "finetune", "pretrain"):
-        with pytest.raises(CheckpointError, match="not a target of simclr-med"):
-            staged(stage, "init=pretrained", f"init.run={pretrained}", "seed=3")
+    recorded = {folder: (folder / "config.yaml").read_text() for folder in (probe, pretrained)}
+    for place in PLACES:
+        for folder, text in recorded.items():
+            (folder / "config.yaml").write_text(text)
+            plant(folder / "config.yaml", place, planted_nodes(tmp_path, marker)[0])
+        for stage, words in STAGES.items():
+            with pytest.raises(CheckpointError, match="not a target of simclr-med"):
+                staged(stage, f"stage.run={probe}", *words)
+        for stage in ("probe", "finetune", "pretrain"):
+            with pytest.raises(CheckpointError, match="not a target of simclr-med"):
+                staged(stage, "init=pretrained", f"init.run={pretrained}", "seed=3")
     assert not marker.exists()
 
 
@@ -123,7 +125,9 @@ def test_allow_code_calls_nothing_of_a_folder_either(staged, tmp_path: Path) -> 
 
 Change = Callable[[dict[str, Any]], Any]
 DAMAGE: dict[str, tuple[Change, str]] = {
-    "name": (lambda cfg: cfg["encoder"].update(name="../x"), "encoder=../x: unknown option"),
+    "name": (lambda cfg: cfg["encoder"].update(name="../x"), "encoder.name=../x: not a name of an option"),
+    "unknown": (lambda cfg: cfg["encoder"].update(name="big"), "encoder=big: unknown option"),
+    "escape": (lambda cfg: cfg["encoder"].update({"\x1b[31m\n": 1}), "encoder: [31m=1: unknown key"),
     "no text": (lambda cfg: cfg["encoder"].update(name=["tiny"]), "names of its options are not texts"),
     "seed": (lambda cfg: cfg.update(seed=float("inf")), "seed: expected an integer >= 0"),
     "key": (lambda cfg: cfg["encoder"].update(_partial_=True), "_partial_=True: unknown key"),

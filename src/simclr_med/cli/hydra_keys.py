@@ -6,6 +6,8 @@ option could therefore run code by setting them, and is refused unless ``allow_c
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,13 +32,27 @@ def check_own_options(folders: Sequence[Path], overrides: Sequence[str]) -> None
     """
     found = []
     for folder in folders:
-        files = (path for path in sorted(folder.rglob("*.yaml")) if path.relative_to(folder).parts[0] != HYDRA)
-        found += [_problem(path, key) for path in files if (key := _forbidden(path)) is not None]
+        found += [_problem(path, key) for path in _list_yamls(folder) if (key := _forbidden(path)) is not None]
         chosen = (word.lstrip("+").split("=", 1) for word in overrides if word.lstrip("+").startswith(f"{HYDRA}/"))
         named = (folder / group / f"{option}.yaml" for group, option in (pair for pair in chosen if len(pair) == 2))
         found += [_problem(path, HYDRA) for path in named if path.exists()]
     if found:
         raise ConfigError(*found)
+
+
+def _list_yamls(folder: Path) -> Iterator[Path]:
+    """Yield the YAMLs below a folder, also behind links, without its own folder hydra/."""
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        if Path(parent) == folder and HYDRA in folders:
+            folders.remove(HYDRA)
+        folders.sort()
+        place = os.path.realpath(parent)
+        if place in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(place)
+        yield from (Path(parent, name) for name in sorted(names) if name.endswith(".yaml"))
 
 
 def _problem(path: Path, key: str) -> str:
@@ -61,8 +77,10 @@ def _mentions_hydra(path: Path) -> bool:
     """Return whether a file that cannot be read as plain YAML could still mean something to Hydra."""
     try:
         text = read_text(path)
-    except (OSError, ValueError):
+    except ValueError:
         return False  # Hydra cannot read it either
+    except OSError as error:
+        return error.errno in (errno.EFBIG, errno.EINVAL)  # too large, or not a regular file
     return HYDRA in text or "\\" in text
 
 

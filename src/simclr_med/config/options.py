@@ -63,7 +63,7 @@ def recorded_values(option: Mapping[str, Any], recorded: Mapping[str, Any]) -> d
     """
     found = {}
     for key, value in recorded.items():
-        shown = f"{key}={_shorten(value)}"
+        shown = f"{shorten(key)}={shorten(value)}"
         if key not in option:
             raise ValueError(f"{shown}: unknown key")
         if key == TARGET:
@@ -77,6 +77,15 @@ def recorded_values(option: Mapping[str, Any], recorded: Mapping[str, Any]) -> d
                 raise ValueError(f"{shown}: expected {expected}")
             found[key] = value
     return found
+
+
+def shorten(value: Any) -> str:
+    """Return a value of somebody else's file as at most 80 printable characters, for a message."""
+    if type(value) is int and value.bit_length() > _MOST_BITS:
+        return f"an integer of {value.bit_length()} bits"  # Python refuses to write one of thousands of digits
+    text = "".join(letter if letter.isprintable() else " " for letter in str(value)[:200])
+    text = " ".join(text.split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _is_renamed(target: Any, known: Any) -> bool:
@@ -109,10 +118,3 @@ def _quote(text: str) -> str:
     """Return a text in the quotes of Hydra's grammar."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
-
-
-def _shorten(value: Any) -> str:
-    if type(value) is int and value.bit_length() > _MOST_BITS:
-        return f"an integer of {value.bit_length()} bits"  # Python refuses to write one of thousands of digits
-    text = " ".join(str(value).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."

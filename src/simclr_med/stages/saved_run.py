@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from simclr_med.config.options import load_option
+from simclr_med.config.options import load_option, shorten
 from simclr_med.config.targets import find_targets
 from simclr_med.errors import CheckpointError
 from simclr_med.runs import init
@@ -86,6 +86,8 @@ def read_saved_run(folder: Path, allow_code: bool = False) -> SavedRun:
     if not all(isinstance(group, dict) and isinstance(group.get("name"), str) for group in groups):
         raise CheckpointError(f"{path}: the names of its options are not texts. {REPEAT}")
     encoder, start, stage, dataset = groups
+    if encoder["name"] != slug(encoder["name"]):
+        raise CheckpointError(f"{path}: encoder.name={shorten(encoder['name'])}: not a name of an option. {REPEAT}")
     if type(content["seed"]) is not int or not 0 <= content["seed"] < _LARGEST_SEED:
         raise CheckpointError(f"{path}: seed: expected an integer >= 0. {REPEAT}")
     return SavedRun(folder, encoder, start, content["seed"], slug(stage["name"]), slug(dataset["name"]))
@@ -109,10 +111,9 @@ def refuse_foreign_targets(path: Path, content: Mapping[str, Any], allow_code: b
     """
     for key, target in find_targets(content):
         if not allow_code and not str(target).startswith("simclr_med."):
-            shown = " ".join(str(target).split())[:80]
             raise CheckpointError(
-                f"{path}: {key}={shown}: not a target of simclr-med. Use another run, or add allow_code=true if this "
-                "run used code of your own."
+                f"{path}: {shorten(key)}={shorten(target)}: not a target of simclr-med. Use another run, or add "
+                "allow_code=true if this run used code of your own."
             )
 
 
