@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from simclr_med.config.folders import CONF
 from simclr_med.config.options import load_option, recorded_values
 from simclr_med.errors import ConfigError
 
@@ -39,6 +42,18 @@ def test_an_option_of_the_users_own_folder(tmp_path: Path) -> None:
     node = load_option((own,), "encoder", "deep")
     assert (node.name, node.depth, node.stem) == ("deep", 34, "small")
     assert load_option((own,), "encoder", "tiny")._target_ == "simclr_med.models.encoders.tiny", "conf/ comes first"
+
+
+def test_the_hydra_that_runs_the_job_stays() -> None:
+    load_option.cache_clear()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        running = GlobalHydra.instance().hydra
+        assert load_option((), "encoder", "tiny").name == "tiny"
+        assert GlobalHydra.instance().hydra is running
+        with pytest.raises(ConfigError):
+            load_option((), "encoder", "unknown")
+        assert compose("config", ["seed=3"]).seed == 3
 
 
 @pytest.mark.parametrize("name", ["resnet19", "../encoder/tiny", "tiny.yaml", "", "base/medmnist", "tiny,os=1"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from simclr_med.config.folders import CONF, list_options
@@ -41,9 +43,8 @@ def load_option(folders: tuple[Path, ...], group: str, name: str) -> DictConfig:
         )
     register(every)
     places = ",".join(_quote(f"file://{folder.absolute()}") for folder in folders)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", [f"hydra.searchpath=[{places}]", f"{group}={name}"])
-    node = cfg[group]
+    with _without_running_hydra(), initialize_config_dir(str(CONF), version_base="1.3"):
+        node = compose("config", [f"hydra.searchpath=[{places}]", f"{group}={name}"])[group]
     assert isinstance(node, DictConfig), "every option of a group is a mapping"
     return node
 
@@ -86,6 +87,20 @@ def shorten(value: Any) -> str:
     text = "".join(letter if letter.isprintable() else " " for letter in str(value)[:200])
     text = " ".join(text.split())
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+@contextmanager
+def _without_running_hydra() -> Iterator[None]:
+    """Set aside the Hydra that runs this job, since there can be one alone, and put it back afterwards."""
+    place = GlobalHydra.instance()
+    running = place.hydra
+    place.clear()
+    try:
+        yield
+    finally:
+        if running is not None:
+            GlobalHydra.instance().clear()
+            GlobalHydra.instance().initialize(running)
 
 
 def _is_renamed(target: Any, known: Any) -> bool:
