@@ -165,3 +165,11 @@ def test_an_own_encoder_is_found_by_its_name(staged, tmp_path: Path) -> None:
     (folder / "config.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"its _target_=toy_encoder\.toy is not a target of this group"):
         load_saved_model(folder, [own])
+
+
+def test_an_optimizer_of_torch_needs_no_allow_code(staged, result, tmp_path: Path) -> None:
+    own = tmp_path / "lab" / "optimizer"
+    own.mkdir(parents=True)
+    (own / "rms.yaml").write_text("name: rms\n_target_: torch.optim.RMSprop\nlr: 0.001\n")
+    words = (f"hydra.searchpath=[file://{own.parent}]", "optimizer=rms", "stage.epochs=1", "stage.batch_size=16")
+    assert result(staged("pretrain", *words))["metrics"]["train/loss"] > 0

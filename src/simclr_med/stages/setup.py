@@ -324,7 +324,12 @@ def numerics_environment(run: Run[Config[Any]]) -> dict[str, Any]:
 
 def build_optimizer(node: Option, named_parameters: Any) -> torch.optim.Optimizer:
     """Build the optimizer of a config's node for these parameters (picklable with functools.partial)."""
-    optimizer: torch.optim.Optimizer = build.instantiate_node(node, named_parameters=named_parameters)
+    make = build.instantiate_partial(node)
+    if node._target_.startswith("torch.optim."):  # torch's own take no names
+        made = make(params=[parameter for _, parameter in named_parameters if parameter.requires_grad])
+    else:
+        made = make(named_parameters=named_parameters)
+    optimizer: torch.optim.Optimizer = made
     return optimizer
 
 
