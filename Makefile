@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 
 # What codespell reads.
 SPELLED := src tests docs conf benchmarks .github Makefile mkdocs.yml pyproject.toml \
-	README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff
+	README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md CITATION.cff
 
 # Seconds of `make fuzz`.
 FUZZ_S ?= 600

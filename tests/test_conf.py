@@ -132,7 +132,7 @@ def test_a_validated_config_cannot_be_changed(composed) -> None:
 
 
 def test_an_option_without_a_type_keeps_its_keys(composed) -> None:
-    cfg = composed("stage=probe", "init=random")
+    cfg = composed("stage=probe", "init=random", "allow_code=true")
     with open_dict(cfg):
         cfg.encoder = {"name": "mine", "_target_": "lab.encoder", "width": 7}
         cfg.stage = {"name": "mine", "_target_": "lab.stage", "rounds": [1, 2], "always": True}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from hydra.errors import InstantiationException
@@ -40,6 +40,15 @@ def instantiate_node(node: Node, **arguments: Any) -> Any:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
         raise
+
+
+def instantiate_partial(node: Node) -> Callable[..., Any]:
+    """Return the call of `instantiate_node` as a function that takes further arguments.
+
+    Unlike those of `instantiate_node`, these arguments do not pass through Hydra: what they hold cannot be called.
+    """
+    function: Callable[..., Any] = instantiate_node(node, _partial_=True)
+    return function
 
 
 def build_source(cfg: Any) -> Any:

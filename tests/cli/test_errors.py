@@ -182,6 +182,10 @@ def test_too_few_images(typed, cells: Path, tmp_path: Path, name: str) -> None:
 MISTAKES = [
     (["seed=0,1"], "seed=0,1: several values outside a sweep. Add -m to run one job for each."),
     (["--epochs", "3"], "--epochs: unknown flag. Write keys without dashes"),
+    (["--experimental-rerun", "x.pickle"], "--experimental-rerun: unknown flag."),
+    (["--experimental-rerun=x.pickle"], "--experimental-rerun=x.pickle: unknown flag."),
+    (["--config-name", "--experimental-rerun", "x.pickle"], "--config-name: no value given."),
+    (["encoder._target_=numpy.load"], "encoder._target_=numpy.load: not a target of this group. Add allow_code=true"),
     (["--cfg", "jobs"], "--cfg jobs: unknown value. Choose one of all, hydra, job."),
     (["--config-dir", "nowhere"], "--config-dir nowhere: there is no such folder"),
     (["trainer.devices=0"], "trainer.devices=0: expected an integer >= 1."),
@@ -234,6 +238,32 @@ def test_mistake_in_the_users_yaml_is_one_line(typed, tmp_path: Path, text: str)
     assert len(done.lines) == 1
     assert YAML[text] in done.lines[0]
     assert nothing_left(tmp_path)
+
+
+PLANTED = {
+    "encoder/mine.yaml": "# @package _global_\nallow_code: true\nencoder: {name: mine, _target_: os.mkdir, path: %s}\n",
+    "dataset/mine.yaml": "# @package _global_\nhydra: {callbacks: {x: {_target_: os.mkdir, path: %s}}}\n",
+    "init/mine.yaml": "name: mine\n_target_: simclr_med.runs.init.checkpoint\npath: {_target_: os.mkdir, path: %s}\n",
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_code_of_own_yaml_needs_a_typed_allow_code(typed, tmp_path: Path, name: str) -> None:
+    marker = tmp_path / "marker"
+    written(name, (PLANTED[name] % marker).encode())(tmp_path / "conf")
+    words = ("--config-dir", tmp_path / "conf", f"{name.split('/')[0]}=mine", "dry_run=true")
+    for more in ((), ("allow_code=false",)):
+        done = typed(*words, *more)
+        assert (done.status, len(done.lines)) == (2, 1)
+        assert done.lines[0].endswith("Add allow_code=true to run code of your own.")
+        assert not marker.exists()
+
+
+def test_typed_allow_code_runs_code_of_own_yaml(typed, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    written("init/mine.yaml", (PLANTED["init/mine.yaml"] % marker).encode())(tmp_path / "conf")
+    typed("--config-dir", tmp_path / "conf", "init=mine", "dry_run=true", "allow_code=true")
+    assert marker.exists(), "what the test above refuses would have run"
 
 
 def test_mistake_shared_by_all_jobs_of_a_sweep_is_printed_once(typed) -> None:

@@ -43,7 +43,8 @@ def configured(composed: Callable[..., DictConfig], tmp_path: Path) -> Callable[
     folder.mkdir(parents=True)
     (folder / "toy.yaml").write_text("name: toy\n_target_: toy_encoder.toy\nwidth: 20\n")
     (folder / "wrong.yaml").write_text("name: wrong\n_target_: toy_encoder.not_an_encoder\n")
-    return partial(composed, f"hydra.searchpath=[file://{folder.parent}]")
+    own = (f"hydra.searchpath=[file://{folder.parent}]", f"paths.own=[{folder.parent}]", "allow_code=true")
+    return partial(composed, *own)
 
 
 @pytest.fixture

@@ -13,15 +13,15 @@ from hydra.errors import HydraException
 
 from simclr_med.errors import ConfigError
 
-# Hydra's flags (hydra.cc, "Hydra's command line flags"). A set holds a flag's values; None allows any value.
+# Hydra's flags (hydra.cc, "Hydra's command line flags"), without --experimental-rerun, which runs code from a pickle. A
+# set holds a flag's values; None allows any value.
 _HELP = {"--help", "-h"}
 _ALONE = {*_HELP, "--hydra-help", "--version", "--resolve", "--run", "-r", "--shell-completion", "-sc"}
 _SWEEPS = {"--multirun", "-m"}
 _JOBS = {"job", "hydra", "all"}
 _VALUED: dict[str, set[str] | None] = {
     **dict.fromkeys(("--cfg", "-c"), _JOBS),
-    **dict.fromkeys(("--package", "-p", "--config-path", "-cp", "--config-name", "-cn"), None),
-    **dict.fromkeys(("--config-dir", "-cd", "--experimental-rerun"), None),
+    **dict.fromkeys(("--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"), None),
 }
 
 
@@ -41,6 +41,22 @@ class CommandLine(NamedTuple):
     @property
     def is_sweep(self) -> bool:
         return not _SWEEPS.isdisjoint(self.flags) or any(word.startswith("grid=") for word in self.overrides)
+
+    @property
+    def allows_code(self) -> bool:
+        """Whether allow_code=true was typed. A YAML cannot set it."""
+        typed = [value for key, _, value in (word.partition("=") for word in self.overrides) if key == "allow_code"]
+        return bool(typed) and typed[-1].lower() in ("true", "yes", "on", "1")
+
+    @property
+    def own_folders(self) -> list[Path]:
+        """The folders of the user's own options: --config-dir, and those of a typed hydra.searchpath."""
+        places = [] if self.config_dir is None else [self.config_dir]
+        for word in self.overrides:
+            parsed = _parsed(word) if word.startswith("hydra.searchpath=") else None
+            value = None if parsed is None else parsed.value()
+            places += [str(place).removeprefix("file://") for place in value] if isinstance(value, list) else []
+        return [Path(place) for place in places if not place.startswith("pkg://")]
 
     @property
     def wants_help(self) -> bool:
@@ -121,7 +137,7 @@ def _axis(word: str) -> str:
 
 def _check(flag: str, value: str) -> None:
     choices = _VALUED[flag]
-    if not value:
+    if not value or value.startswith("-"):
         raise ConfigError(f"{flag}: no value given. Add it after the flag.")
     if choices is not None and value not in choices:
         raise ConfigError(f"{flag} {value}: unknown value. Choose one of {', '.join(sorted(choices))}.")

@@ -17,6 +17,7 @@ from simclr_med.cli.arguments import CommandLine, as_sweep_axes, parse_argv
 from simclr_med.cli.errors import explain_errors
 from simclr_med.cli.failures import ProblemPrinter, describe_unexpected, first_line
 from simclr_med.cli.help import help_text
+from simclr_med.cli.hydra_keys import check_own_options
 from simclr_med.cli.jobs import INTERRUPTED
 from simclr_med.cli.session import Session
 from simclr_med.config.folders import CONF
@@ -37,6 +38,8 @@ def run_command(argv: Sequence[str]) -> int:
     try:
         command = parse_argv(list(argv))
         _check_working_directory()
+        if not command.allows_code:
+            check_own_options(command.own_folders, command.overrides)
     except UserError as error:
         return ProblemPrinter().report(error).status
     folders = [CONF, *([Path(command.config_dir)] if command.config_dir else [])]
@@ -56,7 +59,7 @@ def _run_jobs(command: CommandLine) -> int:
     sys.argv[1:] = [*command.flags, *overrides]  # Hydra reads them there
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its exceptions instead of printing them
     HydraConfig.instance().cfg = None  # a Python process may run several commands
-    session = Session()
+    session = Session(allow_code=command.allows_code)
     status = 0
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(session)()

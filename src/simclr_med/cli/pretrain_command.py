@@ -45,7 +45,9 @@ def _other_data(error: MissingEncoderError) -> list[str]:
     wanted = error.wanted
     earlier = load_config(error.candidates[0]) if error.candidates else None
     path = earlier.dataset.get("path") if earlier is not None else None
-    data = [f"dataset={wanted.dataset}"] if path is None else [*_at(path), f"dataset.name={wanted.dataset}"]
+    data = (
+        [f"dataset={wanted.dataset}"] if not isinstance(path, str) else [*_at(path), f"dataset.name={wanted.dataset}"]
+    )
     has_size = earlier is None or earlier.dataset.get("size") is not None
     return [*data, f"dataset.size={wanted.size}"] if has_size and wanted.size is not None else data
 
@@ -64,3 +66,4 @@ def _recipe(wanted: WantedEncoder, overrides: Sequence[str]) -> Iterator[str]:
     elif wanted.start != "random":
         yield from ("init=pretrained", f"init.dataset={wanted.start}")
     yield from select_overrides(overrides, "paths.")
+    yield from select_overrides(overrides, "allow_code")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from simclr_med.cli.failures import ProblemPrinter
 from simclr_med.cli.jobs import Job
+from simclr_med.config.folders import CONF
 from simclr_med.config.registry import register
 from simclr_med.runs.gpus import claim_gpus
 from simclr_med.runs.sweep import RunOutcome, SweepJob, current_job, exit_status, record_outcomes
@@ -23,22 +26,26 @@ class Session:
 
     Args:
         in_worker: whether another process started the sweep that this session works on.
+        allow_code: whether allow_code was typed on the command line. Otherwise it is false, whatever a YAML says.
 
     Attributes:
         outcomes: of all runs outside a sweep. Those of a sweep are in its records.
         postponed: sweep jobs that another process was running when their turn came.
     """
 
-    def __init__(self, in_worker: bool = False) -> None:
+    def __init__(self, in_worker: bool = False, allow_code: bool = False) -> None:
         self.in_worker = in_worker
+        self.allow_code = allow_code
         self.outcomes: list[RunOutcome] = []
         self.postponed: list[tuple[SweepJob, DictConfig]] = []
         self.printer = ProblemPrinter()
 
-    def __reduce__(self) -> tuple[type[Session], tuple[bool]]:
-        return Session, (True,)
+    def __reduce__(self) -> tuple[type[Session], tuple[bool, bool]]:
+        return Session, (True, self.allow_code)
 
     def __call__(self, cfg: DictConfig) -> int:
+        cfg.allow_code = cfg.allow_code and self.allow_code
+        cfg.paths.own = _own_folders()
         job = current_job()
         if job is not None:
             # A worker cannot come back to a job later, so it waits.
@@ -62,3 +69,10 @@ class Session:
         if not wait and any(outcome.outcome == "busy" for outcome in outcomes):
             self.postponed.append((job, cfg))
         return exit_status(outcomes)
+
+
+def _own_folders() -> list[str]:
+    """The folders of the user's own options, from --config-dir or hydra.searchpath."""
+    sources = HydraConfig.get().runtime.config_sources
+    folders = (Path(source.path).absolute() for source in sources if source.schema == "file")
+    return [str(folder) for folder in folders if folder != CONF]

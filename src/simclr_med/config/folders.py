@@ -12,6 +12,16 @@ _PACKAGED = Path(__file__).parents[1] / "conf"
 CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3] / "conf"
 
 
+def list_options(folders: Sequence[Path], group: str) -> list[str]:
+    """Return the names of all options of a group, sorted.
+
+    Args:
+        folders: of the configuration, ours and the user's.
+        group: name of the group.
+    """
+    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+
+
 def list_sequences(folders: Sequence[Path]) -> list[str]:
     """Return the names of all augmentation sequences that have at least one op, sorted.
 

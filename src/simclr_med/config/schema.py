@@ -24,6 +24,7 @@ from simclr_med.config.stage_nodes import Stage
 class Paths(Part):
     data: str = MISSING
     runs: str = MISSING
+    own: list[str] = MISSING
 
 
 @node
@@ -174,6 +175,7 @@ class Schema(Part):
     seed: int = bounded(0)
     overwrite: bool = MISSING
     dry_run: bool = MISSING
+    allow_code: bool = MISSING
     keep: str = one_of("least", "all")
 
 

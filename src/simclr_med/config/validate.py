@@ -15,6 +15,7 @@ from simclr_med.config.nodes import Untyped, defaults
 from simclr_med.config.rules import PATH_GROUPS, broken_rules, use_default
 from simclr_med.config.schema import Config, Schema
 from simclr_med.config.stage_nodes import Stage, UntypedStage
+from simclr_med.config.targets import unlisted_targets
 from simclr_med.errors import ConfigError
 
 UNTYPED: dict[str, type[Untyped]] = {"dataset": UntypedDataset, "stage": UntypedStage}
@@ -31,6 +32,8 @@ def find_problems(cfg: DictConfig, overrides: Sequence[str] = ()) -> list[str]:
     if found:
         return found
     typed = _typed_config(cfg)
+    if not typed.allow_code and (found := list(unlisted_targets(_plain(typed)))):
+        return found
     return [*_unread(typed, overrides), *_bounds(cfg), *broken_rules(typed)]
 
 
@@ -62,6 +65,11 @@ def _typed_config(cfg: DictConfig) -> Config[Any]:
     plain = OmegaConf.create(content)
     OmegaConf.set_readonly(plain, True)
     return Config(**values, plain=plain)
+
+
+def _plain(typed: Config[Any]) -> dict[str, Any]:
+    content: Any = OmegaConf.to_container(typed.plain)
+    return dict(content)
 
 
 def _is_typed(node: Any) -> bool:

@@ -61,7 +61,7 @@ def pretrained(
         RunError: several runs have them.
     """
     if run is not None:
-        return _pretrained_by(Path(run).expanduser().absolute())
+        return saved_by(Path(run).expanduser().absolute())
     wanted = WantedEncoder(dataset, augmentation, encoder, size, seed, start)
     top = Path(runs).absolute()
     finished = list(find_finished_runs(top, "pretrain", dataset))
@@ -73,7 +73,7 @@ def pretrained(
             f"init=pretrained: {len(fitting)} finished pretraining runs have {wanted}. Choose one with init.run=:",
             *(f"  {folder}" for folder in fitting),
         )
-    return _pretrained_by(fitting[0])
+    return saved_by(fitting[0])
 
 
 def model(run: str | None) -> Init:
@@ -137,7 +137,12 @@ def _fits(cfg: Any, wanted: WantedEncoder) -> bool:
     return all(fields[key] == value for key, value in recorded.items())
 
 
-def _pretrained_by(folder: Path) -> Init:
+def saved_by(folder: Path) -> Init:
+    """The encoder of the finished pretraining run in a folder.
+
+    Raises:
+        RunError: the folder holds none.
+    """
     path = folder / "encoder.safetensors"
     try:
         result = Fields.from_record(read_json(folder / "result.json"))

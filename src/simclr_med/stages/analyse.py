@@ -28,7 +28,7 @@ from simclr_med.runs.run import Run
 from simclr_med.stages.analyse_figures import AnalysedSplit, cam_sheet, maps_pictures, neighbours_sheet, pca_picture
 from simclr_med.stages.probe import reader_of
 from simclr_med.stages.sampling import groups, points
-from simclr_med.stages.saved_model import SavedModel, check_classes, load_saved_model
+from simclr_med.stages.saved_model import SavedModel, check_classes, load_model_of
 from simclr_med.stages.setup import Outcome, build_encoder, fraction_arguments, open_stage
 from simclr_med.training.devices import resolve_device
 from simclr_med.types import Split
@@ -76,7 +76,7 @@ def _encoder(run: Run[Config[Analyse]], source: Source) -> tuple[Encoder, SavedM
         encoder, weights = build_encoder(run)
         print(f"Encoder: {weights}", flush=True)
         return encoder, None
-    model = load_saved_model(run.init.run)
+    model = load_model_of(run)
     print(f"Encoder: from the {model.stage} run {run.init.run}", flush=True)
     if source.task is None:
         print("Grad-CAM: left out: it compares predictions with labels, and there are none.", flush=True)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simclr_med import build
+from omegaconf import OmegaConf
+
+from simclr_med.config.options import load_option, recorded_values
 from simclr_med.config.schema import Config
-from simclr_med.errors import CheckpointError, DataError
+from simclr_med.config.targets import is_listed
+from simclr_med.errors import CheckpointError, ConfigError, DataError
 from simclr_med.models.encoder_files import load_encoder_state, load_weights
 from simclr_med.models.encoders import Encoder
 from simclr_med.models.head_files import LoadedHead, load_head
 from simclr_med.runs.file_hashes import verify_files
-from simclr_med.runs.run import Run, load_config
+from simclr_med.runs.run import Run
+from simclr_med.stages.saved_run import REPEAT, SavedRun, find_init, read_saved_run
 from simclr_med.stages.setup import build_network, load_initial_weights
 from simclr_med.types import MULTI_LABEL, Task
 
@@ -38,53 +41,51 @@ class SavedModel:
 def load_model_of(run: Run[Config[Any]]) -> SavedModel:
     """Load the classifier that a run with init=model uses."""
     assert run.init.run is not None, "init=model always names a run"
-    return load_saved_model(run.init.run)
+    return load_saved_model(run.init.run, [Path(folder) for folder in run.cfg.paths.own], run.cfg.allow_code)
 
 
-def load_saved_model(folder: Path) -> SavedModel:
+def load_saved_model(folder: Path, own_options: Sequence[Path] = (), allow_code: bool = False) -> SavedModel:
     """Load the classifier of a finished run of probe, finetune or baseline.
 
     A finetuned encoder is saved in the run's folder. A probe uses the encoder that it started from, which must not
-    have changed.
+    have changed. The folder may be somebody else's: nothing in it chooses what is called.
+
+    Args:
+        folder: of the run.
+        own_options: folders of the user's own options, beside conf/.
+        allow_code: whether the target of an option of the user's own may be called.
 
     Raises:
         CheckpointError: a file is missing, damaged or changed.
+        ConfigError: the option of the encoder is unknown, or needs ``allow_code``.
     """
-    cfg = load_config(folder)
-    if cfg is None:
-        raise CheckpointError(f"{folder / 'config.yaml'}: missing or unreadable. Repeat the run with overwrite=true.")
+    saved = read_saved_run(folder, allow_code)
     own = folder / "encoder.safetensors"
     note = verify_files(folder, "config.yaml", "head.safetensors", *([own.name] if own.exists() else []))
     if note:
         print(note, flush=True)
-    encoder = build_network(cfg.encoder, cfg.seed)
+    encoder = _build_encoder(saved, own_options, allow_code)
     if own.exists():
         load_weights(encoder, load_encoder_state(own))
     else:
-        _start(folder, cfg, encoder)
-    return SavedModel(encoder, load_head(folder / "head.safetensors"), cfg.stage.name, cfg.dataset.name)
+        load_initial_weights(encoder, find_init(saved))
+    return SavedModel(encoder, load_head(folder / "head.safetensors"), saved.stage, saved.dataset)
 
 
-def _start(folder: Path, cfg: Any, encoder: Encoder) -> None:
-    """Load the frozen encoder of a probe from where its run found it."""
-    recorded = json.loads((folder / "result.json").read_text(encoding="utf-8"))["provenance"]["init"]
-    if recorded["run"] is not None:
-        # Beside this run first: the whole folder of runs may have been moved.
-        beside = sorted((folder.parents[2] / "pretrain").glob(f"*/{recorded['run']}"))
-        cfg.init.run = str(beside[0]) if beside else cfg.init.run
-    if recorded["kind"] == "checkpoint" and not Path(cfg.init.path).expanduser().is_file():
-        # The path was relative to another working directory; older runs recorded nothing else.
-        cfg.init.path = recorded.get("path") or cfg.init.path
-    if cfg.init.name == "pretrained":
-        for key in ("path", "own"):  # in configs of the first release; the search does not use them
-            cfg.init.pop(key, None)
-    init = build.instantiate_node(cfg.init)
-    if init.hash != recorded["hash"]:
-        raise CheckpointError(
-            f"{folder}: the weights of init={cfg.init.name} have changed since this probe was fitted. Repeat the run "
-            "with overwrite=true."
+def _build_encoder(saved: SavedRun, own_options: Sequence[Path], allow_code: bool) -> Encoder:
+    """Build the network of a saved run: the option of its name, with the numbers and texts that the run recorded."""
+    option: Any = OmegaConf.to_container(load_option(tuple(own_options), "encoder", saved.encoder["name"]))
+    target = option.get("_target_")
+    if not allow_code and not is_listed("encoder", target):
+        raise ConfigError(
+            f"encoder={saved.encoder['name']}: its _target_={target} is not a target of this group. Add "
+            "allow_code=true to run code of your own."
         )
-    load_initial_weights(encoder, init)
+    try:
+        return build_network(option, saved.seed, recorded_values(option, saved.encoder))
+    except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise CheckpointError(f"{saved.config}: encoder: {reason}. {REPEAT}") from error
 
 
 def check_classes(model: SavedModel, classes: Sequence[str], task: Task, dataset: str) -> list[str]:

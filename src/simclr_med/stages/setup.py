@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -35,6 +36,7 @@ from simclr_med.runs.file_hashes import verify_files
 from simclr_med.runs.identity import Init, budget_name, method_name
 from simclr_med.runs.provenance import git_commit, package_versions
 from simclr_med.runs.run import Run
+from simclr_med.stages.saved_run import check_targets
 from simclr_med.stages.summary import print_summary
 from simclr_med.streams import Stream
 from simclr_med.tracking.loggers import close_loggers, log_pictures, log_predictions
@@ -255,30 +257,34 @@ def collect_provenance(run: Run[Config[Any]]) -> dict[str, Any]:
     return {"git": git_commit(), "versions": package_versions(), "threads": torch.get_num_threads()}
 
 
-def build_network(node: Mapping[str, Any], seed: int) -> Encoder:
+def build_network(node: Mapping[str, Any], seed: int, recorded: Mapping[str, Any] = MappingProxyType({})) -> Encoder:
     """Build the encoder of an option of ``conf/encoder``, with random weights of a seed and with the speed-ups.
 
     Args:
         node: the option's keys.
         seed: of the weights.
+        recorded: values of a saved run, used instead of the option's own (`simclr_med.config.options`).
 
     Raises:
         ConfigError: the option's target does not return an `Encoder`.
     """
+    own = {key: value for key, value in node.items() if key not in recorded}
     with seeded_init(seed, Stream.ENCODER):
-        encoder = build.instantiate_node(node)
+        encoder = build.instantiate_partial(own)(**recorded)
     if not is_encoder(encoder):
         raise ConfigError(
             f"encoder={node['name']}: {node['_target_']} returns no encoder. Return a module with the attributes and "
             "methods of simclr_med.models.encoders.Encoder."
         )
-    set_option(encoder, dict(node))
+    set_option(encoder, {**node, **recorded})
     apply_speedups(encoder)
     return encoder
 
 
 def build_encoder(run: Run[Config[Any]]) -> tuple[Encoder, str]:
     """Return the encoder at the run's first step, and where its weights come from, in words."""
+    if run.init.run is not None:
+        check_targets(run.init.run, run.cfg.allow_code)
     encoder = build_network(run.plain.encoder, run.cfg.seed)
     return encoder, load_initial_weights(encoder, run.init)
 
@@ -343,7 +349,12 @@ def numerics_environment(run: Run[Config[Any]]) -> dict[str, Any]:
 
 def build_optimizer(node: Option, named_parameters: Any) -> torch.optim.Optimizer:
     """Build the optimizer of a config's node for these parameters (picklable with functools.partial)."""
-    optimizer: torch.optim.Optimizer = build.instantiate_node(node, named_parameters=named_parameters)
+    make = build.instantiate_partial(node)
+    if node._target_.startswith("torch.optim."):  # torch's own take no names
+        made = make(params=[parameter for _, parameter in named_parameters if parameter.requires_grad])
+    else:
+        made = make(named_parameters=named_parameters)
+    optimizer: torch.optim.Optimizer = made
     return optimizer
 
 

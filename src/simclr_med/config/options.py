@@ -1,0 +1,135 @@
+"""An option of a group, found by its name, and the values that a run recorded for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from simclr_med.config.folders import CONF, list_options
+from simclr_med.config.registry import register
+from simclr_med.config.targets import TARGET
+from simclr_med.errors import ConfigError
+
+# Values of a YAML that say nothing about their kind.
+_OPEN = (None, "???")
+_MOST_BITS = 63
+_KINDS = {bool: "true or false", int: "an integer", float: "a finite number", str: "text"}
+
+
+@cache
+def load_option(folders: tuple[Path, ...], group: str, name: str) -> DictConfig:
+    """Compose one option of a group, with the defaults of its YAML.
+
+    Args:
+        folders: of the user's own options, searched after conf/.
+        group: name of the group.
+        name: of the option.
+
+    Raises:
+        ConfigError: there is no such option.
+    """
+    every = [CONF, *folders]
+    if name not in list_options(every, group):
+        raise ConfigError(
+            f"{group}={name}: unknown option. Name the folder of its YAML with --config-dir, or use another run."
+        )
+    register(every)
+    places = ",".join(_quote(f"file://{folder.absolute()}") for folder in folders)
+    with _without_running_hydra(), initialize_config_dir(str(CONF), version_base="1.3"):
+        node = compose("config", [f"hydra.searchpath=[{places}]", f"{group}={name}"])[group]
+    assert isinstance(node, DictConfig), "every option of a group is a mapping"
+    return node
+
+
+def recorded_values(option: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that a run recorded for an option's keys, without its name and target.
+
+    The record may be somebody else's, so only numbers, texts, truth values and lists of them are returned, each of the
+    kind of the option's own value. Nested mappings have to be those of the option itself.
+
+    Args:
+        option: content of the option's YAML, interpolations unresolved. It alone decides what is called.
+        recorded: the group's node in the run's config.yaml.
+
+    Raises:
+        ValueError: an unknown key, another target, or a value of another kind; ``<key>=<value>: <what is wrong>``.
+    """
+    found = {}
+    for key, value in recorded.items():
+        shown = f"{shorten(key)}={shorten(value)}"
+        if key not in option:
+            raise ValueError(f"{shown}: unknown key")
+        if key == TARGET:
+            if not _is_renamed(value, option[key]):
+                raise ValueError(f"{shown}: expected {option[key]}")
+        elif isinstance(option[key], Mapping):
+            if value != option[key]:
+                raise ValueError(f"{shown}: expected the mapping of the option's own YAML")
+        elif key != "name":
+            if expected := _expected(value, option[key]):
+                raise ValueError(f"{shown}: expected {expected}")
+            found[key] = value
+    return found
+
+
+def shorten(value: Any) -> str:
+    """Return a value of somebody else's file as at most 80 printable characters, for a message."""
+    if type(value) is int and value.bit_length() > _MOST_BITS:
+        return f"an integer of {value.bit_length()} bits"  # Python refuses to write one of thousands of digits
+    text = "".join(letter if letter.isprintable() else " " for letter in str(value)[:200])
+    text = " ".join(text.split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+@contextmanager
+def _without_running_hydra() -> Iterator[None]:
+    """Set aside the Hydra that runs this job, since there can be one alone, and put it back afterwards."""
+    place = GlobalHydra.instance()
+    running = place.hydra
+    place.clear()
+    try:
+        yield
+    finally:
+        if running is not None:
+            GlobalHydra.instance().clear()
+            GlobalHydra.instance().initialize(running)
+
+
+def _is_renamed(target: Any, known: Any) -> bool:
+    """Return whether a target is the known one, or one of an earlier version of this package, which is not called."""
+    return target == known or (isinstance(target, str) and target.startswith("simclr_med."))
+
+
+def _expected(value: Any, default: Any) -> str | None:
+    """Return what a recorded value has to be, in words, unless it is of the kind of the option's own value."""
+    if isinstance(default, list):
+        if not isinstance(value, list):
+            return "a list"
+        kinds = default or [None]
+        return next((f"a list of {expected}" for item in value if (expected := _expected(item, kinds[0]))), None)
+    if default in _OPEN or (isinstance(default, str) and "${" in default):
+        fits = value is None or any(_is_kind(value, kind) for kind in _KINDS)
+        return None if fits else "a number, a text, true or false"
+    return None if _is_kind(value, type(default)) else _KINDS[type(default)]
+
+
+def _is_kind(value: Any, kind: type) -> bool:
+    if type(value) is int and value.bit_length() > _MOST_BITS:
+        return False
+    if kind is float:
+        return type(value) is int or (type(value) is float and math.isfinite(value))
+    return type(value) is kind
+
+
+def _quote(text: str) -> str:
+    """Return a text in the quotes of Hydra's grammar."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
