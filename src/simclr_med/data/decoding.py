@@ -61,7 +61,7 @@ def decode_image(file: Path, size: int, channels: int, intensity: Intensity) -> 
     - The shorter side is resized to ``size`` (bilinear with antialiasing), then the centre is cropped.
 
     Args:
-        file: PNG, JPEG, BMP or TIFF with one page, grey or RGB, with 8 or 16 bits per channel; `limits` has the largest.
+        file: PNG, JPEG, BMP or TIFF with one page, grey or RGB, with 8 or 16 bits per channel, within `limits`.
         size: side of the result in pixels.
         channels: 1 or 3.
         intensity: rule for 16 bits.
@@ -120,7 +120,7 @@ def _read_image(file: Path, opened: BinaryIO, intensity: Intensity) -> Image:
 
 
 def _open_image(opened: BinaryIO) -> Image:
-    """Open an image by its content, in the accepted formats alone: for others PIL starts programs (EPS: Ghostscript)."""
+    """Open an image by its content, in the accepted formats alone: for EPS files, PIL would start Ghostscript."""
     from PIL import Image as pil
 
     try:

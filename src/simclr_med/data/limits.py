@@ -1,4 +1,4 @@
-"""Limits on what a data file may announce. They are checked before memory is allocated, since a small file could fill it."""
+"""Limits on what a data file may announce, checked before anything is allocated: a small file could fill the memory."""
 
 from __future__ import annotations
 
