@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import stat
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import yaml
 
 MIB = 1 << 20
 MOST_BYTES = 64 * MIB  # of a record (JSON, YAML); one with 1,000 classes has 20 MiB
 DEEPEST = 64  # levels of nesting in a record
+MOST_DIRECTORY_BYTES = MIB  # of the list of members at the end of a zip file: about 10,000 of them
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def open_regular(path: Path, most_bytes: int | None = None) -> BinaryIO:
+def open_regular(path: Path, most_bytes: int | None = None) -> io.BufferedReader:
     """Open a regular file, or a link to one, for reading.
 
     Args:
@@ -41,6 +46,19 @@ def open_regular(path: Path, most_bytes: int | None = None) -> BinaryIO:
 def check_regular(path: Path, most_bytes: int | None = None) -> None:
     """Raise OSError where `open_regular` would, for a file that a library opens by its path."""
     _check(path, os.stat(path), most_bytes)
+
+
+@contextmanager
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip file whose list of members has at most `MOST_DIRECTORY_BYTES`; nothing else is read yet.
+
+    Raises:
+        OSError: as `open_regular`.
+        BadZipFile: the file is damaged, or the list is longer.
+        Exception: of other types, from zipfile, for a damaged file.
+    """
+    with _BoundedReads(open_regular(path).detach()) as file, zipfile.ZipFile(file) as archive:
+        yield archive
 
 
 def read_text(path: Path) -> str:
@@ -81,6 +99,15 @@ def read_yaml(path: Path) -> Any:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(" ".join(str(error).split()) or "nested too deeply") from error
+
+
+class _BoundedReads(io.BufferedReader):
+    """A file of which no single read is large: zipfile reads the list of members in one, of the length it announces."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > MOST_DIRECTORY_BYTES:
+            raise zipfile.BadZipFile(f"its list of members is larger than {MOST_DIRECTORY_BYTES // MIB} MiB")
+        return super().read(size)
 
 
 def _check(path: Path, found: os.stat_result, most_bytes: int | None) -> None:

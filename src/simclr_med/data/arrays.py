@@ -16,16 +16,10 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from simclr_med.data.file_errors import describe_read_error
-from simclr_med.data.limits import (
-    MIB,
-    MOST_DIRECTORY_BYTES,
-    MOST_HEADER_BYTES,
-    MOST_RATIO,
-    UNLIMITED_RATIO_BYTES,
-)
+from simclr_med.data.limits import MOST_HEADER_BYTES, MOST_RATIO, UNLIMITED_RATIO_BYTES
 from simclr_med.data.sniff import describe_content
 from simclr_med.errors import DataError
-from simclr_med.safe_files import open_regular
+from simclr_med.safe_files import open_zip
 
 BLOCK = 1 << 20  # bytes read at a time
 SHOWN_KEYS = 12  # names of arrays in a message
@@ -123,15 +117,6 @@ def _pickle_error(file: Path, key: str | None = None) -> DataError:
     )
 
 
-class _BoundedReads(io.BufferedReader):
-    """A file of which no single read is large: zipfile reads the list of members in one, as long as the file says."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > MOST_DIRECTORY_BYTES:
-            raise zipfile.BadZipFile(f"its list of arrays is larger than {MOST_DIRECTORY_BYTES // MIB} MiB")
-        return super().read(size)
-
-
 def _list_names(archive: zipfile.ZipFile) -> tuple[str, ...]:
     return tuple(name.removesuffix(".npy") for name in archive.namelist())
 
@@ -140,8 +125,7 @@ def _list_names(archive: zipfile.ZipFile) -> tuple[str, ...]:
 def _open_zip(file: Path) -> Iterator[zipfile.ZipFile]:
     with ExitStack() as stack:
         try:
-            opened = stack.enter_context(_BoundedReads(open_regular(file).detach()))
-            archive = stack.enter_context(zipfile.ZipFile(opened))
+            archive = stack.enter_context(open_zip(file))
         except DAMAGE_ERRORS as error:
             content = describe_content(file)
             reason = error if str(error).startswith("its") else f"it is {content}"

@@ -13,8 +13,7 @@ MOST_COUNTED_PAGES = 10  # the pages of a TIFF file are a chain, and counting th
 # One array of an .npz file.
 MOST_RATIO = 100  # of compression: medical images reach 2 to 10, while deflate can reach 1032 with zeros
 UNLIMITED_RATIO_BYTES = 256 * MIB  # smaller arrays may be compressed more, as labels and empty images are
-MOST_LABEL_BYTES = 512 * MIB  # a million images with 67 labels of 64 bits
-MOST_DIRECTORY_BYTES = MIB  # of the list of members at the end of the file: about 10,000 arrays
+MOST_LABEL_BYTES = 256 * MIB  # in memory, as 64-bit integers: a million images with 33 labels
 MOST_HEADER_BYTES = 10_000  # before the array's own bytes: numpy.load's limit
 
 MOST_CSV_BYTES = 256 * MIB  # a line for each of two million images
