@@ -15,7 +15,7 @@ STANDARD = set(sys.stdlib_module_names) | {"__future__"}
 
 # Packages and modules from the bottom up: each may import those of the rows above it, and its own.
 ROWS: tuple[set[str], ...] = (
-    {"types", "errors", "atomic", "build", "metrics_csv", "streams", "safe_files"},
+    {"types", "errors", "atomic", "build", "metrics_csv", "streams", "safe_files", "https"},
     {"runs", "plots", "metrics", "models", "data", "augment"},
     {"evaluation", "config"},
     {"training", "cli"},
@@ -38,6 +38,7 @@ THIRD: dict[str, set[str]] = {
     "metrics_csv": set(),
     "streams": set(),
     "safe_files": {"yaml"},
+    "https": set(),
     "build": {"hydra", "omegaconf"},
     "runs": {"omegaconf", "hydra", "yaml", "filelock", "platformdirs", "rich"},
     "plots": {"numpy", "matplotlib", "pandas", "scipy", "rich"},
