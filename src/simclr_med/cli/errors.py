@@ -27,7 +27,7 @@ ALTERNATIVES = {
     "hydra/launcher": "Install joblib and slurm with pip install 'simclr-med[slurm]'.",
 }
 # The types that OmegaConf converts to.
-EXPECTED = {"Integer": "an integer", "Float": "a number", "bool": "true or false", "String": "text"}
+EXPECTED = {"Integer": "an integer", "Float": "a number", "bool": "true or false", "String": "text", "string": "text"}
 
 
 def explain_errors(command: CommandLine, conf: Path) -> list[str]:
@@ -174,12 +174,10 @@ def _expected(message: str) -> str:
         return "null is not allowed"
     if "is not a ListConfig" in message:
         return "expected a list in brackets: [a,b]"
-    expected = re.search(r"to (Integer|Float|[Ss]tring)|not a valid (bool)", message)
-    return (
-        f"expected {EXPECTED[(expected[1] or expected[2]).replace('string', 'String')]}"
-        if expected
-        else f"wrong type ({first_line(message)})"
-    )
+    expected = re.search(r"to (Integer|Float|String|string)|not a valid (bool)", message)
+    if expected:
+        return f"expected {EXPECTED[expected[1] or expected[2]]}"
+    return f"wrong type ({first_line(message)})"
 
 
 def _suggest(word: str, known: Iterable[str]) -> str:

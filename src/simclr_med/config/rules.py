@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 from simclr_med.config.bounds import LARGEST_INTEGER
@@ -79,8 +81,8 @@ def _names(cfg: Config[Any]) -> Iterator[str]:
 
 
 def _folder(stage: Stage) -> Iterator[str]:
-    if stage.folder is not None and stage.folder != slug(str(stage.folder)):
-        yield f"stage.folder={stage.folder}: expected the name of one folder. Rename it, for example to {slug(str(stage.folder))}."
+    if stage.folder is not None and (PurePath(stage.folder).name != stage.folder or stage.folder == ".."):
+        yield f"stage.folder={stage.folder}: expected the name of one folder, without a path. Rename it."
 
 
 def _split_fractions(cfg: Config[Any]) -> Iterator[str]:
@@ -97,7 +99,7 @@ def _channel_statistics(cfg: Config[Any]) -> Iterator[str]:
     if not isinstance(encoder, (ResNet, TinyEncoder)):
         return
     for key, values in {"mean": encoder.mean, "std": encoder.std}.items():
-        if not all(isinstance(value, (int, float)) for value in values):
+        if not all(map(_is_finite, values)):
             continue  # reported as out of bounds
         if len(values) != 3 or (key == "std" and min(values) <= 0):
             kind = "three numbers > 0" if key == "std" else "three numbers"
@@ -107,9 +109,13 @@ def _channel_statistics(cfg: Config[Any]) -> Iterator[str]:
             )
 
 
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
 def _milestones(cfg: Config[Any]) -> Iterator[str]:
     schedule = cfg.schedule
-    if isinstance(schedule, Multistep) and all(isinstance(value, (int, float)) for value in schedule.milestones):
+    if isinstance(schedule, Multistep) and all(map(_is_finite, schedule.milestones)):
         values = list(schedule.milestones)
         if values != sorted(set(values)) or not all(0 < value < 1 for value in values):
             yield (
