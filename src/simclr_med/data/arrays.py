@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import lzma
 import math
 import struct
 import zipfile
@@ -29,7 +28,6 @@ MOST_DIMENSIONS = 32  # numpy's limit before version 2
 DAMAGE_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
     struct.error,
     EOFError,
     LookupError,
@@ -37,9 +35,6 @@ DAMAGE_ERRORS = (
     OverflowError,
     RuntimeError,
     ValueError,
-    TypeError,
-    SyntaxError,
-    MemoryError,  # of Python's parser, for a header of nested brackets
 )
 
 
@@ -199,7 +194,10 @@ def _parse_header(member: IO[bytes]) -> Header:
         raise ValueError(f"its header has {announced} bytes, expected at most {MOST_HEADER_BYTES}")
     rest = io.BytesIO(length + member.read(announced))
     parse = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran_order, dtype = parse(rest)
+    try:
+        shape, fortran_order, dtype = parse(rest)
+    except Exception as error:  # Python's own parser reads the header, and raises a dozen types
+        raise ValueError("its header cannot be read") from error
     if len(shape) > MOST_DIMENSIONS:
         raise ValueError(f"its header announces {len(shape)} dimensions")
     if any(side < 0 for side in shape) or math.prod(max(side, 1) for side in shape) * dtype.itemsize >= 1 << 63:
