@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_strategies
 
@@ -17,25 +17,9 @@ from simclr_med.data.source import ImageSet
 from simclr_med.errors import DataError
 
 KEYS = ("train_images", "train_labels", "val_images", "val_labels")
-DTYPES = st.one_of(
-    st.sampled_from(
-        [
-            "|u1",
-            "<i8",
-            ">i4",
-            "<f4",
-            "<c16",
-            "|b1",
-            "<U3",
-            "|S0",
-            "|V5",
-            "|O",
-            "<M8[s]",
-            [("a", "<u1"), ("b", "<f4", (2, 3))],
-        ]
-    ),
-    numpy_strategies.scalar_dtypes().map(np.lib.format.dtype_to_descr),
-)
+PLAIN = ["|u1", "<i8", ">i4", "<f4", "<c16", "|b1", "<U3", "|S0", "|V5", "|O", "<M8[s]"]
+DESCRIPTIONS = [*PLAIN, [("a", "<u1"), ("b", "<f4", (2, 3))]]
+DTYPES = st.one_of(st.sampled_from(DESCRIPTIONS), numpy_strategies.scalar_dtypes().map(np.lib.format.dtype_to_descr))
 SHAPES = st.one_of(
     st.sampled_from([(12, 8, 8), (12, 8, 8, 3), (12, 1), (12,)]),
     st.lists(st.integers(-2, 12) | st.integers(-(2**70), 2**70), max_size=70).map(tuple),
@@ -87,6 +71,7 @@ def size(shape: tuple[int, ...], descr: object) -> int:
         return 0
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(KEYS), st.tuples(SHAPES, DTYPES, st.booleans(), st.binary(max_size=20)), min_size=1
@@ -103,6 +88,7 @@ def test_any_header(file: Path, heads, fitting) -> None:
     check(file)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_text_as_header(file: Path, text) -> None:
     with zipfile.ZipFile(file, "w") as archive:
@@ -110,6 +96,7 @@ def test_any_text_as_header(file: Path, text) -> None:
     check(file)
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(INTACT) - 1), st.integers(1, 255), st.none() | st.integers(0, len(INTACT)))
 def test_any_flipped_byte_or_end(file: Path, place, change, end) -> None:
     content = bytearray(INTACT)
@@ -118,6 +105,7 @@ def test_any_flipped_byte_or_end(file: Path, place, change, end) -> None:
     check(file)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes(file: Path, content) -> None:
     file.write_bytes(content)

@@ -100,7 +100,9 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.filterwarnings("error:.*pickle.*:UserWarning", "error:.*TorchScript.*:UserWarning")
+@pytest.mark.filterwarnings(
+    "error:.*pickle.*:UserWarning", "error:.*TorchScript.*:UserWarning", "ignore:torch.quantize_per_tensor"
+)
 @pytest.mark.parametrize("name", REFUSED)
 def test_the_message_names_the_content(tmp_path: Path, name: str) -> None:
     save, message = REFUSED[name]
