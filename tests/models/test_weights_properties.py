@@ -111,8 +111,6 @@ ENTRIES = st.fixed_dictionaries(
     },
 )
 JSON = st.recursive(TEXTS, lambda inner: st.lists(inner, max_size=3), max_leaves=4)
-    SCALARS.filter(lambda x: isinstance(x, (int, str))), lambda x: st.lists(x, max_size=3), max_leaves=4
-)
 METADATA = st.dictionaries(
     st.sampled_from(["mean", "std", "encoder", "weights_hash", "classes", "task"]),
     JSON.map(json.dumps) | st.sampled_from(["[0,0,0]", "NaN", "[1e999,0,0]", "[" * 3000, "{}"]) | st.integers(),
