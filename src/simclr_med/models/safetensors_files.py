@@ -14,7 +14,7 @@ from torch import Tensor
 from simclr_med.atomic import write_bytes
 from simclr_med.safe_files import open_regular
 
-MOST_HEADER_BYTES = 2 << 20  # names and shapes of 20,000 tensors, ten times those of large networks; the library allows 100 MB
+MOST_HEADER_BYTES = 2 << 20  # names and shapes of 20,000 tensors, ten times those of a large network
 
 
 def write_safetensors(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
