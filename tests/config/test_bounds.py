@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from simclr_med.cli.arguments import parse_argv
 from simclr_med.config.validate import find_problems
+from simclr_med.errors import ConfigError
 
 BASE = ("stage=pretrain", "dataset=synthetic")
 HUGE = "99999999999999999999"
@@ -44,3 +46,9 @@ def test_milestones_are_increasing_fractions(composed, values: str) -> None:
 @pytest.mark.parametrize("override", ["seed=18446744073709551", "optimizer.weight_decay=0", "stage.epochs=1000000"])
 def test_unusual_values_are_valid(composed, override: str) -> None:
     assert find_problems(composed(*BASE, override)) == []
+
+
+@pytest.mark.parametrize("override", ["stage=[pretrain,probe]", "+optimizer=[adam]"])
+def test_list_of_options_is_refused(override: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected one option, found a list. Use -m \w+=a,b to run one job for each"):
+        parse_argv([override])
