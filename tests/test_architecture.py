@@ -15,7 +15,7 @@ STANDARD = set(sys.stdlib_module_names) | {"__future__"}
 
 # Packages and modules from the bottom up: each may import those of the rows above it, and its own.
 ROWS: tuple[set[str], ...] = (
-    {"types", "errors", "atomic", "build", "metrics_csv", "csv_cells", "streams", "safe_files", "transfer"},
+    {"types", "errors", "atomic", "build", "metrics_csv", "csv_cells", "streams", "safe_files", "https", "transfer"},
     {"runs", "plots", "metrics", "models", "data", "augment"},
     {"evaluation", "config"},
     {"training", "cli"},
@@ -40,6 +40,7 @@ THIRD: dict[str, set[str]] = {
     "safe_files": {"yaml"},
     "transfer": {"torch"},
     "csv_cells": set(),
+    "https": set(),
     "build": {"hydra", "omegaconf"},
     "runs": {"omegaconf", "hydra", "yaml", "filelock", "platformdirs", "rich"},
     "plots": {"numpy", "matplotlib", "pandas", "scipy", "rich"},

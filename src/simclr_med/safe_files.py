@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import stat
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import yaml
 
@@ -23,10 +27,11 @@ DEEPEST = 64  # levels of nesting in a record
 # Python needs about 60 bytes for the shortest list, mapping or text; with these bounds a record needs below 0.8 GiB.
 MOST_CONTAINERS = 500_000
 MOST_QUOTES = 2_000_000
+MOST_DIRECTORY_BYTES = MIB  # of the list of members at the end of a zip file: about 10,000 of them
 LONGEST_NUMBER = 400  # characters; a float has at most 309 digits before its point
 
 
-def open_regular(path: Path, most_bytes: int | None = None) -> BinaryIO:
+def open_regular(path: Path, most_bytes: int | None = None) -> io.BufferedReader:
     """Open a regular file, or a link to one, for reading.
 
     Args:
@@ -49,6 +54,19 @@ def open_regular(path: Path, most_bytes: int | None = None) -> BinaryIO:
 def check_regular(path: Path, most_bytes: int | None = None) -> None:
     """Raise OSError where `open_regular` would, for a file that a library opens by its path."""
     _check(path, os.stat(path), most_bytes)
+
+
+@contextmanager
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip file whose list of members has at most `MOST_DIRECTORY_BYTES`; nothing else is read yet.
+
+    Raises:
+        OSError: as `open_regular`.
+        BadZipFile: the file is damaged, or the list is longer.
+        Exception: of other types, from zipfile, for a damaged file.
+    """
+    with _BoundedReads(open_regular(path).detach()) as file, zipfile.ZipFile(file) as archive:
+        yield archive
 
 
 def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
@@ -97,6 +115,15 @@ def read_yaml(path: Path) -> Any:
         return yaml.load(text, Loader=SafeLoader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(" ".join(str(error).split()) or "nested too deeply") from error
+
+
+class _BoundedReads(io.BufferedReader):
+    """A file of which no single read is large: zipfile reads the list of members in one, of the length it announces."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > MOST_DIRECTORY_BYTES:
+            raise zipfile.BadZipFile(f"its list of members is larger than {MOST_DIRECTORY_BYTES // MIB} MiB")
+        return super().read(size)
 
 
 def _check(path: Path, found: os.stat_result, most_bytes: int | None) -> None:

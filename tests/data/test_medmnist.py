@@ -81,7 +81,8 @@ def test_missing_file_is_downloaded(tmp_path: Path, make_arrays, monkeypatch) ->
     source.file.unlink()
     calls = []
 
-    def fetch(url: str, md5: str, target: Path) -> None:
+    def fetch(url: str, md5: str, target: Path, most_bytes: int) -> None:
+        assert len(content) < most_bytes < 1.1 * sum(source.info["n_samples"].values()) * 28 * 28 * 3
         calls.append((url, md5, target))
         target.write_bytes(content)
 

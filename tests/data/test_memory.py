@@ -42,8 +42,11 @@ def test_epoch_over_a_large_split_needs_less_than_one_gibibyte(tmp_path: Path) -
     with archive, archive.open("train_images.npy", "w", force_zip64=True) as member:
         header = {"descr": "|u1", "fortran_order": False, "shape": (COUNT, SIDE, SIDE, 3)}
         np.lib.format.write_array_header_1_0(member, header)
+        noise = bytes(range(256)) * (SIDE * SIDE * 3 // (256 * 60))  # a file of zeros alone is refused as a bomb
+        generator = np.random.default_rng(0)
         for _ in range(COUNT):
-            member.write(bytes(SIDE * SIDE * 3))
+            image = generator.permutation(np.frombuffer(noise, np.uint8)).tobytes()
+            member.write(image + bytes(SIDE * SIDE * 3 - len(image)))
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(tmp_path / "big.npz")],
         env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},

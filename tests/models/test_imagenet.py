@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,6 +23,7 @@ from torchvision.models import (
 from simclr_med import build
 from simclr_med.config.validate import validate_config
 from simclr_med.errors import CheckpointError, RunError
+from simclr_med.models import imagenet
 from simclr_med.models.encoder_files import load_encoder_state, load_weights
 from simclr_med.models.encoders import resnet
 from simclr_med.models.imagenet import download_weights
@@ -91,12 +96,32 @@ def test_an_existing_file_with_another_hash_is_refused_and_kept(tmp_path: Path) 
     assert there.read_bytes() == before
 
 
-def test_a_file_is_downloaded_and_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def serve() -> Iterator[Callable[[Path], str]]:
+    """Function that serves a file's folder on this machine and returns the file's address."""
+    servers = []
+
+    def start(file: Path) -> str:
+        handler = partial(SimpleHTTPRequestHandler, directory=str(file.parent))
+        handler.log_message = lambda *_: None
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}/{file.name}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_file_is_downloaded_and_checked(serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     origin = weights_file(tmp_path / "server")
     target = tmp_path / "new" / "cache" / origin.name
-    download_weights(origin.as_uri(), target)
+    url = serve(origin)
+    download_weights(url, target)
     assert target.read_bytes() == origin.read_bytes()
-    assert capsys.readouterr().out == f"Downloading {origin.as_uri()}\n"
+    assert capsys.readouterr().out == f"Downloading {url}\n"
 
 
 def refused(url: str, target: Path) -> str:
@@ -109,9 +134,9 @@ def refused(url: str, target: Path) -> str:
     return line
 
 
-def test_a_wrong_file_is_refused(tmp_path: Path) -> None:
+def test_a_wrong_file_is_refused(serve, tmp_path: Path) -> None:
     origin = weights_file(tmp_path / "server", "weights-00000000.pth")
-    assert "hash" in refused(origin.as_uri(), tmp_path / "cache" / origin.name)
+    assert "hash" in refused(serve(origin), tmp_path / "cache" / origin.name)
     assert not list((tmp_path / "cache").iterdir())
 
 
@@ -119,6 +144,18 @@ def test_without_a_network_it_is_one_line(tmp_path: Path) -> None:
     refused("http://127.0.0.1:9/resnet18-f37072fd.pth", tmp_path / "resnet18-f37072fd.pth")
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_one_line(serve, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    refused(weights_file(tmp_path / "server").as_uri(), tmp_path / "file" / "weights.pth")
+    refused(serve(weights_file(tmp_path / "server")), tmp_path / "file" / "weights.pth")
+
+
+def test_a_file_that_is_too_large_is_refused(serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    origin = weights_file(tmp_path / "server")
+    monkeypatch.setattr(imagenet, "MOST_BYTES", 100)
+    assert "sends more than" in refused(serve(origin), tmp_path / "cache" / origin.name)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+@pytest.mark.parametrize("url", ["http://example.org/weights.pth", "file:///etc/passwd"])
+def test_an_address_without_tls_is_refused(tmp_path: Path, url: str) -> None:
+    assert "has no TLS" in refused(url, tmp_path / "resnet18-f37072fd.pth")

@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from simclr_med.config.folders import CONF
 from simclr_med.errors import ConfigError
 
 # Hydra's flags (hydra.cc, "Hydra's command line flags"), without --experimental-rerun, which runs code from a pickle. A
@@ -79,6 +80,7 @@ def parse_argv(argv: list[str]) -> CommandLine:
             raise ConfigError(f"{shown}: not UTF-8 text. Set LANG=C.UTF-8, or rename the file.")
         flag, equals, value = word.partition("=")
         if not word.startswith("-"):
+            _check_group(word)
             overrides.append(quote_for_hydra(word))
         elif word in _ALONE | _SWEEPS:
             flags.append(word)
@@ -143,6 +145,14 @@ def _check(flag: str, value: str) -> None:
         raise ConfigError(f"{flag} {value}: unknown value. Choose one of {', '.join(sorted(choices))}.")
     if flag in ("--config-dir", "-cd") and not Path(value).is_dir():
         raise ConfigError(f"{flag} {value}: there is no such folder. Check the path.")
+
+
+def _check_group(word: str) -> None:
+    """Refuse a list of a group's options: Hydra would merge them into one config that fits neither."""
+    group, _, value = word.lstrip("+").partition("=")
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    if value.startswith("[") and group in groups:
+        raise ConfigError(f"{word}: expected one option, found a list. Use -m {group}=a,b to run one job for each.")
 
 
 def quote_for_hydra(word: str) -> str:

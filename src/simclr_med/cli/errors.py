@@ -27,7 +27,7 @@ ALTERNATIVES = {
     "hydra/launcher": "Install joblib and slurm with pip install 'simclr-med[slurm]'.",
 }
 # The types that OmegaConf converts to.
-EXPECTED = {"Integer": "an integer", "Float": "a number", "bool": "true or false", "String": "text"}
+EXPECTED = {"Integer": "an integer", "Float": "a number", "bool": "true or false", "String": "text", "string": "text"}
 
 
 def explain_errors(command: CommandLine, conf: Path) -> list[str]:
@@ -149,6 +149,8 @@ def _wrong_key(override: str, error: Exception, added: list[str], conf: Path) ->
         if key in known:
             return f"{override}: {key} cannot have this value. Change the value."
         return f"{override}: unknown key. {_suggest_key(key, known, conf)}"
+    if "Error merging override" in str(error):
+        return f"{override}: {key} cannot have this value. Change the value."
     if isinstance(error, UnicodeDecodeError):
         return f"{override}: the YAML file is not UTF-8. Save it in this encoding."
     return f"{override}: Hydra cannot compose it ({first_line(error)}). Change the value."
@@ -172,8 +174,10 @@ def _expected(message: str) -> str:
         return "null is not allowed"
     if "is not a ListConfig" in message:
         return "expected a list in brackets: [a,b]"
-    expected = re.search(r"to (Integer|Float|String)|not a valid (bool)", message)
-    return f"expected {EXPECTED[expected[1] or expected[2]]}" if expected else f"wrong type ({first_line(message)})"
+    expected = re.search(r"to (Integer|Float|String|string)|not a valid (bool)", message)
+    if expected:
+        return f"expected {EXPECTED[expected[1] or expected[2]]}"
+    return f"wrong type ({first_line(message)})"
 
 
 def _suggest(word: str, known: Iterable[str]) -> str:

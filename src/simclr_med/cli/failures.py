@@ -12,6 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 from simclr_med.errors import ConfigError, UserError
 from simclr_med.runs.sweep import RunOutcome
 
+MOST_SHOWN = 200  # characters of a path in a message
+
 
 class ProblemPrinter:
     """Prints errors to stderr, one line per problem. The jobs of a sweep share config errors: those print once."""
@@ -35,6 +37,10 @@ def describe_error(error: Exception) -> tuple[list[str], int]:
         problems, status = error.problems, error.exit_code
     elif isinstance(error, (HydraException, OmegaConfBaseException)):
         problems, status = (describe_unexpected(error),), ConfigError.exit_code
+    elif isinstance(error, OSError) and error.filename is not None:
+        place = str(error.filename)
+        shown = place if len(place) <= MOST_SHOWN else f"{place[:MOST_SHOWN]}..."
+        problems, status = (f"{shown}: {error.strerror or error}. Check the path.",), UserError.exit_code
     else:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}, line {frame.lineno}"

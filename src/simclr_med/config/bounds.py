@@ -1,18 +1,98 @@
-"""What a typed field says of its value besides the type; `validate` checks it and words it."""
+"""What a typed field says of its value besides the type, and its wording."""
 
 from __future__ import annotations
 
-from dataclasses import field
+from collections.abc import Iterable
+from dataclasses import Field, field
 from typing import Any
 
-from omegaconf import MISSING
+from omegaconf import MISSING, ListConfig
+
+LARGEST_INTEGER = 2**31 - 1  # the libraries count epochs, images and dimensions with 32 bits
+LARGEST_SEED = 2**63 - 1  # of torch.Generator
+# Networks compute with 32 bits: beyond 1.2e-38..3.4e38 a number becomes 0 or infinite.
+SMALLEST_SIZE, LARGEST_SIZE = 1e-30, 1e30
 
 
 def bounded(low: float | None = None, high: float | None = None, open_low: float | None = None, **more: Any) -> Any:
-    """A required field whose value lies in [low, high], or above open_low."""
+    """A required field whose value lies in [low, high], or above open_low.
+
+    An integer without ``high`` is at most `LARGEST_INTEGER`.
+    """
     return field(default=MISSING, metadata={"low": low, "high": high, "open_low": open_low, **more})
+
+
+def seed() -> Any:
+    """A required field whose value is the seed of a generator."""
+    return bounded(0, LARGEST_SEED)
 
 
 def one_of(*choices: Any) -> Any:
     """A required field whose value is one of the choices."""
     return field(default=MISSING, metadata={"choices": choices})
+
+
+def expected_value(value: Any, item: Field[Any]) -> str | None:
+    """Return what a field expects, in words, when its value breaks that.
+
+    Args:
+        value: of the field, as OmegaConf holds it.
+        item: the field, with its type and bounds.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str) and not value:
+        return "a value, not an empty text"
+    if isinstance(value, ListConfig):
+        return _expected_items(value, str(item.type))
+    choices = item.metadata.get("choices")
+    if choices is not None and value not in choices:
+        return f"one of {', '.join(map(_quoted, choices))}"
+    if not isinstance(value, (int, float)):
+        return None
+    return _expected_number(value) or _expected_range(value, **_bounds_of(item))
+
+
+def _bounds_of(item: Field[Any]) -> dict[str, Any]:
+    return {key: item.metadata.get(key) for key in ("low", "high", "open_low")}
+
+
+def _expected_items(values: Iterable[Any], kind: str) -> str | None:
+    """Return what the items of a list are, in words, when one of them is something else."""
+    items = list(values)
+    if "list[float]" in kind:
+        is_right = all(isinstance(item, (int, float)) and _expected_number(item) is None for item in items)
+        return None if is_right else "a list of finite numbers"
+    if "list[int]" in kind:  # all of them are lists of seeds
+        is_right = all(isinstance(item, int) and 0 <= item <= LARGEST_SEED for item in items)
+        return None if is_right else f"a list of integers >= 0 and <= {LARGEST_SEED}"
+    if "list[str]" in kind:
+        return None if all(isinstance(item, str) and item for item in items) else "a list of names"
+    return None
+
+
+def _expected_number(value: float) -> str | None:
+    if value != value or value in (float("inf"), float("-inf")):
+        return "a finite number"
+    if isinstance(value, float) and value and not SMALLEST_SIZE <= abs(value) <= LARGEST_SIZE:
+        return f"a number of a size from {SMALLEST_SIZE:g} to {LARGEST_SIZE:g}, or 0"
+    return None
+
+
+def _expected_range(value: float, low: float | None, high: float | None, open_low: float | None) -> str | None:
+    if high is None and isinstance(value, int):
+        high = LARGEST_INTEGER if value > LARGEST_INTEGER else None  # said only where it is broken
+    broken = (
+        (low is not None and value < low)
+        or (high is not None and value > high)
+        or (open_low is not None and value <= open_low)
+    )
+    if not broken:
+        return None
+    limits = [f">= {low}"] * (low is not None) + [f"> {open_low}"] * (open_low is not None)
+    kind = "an integer" if isinstance(value, int) else "a number"
+    return f"{kind} {' and '.join(limits + [f'<= {high}'] * (high is not None))}"
+
+
+def _quoted(choice: object) -> str:
+    return f'"{choice}"' if "," in str(choice) else str(choice)

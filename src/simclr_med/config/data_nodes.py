@@ -6,6 +6,7 @@ from typing import Any, Optional, get_args
 
 from omegaconf import MISSING
 
+from simclr_med.config import bounds
 from simclr_med.config.bounds import bounded, one_of
 from simclr_med.config.nodes import Option, Part, Untyped, node
 from simclr_med.types import Task
@@ -63,7 +64,7 @@ class Folder(Dataset):
     size: int = bounded(8, 1024)
     channels: int = one_of(1, 3)
     class_folders: Optional[bool] = MISSING
-    split_seed: int = bounded(0)
+    split_seed: int = bounds.seed()
     val_fraction: float = bounded(0, 0.9)
     test_fraction: float = bounded(0, 0.9)
     groups_csv: Optional[str] = MISSING
@@ -73,10 +74,10 @@ class Folder(Dataset):
 @node
 class Synthetic(Dataset):
     size: int = bounded(16, 224)
-    seed: int = bounded(0)
-    train: int = bounded(8)
-    val: int = bounded(8)
-    test: int = bounded(8)
+    seed: int = bounds.seed()
+    train: int = bounded(8, 1_000_000)
+    val: int = bounded(8, 1_000_000)
+    test: int = bounded(8, 1_000_000)
 
 
 @node
@@ -88,4 +89,4 @@ class DataFraction(Part):
     strategy: str = one_of("random", "stratified")
     strict: bool = MISSING
     imbalance_factor: Optional[float] = bounded(1)
-    seed: int = bounded(0)
+    seed: int = bounds.seed()

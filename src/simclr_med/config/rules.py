@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
+from simclr_med.config.bounds import LARGEST_INTEGER
 from simclr_med.config.data_nodes import Folder
-from simclr_med.config.schema import Config, ResNet, TinyEncoder, WarmupCosine
+from simclr_med.config.schema import Config, Multistep, ResNet, TinyEncoder, WarmupCosine
 from simclr_med.config.stage_nodes import Analyse, Predict, Pretrain, Preview, Probe, Report, Stage, Test
 from simclr_med.runs.identity import slug
 from simclr_med.types import MULTI_LABEL
 
 # Groups whose option's name becomes a part of a path.
 PATH_GROUPS = ("dataset", "augmentation", "encoder", "init")
+STRATEGIES = ("auto", "ddp", "ddp_spawn")  # names of Lightning's that fit one machine
 
 
 def broken_rules(cfg: Config[Any]) -> Iterator[str]:
@@ -24,6 +27,8 @@ def broken_rules(cfg: Config[Any]) -> Iterator[str]:
     yield from _split_fractions(cfg)
     yield from _channel_statistics(cfg)
     yield from _compiled_encoder(cfg)
+    yield from _milestones(cfg)
+    yield from _targets(cfg)
     yield from _stage(cfg, cfg.stage)
 
 
@@ -76,6 +81,11 @@ def _names(cfg: Config[Any]) -> Iterator[str]:
             )
 
 
+def _folder(stage: Stage) -> Iterator[str]:
+    if stage.folder is not None and (PurePath(stage.folder).name != stage.folder or stage.folder == ".."):
+        yield f"stage.folder={stage.folder}: expected the name of one folder, without a path. Rename it."
+
+
 def _split_fractions(cfg: Config[Any]) -> Iterator[str]:
     data = cfg.dataset
     if isinstance(data, Folder) and data.val_fraction + data.test_fraction >= 1:
@@ -90,7 +100,9 @@ def _channel_statistics(cfg: Config[Any]) -> Iterator[str]:
     if not isinstance(encoder, (ResNet, TinyEncoder)):
         return
     for key, values in {"mean": encoder.mean, "std": encoder.std}.items():
-        if len(values) != 3 or not all(map(math.isfinite, values)) or (key == "std" and min(values) <= 0):
+        if not all(map(_is_finite, values)):
+            continue  # reported as out of bounds
+        if len(values) != 3 or (key == "std" and min(values) <= 0):
             kind = "three finite numbers > 0" if key == "std" else "three finite numbers"
             yield (
                 f"encoder.{key}={list(values)}: expected {kind}, one for each of R, G, B. "
@@ -111,8 +123,39 @@ def _compiled_encoder(cfg: Config[Any]) -> Iterator[str]:
         )
 
 
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _milestones(cfg: Config[Any]) -> Iterator[str]:
+    schedule = cfg.schedule
+    if isinstance(schedule, Multistep) and all(map(_is_finite, schedule.milestones)):
+        values = list(schedule.milestones)
+        if values != sorted(set(values)) or not all(0 < value < 1 for value in values):
+            yield (
+                f"schedule.milestones={values}: expected fractions of the run in (0, 1), in increasing order. "
+                f"{use_default('schedule.milestones')}"
+            )
+
+
+def _targets(cfg: Config[Any]) -> Iterator[str]:
+    """Lists whose items are called: each names what."""
+    for key, items in {"augmentation.ops": cfg.augmentation.ops, "logger.loggers": cfg.logger.loggers}.items():
+        for item in items:
+            if not isinstance(item, Mapping) or not isinstance(item.get("_target_"), str):
+                yield f"{key}={item}: expected mappings with _target_. Write them as in conf/{key.split('.')[0]}."
+    strategy = cfg.trainer.strategy
+    is_known = isinstance(strategy.get("_target_"), str) if isinstance(strategy, Mapping) else strategy in STRATEGIES
+    if not is_known:
+        yield (
+            f"trainer.strategy={strategy}: expected {' or '.join(STRATEGIES)}, or a mapping with _target_. "
+            "Use trainer=auto, cpu, gpu or ddp_cpu instead."
+        )
+
+
 def _stage(cfg: Config[Any], stage: Stage) -> Iterator[str]:
     """The rules of one stage."""
+    yield from _folder(stage)
     if isinstance(stage, Pretrain):
         yield from _micro_batches(stage, cfg.trainer.devices)
     if isinstance(stage, Probe):
@@ -146,12 +189,12 @@ def _sequences(stage: Preview) -> Iterator[str]:
 
 def _perplexities(stage: Analyse) -> Iterator[str]:
     for value in stage.perplexities:
-        if not 1 <= value < float("inf"):
+        if isinstance(value, (int, float)) and not value >= 1:
             yield f"stage.perplexities={value}: expected a number >= 1. {use_default('stage.perplexities')}"
 
 
 def _micro_batches(stage: Pretrain, devices: int) -> Iterator[str]:
-    if min(stage.batch_size - 1, stage.accumulate, devices) < 1:
+    if min(stage.batch_size - 1, stage.accumulate, devices) < 1 or max(stage.accumulate, devices) > LARGEST_INTEGER:
         return  # reported as out of bounds
     shares = f"stage.accumulate x trainer.devices = {stage.accumulate} x {devices}"
     if stage.batch_size % (stage.accumulate * devices):

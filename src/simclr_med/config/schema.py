@@ -11,6 +11,7 @@ from typing import Any, Generic, Optional, TypeVar
 
 from omegaconf import MISSING, DictConfig
 
+from simclr_med.config import bounds
 from simclr_med.config.bounds import bounded, one_of
 from simclr_med.config.data_nodes import DataFraction, Dataset
 from simclr_med.config.nodes import Option, Part, node
@@ -106,7 +107,7 @@ class Constant(Option):
 class InitRandom(Option):
     dataset: Optional[str] = MISSING
     augmentation: str = MISSING
-    seed: int = bounded(0)
+    seed: int = bounds.seed()
 
 
 @node
@@ -116,7 +117,7 @@ class InitPretrained(Option):
     augmentation: str = MISSING
     encoder: str = MISSING
     size: Optional[int] = bounded(1)
-    seed: int = bounded(0)
+    seed: int = bounds.seed()
     start: str = MISSING
     run: Optional[str] = MISSING
 
@@ -147,7 +148,7 @@ class Trainer(Part):
     strategy: Any = MISSING
     precision: str = one_of("auto", "32-true", "64-true", "tf32", "bf16-mixed", "16-mixed")
     compile: str = one_of("none", "inductor", "graphs")
-    threads: Optional[int] = bounded(1)
+    threads: Optional[int] = bounded(1, 4096)
     limit_steps: Optional[int] = bounded(1)
 
 
@@ -172,7 +173,7 @@ class Schema(Part):
     trainer: Trainer = field(default_factory=Trainer)
     logger: Logger = field(default_factory=Logger)
     paths: Paths = field(default_factory=Paths)
-    seed: int = bounded(0)
+    seed: int = bounds.seed()
     overwrite: bool = MISSING
     dry_run: bool = MISSING
     allow_code: bool = MISSING

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, InterpolationToMissingValueError, OmegaConfBaseException
 
+from simclr_med.config.bounds import expected_value
 from simclr_med.config.data_nodes import UntypedDataset
 from simclr_med.config.nodes import Untyped, defaults
 from simclr_med.config.rules import PATH_GROUPS, broken_rules, use_default
@@ -162,37 +163,7 @@ def _bounds(cfg: DictConfig) -> Iterator[str]:
             if OmegaConf.is_interpolation(node, item.name):
                 continue  # reported for the key that the value comes from
             value = node[item.name]
-            if expected := _expected(value, item.metadata):
+            if expected := expected_value(value, item):
                 full = f"{key}.{item.name}" if key else item.name
                 remedy = "Give a value." if value == "" else use_default(full)
                 yield f"{full}={value}: expected {expected}. {remedy}"
-
-
-def _expected(value: Any, bounds: Mapping[str, Any]) -> str | None:
-    """What the bounds expect, in words, when the value breaks them."""
-    if value is None:
-        return None
-    if value == "":
-        return "a value, not an empty text"
-    choices = bounds.get("choices")
-    if choices is not None and value not in choices:
-        return f"one of {', '.join(map(_quoted, choices))}"
-    if not isinstance(value, (int, float)):
-        return None
-    if value != value or value in (float("inf"), float("-inf")):
-        return "a finite number"
-    low, high, open_low = bounds.get("low"), bounds.get("high"), bounds.get("open_low")
-    broken = (
-        (low is not None and value < low)
-        or (high is not None and value > high)
-        or (open_low is not None and value <= open_low)
-    )
-    if not broken:
-        return None
-    limits = [f">= {low}"] * (low is not None) + [f"> {open_low}"] * (open_low is not None)
-    kind = "an integer" if isinstance(value, int) else "a number"
-    return f"{kind} {' and '.join(limits + [f'<= {high}'] * (high is not None))}"
-
-
-def _quoted(choice: object) -> str:
-    return f'"{choice}"' if "," in str(choice) else str(choice)

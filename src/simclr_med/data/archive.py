@@ -71,8 +71,7 @@ class Archive:
         Raises:
             DataError: the labels are missing, damaged or not integers.
         """
-        key = name_labels(split)
-        return layout.reshape_labels(self.file, key, arrays.read(self.file, key))
+        return layout.reshape_labels(self.file, name_labels(split), self._read_label_array(split))
 
     def read_labels(self, split: Split, task: Task, classes: int) -> np.ndarray:
         """Return a split's labels, int64 [N, L], checked for the task and the number of classes.
@@ -80,6 +79,12 @@ class Archive:
         Raises:
             DataError: the labels are missing, damaged or do not fit task, classes and images.
         """
-        key = name_labels(split)
         images = self.read_image_shape(split)[0]
-        return layout.check_labels(self.file, key, arrays.read(self.file, key), task, classes, images)
+        labels = self._read_label_array(split)
+        return layout.check_labels(self.file, name_labels(split), labels, task, classes, images)
+
+    def _read_label_array(self, split: Split) -> np.ndarray:
+        key = name_labels(split)
+        header = arrays.read_header(self.file, key)
+        layout.check_label_shape(self.file, key, header.shape, header.dtype)
+        return arrays.read(self.file, key)

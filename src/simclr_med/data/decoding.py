@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 
+from simclr_med.data.limits import MOST_COUNTED_PAGES, MOST_IMAGE_BYTES
 from simclr_med.data.sniff import describe_content
+from simclr_med.data.tiff import UnsupportedImage, check_pages, check_size, describe_excess, read_16_bit_colour
 from simclr_med.errors import DataError
+from simclr_med.safe_files import open_regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 Intensity = Literal["full", "minmax"]
 RULES_VERSION = 1  # increase with every change of the rules below, so that cached arrays are decoded again
 BLOCK = 64  # images decoded at a time
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 
 
 def decode_images(
@@ -38,7 +43,10 @@ def decode_images(
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(names), BLOCK):
             files = [root / name for name in names[start : start + BLOCK]]
-            yield np.stack(list(pool.map(lambda file: decode_image(file, size, channels, intensity), files)))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of PIL, on damaged or large files; the error says what is wrong
+                decoded = list(pool.map(lambda file: decode_image(file, size, channels, intensity), files))
+            yield np.stack(decoded)
 
 
 def decode_image(file: Path, size: int, channels: int, intensity: Intensity) -> np.ndarray:
@@ -53,58 +61,87 @@ def decode_image(file: Path, size: int, channels: int, intensity: Intensity) -> 
     - The shorter side is resized to ``size`` (bilinear with antialiasing), then the centre is cropped.
 
     Args:
-        file: PNG, JPEG, BMP or TIFF with one page, grey or RGB, with 8 or 16 bits per channel.
+        file: PNG, JPEG, BMP or TIFF with one page, grey or RGB, with 8 or 16 bits per channel, within `limits`.
         size: side of the result in pixels.
         channels: 1 or 3.
         intensity: rule for 16 bits.
 
     Raises:
-        DataError: the file is damaged, has several pages, or has neither 8 nor 16 bits.
+        DataError: the file is damaged, too large, of another format, has several pages, or has neither 8 nor 16 bits.
     """
     from PIL import UnidentifiedImageError
 
     try:
-        image = _open_image(file, intensity).convert("L" if channels == 1 else "RGB")
+        with open_regular(file, MOST_IMAGE_BYTES) as opened:
+            image = _read_image(file, opened, intensity).convert("L" if channels == 1 else "RGB")
         return np.asarray(_resize_and_crop(image, size), np.uint8).reshape(size, size, channels)
-    except _UnsupportedImage as error:
+    except UnsupportedImage as error:
         raise DataError(f"{file}: {error}. Convert or remove the file.") from error
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{file}: not a readable image (it is {describe_content(file)}). Replace or remove the file. "
+            f"Accepted formats: {', '.join(FORMATS)}."
+        ) from error
     except Exception as error:  # PIL and tifffile raise a dozen types for damaged files, also SyntaxError
-        reason = " ".join(str(error).replace(repr(str(file)), "the file").split()) or type(error).__name__
-        if isinstance(error, UnidentifiedImageError):
-            reason = f"it is {describe_content(file)}"
-        raise DataError(f"{file}: not a readable image ({reason}). Replace or remove the file.") from error
+        raise DataError(
+            f"{file}: not a readable image ({_describe_damage(error)}). Replace or remove the file."
+        ) from error
 
 
-class _UnsupportedImage(Exception):
-    """An intact image of an unsupported type; the message says what is expected."""
+def _describe_damage(error: Exception) -> str:
+    said = error.strerror if isinstance(error, OSError) else None
+    return " ".join(str(said or error).split()) or type(error).__name__
 
 
-def _open_image(file: Path, intensity: Intensity) -> Image:
+def _read_image(file: Path, opened: BinaryIO, intensity: Intensity) -> Image:
     """Return the file as an upright PIL image with 8 bits per channel."""
     from PIL import Image as pil
     from PIL import ImageOps
 
     if file.suffix.lower() in (".tif", ".tiff"):
-        pixels = _read_16_bit_colour_tiff(file)
+        pixels = read_16_bit_colour(opened)
         if pixels is not None:
             return pil.fromarray(_reduce_to_8_bits(pixels, intensity))
-    with pil.open(file) as opened:
-        _check_pages(getattr(opened, "n_frames", 1))
-        opened.load()
-        upright = ImageOps.exif_transpose(opened)
-    is_16_bit = upright.mode.startswith("I;16") or (upright.mode == "I" and opened.format == "PNG")
+        opened.seek(0)
+    with _open_image(opened) as image:
+        check_size(*image.size)
+        check_size(*_tile_size(image))
+        check_pages(_count_pages(image))
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+    is_16_bit = upright.mode.startswith("I;16") or (upright.mode == "I" and image.format == "PNG")
     if is_16_bit:
         return pil.fromarray(_reduce_to_8_bits(np.asarray(upright), intensity))
     if upright.mode in ("I", "F"):
-        raise _UnsupportedImage("expected 8 or 16 bits per channel, found 32")
+        raise UnsupportedImage("expected 8 or 16 bits per channel, found 32")
     if upright.mode == "P":
         return upright.convert("RGBA" if "transparency" in upright.info else "RGB").convert("RGB")
     return upright
 
 
-def _check_pages(pages: int) -> None:
-    if pages > 1:
-        raise _UnsupportedImage(f"expected one image, found {pages} pages")
+def _open_image(opened: BinaryIO) -> Image:
+    """Open an image by its content, in the accepted formats alone: for EPS files, PIL would start Ghostscript."""
+    from PIL import Image as pil
+
+    try:
+        return pil.open(opened, formats=FORMATS)
+    except pil.DecompressionBombError as error:
+        raise UnsupportedImage(describe_excess("many more")) from error
+
+
+def _tile_size(image: Image) -> tuple[int, int]:
+    """Return (width, height) of a TIFF's tiles, which are decoded one at a time; (0, 0) without tiles."""
+    tags = getattr(image, "tag_v2", {})
+    return tags.get(322, 0), tags.get(323, 0)  # TileWidth, TileLength
+
+
+def _count_pages(image: Image) -> int:
+    for page in range(1, MOST_COUNTED_PAGES):
+        try:
+            image.seek(page)
+        except EOFError:
+            return page
+    return MOST_COUNTED_PAGES
 
 
 def _resize_and_crop(image: Image, size: int) -> Image:
@@ -122,19 +159,8 @@ def _resize_and_crop(image: Image, size: int) -> Image:
 
 
 def _reduce_to_8_bits(pixels: np.ndarray, intensity: Intensity) -> np.ndarray:
-    values = pixels.astype(np.float64)
-    low, high = (values.min(), values.max()) if intensity == "minmax" else (0.0, 65535.0)
-    return np.rint((values - low) * (255 / max(high - low, 1))).astype(np.uint8)
-
-
-def _read_16_bit_colour_tiff(file: Path) -> np.ndarray | None:
-    """Return uint16 [H, W, 3] from a 16-bit colour TIFF, which PIL cannot read; None for every other TIFF."""
-    import tifffile
-
-    with tifffile.TiffFile(file) as tiff:
-        page = tiff.pages.first
-        if page.dtype != np.uint16 or page.samplesperpixel < 3:
-            return None
-        _check_pages(len(tiff.pages))
-        pixels: np.ndarray = page.asarray()
-        return np.moveaxis(pixels, page.axes.index("S"), -1)[..., :3]
+    low, high = (float(pixels.min()), float(pixels.max())) if intensity == "minmax" else (0.0, 65535.0)
+    reduced = np.empty(pixels.shape, np.uint8)
+    for row, values in enumerate(pixels):  # row by row: in float64 the whole image would take eight times its size
+        reduced[row] = np.rint((values.astype(np.float64) - low) * (255 / max(high - low, 1)))
+    return reduced

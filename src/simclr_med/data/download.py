@@ -1,4 +1,4 @@
-"""Download one file: resumed after a broken connection, verified by its MD5, and shared by all processes."""
+"""Download one file with TLS: resumed after a break, bounded, verified by its MD5, and shared by all processes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import os
 import socket
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from simclr_med.atomic import sync_folder
 from simclr_med.data.progress import print_message, show_progress
 from simclr_med.errors import DataError
+from simclr_med.https import InsecureUrl, open_url
 
 BLOCK = 1 << 18  # bytes read at a time
 STEADY = 1 << 20  # bytes: an attempt that receives this much is not counted as a failure
@@ -32,8 +32,20 @@ class _AttemptError(Exception):
         self.is_final = is_final
 
 
+class _Wanted(NamedTuple):
+    """What `download` downloads; its arguments, with the path of the unfinished file."""
+
+    url: str
+    md5: str
+    part: Path
+    most_bytes: int
+    tries: int
+    stall_s: float
+    backoff_s: float
+
+
 def download(
-    url: str, md5: str, target: Path, *, tries: int = 4, stall_s: float = 20.0, backoff_s: float = 1.0
+    url: str, md5: str, target: Path, most_bytes: int, *, tries: int = 4, stall_s: float = 20.0, backoff_s: float = 1.0
 ) -> None:
     """Download a file if it is missing; the target exists only if the file is complete and its MD5 is correct.
 
@@ -41,9 +53,10 @@ def download(
     server supports ranges.
 
     Args:
-        url: http or https.
+        url: https, or http of this machine.
         md5: expected hex digest. A file with another digest is downloaded once more.
         target: path of the file; its folder is created. One process downloads, other processes wait for it.
+        most_bytes: size that the file cannot exceed; a server that sends more is not read further.
         tries: limit of consecutive attempts that each receive less than 1 MiB.
         stall_s: seconds without data after which an attempt fails.
         backoff_s: seconds before the second attempt; doubled for each further attempt.
@@ -63,7 +76,8 @@ def download(
             lock.acquire()
         try:
             if not target.exists():
-                _download_verified(url, md5, target, tries, stall_s, backoff_s)
+                part = target.with_name(f"{target.name}.part")
+                _download_verified(_Wanted(url, md5, part, most_bytes, tries, stall_s, backoff_s), target)
         finally:
             lock.release()
     except _AttemptError as error:
@@ -78,14 +92,14 @@ def download(
         ) from error
 
 
-def _download_verified(url: str, md5: str, target: Path, tries: int, stall_s: float, backoff_s: float) -> None:
+def _download_verified(wanted: _Wanted, target: Path) -> None:
     """Download until the MD5 is correct, from the start again after one wrong MD5."""
-    part = target.with_name(f"{target.name}.part")
+    part = wanted.part
     with show_progress(f"Downloading {target.name}") as update:
         for is_second in (False, True):
-            _download_all(url, part, tries, stall_s, backoff_s, update)
+            _download_all(wanted, update)
             found = _hash_and_sync(part)
-            if found == md5:
+            if found == wanted.md5:
                 os.replace(part, target)
                 sync_folder(target.parent)
                 return
@@ -104,13 +118,14 @@ def _hash_and_sync(part: Path) -> str:
     return digest.hexdigest()
 
 
-def _download_all(url: str, part: Path, tries: int, stall_s: float, backoff_s: float, update: Progress) -> None:
+def _download_all(wanted: _Wanted, update: Progress) -> None:
     """Repeat attempts until part has the last byte."""
+    part = wanted.part
     failures = 0
     furthest = _measure_length(part)
     while True:
         try:
-            return _attempt(url, part, stall_s, update)
+            return _attempt(wanted, update)
         except _AttemptError as error:
             received = _measure_length(part)
             if received == 0:
@@ -119,15 +134,16 @@ def _download_all(url: str, part: Path, tries: int, stall_s: float, backoff_s: f
                 failures = 0
                 furthest = received
             failures += 1
-            if error.is_final or failures >= tries:
+            if error.is_final or failures >= wanted.tries:
                 raise
-            time.sleep(backoff_s * 2 ** (failures - 1))
+            time.sleep(wanted.backoff_s * 2 ** (failures - 1))
 
 
-def _attempt(url: str, part: Path, stall_s: float, update: Progress) -> None:
+def _attempt(wanted: _Wanted, update: Progress) -> None:
     """Open one connection and append to part; start over if the server does not support ranges."""
+    part = wanted.part
     start = _measure_length(part)
-    response = _open_connection(url, start, stall_s)
+    response = _open_connection(wanted.url, start, wanted.stall_s)
     if response is None:
         return
     with response:
@@ -136,15 +152,24 @@ def _attempt(url: str, part: Path, stall_s: float, update: Progress) -> None:
             part.unlink(missing_ok=True)
             raise _AttemptError("the server resumed at a wrong position")
         received = start if is_resumed else 0
-        announced = response.headers.get("Content-Length")
-        total = None if announced is None else received + int(announced)
+        announced = response.headers.get("Content-Length", "")
+        total = received + int(announced) if announced.isdecimal() else None
+        _check_size(wanted, total or 0)
         with open(part, "ab" if is_resumed else "wb") as file:
             while block := _read_block(response):
-                file.write(block)
                 received += len(block)
+                _check_size(wanted, received)
+                file.write(block)
                 update(received, total)
         if total is not None and received != total:
             raise _AttemptError(f"the connection was closed after {received} of {total} bytes")
+
+
+def _check_size(wanted: _Wanted, size: int) -> None:
+    """Delete what was received and raise if the file is larger than it can be."""
+    if size > wanted.most_bytes:
+        wanted.part.unlink(missing_ok=True)
+        raise _AttemptError(f"the server sends more than {wanted.most_bytes} bytes", is_final=True)
 
 
 def _open_connection(url: str, start: int, stall_s: float) -> http.client.HTTPResponse | None:
@@ -153,8 +178,9 @@ def _open_connection(url: str, start: int, stall_s: float) -> http.client.HTTPRe
     if start:
         headers["Range"] = f"bytes={start}-"
     try:
-        request = urllib.request.Request(url, headers=headers)
-        return cast(http.client.HTTPResponse, urllib.request.urlopen(request, timeout=stall_s))
+        return cast(http.client.HTTPResponse, open_url(url, headers, stall_s))
+    except InsecureUrl as error:
+        raise _AttemptError(str(error.reason), is_final=True) from error
     except urllib.error.HTTPError as error:
         is_unsatisfiable = error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE
         if is_unsatisfiable and error.headers.get("Content-Range", "") == f"bytes */{start}":

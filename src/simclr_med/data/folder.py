@@ -11,15 +11,17 @@ import numpy as np
 
 from simclr_med.data.decoding import Intensity
 from simclr_med.data.file_errors import describe_read_error
-from simclr_med.data.hashing import cached_digest, read_stamp
+from simclr_med.data.hashing import cached_digest, digest_stream, read_stamp
 from simclr_med.data.image_cache import DecodingRecipe, load_images
 from simclr_med.data.layout import infer_task
+from simclr_med.data.limits import MOST_IMAGE_BYTES
 from simclr_med.data.listing import Entry, list_images
 from simclr_med.data.patients import check_patients, read_patients
 from simclr_med.data.progress import show_progress
 from simclr_med.data.source import ImageSet
 from simclr_med.data.splits import assign_splits
 from simclr_med.errors import DataError
+from simclr_med.safe_files import check_regular, open_regular
 from simclr_med.types import SPLITS, Split, Task
 
 
@@ -172,6 +174,8 @@ class Folder:
         if self._groups_csv is not None:
             files.append(self._groups_csv)
         try:
+            for file in files:
+                check_regular(file, MOST_IMAGE_BYTES)
             stamps = [(str(file), read_stamp(file)) for file in files]
         except OSError as error:
             raise describe_read_error(Path(error.filename), error) from error
@@ -186,10 +190,11 @@ class Folder:
         with show_progress(f"Hashing {self.root.name}", "files") as update:
             for done, (name, file) in enumerate(zip(names, files, strict=True), start=1):
                 try:
-                    content = file.read_bytes()
+                    with open_regular(file) as content:
+                        found = digest_stream("sha256", content)
                 except OSError as error:
                     raise describe_read_error(file, error) from error
-                digest.update(json.dumps([name, hashlib.sha256(content).hexdigest()]).encode())
+                digest.update(json.dumps([name, found]).encode())
                 update(done, len(files))
         return digest.hexdigest()
 

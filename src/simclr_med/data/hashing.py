@@ -6,10 +6,11 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from simclr_med.atomic import write_json
 from simclr_med.data.file_errors import describe_read_error
+from simclr_med.safe_files import check_regular, open_regular
 
 BLOCK = 1 << 20  # bytes read at a time
 LOCK_TIMEOUT_S = 10.0  # seconds
@@ -22,6 +23,7 @@ def hash_file(algorithm: Literal["sha256", "md5"], file: Path) -> str:
         DataError: the file cannot be read.
     """
     try:
+        check_regular(file)
         stamp = read_stamp(file)
         return cached_digest(f"{algorithm}:{file.absolute()}", stamp, lambda: _compute_digest(algorithm, file))
     except OSError as error:
@@ -86,9 +88,14 @@ def _save_entry(key: str, stamp: str, digest: str) -> None:
         return
 
 
-def _compute_digest(algorithm: str, file: Path) -> str:
+def digest_stream(algorithm: str, stream: BinaryIO) -> str:
+    """Return the hex digest of what an open file holds from here on."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
-    with open(file, "rb") as handle:
-        while block := handle.read(BLOCK):
-            digest.update(block)
+    while block := stream.read(BLOCK):
+        digest.update(block)
     return digest.hexdigest()
+
+
+def _compute_digest(algorithm: str, file: Path) -> str:
+    with open_regular(file) as stream:
+        return digest_stream(algorithm, stream)

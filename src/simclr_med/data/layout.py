@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 
+from simclr_med.data.limits import MOST_LABEL_BYTES
 from simclr_med.errors import DataError
 from simclr_med.types import MULTI_LABEL, Task
 
+LABEL_BYTES = 8  # of one label in memory
 MIN_SIDE = 4  # pixels: smaller images leave nothing to crop or blur
 
 
@@ -25,7 +28,7 @@ def check_image_shape(file: Path, key: str, shape: tuple[int, ...], dtype: np.dt
     """
     where = f"{file}[{key}]"
     if dtype != np.uint8:
-        raise DataError(f"{where}={dtype}: expected uint8 in 0..255. {_advise_conversion(dtype)}")
+        raise DataError(f"{where}={describe_dtype(dtype)}: expected uint8 in 0..255. {_advise_conversion(dtype)}")
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
         raise DataError(f"{where}={list(shape)}: expected [N, H, W] or [N, H, W, 3]. {_advise_reshaping(shape)}")
     if shape[0] == 0:
@@ -105,15 +108,35 @@ def reshape_labels(file: Path, key: str, labels: np.ndarray) -> np.ndarray:
     """Return integer labels [N] or [N, L] as int64 [N, L].
 
     Raises:
-        DataError: the labels are not integers or have another shape.
+        DataError: as `check_label_shape`.
     """
-    if labels.dtype.kind not in "iub":
-        kind = "text" if labels.dtype.kind in "US" else labels.dtype
-        raise DataError(f"{file}[{key}]={kind}: expected integers. Save the labels as integers from 0.")
-    if labels.ndim not in (1, 2) or (labels.ndim == 2 and labels.shape[1] == 0):
-        raise DataError(f"{file}[{key}]={list(labels.shape)}: expected [N] or [N, L]. Reshape the labels.")
+    check_label_shape(file, key, labels.shape, labels.dtype)
     columns = labels.shape[1] if labels.ndim == 2 else 1
-    return labels.astype(np.int64).reshape(len(labels), columns)
+    return labels.astype(np.int64, copy=False).reshape(len(labels), columns)
+
+
+def check_label_shape(file: Path, key: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Check that an array contains labels, before it is read.
+
+    Raises:
+        DataError: the labels are not integers, have another shape, or are far too many.
+    """
+    if dtype.kind not in "iub":
+        kind = "text" if dtype.kind in "US" else describe_dtype(dtype)
+        raise DataError(f"{file}[{key}]={kind}: expected integers. Save the labels as integers from 0.")
+    if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] == 0):
+        raise DataError(f"{file}[{key}]={list(shape)}: expected [N] or [N, L]. Reshape the labels.")
+    if math.prod(shape) * LABEL_BYTES > MOST_LABEL_BYTES:
+        most = MOST_LABEL_BYTES // LABEL_BYTES / 1e6
+        raise DataError(
+            f"{file}[{key}]={list(shape)}: expected at most {most:.0f} million labels. Save one number for each image "
+            "instead of one-hot labels, or remove images."
+        )
+
+
+def describe_dtype(dtype: np.dtype) -> str:
+    """Return the type of an array in a few words."""
+    return str(dtype) if dtype.names is None and dtype.subdtype is None else "a structured array"
 
 
 def infer_task(columns: int, classes: int) -> Task:

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
+from simclr_med.data.file_errors import describe_read_error
 from simclr_med.errors import DataError
 from simclr_med.types import Split
 
@@ -74,7 +76,7 @@ def list_images(root: Path, class_folders: bool | None) -> tuple[Entry, ...]:
 def _find_images(root: Path) -> Iterator[str]:
     """Yield relative names; links to folders are followed, and no folder is visited twice."""
     visited = set()
-    for folder, children, files in os.walk(root, followlinks=True):
+    for folder, children, files in os.walk(root, onerror=_refuse_folder, followlinks=True):
         stat = os.stat(folder)
         if (stat.st_dev, stat.st_ino) in visited:
             children.clear()
@@ -84,6 +86,11 @@ def _find_images(root: Path) -> Iterator[str]:
         for file in files:
             if not _is_hidden(file) and file.lower().endswith(ENDINGS):
                 yield Path(folder, file).relative_to(root).as_posix()
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    """Raise, since without this folder the data set would be another one."""
+    raise describe_read_error(Path(error.filename), error)
 
 
 def _is_hidden(name: str) -> bool:

@@ -18,6 +18,8 @@ from simclr_med.data.source import ImageSet
 from simclr_med.errors import DataError
 from simclr_med.types import SPLITS, Split, Task
 
+ROOM_BYTES = 1 << 20  # for the headers of six arrays and of the zip file
+
 
 @dataclass(frozen=True)
 class MedMNIST:
@@ -28,7 +30,8 @@ class MedMNIST:
         size: side of the images in pixels: 28, 64, 128 or 224.
         root: folder of the files; the file names are medmnist's.
         verify: check the file's MD5 at the first read; false accepts any file.
-        info: facts from medmnist's INFO: task, labels ({"0": name}), n_channels, and url and md5 of this size's file.
+        info: facts from medmnist's INFO: task, labels ({"0": name}), n_channels, n_samples, and url and md5 of this
+            size's file.
     """
 
     name: str
@@ -99,8 +102,14 @@ class MedMNIST:
         if not self.file.exists():
             if self.file.parent.exists() and not self.file.parent.is_dir():
                 raise DataError(f"paths.data={self.root}: expected a folder, found a file. Choose another folder.")
-            download(self.info["url"], self.info["md5"], self.file)
+            download(self.info["url"], self.info["md5"], self.file, self._most_bytes)
         return self.file
+
+    @property
+    def _most_bytes(self) -> int:
+        """Size of the file if nothing were compressed, and room for headers; labels have at most 64 bits."""
+        image = self.size**2 * self.channels
+        return sum(self.info["n_samples"].values()) * (image + 8 * len(self.classes)) + ROOM_BYTES
 
     @cached_property
     def _archive(self) -> Archive:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from simclr_med.data.limits import MOST_CSV_BYTES
 from simclr_med.errors import DataError
+from simclr_med.safe_files import open_regular
 from simclr_med.types import Split
 
 
@@ -61,21 +64,25 @@ def check_patients(file: Path, patients: Sequence[str], rows: Mapping[Split, Seq
 
 def _read_rows(file: Path) -> dict[str, set[str]]:
     """Return the patients of each file in the CSV."""
+    patients: dict[str, set[str]] = defaultdict(set)
     try:
-        with open(file, encoding="utf-8-sig", newline="") as handle:
-            rows = list(csv.DictReader(handle))
+        with io.TextIOWrapper(open_regular(file, MOST_CSV_BYTES), encoding="utf-8-sig", newline="") as text:
+            rows = csv.DictReader(text)
+            _check_columns(file, rows.fieldnames)
+            for row in rows:
+                if row["file"] and row["patient"]:
+                    name = row["file"].strip().replace("\\", "/").removeprefix("./")
+                    patients[name].add(row["patient"].strip())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"dataset.groups_csv={file}: not a readable CSV ({reason}). Check the path.") from error
-    if not rows or not {"file", "patient"} <= set(rows[0]):
-        found = f"the columns {' | '.join(map(str, rows[0]))}" if rows else "no rows"
+    return patients
+
+
+def _check_columns(file: Path, columns: Sequence[str] | None) -> None:
+    if not {"file", "patient"} <= set(columns or ()):
+        found = f"the columns {' | '.join(columns)[:200]}" if columns else "no rows"
         raise DataError(
             f"dataset.groups_csv={file}: expected the columns file and patient, separated by commas, found {found}. "
             "Correct the CSV."
         )
-    patients: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        if row["file"] and row["patient"]:
-            name = row["file"].strip().replace("\\", "/").removeprefix("./")
-            patients[name].add(row["patient"].strip())
-    return patients

@@ -11,6 +11,13 @@ _SIGNATURES = (
     (b"\x1f\x8b", "a gzip archive, which must be unpacked first"),
     (b"\x89HDF", "an HDF5 file"),
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
+    (b"GIF8", "a GIF image"),
+    (b"%!PS", "an EPS file"),
+    (b"\xc5\xd0\xd3\xc6", "an EPS file"),
+    (b"%PDF", "a PDF file"),
+    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
+    (b"\x00\x00\x01\x00", "an icon (.ico)"),
 )
 
 
@@ -23,6 +30,10 @@ def describe_content(file: Path) -> str:
     for signature, description in _SIGNATURES:
         if start.startswith(signature):
             return description
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "a WebP image"
+    if start[128:132] == b"DICM":
+        return "a DICOM file"
     if start.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
         return "a web page"
     return "text" if _is_text(start) else "of an unknown type"

@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from simclr_med.data.progress import show_progress
 from simclr_med.errors import RunError
 from simclr_med.evaluation.predict import logits_to_probabilities
 from simclr_med.metrics import classification
@@ -205,12 +206,16 @@ def _fit_path(
     columns = labels_NL.T if task == MULTI_LABEL else labels_NL[:, :1].T
     models = [LogisticRegression(max_iter=max_iterations, tol=tolerance, warm_start=True) for _ in columns]
     basis, rotated = _rotate(train_ND)
-    for lambda_ in lambdas:
-        parts = []
-        for model, column in zip(models, columns, strict=True):
-            parts.append(_fit(model, rotated, column, 1 / (len(train_ND) * lambda_), classes, task))
-        weight = np.concatenate([weight for weight, _ in parts])
-        yield (weight if basis is None else weight @ basis), np.concatenate([bias for _, bias in parts])
+    done, total = 0, len(lambdas) * len(models)
+    with show_progress("Fitting the probe", "regressions") as update:
+        for lambda_ in lambdas:
+            parts = []
+            for model, column in zip(models, columns, strict=True):
+                parts.append(_fit(model, rotated, column, 1 / (len(train_ND) * lambda_), classes, task))
+                done += 1
+                update(done, total)
+            weight = np.concatenate([weight for weight, _ in parts])
+            yield (weight if basis is None else weight @ basis), np.concatenate([bias for _, bias in parts])
 
 
 def _rotate(train_ND: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from simclr_med.errors import CheckpointError
+from simclr_med.safe_files import check_regular, open_zip
 
 # Objects in Lightning's checkpoints besides tensors and plain containers: they hold data alone.
 _INERT: list[Any] = [
@@ -31,20 +33,25 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: the file is missing, damaged, no checkpoint, or holds more than tensors and plain containers.
     """
     try:
+        check_regular(path)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint={path}: {error.strerror or error}. Name a readable file.") from error
+    try:
         if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if archive.testzip() is not None:
-                    raise zipfile.BadZipFile
+            with open_zip(path) as archive:
                 if "constants.pkl" in {name.rpartition("/")[2] for name in archive.namelist()}:
                     raise CheckpointError(
                         f"checkpoint={path}: expected a state dict, found a TorchScript program. Save its state_dict()."
                     )
+                _check_sizes(archive, path)
+                if archive.testzip() is not None:
+                    raise zipfile.BadZipFile
         with torch.serialization.safe_globals(_INERT), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # on other pickles; they are reported below
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
     except CheckpointError:
         raise
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+    except PermissionError as error:
         raise CheckpointError(f"checkpoint={path}: {error.strerror or error}. Name a readable file.") from error
     except pickle.UnpicklingError as error:
         # A zip file has passed its checksums, so the error is about its content.
@@ -59,6 +66,30 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"checkpoint={path}: expected a dictionary, found {type(loaded).__name__}. Name another file."
         )
     return loaded
+
+
+def unusable_tensor(tensor: Tensor) -> str | None:
+    """Return why a tensor of a file cannot be weights: it is not an array of numbers in memory. None if it is one."""
+    if tensor.layout != torch.strided:
+        return "is sparse"
+    if tensor.device.type != "cpu":
+        return f"has no values (device {tensor.device.type})"
+    if tensor.is_quantized:
+        return "is quantized"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return "repeats its values"  # a few bytes could stand for gigabytes
+    return None
+
+
+def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
+    """Check that the records are not compressed, as torch.save writes them: a small file could unpack to gigabytes."""
+    records = archive.infolist()
+    is_compressed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
+    if is_compressed or sum(record.file_size for record in records) > path.stat().st_size:
+        raise CheckpointError(
+            f"checkpoint={path}: its records are compressed, which torch.save does not do. Save it again with "
+            "torch.save."
+        )
 
 
 def damaged_message(path: Path) -> str:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from simclr_med.errors import CheckpointError
-from simclr_med.models.checkpoints import damaged_message, load_checkpoint
+from simclr_med.models.checkpoints import damaged_message, load_checkpoint, unusable_tensor
 from simclr_med.models.encoders import Encoder, get_option
 from simclr_med.models.networks import describe_network, recognize_thesis, recognize_torchvision, select_prefix
 from simclr_med.models.normalization import HALF, Moments, check_moments
@@ -124,12 +124,11 @@ def load_weights(encoder: Encoder, loaded: LoadedEncoder) -> str:
             f"checkpoint={loaded.path}: expected weights of {network}, found those of {loaded.network}. "
             f"{_suggest_option(loaded)}"
         )
-    bad = next((name for name, tensor in loaded.state.items() if not _is_valid(name, tensor)), None)
-    if bad is not None:
-        raise CheckpointError(
-            f"checkpoint={loaded.path}: expected finite floating-point weights; {bad} holds others. Use an earlier "
-            "checkpoint."
-        )
+    for name, tensor in loaded.state.items():
+        if expected_values := _broken_rule(name, tensor):
+            raise CheckpointError(
+                f"checkpoint={loaded.path}: expected {expected_values}; {name} holds others. Use an earlier checkpoint."
+            )
     encoder.load_state_dict(loaded.state, strict=True)
     for buffer, values in ((encoder.mean, loaded.mean), (encoder.std, loaded.std)):
         if values is not None:
@@ -184,9 +183,18 @@ def _load_pickled(path: Path) -> LoadedEncoder:
         raise CheckpointError(
             f"checkpoint={path}: expected a state dict of tensors, found {content}. Save the encoder's state_dict()."
         )
+    state = {str(name): tensor for name, tensor in state.items()}
+    for name, tensor in state.items():
+        if problem := unusable_tensor(tensor):
+            raise CheckpointError(
+                f"checkpoint={path}: expected dense tensors in memory; {name} {problem}. Save the encoder's "
+                "state_dict() on the CPU."
+            )
     # The first release's checkpoints can lack the metadata; their encoders are ResNets.
     if "encoder_metadata" in checkpoint or "encoder.conv1.weight" in state:
-        metadata = dict(checkpoint.get("encoder_metadata", {}))
+        metadata = checkpoint.get("encoder_metadata", {})
+        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+            raise CheckpointError(damaged_message(path))
         moments = _read_moments(metadata, path)
         head = select_prefix(state, "head.")
         return LoadedEncoder(select_prefix(state, "encoder."), head, "the checkpoint", *moments, metadata, path)
@@ -213,8 +221,15 @@ def _read_moments(metadata: Mapping[str, str], path: Path) -> tuple[Moments | No
     return mean, std
 
 
-def _is_valid(name: str, tensor: Tensor) -> bool:
-    return name.endswith("num_batches_tracked") or (tensor.is_floating_point() and bool(tensor.isfinite().all()))
+def _broken_rule(name: str, tensor: Tensor) -> str | None:
+    """Return what a tensor's values have to be, if they are not."""
+    if name.endswith("num_batches_tracked"):
+        return None
+    if not (tensor.is_floating_point() and bool(tensor.isfinite().all())):
+        return "finite floating-point weights"
+    if name.endswith("running_var") and bool((tensor < 0).any()):
+        return "variances >= 0"
+    return None
 
 
 def _describe(option: Mapping[str, Any] | None, state: Mapping[str, Tensor]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from simclr_med.errors import CheckpointError
@@ -93,7 +94,7 @@ def select_prefix(state: State, prefix: str) -> dict[str, Tensor]:
 
 def describe_network(state: State) -> str:
     """Return a network in words, such as ``resnet18 with the stock stem``."""
-    if "conv1.weight" in state and "layer1.0.conv1.weight" in state:
+    if "layer1.0.conv1.weight" in state and state.get("conv1.weight", torch.empty(0)).ndim == 4:
         return _describe_resnet(state)
     if "features.conv0.weight" in state:
         layers = tuple(
@@ -102,7 +103,7 @@ def describe_network(state: State) -> str:
         return _DENSENETS.get(layers, f"a DenseNet of {'-'.join(map(str, layers))} layers")
     if "features.1.0.layer_scale" in state:
         blocks = tuple(_count(state, f"features.{stage}.{{}}.layer_scale", 0) for stage in (1, 3, 5, 7))
-        channels = len(state["features.1.0.layer_scale"])
+        channels = state["features.1.0.layer_scale"].numel()
         return _CONVNEXTS.get(
             (blocks, channels), f"a ConvNeXt of {'-'.join(map(str, blocks))} blocks, {channels} channels wide"
         )

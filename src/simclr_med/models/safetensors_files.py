@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,9 @@ import safetensors.torch
 from torch import Tensor
 
 from simclr_med.atomic import write_bytes
+from simclr_med.safe_files import open_regular
+
+MOST_HEADER_BYTES = 2 << 20  # names and shapes of 20,000 tensors, ten times those of a large network
 
 
 def write_safetensors(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -26,9 +30,12 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return a file's tensors, on the CPU, and its metadata.
 
     Raises:
-        OSError: the file is missing or cannot be read.
+        OSError: the file is missing, cannot be read, or has a header above `MOST_HEADER_BYTES`.
         SafetensorError, ValueError: the file is damaged.
     """
+    with open_regular(path) as opened:
+        if int.from_bytes(opened.read(8), "little") > MOST_HEADER_BYTES:
+            raise OSError(errno.EFBIG, "its header is too large", str(path))
     with safetensors.safe_open(path, framework="pt", device="cpu") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return state, dict(file.metadata() or {})
@@ -40,7 +47,7 @@ def is_safetensors(path: Path) -> bool:
     Raises:
         OSError: the file is missing or cannot be read.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         start = file.read(9)
     return start[8:] == b"{"
 

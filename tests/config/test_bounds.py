@@ -1,0 +1,54 @@
+"""Numbers and lists that no library could use are refused before anything runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from simclr_med.cli.arguments import parse_argv
+from simclr_med.config.validate import find_problems
+from simclr_med.errors import ConfigError
+
+BASE = ("stage=pretrain", "dataset=synthetic")
+HUGE = "99999999999999999999"
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (f"stage.epochs={HUGE}", "expected an integer >= 1 and <= 1000000"),
+        (f"stage.knn.k={HUGE}", "expected an integer >= 1 and <= 2147483647"),
+        (f"seed={HUGE}", "expected an integer >= 0 and <= 9223372036854775807"),
+        ("stage.head.out=99999999999", "expected an integer >= 2 and <= 65536"),
+        ("stage.temperature=1e-320", "expected a number of a size from 1e-30 to 1e+30, or 0"),
+        ("optimizer.lr=1e300", "expected a number of a size from 1e-30 to 1e+30, or 0"),
+        ("encoder.mean=[nan,0,0]", "expected a list of finite numbers"),
+        ("encoder.mean=[[1],2,3]", "expected a list of finite numbers"),
+        ("encoder.std=[inf,1,1]", "expected a list of finite numbers"),
+        ("augmentation.ops=[1]", "expected mappings with _target_"),
+        ("logger.loggers=[{a:1}]", "expected mappings with _target_"),
+        ("trainer.strategy=nope", "expected auto or ddp or ddp_spawn"),
+        ("trainer.strategy=[a]", "expected auto or ddp or ddp_spawn"),
+        ("stage.folder=../x", "expected the name of one folder"),
+    ],
+)
+def test_values_that_no_library_takes(composed, override: str, expected: str) -> None:
+    (problem,) = find_problems(composed(*BASE, override))
+    assert problem.startswith(f"{override.split('=')[0]}=")
+    assert expected in problem
+
+
+@pytest.mark.parametrize("values", ["[0.5,0.2]", "[-1]", "[2]"])
+def test_milestones_are_increasing_fractions(composed, values: str) -> None:
+    (problem,) = find_problems(composed(*BASE, "schedule=multistep", f"schedule.milestones={values}"))
+    assert "expected fractions of the run in (0, 1), in increasing order" in problem
+
+
+@pytest.mark.parametrize("override", ["seed=18446744073709551", "optimizer.weight_decay=0", "stage.epochs=1000000"])
+def test_unusual_values_are_valid(composed, override: str) -> None:
+    assert find_problems(composed(*BASE, override)) == []
+
+
+@pytest.mark.parametrize("override", ["stage=[pretrain,probe]", "+optimizer=[adam]"])
+def test_list_of_options_is_refused(override: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected one option, found a list. Use -m \w+=a,b to run one job for each"):
+        parse_argv([override])
