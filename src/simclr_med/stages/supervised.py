@@ -61,7 +61,6 @@ def supervised(run: Run[Config[Supervised]], source: Source) -> None:
         require_labels(source, stage.name)
         setup = build_training_setup(run, source)
         module = build_module(run, setup.data)
-        loggers = frame.start_loggers()
         metric, higher = f"val/{stage.select_by}", stage.select_by != "loss"
         callbacks = (
             MetricsCsv(setup.metrics_csv, METRICS),
@@ -69,7 +68,8 @@ def supervised(run: Run[Config[Supervised]], source: Source) -> None:
             Checkpoints(run.checkpoints, stage.checkpoint_every_s, numerics_environment(run), metric, higher),
             ProgressLine(setup.data.batch_size),
         )
-        setup.fit(module, callbacks, loggers, epochs=_epochs_after_early_stopping(setup))
+        checkpoint = setup.find_checkpoint(module, callbacks)
+        setup.fit(module, callbacks, frame.start_loggers(), checkpoint)
         frame.finish(_save_and_score(setup, module))
 
 
@@ -117,15 +117,6 @@ def _head(run: Run[Config[Supervised]], features: int, classes: int) -> nn.Modul
         return classifier_on(load_projection(run.init.run / "projection_head.safetensors"), features, classes)
     except ValueError as error:
         raise RunError(f"stage.projection_layers=1: {error}. Set stage.projection_layers=0.") from error
-
-
-def _epochs_after_early_stopping(setup: TrainingSetup[Supervised]) -> int | None:
-    """Epochs of a run whose checkpoint was saved when early stopping had ended it; None for any other run."""
-    if setup.resumed is None:
-        return None
-    checkpoint = setup.resumed[1]
-    state = checkpoint.get("callbacks", {}).get(EarlyStopping.__name__, {})
-    return int(checkpoint["epoch"]) + 1 if state.get("ended", False) else None
 
 
 def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Outcome:

@@ -71,7 +71,21 @@ class MetricsCsv(Callback):
         return {"rows": self._rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._rows = list(state_dict["rows"])
+        rows = state_dict["rows"]
+        if not isinstance(rows, (list, tuple)) or not all(self._is_row(row) for row in rows):
+            raise ValueError("a row is no row of metrics.csv")
+        self._rows = list(rows)
+
+    def _is_row(self, row: Any) -> bool:
+        """Whether it has columns of this table only, all numbers or empty, and those that each row has."""
+        if not isinstance(row, dict) or not {"epoch", "wall_s"} <= set(row) <= set(self.columns):
+            return False
+        try:
+            return int(row["epoch"]) >= 0 and all(
+                isinstance(cell, str) and float(cell or 0) is not None for cell in row.values()
+            )
+        except ValueError:
+            return False
 
     def _restore(self, trainer: Trainer) -> None:
         """Rewrite the file with the epochs before this one, from the checkpoint and from the file's readable rows."""
