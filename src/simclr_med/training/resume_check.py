@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ NOT_NEGATIVE = ("running_var", "num_batches_tracked", "exp_avg_sq", "max_exp_avg
 # Keys of an optimizer's groups that do not decide the result, or that the schedule sets.
 UNCOMPARED = ("lr", "params", "foreach", "fused", "capturable", "differentiable")
 LR_TOLERANCE = 1e-6  # relative; another processor rounds a cosine differently
+_VERSION = re.compile(r"\d+(\.\d+)+[\w.+]*")
 
 
 def find_flaw(
@@ -59,7 +61,10 @@ def _check_progress(content: Mapping[str, Any], epochs: int, steps: int) -> int:
     if not _is_count(done) or done != (epoch + 1) * steps:
         raise ValueError(f"its global_step is {done!r} after {epoch + 1} epochs of {steps} steps")
     fit = content["loops"]["fit_loop"]
-    if content["pytorch-lightning_version"] == lightning.__version__:
+    version = content["pytorch-lightning_version"]
+    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+        raise ValueError(f"its version of Lightning is {version!r}")
+    if version == lightning.__version__:
         _compare(fit, _fresh_counters(), "loops")
     for value in _leaves(fit):
         if not isinstance(value, bool) and not _is_count(value):
