@@ -9,7 +9,7 @@ SPELLED := src tests docs conf benchmarks .github Makefile mkdocs.yml pyproject.
 	README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper test test-process test-slurm check lint types format docs bench parity wheel clean
+.PHONY: help demo paper test test-process test-slurm check faults lint types format docs bench parity wheel clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,9 @@ lint: $(READY)  ## Run ruff and codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell $(SPELLED)
+
+faults: $(READY)  ## Let faults befall the writes of every stage (10 minutes, Linux); docs/faults.md explains it
+	nice -n 10 $(BIN)/python tests/faults/writers.py --minutes 10
 
 types: $(READY)  ## Run mypy on src
 	$(BIN)/mypy src

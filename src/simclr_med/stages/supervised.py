@@ -15,7 +15,7 @@ from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Supervised
 from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
-from simclr_med.errors import RunError
+from simclr_med.errors import CheckpointError, RunError
 from simclr_med.evaluation.predict import predict_proba
 from simclr_med.metrics_csv import read_rows
 from simclr_med.models.checkpoints import load_checkpoint
@@ -45,6 +45,7 @@ from simclr_med.training.callbacks.metrics_csv import MetricsCsv
 from simclr_med.training.callbacks.progress import ProgressLine
 from simclr_med.training.classifier import METRICS, Classifier, balanced_weights
 from simclr_med.training.devices import resolve_device
+from simclr_med.training.resume_check import find_weights_flaw
 
 PANELS = (
     ("cross-entropy", ("train/loss", "val/loss")),
@@ -166,6 +167,9 @@ def _best_weights(
     epoch = len(table)
     if path.exists():
         content = load_checkpoint(path)
+        flaw = find_weights_flaw(content, module, epochs=epoch)
+        if flaw is not None:
+            raise CheckpointError(f"checkpoint={path}: unusable ({flaw}). Start the run again with overwrite=true.")
         module.load_state_dict(content["state_dict"], strict=True)
         epoch = int(content["epoch"]) + 1
     else:

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning
@@ -17,9 +17,8 @@ from torch import Tensor
 
 from simclr_med.models.encoder_files import encoder_metadata
 from simclr_med.training.devices import silence_lightning
+from simclr_med.training.states import compare, is_count
 
-# Tensors that hold a sum of squares, a variance or a count.
-NOT_NEGATIVE = ("running_var", "num_batches_tracked", "exp_avg_sq", "max_exp_avg_sq", "step")
 # Keys of an optimizer's groups that do not decide the result, or that the schedule sets.
 UNCOMPARED = ("lr", "params", "foreach", "fused", "capturable", "differentiable")
 LR_TOLERANCE = 1e-6  # relative; another processor rounds a cosine differently
@@ -38,12 +37,29 @@ def find_flaw(
         epochs: of the whole run.
         steps: optimizer steps of an epoch.
     """
-    try:
+
+    def check() -> None:
         done = _check_progress(content, epochs, steps)
-        _compare(content["state_dict"], module.state_dict(), "weights", exact=True)
-        _check_encoder_metadata(content["encoder_metadata"], module)
+        _check_weights(content, module)
         _check_training(content, module, done)
         _check_callbacks(content["callbacks"], callbacks)
+
+    return _describe_failure(check)
+
+
+def find_weights_flaw(content: Mapping[str, Any], module: LightningModule, epochs: int) -> str | None:
+    """Return why a module cannot take a checkpoint's weights, in a few words, or None; arguments as `find_flaw`."""
+
+    def check() -> None:
+        _check_epoch(content["epoch"], epochs)
+        _check_weights(content, module)
+
+    return _describe_failure(check)
+
+
+def _describe_failure(check: Callable[[], None]) -> str | None:
+    try:
+        check()
     except KeyError as error:
         return f"{error.args[0]} is missing"
     except ValueError as error:
@@ -53,21 +69,25 @@ def find_flaw(
     return None
 
 
+def _check_epoch(epoch: Any, epochs: int) -> None:
+    if not is_count(epoch) or epoch >= epochs:
+        raise ValueError(f"its epoch is {epoch!r}")
+
+
 def _check_progress(content: Mapping[str, Any], epochs: int, steps: int) -> int:
     """Check the epoch, the optimizer step and Lightning's counters; return the number of steps."""
     epoch, done = content["epoch"], content["global_step"]
-    if not _is_count(epoch) or epoch >= epochs:
-        raise ValueError(f"its epoch is {epoch!r}")
-    if not _is_count(done) or done != (epoch + 1) * steps:
+    _check_epoch(epoch, epochs)
+    if not is_count(done) or done != (epoch + 1) * steps:
         raise ValueError(f"its global_step is {done!r} after {epoch + 1} epochs of {steps} steps")
     fit = content["loops"]["fit_loop"]
     version = content["pytorch-lightning_version"]
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
         raise ValueError(f"its version of Lightning is {version!r}")
     if version == lightning.__version__:
-        _compare(fit, _fresh_counters(), "loops")
+        compare(fit, _fresh_counters(), "loops")
     for value in _leaves(fit):
-        if not isinstance(value, bool) and not _is_count(value):
+        if not isinstance(value, bool) and not is_count(value):
             raise ValueError(f"a counter of its loops is {value!r}")
     optimizer = fit["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]
     counted = {
@@ -96,10 +116,11 @@ def _fresh_counters() -> dict[str, Any]:
     return dict(trainer.fit_loop.state_dict())
 
 
-def _check_encoder_metadata(found: Mapping[str, str], module: LightningModule) -> None:
-    """Check that mean and std are those of the run's encoder."""
+def _check_weights(content: Mapping[str, Any], module: LightningModule) -> None:
+    """Check all weights, and that mean and std are those of the run's encoder."""
+    compare(content["state_dict"], module.state_dict(), "weights", exact=True)
     encoder: Any = module.encoder
-    expected = encoder_metadata(encoder)
+    found, expected = content["encoder_metadata"], encoder_metadata(encoder)
     for name in ("mean", "std"):
         if json.loads(found[name]) != json.loads(expected[name]):
             raise ValueError(f"{name} is {found[name]} instead of {expected[name]}")
@@ -113,13 +134,13 @@ def _check_training(content: Mapping[str, Any], module: LightningModule, done: i
     if len(found) != 1 or len(scheduled) != 1:
         raise ValueError("it does not hold one optimizer and one schedule")
     expected = _state_after_a_step(optimizer)
-    _compare(found[0]["param_groups"], expected["param_groups"], "optimizer groups", ignored=UNCOMPARED)
+    compare(found[0]["param_groups"], expected["param_groups"], "optimizer groups", ignored=UNCOMPARED)
     for group, fresh in zip(found[0]["param_groups"], expected["param_groups"], strict=True):
         changed = [key for key in fresh if key not in UNCOMPARED and group.get(key) != fresh[key]]
         if changed or group["params"] != fresh["params"]:
             raise ValueError(f"{(changed or ['params'])[0]} of the optimizer differs")
     _check_parameter_states(found[0]["state"], expected["state"], optimizer, module, content["state_dict"])
-    _compare(scheduled[0], {key: getattr(schedule, key) for key in ("base_lrs", "last_epoch", "_last_lr")}, "schedule")
+    compare(scheduled[0], {key: getattr(schedule, key) for key in ("base_lrs", "last_epoch", "_last_lr")}, "schedule")
     if scheduled[0]["last_epoch"] != done or scheduled[0]["base_lrs"] != schedule.base_lrs:
         raise ValueError("its schedule is at another step or of other rates")
     rates = [rate * factor(done) for rate, factor in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)]
@@ -141,7 +162,7 @@ def _check_parameter_states(
     for index, parameter in enumerate(parameters):
         name = names[id(parameter)]
         if index in found:
-            _compare(found[index], expected.get(index, {}), f"optimizer state of {name}")
+            compare(found[index], expected.get(index, {}), f"optimizer state of {name}")
         elif index in expected and not torch.equal(weights[name].to(parameter.dtype), parameter):
             raise ValueError(f"the optimizer state of {name} is missing")
     if not set(found) <= set(range(len(parameters))):
@@ -168,74 +189,12 @@ def _check_callbacks(found: Mapping[str, Any], callbacks: Sequence[Callback]) ->
             raise ValueError(f"the state of {callback.state_key} is wrong: {error}") from error
 
 
-def _compare(found: Any, expected: Any, where: str, exact: bool = False, ignored: Sequence[str] = ()) -> None:
-    """Raise ValueError where the structure of a state differs from the expected one, or a number is not finite.
-
-    Args:
-        found, expected: tensors, numbers, and dicts and lists of them. Where None is expected, anything may be found.
-        where: the part of the checkpoint, for the message.
-        exact: whether a dict must not have other keys too.
-        ignored: keys.
-    """
-    if isinstance(expected, Tensor):
-        _check_tensor(found, expected, where)
-    elif isinstance(expected, Mapping):
-        keys = [key for key in expected if key not in ignored]
-        _check_keys(found, keys, where, exact)
-        for key in keys:
-            _compare(found[key], expected[key], f"{where}, {key}", exact)
-    elif isinstance(expected, (list, tuple)):
-        if not isinstance(found, (list, tuple)) or len(found) != len(expected):
-            raise ValueError(f"{where}: expected {len(expected)} entries")
-        for one, other in zip(found, expected, strict=True):
-            _compare(one, other, where, exact, ignored)
-    elif expected is not None:
-        _check_value(found, expected, where)
-
-
-def _check_keys(found: Any, keys: Sequence[Any], where: str, exact: bool) -> None:
-    if not isinstance(found, Mapping):
-        raise ValueError(f"{where}: expected a dictionary, found {type(found).__name__}")
-    missing = [key for key in keys if key not in found]
-    surplus = [key for key in found if key not in keys] if exact else []
-    if missing or surplus:
-        raise ValueError(f"{where}: {missing[0]} is missing" if missing else f"{where}: {surplus[0]} is unknown")
-
-
-def _check_tensor(found: Any, expected: Tensor, where: str) -> None:
-    if not isinstance(found, Tensor):
-        raise ValueError(f"{where}: expected a tensor, found {type(found).__name__}")
-    if found.layout != torch.strided or found.device.type != "cpu" or found.is_quantized:
-        raise ValueError(f"{where}: expected a dense tensor, found another kind ({found.layout}, {found.device})")
-    if found.shape != expected.shape:
-        raise ValueError(f"{where}: expected shape {tuple(expected.shape)}, found {tuple(found.shape)}")
-    if found.is_floating_point() != expected.is_floating_point() or found.is_complex() != expected.is_complex():
-        raise ValueError(f"{where}: expected {expected.dtype}, found {found.dtype}")
-    if not bool(torch.isfinite(found).all()):
-        raise ValueError(f"{where}: a number is not finite")
-    if where.rpartition(", ")[2].rpartition(".")[2] in NOT_NEGATIVE and bool((found < 0).any()):
-        raise ValueError(f"{where}: a number is negative")
-
-
-def _check_value(found: Any, expected: Any, where: str) -> None:
-    is_number = isinstance(expected, (int, float)) and not isinstance(expected, bool)
-    kind: Any = (int, float) if is_number else type(expected)
-    if not isinstance(found, kind) or (is_number and isinstance(found, bool)):
-        raise ValueError(f"{where}: expected {type(expected).__name__}, found {type(found).__name__}")
-    if is_number and not math.isfinite(found):
-        raise ValueError(f"{where}: a number is not finite")
-
-
 def _leaves(state: Any) -> Iterator[Any]:
     if isinstance(state, Mapping):
         for value in state.values():
             yield from _leaves(value)
     else:
         yield state
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _is_close(found: Any, expected: float) -> bool:

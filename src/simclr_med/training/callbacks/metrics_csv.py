@@ -46,6 +46,11 @@ class MetricsCsv(Callback):
         if self._started is None:  # a resumed run whose last epoch was finished before
             self._restore(trainer)
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Another process, which this one replaced, may have appended a row after the file was restored.
+        if trainer.is_global_zero and read_rows(self.path) != self._rows:
+            self._write()
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
@@ -98,6 +103,9 @@ class MetricsCsv(Callback):
         if lost > 0:
             print(f"{self.path}: {lost} of {trainer.current_epoch} epochs are unreadable and left out.", flush=True)
         self._before_s = float(self._rows[-1]["wall_s"]) if self._rows else 0.0
+        self._write()
+
+    def _write(self) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns)
         writer.writeheader()
