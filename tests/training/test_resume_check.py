@@ -20,7 +20,7 @@ from simclr_med.stages.pretrain import build_module, pretrain
 from simclr_med.stages.setup import load_images
 from simclr_med.training.callbacks.checkpoint import Checkpoints
 from simclr_med.training.callbacks.metrics_csv import MetricsCsv
-from simclr_med.training.resume_check import find_flaw
+from simclr_med.training.resume_check import find_flaw, find_weights_flaw
 from simclr_med.training.simclr import METRICS
 
 WORDS = ("encoder=tiny", "stage.epochs=3", "stage.batch_size=16", "stage.checkpoint_every_s=0", "logger=none")
@@ -118,6 +118,11 @@ def test_every_flaw_is_found_and_an_intact_checkpoint_has_none(composed, cells: 
         assert flaw is not None, name
         assert "\n" not in flaw, name
         assert "layout is unknown" not in flaw, (name, flaw)
+    best = load_checkpoint(run.checkpoints / "best.ckpt")
+    assert find_weights_flaw(best, module, epochs=3) is None
+    assert find_weights_flaw(best, module, epochs=int(best["epoch"])) is not None
+    CHANGES["NaN in a weight"](best)
+    assert find_weights_flaw(best, module, epochs=3) is not None
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
