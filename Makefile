@@ -12,8 +12,8 @@ SPELLED := src tests docs conf benchmarks .github Makefile mkdocs.yml pyproject.
 FUZZ_S ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper test test-process test-gpu test-slurm fuzz check lint audit types format docs bench bench-gpu \
-	parity wheel clean
+.PHONY: help demo paper test test-process test-gpu test-slurm faults fuzz check lint audit types format docs bench \
+	bench-gpu parity wheel clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,9 @@ lint: $(READY)  ## Run ruff, codespell and bandit
 
 audit: $(READY)  ## Look for known security problems of the installed packages (needs network)
 	$(BIN)/pip-audit --local --skip-editable
+
+faults: $(READY)  ## Let faults befall the writes of every stage (10 minutes, Linux); docs/faults.md explains it
+	nice -n 10 $(BIN)/python tests/faults/writers.py --minutes 10
 
 types: $(READY)  ## Run mypy on src
 	$(BIN)/mypy src

@@ -16,11 +16,12 @@ pytestmark = pytest.mark.process
 
 
 def with_ctrl_c() -> None:
-    """Handle Ctrl-C as in a terminal. A shell that runs the tests in the background ignores it."""
+    """Handle signals as in a terminal. A shell that runs the tests in the background ignores some."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_stopped_run_resumes(cells: Path, tmp_path: Path, sent: int, code: int) -> None:
     runs = tmp_path / "runs"
     line = [

@@ -1,3 +1,3 @@
-from simclr_med.cli.main import main
+from simclr_med.cli.entry import main
 
 main()

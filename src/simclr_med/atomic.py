@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+TEMPORARY = ".*.[0-9]*.tmp"  # the names of temporary files, as a glob
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], None], keep: Path | None = None) -> None:
     """Write a temporary file in the same folder, flush it to disk, then rename it to path.
@@ -55,7 +57,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def remove_temporary_files(folder: Path) -> None:
     """Delete the temporary files of interrupted writes under a folder. No other process may write there."""
-    for path in folder.rglob(".*.[0-9]*.tmp"):
+    for path in folder.rglob(TEMPORARY):
         path.unlink(missing_ok=True)
 
 

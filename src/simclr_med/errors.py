@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+# What to do about a file that cannot be written. Only a full disk or quota needs space.
+_ADVICE = {
+    errno.ENOSPC: "Free disk space",
+    errno.EDQUOT: "Free disk space within your quota",
+    errno.EROFS: "Make this disk writable",
+    errno.EACCES: "Change the permissions",
+    errno.EPERM: "Change the permissions",
+    errno.EIO: "Check this disk",
+    errno.EMFILE: "Raise the limit of open files (ulimit -n)",
+}
+
+
+def write_advice(error: OSError | None) -> str:
+    """Return what to do about a failed write, as the start of a sentence; None for a reason that is unknown."""
+    return _ADVICE.get(0 if error is None else error.errno or 0, "Check the folder and its disk")
 
 
 class UserError(Exception):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -69,3 +71,88 @@ def test_other_threads_may_open_runs() -> None:
     thread.start()
     thread.join(10)
     assert seen == [True]
+
+
+def test_hangup_stops_as_sigterm_does() -> None:
+    with pytest.raises(SystemExit) as stop, terminate_on_signal():
+        _wait(threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGHUP)))
+    assert stop.value.code == 129
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+
+
+def test_ignored_hangup_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with terminate_on_signal() as received:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert received.number is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_later_sigterm_does_not_disturb_the_end() -> None:
+    ended: list[bool] = []
+
+    def stop_twice() -> None:
+        try:
+            signal.raise_signal(signal.SIGHUP)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            ended.append(True)
+
+    with pytest.raises(SystemExit), terminate_on_signal():
+        stop_twice()
+    assert ended == [True]
+
+
+class Dropping:
+    """Its end receives a signal, whose exception Python drops there."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def drop_a_stop() -> None:
+    Dropping()
+    time.sleep(20)
+
+
+def test_stop_that_python_dropped_is_raised_again() -> None:
+    with pytest.raises(SystemExit) as stop, terminate_on_signal():
+        drop_a_stop()
+    assert stop.value.code == 143
+
+
+INTERRUPTED = """
+import os, signal, time
+from simclr_med.runs.signals import exit_on_interrupt, terminate_on_signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+exit_on_interrupt()
+def press():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(20)
+"""
+RUNNING = """
+try:
+    with terminate_on_signal():
+        try:
+            press()
+        finally:
+            press()
+except KeyboardInterrupt:
+    press()
+"""
+IMPORTING = """
+with terminate_on_signal() as stop, stop.at_once():
+    try:
+        press()
+    except BaseException:
+        time.sleep(20)
+"""
+
+
+@pytest.mark.parametrize("code", ["press()", RUNNING, IMPORTING], ids=["outside", "twice in a run", "importing"])
+def test_ctrl_c_leaves_no_traceback(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED + code], capture_output=True, text=True, timeout=15)
+    assert (done.returncode, done.stderr) == (130, "")

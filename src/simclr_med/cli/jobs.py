@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -20,10 +21,10 @@ from simclr_med.errors import BusyError, MissingEncoderError, RunError, UserErro
 from simclr_med.runs.identity import Init, compute_config_hash, run_folder
 from simclr_med.runs.job_cache import JobCache
 from simclr_med.runs.run import Run, open_run, run_state
-from simclr_med.runs.signals import TERMINATED
+from simclr_med.runs.signals import exit_code
 from simclr_med.runs.sweep import RunOutcome
 
-INTERRUPTED = 130  # the shell's exit code for Ctrl-C
+INTERRUPTED = exit_code(signal.SIGINT)
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,14 @@ def _call_stage(run: Run[Config[Any]], source: Any, started: float) -> RunOutcom
         print(f"Already finished, skipping: {run.folder} (overwrite=true runs it again)", flush=True)
         return RunOutcome("skipped", folder=str(run.folder))
     try:
-        build.import_stage(run.cfg)(run, source)
-    except (KeyboardInterrupt, SystemExit) as stop:
-        # Lightning raises SystemExit(1) for SIGINT and SystemExit without a code for SIGTERM.
-        is_terminated = isinstance(stop, SystemExit) and stop.code in (None, TERMINATED)
-        _stop(run, TERMINATED if is_terminated else INTERRUPTED)
+        with run.stop_signal.at_once():
+            stage = build.import_stage(run.cfg)
+        stage(run, source)
+    except (KeyboardInterrupt, SystemExit):
+        _stop(run)
     except Exception as error:
         if run.stop_signal.number is not None:  # a library replaced the exception that the signal raised
-            _stop(run, 128 + run.stop_signal.number)
+            _stop(run)
         run.fail(error)
         if isinstance(error, UserError):
             raise
@@ -105,7 +106,7 @@ def _call_stage(run: Run[Config[Any]], source: Any, started: float) -> RunOutcom
     return RunOutcome("done", folder=str(run.folder), seconds=round(time.monotonic() - started, 3))
 
 
-def _stop(run: Run[Config[Any]], status: int) -> NoReturn:
+def _stop(run: Run[Config[Any]]) -> NoReturn:
     """End the command, and the sweep that it may be part of."""
     print(f"Stopped by a signal. Repeat the command to resume: {run.folder}", file=sys.stderr)
-    sys.exit(status)
+    sys.exit(exit_code(run.stop_signal.number or signal.SIGINT))

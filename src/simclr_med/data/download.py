@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 
 from simclr_med.atomic import sync_folder
 from simclr_med.data.progress import print_message, show_progress
-from simclr_med.errors import DataError
+from simclr_med.errors import DataError, write_advice
 from simclr_med.https import InsecureUrl, open_url
 
 BLOCK = 1 << 18  # bytes read at a time
@@ -87,7 +87,7 @@ def download(
         ) from error
     except OSError as error:
         raise DataError(
-            f"{target}: cannot be written ({error.strerror or error}). Free disk space or change the permissions, "
+            f"{target}: cannot be written ({error.strerror or error}). {write_advice(error)}, "
             f"choose another paths.data, or download {url} (MD5 {md5}) by hand and save it there."
         ) from error
 

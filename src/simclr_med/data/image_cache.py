@@ -14,7 +14,7 @@ from simclr_med.data import npy
 from simclr_med.data.decoding import RULES_VERSION, Intensity, decode_images
 from simclr_med.data.memory_maps import MMAP_ABOVE
 from simclr_med.data.progress import print_message, show_progress
-from simclr_med.errors import DataError
+from simclr_med.errors import DataError, write_advice
 
 
 class DecodingRecipe(NamedTuple):
@@ -75,7 +75,7 @@ def load_images(recipe: DecodingRecipe, names: tuple[str, ...], title: str) -> n
         if is_large:
             raise DataError(
                 f"{target.parent}: {np.prod(shape) / 1e9:.1f} GB of decoded images cannot be saved "
-                f"({error.strerror}). Free disk space, or set XDG_CACHE_HOME to a folder with room."
+                f"({error.strerror}). {write_advice(error)}, or set XDG_CACHE_HOME to another folder."
             ) from error
     return np.concatenate(list(_decode(recipe, names, title))) if cached is None else cached
 

@@ -18,7 +18,7 @@ import numpy as np
 from simclr_med.data import arrays, npy
 from simclr_med.data.hashing import read_stamp
 from simclr_med.data.progress import print_message, show_progress
-from simclr_med.errors import DataError
+from simclr_med.errors import DataError, write_advice
 
 MMAP_ABOVE = 1 << 30  # bytes: a larger split is memory-mapped
 
@@ -48,15 +48,16 @@ def read_or_map(file: Path, key: str, mmap_above: int = MMAP_ABOVE) -> np.ndarra
         array = npy.read(folder / name, header.shape, mapped=True)
         if array is not None:
             return array
-    failures = []
+    failures, advice = [], ""
     for folder in folders:
         try:
             return _unpack(file, key, header, folder / name)
         except OSError as error:
             failures.append(f"{folder} ({error.strerror or error})")
+            advice = write_advice(error)
     raise DataError(
         f"{file}[{key}]: the unpacked array ({header.nbytes / 1e9:.1f} GB) cannot be saved in {', '.join(failures)}. "
-        "Free disk space, or set XDG_CACHE_HOME to a folder with room."
+        f"{advice}, or set XDG_CACHE_HOME to another folder."
     )
 
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,21 +17,19 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from simclr_med.atomic import remove_temporary_files, write_json, write_text
-from simclr_med.errors import RunError, UserError
+from simclr_med.errors import BusyError, RunError, UserError, write_advice
 from simclr_med.runs.config_files import read_config
 from simclr_med.runs.fields import Fields, describe_error, make_printable
 from simclr_med.runs.file_hashes import hash_files
 from simclr_med.runs.identity import PROTOCOL_VERSION as PROTOCOL_VERSION
 from simclr_med.runs.identity import Init, compute_config_hash, run_folder
 from simclr_med.runs.job_cache import JobCache
-from simclr_med.runs.lock import hold_lock
+from simclr_med.runs.leftovers import RESUMABLE, find_leftovers, remove_leftovers
+from simclr_med.runs.lock import HeldLock, hold_lock
 from simclr_med.runs.signals import StopSignal, terminate_on_signal
 from simclr_med.safe_files import read_json
 
 SCHEMA_VERSION = 1
-
-# Errors of a disk that is full, over quota or read-only.
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 State = Literal["pending", "unfinished", "finished", "failed"]
 
@@ -71,6 +69,7 @@ class Run(Generic[C_co]):
         init: initial weights of the encoder.
         cache: what the runs of the job share.
         stop_signal: the signal that asked the run to stop, if any.
+        lock: of the folder; None for a finished run, in which nothing is written.
     """
 
     folder: Path
@@ -81,6 +80,7 @@ class Run(Generic[C_co]):
     init: Init
     cache: JobCache = field(default_factory=JobCache)
     stop_signal: StopSignal = field(default_factory=StopSignal)
+    lock: HeldLock | None = None
 
     @property
     def plain(self) -> DictConfig:
@@ -90,6 +90,11 @@ class Run(Generic[C_co]):
     @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
+
+    def check_lock(self) -> None:
+        """Raise RunError if another process may work in the folder, because the lock file was removed."""
+        if self.lock is not None:
+            self.lock.check()
 
     def result(self) -> dict[str, Any]:
         """Return the content of result.json."""
@@ -111,7 +116,11 @@ class Run(Generic[C_co]):
             provenance: versions, commit, threads.
             intervals: 95 % confidence interval (low, high) of some metrics.
             tables: results that are no single number, for example a confusion matrix.
+
+        Raises:
+            RunError: the lock was lost; nothing is written.
         """
+        self.check_lock()
         content = {
             "schema_version": SCHEMA_VERSION,
             "protocol_version": PROTOCOL_VERSION,
@@ -139,20 +148,22 @@ class Run(Generic[C_co]):
         (self.folder / "failure.json").unlink(missing_ok=True)
         write_json(self.folder / "result.json", content)
         if self.plain.keep == "least":
-            for name in ("last.ckpt", "previous.ckpt"):
+            for name in RESUMABLE:
                 (self.checkpoints / name).unlink(missing_ok=True)
 
     def fail(self, error: BaseException) -> None:
         """Write failure.json. Checkpoints stay, and the repeated command resumes from them.
 
         Raises:
-            RunError: replaces an error that needs other words: the folder was removed, the run had already finished,
-                the disk is full or read-only, or the error comes from another training process as a traceback in text.
+            RunError: replaces an error that needs other words: the folder was removed, the lock was lost, the run had
+                already finished, a file could not be written, or the error comes from another training process as a
+                traceback in text.
         """
         if not self.folder.is_dir():
             raise RunError(
                 f"{self.folder}: the folder was removed during the run. Repeat the command to run it again."
             ) from error
+        self.check_lock()  # the folder may be another process's now
         if run_state(self.folder, self.config_hash) == "finished":
             raise RunError(f"{self.folder}: the run is finished, but a later step failed ({error}).") from error
         content = {
@@ -165,16 +176,22 @@ class Run(Generic[C_co]):
         except OSError as disk_error:  # often the disk itself made the run fail, and the user knows already
             if not isinstance(error, (UserError, OSError)):
                 print(f"{disk_error.filename}: could not be written ({disk_error.strerror}).", file=sys.stderr)
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        if isinstance(error, OSError) and _is_write_error(error, self.folder):
             raise RunError(
                 f"{error.filename or self.folder}: could not be written ({error.strerror}). Earlier "
-                "checkpoints are kept. Free the disk, then repeat the command to resume."
+                f"checkpoints are kept. {write_advice(error)}, then repeat the command to resume."
             ) from error
         if "Traceback (most recent call last)" in str(error):
             kind, _, message = str(error).strip().splitlines()[-1].partition(": ")
             if not kind.startswith("simclr_med.errors."):
                 message = f"{kind}: {message} (traceback in {self.folder / 'failure.json'})"
             raise RunError(message) from error
+
+
+def _is_write_error(error: OSError, folder: Path) -> bool:
+    """Return whether an error is about writing into a run's folder; a failed write may name no file."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    return is_full or (isinstance(error.filename, str) and folder in Path(error.filename).absolute().parents)
 
 
 def run_state(folder: Path, config_hash: str) -> State:
@@ -216,20 +233,25 @@ def open_run(cfg: C, data_hash: str, init: Init, wait: bool = True, cache: JobCa
     folder = run_folder(plain, config_hash, init)
     repeats = plain.overwrite or cfg.stage.is_repeated
     # A finished run needs no lock, because its files do not change any more.
+    lock = Path(plain.paths.runs).absolute() / ".locks" / f"{config_hash}.lock"
     if run_state(folder, config_hash) == "finished" and not repeats:
+        if find_leftovers(folder, plain.keep):
+            # Not while another process works there, and not in a folder that this process cannot write.
+            with suppress(BusyError, OSError), hold_lock(lock, folder, wait=False):
+                if run_state(folder, config_hash) == "finished":
+                    remove_leftovers(folder, plain.keep)
         yield Run(folder, config_hash, "finished", cfg, data_hash, init, cache)
         return
-    lock = Path(plain.paths.runs).absolute() / ".locks" / f"{config_hash}.lock"
     with ExitStack() as held:
         stop = held.enter_context(terminate_on_signal())
         try:
-            held.enter_context(hold_lock(lock, folder, wait))
+            held_lock = held.enter_context(hold_lock(lock, folder, wait))
             state = _prepare_folder(folder, config_hash, plain, repeats)
         except OSError as error:
             raise RunError(
                 f"paths.runs={plain.paths.runs}: the folder cannot be written ({error.strerror}). Choose another one."
             ) from error
-        yield Run(folder, config_hash, state, cfg, data_hash, init, cache, stop)
+        yield Run(folder, config_hash, state, cfg, data_hash, init, cache, stop, held_lock)
 
 
 def _prepare_folder(folder: Path, config_hash: str, cfg: DictConfig, repeats: bool) -> State:
@@ -241,6 +263,7 @@ def _prepare_folder(folder: Path, config_hash: str, cfg: DictConfig, repeats: bo
         shutil.rmtree(folder)
         state = "pending"
     if state == "finished":
+        remove_leftovers(folder, cfg.keep)
         return state
     if (folder / "result.json").exists():
         print(f"{folder / 'result.json'}: unreadable. The run is repeated.", flush=True)

@@ -1,15 +1,33 @@
-"""Stop a run on SIGTERM or Ctrl-C: at once, and with all its child processes."""
+"""Stop a command on SIGTERM, SIGHUP or Ctrl-C: at once, with all its child processes, and without a traceback."""
 
 from __future__ import annotations
 
-import multiprocessing
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-TERMINATED = 143  # the shell's exit code for SIGTERM
+# The terminal was closed or the connection lost; Windows has no such signal.
+_HANGUP = getattr(signal, "SIGHUP", None)
+SIGNALS = tuple(number for number in (signal.SIGTERM, _HANGUP) if number is not None)
+AGAIN_S = 0.05  # seconds after which a stop that Python dropped is raised again
+
+
+def exit_code(number: int) -> int:
+    """Return the shell's exit code of a process that a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
+    return 128 + number
+
+
+def exit_on_interrupt() -> None:
+    """End the process at once on Ctrl-C, outside of `terminate_on_signal`; a handler that ignores it stays.
+
+    Nothing needs to be cleaned up there, and an exception could be replaced or printed by the import that it hits.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _exit)
 
 
 class StopSignal:
@@ -23,42 +41,92 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self._exits_at_once = False
 
-    def terminate(self, number: int, _: Any) -> NoReturn:
-        """Handle SIGTERM."""
-        self.number = number
-        raise SystemExit(TERMINATED)
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """End the process at once on a signal in this block: for imports, which may replace or drop an exception."""
+        self._exits_at_once = True
+        try:
+            yield
+        finally:
+            self._exits_at_once = False
 
-    def interrupt(self, number: int, _: Any) -> NoReturn:
-        """Handle SIGINT."""
+    def stop(self, number: int, _: Any) -> None:
+        """Handle a signal: raise KeyboardInterrupt for SIGINT, SystemExit for the others.
+
+        A later Ctrl-C ends the process at once. Other later signals are ignored: the run stops already.
+        """
+        if self._exits_at_once or (self.number is not None and number == signal.SIGINT):
+            _exit(number, _)
+        if self.number is not None:
+            return
         self.number = number
-        raise KeyboardInterrupt
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(exit_code(number))
+
+    def stop_again(self, dropped: Any) -> None:
+        """Handle an exception that Python drops (`sys.unraisablehook`), for example one raised in a ``__del__``."""
+        if self.number is None:
+            sys.__unraisablehook__(dropped)
+        elif issubclass(dropped.exc_type, (KeyboardInterrupt, SystemExit)):
+            number, self.number = self.number, None
+            again = threading.Timer(AGAIN_S, signal.raise_signal, (number,))
+            again.daemon = True
+            again.start()
 
 
 @contextmanager
 def terminate_on_signal() -> Iterator[StopSignal]:
-    """Raise SystemExit on SIGTERM and KeyboardInterrupt on SIGINT inside the block, and kill child processes on errors.
+    """Raise an exception on SIGTERM, SIGHUP and SIGINT inside the block, and kill child processes on errors.
 
     Stopping is safe at any time: every file is written atomically. Without this, Lightning would finish the epoch's
-    validation first, and Python would wait at its end for child processes that still train.
+    validation first, and Python would wait at its end for child processes that still train. A signal that the process
+    ignores, as SIGHUP under nohup, stays ignored.
     """
     stop = StopSignal()
-    # Python allows signal handlers in the main thread only.
-    is_main_thread = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, stop.terminate) if is_main_thread else None
-    interrupt = signal.getsignal(signal.SIGINT)
-    # Any other handler was set on purpose, for example to ignore Ctrl-C.
-    handles_interrupt = is_main_thread and interrupt is signal.default_int_handler
-    if handles_interrupt:
-        signal.signal(signal.SIGINT, stop.interrupt)
+    before = _handle(stop)
+    hook = sys.unraisablehook
+    sys.unraisablehook = stop.stop_again
     try:
         yield stop
     except BaseException:
-        for child in multiprocessing.active_children():
-            child.kill()
+        _kill_children()
         raise
     finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
-        if handles_interrupt and signal.getsignal(signal.SIGINT) == stop.interrupt:
-            signal.signal(signal.SIGINT, interrupt)
+        sys.unraisablehook = hook
+        for number, handler in before.items():
+            if signal.getsignal(number) == stop.stop:  # Lightning ignores Ctrl-C from the first one on
+                signal.signal(number, handler)
+
+
+def _handle(stop: StopSignal) -> dict[int, Any]:
+    """Install the handlers and return those before. Python allows it in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGINT)}
+    # Any other handler of Ctrl-C was set on purpose, for example to ignore it.
+    replaced = (signal.default_int_handler, _exit)
+    ours = {
+        number: handler
+        for number, handler in before.items()
+        if (handler in replaced if number == signal.SIGINT else handler not in (signal.SIG_IGN, None))
+    }
+    for number in ours:
+        signal.signal(number, stop.stop)
+    return ours
+
+
+def _kill_children() -> None:
+    import multiprocessing
+
+    for child in multiprocessing.active_children():
+        child.kill()
+
+
+def _exit(number: int, _: Any) -> NoReturn:
+    """End the process at once: no traceback, no waiting for threads and child processes."""
+    if "multiprocessing" in sys.modules:
+        _kill_children()
+    os._exit(exit_code(number))

@@ -65,14 +65,14 @@ def pretrain(run: Run[Config[Pretrain]], source: Source) -> None:
         setup = build_training_setup(run, source)
         _check_images(setup)
         module = build_module(run, setup.data)
-        loggers = frame.start_loggers()
         callbacks = (
             MetricsCsv(setup.metrics_csv, METRICS),
             CollapseGuard(**stage.collapse.to_dict(), width=module.encoder.width),
             Checkpoints(run.checkpoints, stage.checkpoint_every_s, numerics_environment(run)),
             ProgressLine(setup.data.batch_size // stage.micro_batches),
         )
-        setup.fit(module, callbacks, loggers, validate_every=stage.monitor_every)
+        checkpoint = setup.find_checkpoint(module, callbacks)
+        setup.fit(module, callbacks, frame.start_loggers(), checkpoint, validate_every=stage.monitor_every)
         frame.finish(_save_and_measure(setup, module))
 
 

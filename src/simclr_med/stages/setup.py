@@ -42,10 +42,16 @@ from simclr_med.streams import Stream
 from simclr_med.tracking.loggers import close_loggers, log_pictures, log_predictions
 from simclr_med.training import devices
 from simclr_med.training.callbacks.checkpoint import find_resumable
+from simclr_med.training.callbacks.early_stopping import epochs_to_train
+from simclr_med.training.callbacks.lock_check import LockCheck
+from simclr_med.training.resume_check import find_flaw
 from simclr_med.training.trainer import build_trainer
 
 S = TypeVar("S", bound=Stage)
 T = TypeVar("T", bound=TrainingStage)
+
+# The path of a checkpoint and its content.
+Checkpoint = tuple[Path, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,11 @@ class StageFrame:
         """Log pictures and predictions, then the scores, and write result.json.
 
         The scores come last, since what is logged before them goes into their row.
+
+        Raises:
+            RunError: the lock of the run's folder was lost.
         """
+        self.run.check_lock()
         log_pictures(self.loggers, outcome.pictures)
         log_predictions(self.loggers, outcome.predictions, outcome.images)
         logged = outcome.metrics if outcome.logged is None else outcome.logged
@@ -159,14 +169,12 @@ class TrainingSetup(Generic[T]):
         run, source: of the stage.
         data: read and cut to the label budget.
         device: that the run computes on.
-        resumed: the newest checkpoint and its content; None for a run that starts.
     """
 
     run: Run[Config[T]]
     source: Source
     data: ImageDataModule
     device: torch.device
-    resumed: tuple[Path, dict[str, Any]] | None
 
     @property
     def metrics_csv(self) -> Path:
@@ -179,12 +187,22 @@ class TrainingSetup(Generic[T]):
         folder.mkdir(exist_ok=True)
         return folder
 
+    def find_checkpoint(self, module: LightningModule, callbacks: Sequence[Callback]) -> Checkpoint | None:
+        """Return the newest usable checkpoint and its content, or None for a run that starts.
+
+        Raises:
+            CheckpointError: there are checkpoints, and none is usable.
+        """
+        stage, steps = self.run.cfg.stage, self.data.steps_per_epoch
+        check = partial(find_flaw, module=module, callbacks=callbacks, epochs=stage.epochs, steps=steps)
+        return find_resumable(self.run.checkpoints, check)
+
     def fit(
         self,
         module: LightningModule,
         callbacks: Sequence[Callback],
         loggers: Sequence[Any],
-        epochs: int | None = None,
+        checkpoint: Checkpoint | None,
         validate_every: int | None = None,
     ) -> None:
         """Train, from the checkpoint where there is one.
@@ -192,34 +210,39 @@ class TrainingSetup(Generic[T]):
         Args:
             module: at its first step.
             callbacks, loggers: of the trainer.
-            epochs: of the whole run; None: those of the stage.
+            checkpoint: of `find_checkpoint`.
             validate_every: as in `build_trainer`.
+
+        Raises:
+            RunError: the lock of the run's folder was lost.
         """
-        run, stage = self.run, self.run.cfg.stage
+        run = self.run
+        epochs = run.cfg.stage.epochs
         trainer = build_trainer(
             run.plain.trainer,
             build_strategy(run),
             run.folder,
-            stage.epochs if epochs is None else epochs,
+            epochs if checkpoint is None else epochs_to_train(checkpoint[1], epochs),
             self.data.steps_per_epoch,
-            stage.micro_batches,
-            callbacks=callbacks,
+            run.cfg.stage.micro_batches,
+            callbacks=[*([LockCheck(run.lock)] if run.lock is not None else []), *callbacks],
             loggers=loggers,
             validate_every=validate_every,
         )
-        if self.resumed is not None:
-            print(f"resuming from epoch {self.resumed[1]['epoch'] + 1} of {stage.epochs}: {run.folder}", flush=True)
-        checkpoint = None if self.resumed is None else self.resumed[0]
-        trainer.fit(module, datamodule=self.data, ckpt_path=checkpoint, weights_only=True)
+        if checkpoint is not None:
+            print(f"resuming from epoch {checkpoint[1]['epoch'] + 1} of {epochs}: {run.folder}", flush=True)
+        path = None if checkpoint is None else checkpoint[0]
+        trainer.fit(module, datamodule=self.data, ckpt_path=path, weights_only=True)
+        run.check_lock()
 
 
 def build_training_setup(run: Run[Config[T]], source: Source) -> TrainingSetup[T]:
-    """Read the data, print its notes, and look for a checkpoint."""
+    """Read the data and print its notes."""
     data = load_images(run, source)
     for note in data.notes:
         print(note, flush=True)
     device = devices.resolve_device(run.cfg.trainer.accelerator)
-    return TrainingSetup(run, source, data, device, find_resumable(run.checkpoints))
+    return TrainingSetup(run, source, data, device)
 
 
 def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:

@@ -15,7 +15,7 @@ from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Supervised
 from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
-from simclr_med.errors import RunError
+from simclr_med.errors import CheckpointError, RunError
 from simclr_med.evaluation.predict import predict_proba
 from simclr_med.metrics_csv import read_rows
 from simclr_med.models.checkpoints import load_checkpoint
@@ -46,6 +46,7 @@ from simclr_med.training.callbacks.metrics_csv import MetricsCsv
 from simclr_med.training.callbacks.progress import ProgressLine
 from simclr_med.training.classifier import METRICS, Classifier, balanced_weights
 from simclr_med.training.devices import resolve_device
+from simclr_med.training.resume_check import find_weights_flaw
 
 PANELS = (
     ("cross-entropy", ("train/loss", "val/loss")),
@@ -62,7 +63,6 @@ def supervised(run: Run[Config[Supervised]], source: Source) -> None:
         require_labels(source, stage.name)
         setup = build_training_setup(run, source)
         module = build_module(run, setup.data)
-        loggers = frame.start_loggers()
         metric, higher = f"val/{stage.select_by}", stage.select_by != "loss"
         callbacks = (
             MetricsCsv(setup.metrics_csv, METRICS),
@@ -70,7 +70,8 @@ def supervised(run: Run[Config[Supervised]], source: Source) -> None:
             Checkpoints(run.checkpoints, stage.checkpoint_every_s, numerics_environment(run), metric, higher),
             ProgressLine(setup.data.batch_size),
         )
-        setup.fit(module, callbacks, loggers, epochs=_epochs_after_early_stopping(setup))
+        checkpoint = setup.find_checkpoint(module, callbacks)
+        setup.fit(module, callbacks, frame.start_loggers(), checkpoint)
         frame.finish(_save_and_score(setup, module))
 
 
@@ -122,15 +123,6 @@ def _head(run: Run[Config[Supervised]], features: int, classes: int) -> nn.Modul
         raise RunError(f"stage.projection_layers=1: {error}. Set stage.projection_layers=0.") from error
 
 
-def _epochs_after_early_stopping(setup: TrainingSetup[Supervised]) -> int | None:
-    """Epochs of a run whose checkpoint was saved when early stopping had ended it; None for any other run."""
-    if setup.resumed is None:
-        return None
-    checkpoint = setup.resumed[1]
-    state = checkpoint.get("callbacks", {}).get(EarlyStopping.__name__, {})
-    return int(checkpoint["epoch"]) + 1 if state.get("ended", False) else None
-
-
 def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Outcome:
     """Save the best epoch's weights, score them on test and return the result; a resumed run can repeat all of it."""
     run, data, source = setup.run, setup.data, setup.source
@@ -178,6 +170,9 @@ def _best_weights(
     epoch = len(table)
     if path.exists():
         content = load_checkpoint(path)
+        flaw = find_weights_flaw(content, module, epochs=epoch)
+        if flaw is not None:
+            raise CheckpointError(f"checkpoint={path}: unusable ({flaw}). Start the run again with overwrite=true.")
         module.load_state_dict(content["state_dict"], strict=True)
         epoch = int(content["epoch"]) + 1
     else:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from simclr_med.atomic import write_atomically
-from simclr_med.errors import CheckpointError
+from simclr_med.errors import CheckpointError, write_advice
 from simclr_med.models.checkpoints import load_checkpoint
 from simclr_med.training.callbacks.metrics_csv import HasEpochMetrics
+
+NAMES = ("last.ckpt", "previous.ckpt")  # from the newest
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -23,16 +27,40 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         target = Path(path)
-        keep = target.with_name("previous.ckpt") if target.name == "last.ckpt" else None
+        last, previous = NAMES
+        keep = target.with_name(previous) if target.name == last else None
+        failure: list[OSError] = []
         try:
             target.parent.mkdir(exist_ok=True)
-            write_atomically(target, lambda file: torch.save(checkpoint, file), keep)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
-            why = f" ({error.strerror})" if isinstance(error, OSError) else ""
+            write_atomically(target, partial(_save, checkpoint, failure), keep)
+        except (OSError, RuntimeError) as error:
+            cause = error if isinstance(error, OSError) else next(iter(failure), None)
+            why = f" ({cause.strerror})" if cause is not None else ""
             raise CheckpointError(
                 f"{target}: could not be written, with {_free_mib(target)} MiB free on its disk{why}. The earlier "
-                "checkpoint stays. Free some space and repeat the command."
+                f"checkpoint stays. {write_advice(cause)}, then repeat the command."
             ) from error
+
+
+def _save(checkpoint: dict[str, Any], failure: list[OSError], file: BinaryIO) -> None:
+    torch.save(checkpoint, cast(BinaryIO, _Recorder(file, failure)))
+
+
+class _Recorder:
+    """A file for `torch.save`, whose zip writer replaces a disk's error by a RuntimeError without its reason."""
+
+    def __init__(self, file: BinaryIO, failure: list[OSError]) -> None:
+        self._file, self._failure = file, failure
+
+    def write(self, content: Any) -> int:
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self._failure.append(error)
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def _free_mib(path: Path) -> int:
@@ -62,6 +90,7 @@ class Checkpoints(Callback):
         self.folder, self.every_s, self.environment = folder, every_s, dict(environment)
         self.watched, self.sign = watched, -1.0 if higher else 1.0
         self.best = float("inf")
+        self._environment_before: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -80,8 +109,15 @@ class Checkpoints(Callback):
         return {"best": self.best, "environment": self.environment}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if not isinstance(state_dict["best"], (int, float)) or math.isnan(state_dict["best"]):
+            raise ValueError(f"best is {state_dict['best']!r}")
         self.best = state_dict["best"]
-        before = state_dict["environment"]
+        self._environment_before = dict(state_dict["environment"])
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        before = self._environment_before
+        if before is None or not trainer.is_global_zero:
+            return
         changed = [
             f"{key} {before.get(key)} -> {now}" for key, now in self.environment.items() if before.get(key) != now
         ]
@@ -92,30 +128,38 @@ class Checkpoints(Callback):
             )
 
 
-def find_resumable(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Return the newest readable checkpoint and its content, and print a line when it is not last.ckpt.
+def find_resumable(
+    folder: Path, find_flaw: Callable[[Mapping[str, Any]], str | None] = lambda content: None
+) -> tuple[Path, dict[str, Any]] | None:
+    """Return the newest usable checkpoint and its content, and print a line when it is not last.ckpt.
 
-    A damaged last.ckpt is removed, since the next save would replace the good previous.ckpt with it.
+    An unusable last.ckpt is removed, since the next save would replace the good previous.ckpt with it.
+
+    Args:
+        folder: of the checkpoints.
+        find_flaw: returns why training cannot resume from a checkpoint's content, or None.
 
     Raises:
-        CheckpointError: there are checkpoints, and none is readable.
+        CheckpointError: there are checkpoints, and none is usable.
     """
-    damaged: list[CheckpointError] = []
-    for name in ("last.ckpt", "previous.ckpt"):
+    unusable: list[str] = []
+    for name in NAMES:
         path = folder / name
         if not path.exists():
             continue
         try:
             content = load_checkpoint(path)
+            flaw = find_flaw(content)
         except CheckpointError as error:
-            damaged.append(error)
+            unusable.append(error.problems[0])
             continue
-        if damaged:
-            print(f"{damaged[0].problems[0]} Resuming from {name} (epoch {content['epoch'] + 1}) instead.", flush=True)
-            (folder / "last.ckpt").unlink()
+        if flaw is not None:
+            unusable.append(f"checkpoint={path}: the run cannot resume from it ({flaw}).")
+            continue
+        if unusable:
+            print(f"{unusable[0]} Resuming from {name} (epoch {content['epoch'] + 1}) instead.", flush=True)
+            (folder / NAMES[0]).unlink()
         return path, content
-    if damaged:
-        raise CheckpointError(
-            f"{folder}: all checkpoints are damaged. Start the run again with overwrite=true."
-        ) from damaged[0]
+    if unusable:
+        raise CheckpointError(f"{unusable[0]} No other checkpoint is usable. Start the run again with overwrite=true.")
     return None

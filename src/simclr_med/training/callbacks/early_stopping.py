@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -39,4 +41,20 @@ class EarlyStopping(Callback):
         return {"best": self.best, "waited": self.waited, "ended": self.waited >= self.epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best, self.waited = state_dict["best"], state_dict["waited"]
+        best, waited = state_dict["best"], state_dict["waited"]
+        if not isinstance(best, (int, float)) or math.isnan(best):
+            raise ValueError(f"best is {best!r}")
+        if not isinstance(waited, int) or waited < 0 or state_dict["ended"] != (waited >= self.epochs):
+            raise ValueError(f"waited is {waited!r}")
+        self.best, self.waited = best, waited
+
+
+def epochs_to_train(content: Mapping[str, Any], epochs: int) -> int:
+    """Return the epochs of a run that resumes: fewer if its checkpoint was saved when early stopping had ended it.
+
+    Args:
+        content: of the checkpoint.
+        epochs: of the stage.
+    """
+    state = content["callbacks"].get(EarlyStopping.__name__, {})
+    return int(content["epoch"]) + 1 if state.get("ended", False) else epochs

@@ -46,6 +46,11 @@ class MetricsCsv(Callback):
         if self._started is None:  # a resumed run whose last epoch was finished before
             self._restore(trainer)
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Another process, which this one replaced, may have appended a row after the file was restored.
+        if trainer.is_global_zero and read_rows(self.path) != self._rows:
+            self._write()
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
@@ -71,7 +76,21 @@ class MetricsCsv(Callback):
         return {"rows": self._rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._rows = list(state_dict["rows"])
+        rows = state_dict["rows"]
+        if not isinstance(rows, (list, tuple)) or not all(self._is_row(row) for row in rows):
+            raise ValueError("a row is no row of metrics.csv")
+        self._rows = list(rows)
+
+    def _is_row(self, row: Any) -> bool:
+        """Whether it has columns of this table only, all numbers or empty, and those that each row has."""
+        if not isinstance(row, dict) or not {"epoch", "wall_s"} <= set(row) <= set(self.columns):
+            return False
+        try:
+            return int(row["epoch"]) >= 0 and all(
+                isinstance(cell, str) and float(cell or 0) is not None for cell in row.values()
+            )
+        except ValueError:
+            return False
 
     def _restore(self, trainer: Trainer) -> None:
         """Rewrite the file with the epochs before this one, from the checkpoint and from the file's readable rows."""
@@ -84,6 +103,9 @@ class MetricsCsv(Callback):
         if lost > 0:
             print(f"{self.path}: {lost} of {trainer.current_epoch} epochs are unreadable and left out.", flush=True)
         self._before_s = float(self._rows[-1]["wall_s"]) if self._rows else 0.0
+        self._write()
+
+    def _write(self) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns)
         writer.writeheader()

@@ -1,0 +1,20 @@
+"""The console entry: Ctrl-C ends the command without a traceback from its first import on."""
+
+from __future__ import annotations
+
+import sys
+
+from simclr_med.runs.signals import exit_on_interrupt
+
+
+def main() -> None:
+    """Run the command of sys.argv and exit with its code."""
+    exit_on_interrupt()
+    # Imported late: a Ctrl-C during these imports would be a traceback.
+    from simclr_med.cli.main import run_command
+
+    sys.exit(run_command(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()
