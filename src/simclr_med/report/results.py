@@ -67,9 +67,12 @@ class Result:
         init: initial weights of its encoder.
         settings: every other key that affects the result, by its full name.
         metrics: by ``split/metric``; NaN where the recorded value is not finite.
+        intervals: 95 % intervals (low, high) of some metrics over test images.
         wall_s, images_per_s: its timing; None where it is not recorded.
         protocol_version, data_hash: of a finished run.
         classes: names by label.
+        class_counts: test images of each class or with each label; empty where the run recorded no confusion matrix.
+        test_images: their number; 0 where it is not recorded.
         model: (stage, data set) of the classifier that stage=test scored.
         message: error message of a failed run.
     """
@@ -86,11 +89,14 @@ class Result:
     init: EncoderInit
     settings: dict[str, str]
     metrics: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     wall_s: float | None = None
     images_per_s: float | None = None
     protocol_version: int | None = None
     data_hash: str | None = None
     classes: tuple[str, ...] = ()
+    class_counts: tuple[int, ...] = ()
+    test_images: int = 0
     model: tuple[str, str] | None = None
     message: str = ""
 
@@ -178,17 +184,23 @@ def _build_finished(common: dict[str, Any], recorded: Mapping[str, Any]) -> Resu
     init: EncoderInit = common.pop("init")
     if provenance["init"].get("run") is not None:
         init = replace(init, run=provenance["init"]["run"], path=None)
+    if init.kind == "random" and provenance["init"].get("seed") is not None:
+        init = replace(init, seed=int(provenance["init"]["seed"]))
     model = provenance.get("model")
+    counts, images = _count_test_images(recorded.get("tables", {}))
     return Result(
         **common,
         init=init,
         state="finished",
         metrics={str(name): _to_finite(value) for name, value in recorded["metrics"].items()},
+        intervals=_read_intervals(recorded.get("intervals", {})),
         wall_s=_to_float(timing.get("wall_s")),
         images_per_s=_to_float(timing.get("images_per_s")),
         protocol_version=int(recorded["protocol_version"]),
         data_hash=str(provenance["data_hash"]),
         classes=_read_classes(recorded.get("tables", {})),
+        class_counts=counts,
+        test_images=images,
         model=None if model is None else (str(model["stage"]), str(model["dataset"])),
     )
 
@@ -211,6 +223,20 @@ def _read_classes(tables: Mapping[str, Any]) -> tuple[str, ...]:
         if bins[0].ndim != 1 or any(column.shape != bins[0].shape for column in bins):
             raise ValueError("tables.reliability: expected columns of equal length")
     return tuple(map(str, names))
+
+
+def _count_test_images(tables: Mapping[str, Any]) -> tuple[tuple[int, ...], int]:
+    """Return the test images of each class, and their number, from the confusion matrix."""
+    counts = np.array(tables.get("confusion_matrix", []), dtype=np.int64)
+    if counts.ndim == 3:  # a table of two by two for each label
+        return tuple(map(int, counts[:, 1].sum(axis=1))), int(counts[0].sum())
+    return tuple(map(int, counts.sum(axis=-1).ravel())) if counts.size else (), int(counts.sum())
+
+
+def _read_intervals(recorded: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return the intervals whose bounds are finite and in order."""
+    intervals = {str(name): (_to_finite(low), _to_finite(high)) for name, (low, high) in recorded.items()}
+    return {name: (low, high) for name, (low, high) in intervals.items() if low <= high}
 
 
 def _to_finite(value: Any) -> float:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from simclr_med.atomic import write_text
-from simclr_med.report.score_tables import NONE, Table
+from simclr_med.report.cells import NONE
+from simclr_med.report.score_tables import Table
 
 MAX_BYTES = 120  # of a file's name without its extension; file systems allow 255
 
