@@ -25,7 +25,7 @@ import itertools
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,14 @@ class Design:
     """A made study.
 
     Attributes:
-        encoders, seeds: E and S; the baseline has an encoder of its own in each seed.
+        encoders, seeds: E and S of every method.
         encoder, subset, interaction: standard deviations of the effects, in points of AUROC.
         auroc: of every method.
         images: in the test split, half of them positive.
-        gap: added to the AUROC of “finetune, own novel”, in points.
+        gap: added to the AUROC of one method, in points.
+        better: this method.
+        is_baseline_crossed: whether the baseline has E initial weights for each label seed, as the other methods have
+            encoders; otherwise each seed has its own.
         is_subset_shared: whether a subset is as easy for every method; otherwise each method has an effect of its own.
     """
 
@@ -80,6 +83,8 @@ class Design:
     auroc: float = 0.80
     images: int = 400
     gap: float = 0.0
+    better: str = "probe, own novel"
+    is_baseline_crossed: bool = True
     is_subset_shared: bool = True
 
     @property
@@ -92,9 +97,10 @@ def list_runs(design: Design) -> pd.DataFrame:
     """Return the runs of a study as `collect_runs` would, without scores."""
     results = []
     for (stage, augmentation), budget in itertools.product(METHODS.values(), BUDGETS):
-        encoders = 1 if stage == "baseline" else design.encoders
+        is_crossed = design.encoders > 1 and (stage != "baseline" or design.is_baseline_crossed)
+        encoders = design.encoders if augmentation or is_crossed else 1
         for encoder, seed in itertools.product(range(encoders), range(design.seeds)):
-            init = EncoderInit("random", seed=None if stage == "baseline" or design.encoders == 1 else encoder)
+            init = EncoderInit("random", seed=encoder if is_crossed else None)
             if augmentation:
                 name = f"{augmentation}-{encoder}"
                 init = EncoderInit("pretrained", name, "made", augmentation, encoder, "random")
@@ -153,7 +159,7 @@ class Study:
         subset_keys = ["budget", "seed"] if design.is_subset_shared else ["method", "budget", "seed"]
         subset = _draw_effects(generator, runs, subset_keys, design.subset)
         interaction = _draw_effects(generator, runs, ["method", "start", "budget", "seed"], design.interaction)
-        gap = np.where(runs["method"] == "finetune, own novel", design.gap, 0.0)
+        gap = np.where(runs["method"] == design.better, design.gap, 0.0)
         centre = np.sqrt(2) * stats.norm.ppf(design.auroc)
         per_point = 0.01 * np.sqrt(2) / stats.norm.pdf(centre / np.sqrt(2))
         expected = centre + per_point * (gap + encoder)
@@ -194,9 +200,7 @@ class Study:
         return noise_RN
 
 
-def _draw_effects(
-    generator: np.random.Generator, runs: pd.DataFrame, keys: list[str], deviation: float
-) -> np.ndarray:
+def _draw_effects(generator: np.random.Generator, runs: pd.DataFrame, keys: list[str], deviation: float) -> np.ndarray:
     """Return one normal effect for each combination of the keys, by run."""
     codes = runs.groupby(keys, sort=False).ngroup().to_numpy()
     return deviation * generator.normal(size=codes.max() + 1)[codes]
@@ -225,7 +229,7 @@ def judge_comparisons(design: Design, studies: int, seed: int) -> dict[str, floa
             low, high = comparison.interval
             is_false |= (verdict == "better" and truth <= 0) or (verdict == "worse" and truth >= 0)
             is_inside &= bool(low <= truth <= high) or bool(comparison.missing)
-            rates["coverage"].append(abs(estimate.mean - truth) <= estimate.half_width(LEVEL))
+            rates["coverage"].append(estimate.p_value(truth) >= 1 - LEVEL)
             rates["equal"].append(verdict == "practically equal")
             if truth == 0:
                 rates["p_below_05"].append(estimate.p_value() < 0.05)
@@ -246,10 +250,12 @@ def find_truth(study: Study, comparison: Comparison) -> float:
 
 
 def _find_true_score(study: Study, method: str) -> float:
+    """Return the true score of a method; of its encoder where it has one."""
     design = study.design
-    if method != "baseline" and design.encoders == 1 and design.seeds > 1 and method != "untrained control":
-        return float(study.truth[study.scored["method"] == method].iloc[0])
-    return design.auroc + (0.01 * design.gap if method == "finetune, own novel" else 0.0)
+    runs = study.scored[study.scored["method"] == method]
+    if runs["start"].nunique() == 1:
+        return float(study.truth[runs.index[0]])
+    return design.auroc + (0.01 * design.gap if method == design.better else 0.0)
 
 
 def judge_cells(design: Design, studies: int, seed: int) -> dict[str, float]:
@@ -281,3 +287,77 @@ def judge_rejection(seeds: int, ratio: float, draws: int, seed: int, images: int
         gap_SN = by_seed + by_image + rest
         p_values.append(estimate_difference(gap_SN[None], np.zeros((1, seeds, images))).p_value())
     return {f"{level}": float(np.mean(np.array(p_values) < level)) for level in REJECTION_LEVELS}
+
+
+VERDICT_DESIGNS = (
+    Design(1, 3, 0.0, 1.7, 1.0),
+    Design(1, 3, 0.7, 1.7, 1.0),
+    Design(1, 3, 1.2, 1.1, 0.7),
+    Design(3, 3, 0.7, 1.7, 1.0),
+    Design(3, 3, 1.2, 1.1, 0.7),
+    Design(3, 3, 0.7, 1.7, 1.0, is_baseline_crossed=False),
+)
+POWER_DESIGNS = tuple(
+    Design(5, 5, 0.7, 1.7, 1.0, gap=5.0, better=better) for better in ("probe, own novel", "finetune, own novel")
+)
+CELL_DESIGNS = (
+    Design(1, 3, 0.7, 1.7, 1.0),
+    Design(3, 3, 0.7, 1.7, 1.0),
+    Design(3, 5, 0.7, 1.7, 1.0),
+    Design(1, 3, 0.7, 1.0, 1.0, auroc=0.96, images=156),
+    Design(3, 3, 0.7, 1.0, 1.0, auroc=0.96, images=156),
+)
+
+
+def measure_verdicts(studies: int, seed: int) -> list[dict[str, Any]]:
+    return [_describe(design) | judge_comparisons(design, studies, seed) for design in VERDICT_DESIGNS]
+
+
+def measure_power(studies: int, seed: int) -> list[dict[str, Any]]:
+    return [_describe(design) | judge_comparisons(design, studies, seed) for design in POWER_DESIGNS]
+
+
+def measure_coverage(studies: int, seed: int) -> list[dict[str, Any]]:
+    return [_describe(design) | judge_cells(design, studies, seed) for design in CELL_DESIGNS]
+
+
+def measure_rejection(studies: int, seed: int) -> list[dict[str, Any]]:
+    return [
+        {"seeds": seeds, "ratio": ratio} | judge_rejection(seeds, ratio, 60 * studies, seed)
+        for seeds, ratio in itertools.product((3, 5, 10), (0, 0.25, 1, 4, 16))
+    ]
+
+
+MEASURES = {
+    "verdicts": measure_verdicts,
+    "power": measure_power,
+    "coverage": measure_coverage,
+    "rejection": measure_rejection,
+}
+
+
+def _describe(design: Design) -> dict[str, Any]:
+    return {"design": design.label, "auroc": design.auroc, "images": design.images, "better": design.better} | (
+        {} if design.is_baseline_crossed else {"baseline": "an encoder for each seed"}
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=list(MEASURES), default=list(MEASURES))
+    parser.add_argument("--json", type=Path, help="file of all figures; those of other parts are kept")
+    given = parser.parse_args(argv)
+    known = json.loads(given.json.read_text(encoding="utf-8")) if given.json and given.json.exists() else {}
+    for name in given.only:
+        start = time.perf_counter()
+        known[name] = {"studies": given.studies, "seed": given.seed, "rows": MEASURES[name](given.studies, given.seed)}
+        print(f"{name} ({time.perf_counter() - start:.0f} s)")
+        print(pd.DataFrame(known[name]["rows"]).round(4).to_string(index=False), flush=True)
+        if given.json:
+            given.json.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -46,7 +46,7 @@ def summarise_cells(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str
     return pd.DataFrame(records, columns=columns)
 
 
-def format_cell(values: Mapping[str, Any], metric: str) -> str:
+def format_cell(values: Mapping[Any, Any], metric: str) -> str:
     """Return a cell: ``0.812 [0.790, 0.832] (3 encoders x 5 seeds)``, or the values where it has no interval."""
     mean, low, high, _, population, listed = (values[f"{metric} {part}"] for part in PARTS)
     if np.isnan(mean):

@@ -148,7 +148,9 @@ def correct_family(family: Sequence[Comparison]) -> list[Comparison]:
     """Return the comparisons of a data set with Holm's p-values and levels; those without a verdict do not count."""
     tested = [number for number, comparison in enumerate(family) if not comparison.missing]
     p_values = [family[number].estimate.p_value() for number in tested]
-    corrected = dict(zip(tested, zip(find_holm_levels(p_values, ALPHA), adjust_holm(p_values), strict=True), strict=True))
+    corrected = dict(
+        zip(tested, zip(find_holm_levels(p_values, ALPHA), adjust_holm(p_values), strict=True), strict=True)
+    )
     return [
         replace(comparison, level=float(corrected[number][0]), p_holm=float(corrected[number][1]))
         if number in corrected

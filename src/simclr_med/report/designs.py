@@ -69,9 +69,10 @@ class Design:
 
 def find_distinct_seeds(*designs: Design) -> list[int]:
     """Return the seeds of some designs with equal seeds, without those that repeat the runs of another seed."""
-    rows = np.hstack([design.values_ESN.transpose(1, 0, 2).reshape(len(design.seeds), -1) for design in designs])
-    _, first = np.unique(rows, axis=0, return_index=True)
-    return [designs[0].seeds[number] for number in sorted(first)]
+    first: dict[bytes, int] = {}
+    for number, seed in enumerate(designs[0].seeds):
+        first.setdefault(b"".join(design.values_ESN[:, number].tobytes() for design in designs), seed)
+    return list(first.values())
 
 
 def arrange_runs(runs: Mapping[tuple[str, int], np.ndarray]) -> Design:

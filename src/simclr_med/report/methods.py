@@ -95,7 +95,9 @@ def _identify_encoder(init: EncoderInit, seed: int) -> str:
     """Return which encoder a run starts from; random weights are those of init.seed, or else of the run's seed."""
     if init.kind == "random":
         return f"random weights {seed if init.seed is None else init.seed}"
-    return init.run or " ".join(map(str, (init.kind, init.path, init.dataset, init.augmentation, init.start, init.seed)))
+    return init.run or " ".join(
+        map(str, (init.kind, init.path, init.dataset, init.augmentation, init.start, init.seed))
+    )
 
 
 def _name_datasets(table: pd.DataFrame) -> pd.Series:

@@ -36,7 +36,12 @@ class MethodValues:
 
     def arrange(self, score: str) -> Design:
         """Return the runs as a table; several runs of one encoder and seed enter with their mean, identical ones once."""
-        return arrange_runs({key: np.unique(same, axis=0).mean(axis=0) for key, same in self.runs[score].items()})
+        return arrange_runs(
+            {
+                key: np.mean(list({values_N.tobytes(): values_N for values_N in same}.values()), axis=0)
+                for key, same in self.runs[score].items()
+            }
+        )
 
 
 def load_values(
