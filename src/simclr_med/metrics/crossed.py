@@ -9,16 +9,15 @@ estimate with its own degrees of freedom:
     encoders  s² / E of each side: of the means over seeds and images
     images    max(MS_image - MS_rest, 0) / (S N)
 
-The terms of seeds and encoders have few degrees of freedom. They are added, with the degrees of freedom of Satterthwaite
-1946. The term of the images has many. Added as well, it would hide that the other terms may be too small by chance, and a
-test at a level of 0.002 would reject up to seven times too often. So the error of the mean is the sum of two independent
-variables instead, Student's t of the few and Student's t of the images: the generalised pivot of Weerahandi 1995, known
-from the problem of Behrens and Fisher.
+The terms of seeds and encoders have few degrees of freedom. They are added, with the degrees of freedom of
+Satterthwaite 1946. The term of the images has many. Added as well, it would hide that the other terms may be too small
+by chance, and a test at a level of 0.002 would reject up to eight times too often. So the error of the mean is the sum
+of two independent variables instead, Student's t of the few and Student's t of the images: the generalised pivot of
+Weerahandi 1995, known from the problem of Behrens and Fisher.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -15,7 +15,7 @@ from simclr_med.types import Task
 
 
 def count_rarest(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> int:
-    """Return the smallest number of positive or negative images in a binary problem; problems without both do not count."""
+    """Return the smallest number of positive or negative images in a binary problem that has both."""
     truth_NM, _ = split_binary_problems(task, labels_NL, probabilities_NK)
     positive_M = truth_NM.sum(axis=0)
     smaller_M = np.minimum(positive_M, len(truth_NM) - positive_M)

@@ -15,8 +15,8 @@ from simclr_med.report.designs import MIN_SEEDS, Design, arrange_runs
 
 CELL_NOTE = (
     "Mean [95 % confidence interval] (population). The interval covers new test images and the stated seeds and "
-    "encoders: “3 encoders x 5 seeds” describes the method, “1 encoder x 5 seeds” this encoder only, “5 seeds” a method "
-    "whose encoder varies with the seed, “1 run” this run only. Identical: the seeds change nothing, so they count "
+    "encoders: “3 encoders x 5 seeds” describes the method, “1 encoder x 5 seeds” this encoder only, “5 seeds” a "
+    "method whose encoder varies with the seed, “1 run” this run only. Identical: the seeds change nothing, so they count "
     "once. With fewer than 3 seeds, the cell lists the values and has no interval."
 )
 NONE = "\N{EN DASH}"  # shown in a cell without a number
@@ -78,7 +78,7 @@ def _compute_interval(design: Design, runs: Sequence[Mapping[Any, Any]], metric:
     lows, highs = np.array([low for low, _ in bounds]), np.array([high for _, high in bounds])
     if design.distinct_runs == 1 or not 0 < score < 1:
         return float(lows.min()), float(highs.max())
-    if design.replicates < MIN_SEEDS:
+    if design.replicates < MIN_SEEDS or np.isnan(lows).any():
         return np.nan, np.nan
     errors = (highs - lows) / (2 * NormalDist().inv_cdf((1 + LEVEL) / 2))
     scores_ES = design.values_ESN[:, :, 0]

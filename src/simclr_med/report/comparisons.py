@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -167,26 +167,26 @@ def name_labels(budget: str) -> str:
 def _compare_pairs(
     pairs: Sequence[tuple[str, str]],
     values: dict[str, MethodValues],
-    build: Callable[..., Comparison],
+    build: partial[Comparison],
     share: float,
     notes: list[str],
 ) -> Iterator[Comparison]:
     """Yield the comparison of each pair under one budget; append to notes what is left out."""
+    place = ", ".join([build.args[0], name_labels(build.args[3])])
     for a, b in pairs:
         if a not in values or b not in values:
             continue
-        whole = [values[name].arrange("AUROC") for name in (a, b)]
-        seeds = sorted(set(whole[0].seeds) & set(whole[1].seeds))
-        if not seeds or any(np.isnan(side.values_ESN).any() for side in whole):
+        seeds = set(values[a].labels) & set(values[b].labels)
+        if len(set().union(*(values[name].labels[seed] for name in (a, b) for seed in seeds))) > 1:
+            notes.append(f"{place}: “{a}” and “{b}” were scored on different test images: not compared.")
             continue
-        if len(values[a].labels | values[b].labels) > 1:
-            notes.append(f"“{a}” and “{b}” were scored on different test images: not compared.")
+        first, second = _arrange_pair(values[a], values[b], "AUROC", seeds)
+        if not first.seeds or np.isnan(first.values_ESN).any() or np.isnan(second.values_ESN).any():
             continue
-        first, second = (side.select(seeds) for side in whole)
         distinct = find_distinct_seeds(first, second)
         is_paired = first.encoders == second.encoders and len(first.encoders) > 0
         tables = [side.select(distinct).values_ESN for side in (first, second)]
-        means = [values[name].arrange("accuracy").select(distinct).values_ESN.mean() for name in (a, b)]
+        accuracies = _arrange_pair(values[a], values[b], "accuracy", distinct)
         yield build(
             a=a,
             b=b,
@@ -194,9 +194,16 @@ def _compare_pairs(
             is_paired=is_paired,
             images=tables[0].shape[2],
             estimate=estimate_difference(tables[0], tables[1], is_paired, share),
-            accuracy=float(means[0] - means[1]),
+            accuracy=float(accuracies[0].values_ESN.mean() - accuracies[1].values_ESN.mean()),
             missing=_find_missing((first, second), len(distinct), min(values[a].rarest, values[b].rarest)),
         )
+
+
+def _arrange_pair(a: MethodValues, b: MethodValues, score: str, seeds: Collection[int]) -> tuple[Design, Design]:
+    """Return both sides with the seeds that both have."""
+    first, second = a.arrange(score, seeds), b.arrange(score, seeds)
+    shared = set(first.seeds) & set(second.seeds)
+    return first.select(shared), second.select(shared)
 
 
 def _find_missing(designs: tuple[Design, Design], distinct: int, rarest: int) -> str:

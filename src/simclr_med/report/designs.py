@@ -88,6 +88,8 @@ def arrange_runs(runs: Mapping[tuple[str, int], np.ndarray]) -> Design:
     by_encoder: dict[str, set[int]] = {}
     for encoder, seed in sorted(runs):
         by_encoder.setdefault(encoder, set()).add(seed)
+    if not runs:
+        return Design(np.empty((1, 0, 0)), (), ())
     seeds = sorted(set().union(*by_encoder.values()))
     if len(by_encoder) == len(runs) == len(seeds) > 1:
         own = {seed: values for (_, seed), values in runs.items()}

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from simclr_med.report.methods import find_main_method
 from simclr_med.report.cells import NONE, format_cell, summarise_cells
+from simclr_med.report.methods import find_main_method
 from simclr_med.report.score_tables import MAIN, Table, format_number
 
 ANCHORS = Path(__file__).parent / "anchors"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,22 +26,25 @@ class MethodValues:
 
     Attributes:
         runs: score -> (encoder, seed) -> values [N] of each run with them.
-        labels: digests of the test labels; several where the runs have other test images.
+        labels: digests of the test labels by seed; several in all where the runs have other test images.
         rarest: smallest number of test images with or without a class.
     """
 
     runs: dict[str, dict[tuple[str, int], list[np.ndarray]]] = field(default_factory=dict)
-    labels: set[str] = field(default_factory=set)
+    labels: dict[int, set[str]] = field(default_factory=dict)
     rarest: int = 0
 
-    def arrange(self, score: str) -> Design:
-        """Return the runs as a table; several runs of one encoder and seed enter with their mean, identical ones once."""
-        return arrange_runs(
-            {
-                key: np.mean(list({values_N.tobytes(): values_N for values_N in same}.values()), axis=0)
-                for key, same in self.runs[score].items()
-            }
-        )
+    def arrange(self, score: str, seeds: Collection[int]) -> Design:
+        """Return the runs of these seeds as a table.
+
+        Several runs of one encoder and seed enter with their mean; identical ones count once.
+        """
+        distinct = {
+            key: list({values_N.tobytes(): values_N for values_N in same}.values())
+            for key, same in self.runs[score].items()
+            if key[1] in seeds
+        }
+        return arrange_runs({key: np.mean(same, axis=0) for key, same in distinct.items()})
 
 
 def load_values(
@@ -72,7 +75,8 @@ def load_values(
             notes.append(f"{path}: its {' and '.join(wrong)} differs from the one in result.json. Not compared.")
             continue
         method = methods.setdefault(str(row["method"]), MethodValues(rarest=rarest))
-        method.labels.add(f"{labels.shape}{hash(np.ascontiguousarray(labels).tobytes())}")
+        digest = f"{labels.shape}{hash(np.ascontiguousarray(labels).tobytes())}"
+        method.labels.setdefault(int(row["seed"]), set()).add(digest)
         for score, values_N in scores.items():
             method.runs.setdefault(score, {}).setdefault((str(row["start"]), int(row["seed"])), []).append(values_N)
     return methods

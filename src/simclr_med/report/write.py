@@ -10,10 +10,10 @@ from pathlib import Path
 
 from simclr_med.atomic import write_json, write_text
 from simclr_med.errors import RunError
+from simclr_med.report.cells import NONE
 from simclr_med.report.collect import Collection
 from simclr_med.report.comparisons import MARGIN
 from simclr_med.report.html import render_page
-from simclr_med.report.cells import NONE
 from simclr_med.report.sections import Section, build_sections, count_states
 from simclr_med.report.table_files import assign_file_names, write_table
 
