@@ -38,7 +38,7 @@ from simclr_med.metrics.image_values import compute_image_accuracy, compute_imag
 from simclr_med.metrics.intervals import LEVEL, compute_test_intervals
 from simclr_med.report.cells import summarise_cells
 from simclr_med.report.collect import to_row
-from simclr_med.report.comparisons import ALPHA, Comparison, compare_methods
+from simclr_med.report.comparisons import ALPHA, compare_methods
 from simclr_med.report.methods import add_method_names
 from simclr_med.report.results import EncoderInit, Result
 from simclr_med.report.score_tables import select_scored_runs

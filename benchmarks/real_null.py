@@ -2,9 +2,9 @@
 
     python benchmarks/real_null.py RUNS DATASET [--method "probe, own novel"] [--budget n100] [--json FILE]
 
-RUNS holds the probes of several encoders that differ in their pretraining seed alone, each with the same label seeds. The
-script compares every two encoders, as if each were a method with one encoder, and every two halves of the encoders, as
-if each were a method. Holm's method corrects over the comparisons of each kind. Two encoders do differ, so a verdict
+RUNS holds the probes of several encoders that differ in their pretraining seed alone, each with the same label seeds.
+The script compares every two encoders, as if each were a method with one encoder, and every two halves of the encoders,
+as if each were a method. Holm's method corrects over the comparisons of each kind. Two encoders do differ, so a verdict
 about "this encoder" may be true; a verdict about two halves is false.
 """
 

@@ -22,6 +22,7 @@ from simclr_med.report.score_tables import Table, build_table
 
 LIMIT = 50  # seeds or encoders that a sentence suggests at most
 _SMALLEST_P = 1e-4
+_IF_EQUAL = "if the difference and its variances stay the same"
 
 
 def format_points(difference: float) -> str:
@@ -67,10 +68,10 @@ def suggest_size(comparison: Comparison) -> str:
         )
     found = [f"{number} {word}" for number, word in options if number is not None]
     if found:
-        return f"About {' or '.join(found)} would decide it, if the difference and its variances stay the same."
+        return f"About {' or '.join(found)} would decide it, {_IF_EQUAL}."
     both = _find_smallest(comparison, min([seeds, *samples]), lambda factor: estimate.resize(factor, factor))
     if both is not None and estimate.encoders:
-        return f"About {both} seeds and {both} encoders would decide it, if the difference and its variances stay the same."
+        return f"About {both} seeds and {both} encoders would decide it, {_IF_EQUAL}."
     return f"Even {LIMIT} seeds and encoders would not decide it: more test images are needed."
 
 

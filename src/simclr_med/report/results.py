@@ -184,8 +184,6 @@ def _build_finished(common: dict[str, Any], recorded: Mapping[str, Any]) -> Resu
     init: EncoderInit = common.pop("init")
     if provenance["init"].get("run") is not None:
         init = replace(init, run=provenance["init"]["run"], path=None)
-    if init.kind == "random" and provenance["init"].get("seed") is not None:
-        init = replace(init, seed=int(provenance["init"]["seed"]))
     model = provenance.get("model")
     counts, images = _count_test_images(recorded.get("tables", {}))
     return Result(

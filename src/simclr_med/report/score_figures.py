@@ -74,8 +74,8 @@ def plot_label_efficiency(rows: pd.DataFrame) -> list[Chart]:
         figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize=9)
         note = (
             "Means with 95 % confidence intervals, as in the tables, which name the encoders and seeds that they "
-            "cover; with fewer than 3 seeds there is none. Methods are drawn side by side at each label budget. The figure "
-            "shows the main method of each kind, the tables show all methods."
+            "cover; with fewer than 3 seeds there is none. Methods are drawn side by side at each label budget. The "
+            "figure shows the main method of each kind, the tables show all methods."
         )
         charts.append(Chart(f"label_efficiency_{data}_{encoder}", f"Label efficiency: {data}, {encoder}", note, figure))
     return charts
