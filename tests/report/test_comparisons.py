@@ -132,7 +132,7 @@ def test_identical_runs_count_once(add: Add, runs: Path) -> None:
                 add("probe", budget="full", seed=seed, predictions=drawn(quality, start, salt=9), init=init)
     (test,) = compare(runs)
     assert test.estimate.seeds is None
-    assert "3 encoders x 3 seeds, identical" in format_comparison(test)
+    assert "3 encoders x 3 identical seeds" in format_comparison(test)
 
 
 def test_too_few_positives(add: Add, runs: Path) -> None:

@@ -22,9 +22,9 @@ def arrange(*keys: tuple[str, int]) -> Design:
         ([("a", 0), ("b", 0), ("c", 0)], (3, 1), "3 encoders x 1 seed"),
         ([("a", 0), ("b", 1), ("c", 2)], (1, 3), "3 seeds"),
         ([(e, s) for e in "abc" for s in range(5)], (3, 5), "3 encoders x 5 seeds"),
-        ([("a", 0), ("a", 1), ("b", 0)], (2, 1), "2 encoders x 1 seed, 1 not crossed"),
-        ([("a", 0), ("a", 1), ("b", 0), ("c", 1)], (1, 2), "1 encoder x 2 seeds, 2 not crossed"),
-        ([("a", 0), ("a", 1), ("b", 2)], (1, 2), "1 encoder x 2 seeds, 1 not crossed"),
+        ([("a", 0), ("a", 1), ("b", 0)], (2, 1), "2 encoders x 1 seed, 1 left out"),
+        ([("a", 0), ("a", 1), ("b", 0), ("c", 1)], (1, 2), "1 encoder x 2 seeds, 2 left out"),
+        ([("a", 0), ("a", 1), ("b", 2)], (1, 2), "1 encoder x 2 seeds, 1 left out"),
     ],
 )
 def test_shapes_and_words(keys: list[tuple[str, int]], shape: tuple[int, int], words: str) -> None:
@@ -46,7 +46,7 @@ def test_identical_seeds_count_once() -> None:
     one, other = GENERATOR.random((2, 2, 1, 4))
     same = Design(one.repeat(3, axis=1), ("a", "b"), (0, 1, 2))
     assert same.is_identical
-    assert same.describe() == "2 encoders x 3 seeds, identical"
+    assert same.describe() == "2 encoders x 3 identical seeds"
     assert (same.distinct_runs, same.replicates) == (2, 2)
     assert find_distinct_seeds(same) == [0]
     mixed = Design(np.concatenate([one, other, one], axis=1), ("a", "b"), (0, 1, 2))

@@ -141,7 +141,7 @@ def test_identical_runs_count_once(add: Add, runs: Path) -> None:
         folder = add("probe", budget="full", seed=seed, predictions=drawn(1.0, 0), init=pretrained())
     low, high = json.loads((folder / "result.json").read_text())["intervals"]["test/auroc"]
     shown = build_label_efficiency_tables(select_scored_runs(collect_runs(runs).table))[1].shown
-    assert re.fullmatch(r"0\.\d{3} \[.*\] \(1 encoder x 3 seeds, identical\)", shown["full"].item())
+    assert re.fullmatch(r"0\.\d{3} \[.*\] \(1 encoder x 3 identical seeds\)", shown["full"].item())
     assert f"[{low:.3f}, {high:.3f}]" in shown["full"].item()
 
 

@@ -50,15 +50,14 @@ class Design:
         return len(self.values_ESN) if self.is_identical else len(self.seeds)
 
     def describe(self) -> str:
-        """Return the population: ``3 encoders x 5 seeds``, ``1 encoder x 3 seeds``, ``3 seeds`` or ``1 run``."""
+        """Return the runs: ``3 encoders x 5 seeds``, ``1 encoder x 3 identical seeds``, ``3 seeds`` or ``1 run``."""
         encoders, seeds = len(self.encoders), len(self.seeds)
-        text = f"{seeds} seed{'s' * (seeds > 1)}"
+        text = f"{seeds}{' identical' * self.is_identical} seed{'s' * (seeds > 1)}"
         if max(encoders, seeds) == 1:
             text = "1 run"
         elif encoders:
             text = f"{encoders} encoder{'s' * (encoders > 1)} x {text}"
-        text += ", identical" if self.is_identical else ""
-        return text + (f", {self.left_out} not crossed" if self.left_out else "")
+        return text + (f", {self.left_out} left out" if self.left_out else "")
 
     def select(self, seeds: Iterable[int]) -> Design:
         """Return the design of these seeds alone."""
