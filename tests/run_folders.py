@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from simclr_med.config.budgets import parse_budget
 from simclr_med.config.registry import register
-from simclr_med.metrics import classification
+from simclr_med.metrics import classification, intervals
 from simclr_med.runs.file_hashes import hash_files
 from simclr_med.types import Task
 
@@ -95,6 +95,7 @@ def write(
         return folder
     recorded: dict[str, Any] = {"train/images": int(budget[1:]) if budget[1:].isdigit() else 1000}
     tables: dict[str, Any] = {}
+    bounds: dict[str, list[float]] = {}
     if stage == "pretrain":
         recorded |= {"train/loss": 3.0 + seed, "val/knn_accuracy": 0.5, "val/knn_accuracy_before": 0.3}
         (folder / "metrics.csv").write_text("epoch,step,train/loss,val/loss\n0,1,4.0,\n1,2,3.0,3.5\n2,3,2.9", "utf-8")
@@ -105,6 +106,8 @@ def write(
         recorded |= {
             f"test/{name}": value for name, value in classification.compute_scores(task, labels, probabilities).items()
         }
+        found = intervals.compute_test_intervals(task, labels, probabilities, resamples=40, seed=0)
+        bounds = {f"test/{name}": list(interval) for name, interval in found.items()}
         bins = classification.reliability_bins(task, labels, probabilities)
         tables = {
             "classes": list(classes),
@@ -120,7 +123,7 @@ def write(
         "config_hash": digest,
         "seed": seed,
         "metrics": recorded,
-        "intervals": {},
+        "intervals": bounds,
         "timing": {"wall_s": 36.0} | ({"images_per_s": 100.0} if stage != "probe" else {}),
         "provenance": {"data_hash": "sha256:abcdef", "init": {"kind": "x", "run": made_by and made_by.name}},
         "tables": tables,

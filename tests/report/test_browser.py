@@ -22,11 +22,11 @@ const requests = performance.getEntriesByType("resource").filter(entry => !entry
 const table = document.querySelector("#comparisons table"), head = name =>
   [...table.tHead.rows[0].cells].find(cell => cell.textContent === name);
 const column = name => [...table.tBodies[0].rows].map(row => row.cells[head(name).cellIndex].textContent);
-head("points").firstElementChild.click();
-const up = column("points");
-const sorted = head("points").getAttribute("aria-sort");
-head("points").firstElementChild.click();
-const down = column("points");
+head("AUROC points").firstElementChild.click();
+const up = column("AUROC points");
+const sorted = head("AUROC points").getAttribute("aria-sort");
+head("AUROC points").firstElementChild.click();
+const down = column("AUROC points");
 head("labels").firstElementChild.click();
 const labels = [...new Set(column("labels"))];
 const budgets = ["full", "pct10", "n100", "n50", "per_class10", "pct1"].sort(compareCells);

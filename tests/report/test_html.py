@@ -187,8 +187,10 @@ def test_similar_data_set_names_have_their_own_figures(add: Add, runs: Path, tmp
 @pytest.mark.parametrize(
     ("text", "number"),
     [
-        ("0.812 ± 0.013 (3)", True),
-        ("0.846 (5, identical)", True),
+        ("0.812 [0.790, 0.832] (3 encoders x 5 seeds)", True),
+        ("0.846, 0.850 (2 seeds)", True),
+        ("0.841 to 0.850 (5 encoders x 2 seeds)", True),
+        ("< 0.0001", True),
         ("+0.4 to +2.2", True),
         ("-1.3", True),
         ("1e-09", True),

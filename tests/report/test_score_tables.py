@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from run_folders import drawn, pretrained
-from scipy import stats
 
 from simclr_med.metrics import classification
 from simclr_med.report import run_tables
@@ -22,7 +21,6 @@ from simclr_med.report.score_tables import (
     build_label_efficiency_tables,
     build_recall_tables,
     build_transfer_tables,
-    format_mean,
     select_scored_runs,
 )
 
@@ -34,19 +32,30 @@ def collection(study: Path) -> Collection:
     return collect_runs(study)
 
 
-def compute_mean(
+def read_values(
     collection: Collection, data: str, method: str, budget: str, score: Callable[..., float]
-) -> tuple[float, float]:
-    """Return the mean and half the interval over the runs' predictions.npz."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the score of each run, and its standard error over test images as the run recorded it."""
     table = collection.table
     rows = table[(table["data"] == data) & (table["method"] == method) & (table["budget"] == budget)]
-    values = []
+    values, errors = [], []
     for folder in rows[rows["state"] == "finished"]["folder"]:
         with np.load(folder / "predictions.npz") as content:
             values.append(score("multi-class", content["labels"], content["probabilities"]))
+        low, high = json.loads((folder / "result.json").read_text())["intervals"].get(f"test/{score.__name__}", (0, 0))
+        errors.append((high - low) / 2 / 1.959964)
     assert len(values) == 3
-    interval = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
-    return float(np.mean(values)), float(interval[1] - np.mean(values))
+    return np.array(values), np.array(errors)
+
+
+def compute_interval(values: np.ndarray, errors: np.ndarray, share: float) -> tuple[float, float]:
+    """Return the interval over three seeds and test images, from draws of the pivot."""
+    generator = np.random.default_rng(0)
+    over_seeds = np.sqrt(values.var(ddof=1) * (1 / 3 + share / (1 - share))) * generator.standard_t(2, 400_000)
+    half = np.quantile(abs(over_seeds + np.sqrt((errors**2).mean()) * generator.normal(size=400_000)), 0.95)
+    mean = values.mean()
+    low, high = np.log(mean / (1 - mean)) + np.array([-1, 1]) * half / (mean * (1 - mean))
+    return float(1 / (1 + np.exp(-low))), float(1 / (1 + np.exp(-high)))
 
 
 @pytest.mark.parametrize(("name", "score"), [("accuracy", classification.accuracy), ("auroc", classification.auroc)])
@@ -60,14 +69,17 @@ def test_label_efficiency_equals_the_predictions(
     ]
     assert len(table.numbers) == 15 + 1  # five methods on cells twice and on skin once; the encoder of cells on skin
     for row in table.numbers.to_dict("records"):
-        mean, half = compute_mean(collection, row["data"], row["method"], row["budget"], score)
-        assert row[f"test/{name} mean"] == pytest.approx(mean, abs=1e-12)
-        assert row[f"test/{name} high"] == pytest.approx(mean + half, abs=1e-12)
-        assert row[f"test/{name} low"] == pytest.approx(mean - half, abs=1e-12)
+        values, errors = read_values(collection, row["data"], row["method"], row["budget"], score)
+        share = int(row["budget"][1:]) / 1000  # the pretraining runs used 1000 training images
+        low, high = compute_interval(values, errors, share)
+        assert row[f"test/{name} mean"] == pytest.approx(values.mean(), abs=1e-12)
+        assert (row[f"test/{name} low"], row[f"test/{name} high"]) == pytest.approx((low, high), abs=0.004)
         (shown,) = table.shown[(table.shown["data set"] == row["data"]) & (table.shown["method"] == row["method"])][
             row["budget"]
         ]
-        assert shown == f"{mean:.3f} ± {half:.3f} (3)"
+        bounds = [f"{row[f'test/{name} {part}']:.3f}" for part in ("low", "high")]
+        encoders = "" if row["method"] in ("untrained control", "baseline") else "1 encoder x "
+        assert shown == f"{values.mean():.3f} [{bounds[0]}, {bounds[1]}] ({encoders}3 seeds)"
     assert list(table.shown.columns) == ["data set", "method", "n50", "n100"]
     assert "Encoder: tiny." in table.note
     assert table.shown.set_index(["data set", "method"]).loc[("skin", "baseline"), "n100"] == "\N{EN DASH}"
@@ -94,8 +106,8 @@ def test_class_balance_table_has_per_class_budgets_only(collection: Collection) 
     ]
     assert set(tables[0].numbers["budget"]) == {"per_class10"}
     row = tables[3].numbers.set_index("method").loc["baseline"]
-    mean, _ = compute_mean(collection, "cells", "baseline", "per_class10", classification.macro_f1)
-    assert row["test/macro_f1 mean"] == pytest.approx(mean)
+    values, _ = read_values(collection, "cells", "baseline", "per_class10", classification.macro_f1)
+    assert row["test/macro_f1 mean"] == pytest.approx(values.mean())
 
 
 def test_ablation_table_needs_several_augmentations(collection: Collection) -> None:
@@ -107,8 +119,8 @@ def test_transfer_table_has_pretraining_rows_and_data_set_columns(collection: Co
     shown = build_transfer_tables(select_scored_runs(collection.table))[1].shown
     assert list(shown.columns) == ["method", "labels", "pretrained on", "cells", "skin"]
     assert list(shown["pretrained on"]) == ["cells novel", "skin novel"]
-    mean, half = compute_mean(collection, "skin", "probe, cells novel", "n50", classification.auroc)
-    assert shown.iloc[0]["skin"] == f"{mean:.3f} ± {half:.3f} (3)"
+    values, _ = read_values(collection, "skin", "probe, cells novel", "n50", classification.auroc)
+    assert re.fullmatch(rf"{values.mean():.3f} \[0\.\d+, 0\.\d+\] \(1 encoder x 3 seeds\)", shown.iloc[0]["skin"])
     assert shown.iloc[1]["cells"] == "\N{EN DASH}"
 
 
@@ -116,30 +128,78 @@ def test_recall_of_each_class_equals_the_predictions(collection: Collection) -> 
     table = build_recall_tables(select_scored_runs(collection.table))[0]
     row = table.numbers.set_index(["method", "budget"]).loc[("baseline", "n100")]
     for k, name in enumerate(("red", "green", "blue")):
-        mean, _ = compute_mean(
+        values, _ = read_values(
             collection, "cells", "baseline", "n100", lambda *args, k=k: classification.recall_per_class(*args)[k]
         )
-        assert row[f"{name} mean"] == pytest.approx(mean)
+        assert row[f"{name} mean"] == pytest.approx(values.mean())
     assert list(table.shown.columns)[-3:] == ["red", "green", "blue"]
 
 
-def test_format_of_one_run_of_identical_runs_and_of_no_run() -> None:
-    assert format_mean(0.81234, 0.8, 3) == "0.812 ± 0.012 (3)"
-    assert format_mean(0.81234, np.nan, 1) == "0.812 (1)"
-    assert format_mean(0.81234, np.nan, 3) == "0.812 (3, identical)"
-    assert format_mean(np.nan, np.nan, 0) == "\N{EN DASH}"
-
-
-def test_identical_runs_have_no_interval(add: Add, runs: Path) -> None:
+def test_identical_runs_count_once(add: Add, runs: Path) -> None:
+    """The interval is that of one run, over test images."""
     for seed in (0, 1, 2):
-        add("probe", budget="full", seed=seed, predictions=drawn(1.0, 0))
-    shown = build_label_efficiency_tables(select_scored_runs(collect_runs(runs).table))[0].shown
-    assert re.fullmatch(r"0\.\d{3} \(3, identical\)", shown["full"].item())
+        folder = add("probe", budget="full", seed=seed, predictions=drawn(1.0, 0), init=pretrained())
+    low, high = json.loads((folder / "result.json").read_text())["intervals"]["test/auroc"]
+    shown = build_label_efficiency_tables(select_scored_runs(collect_runs(runs).table))[1].shown
+    assert re.fullmatch(r"0\.\d{3} \[.*\] \(1 encoder x 3 identical seeds\)", shown["full"].item())
+    assert f"[{low:.3f}, {high:.3f}]" in shown["full"].item()
+
+
+def test_fewer_than_three_seeds_have_values_and_no_interval(add: Add, runs: Path) -> None:
+    folders = [add("baseline", seed=seed) for seed in (0, 1)]
+    recorded = [json.loads((folder / "result.json").read_text())["metrics"]["test/auroc"] for folder in folders]
+    table = build_label_efficiency_tables(select_scored_runs(collect_runs(runs).table))[1]
+    assert table.shown["n50"].item() == f"{min(recorded):.3f}, {max(recorded):.3f} (2 seeds)"
+    assert np.isnan(table.numbers["test/auroc low"].item())
+
+
+def test_one_run_has_its_interval_over_test_images(add: Add, runs: Path) -> None:
+    result = json.loads((add("baseline") / "result.json").read_text())
+    low, high = result["intervals"]["test/auroc"]
+    shown = build_label_efficiency_tables(select_scored_runs(collect_runs(runs).table))[1].shown["n50"].item()
+    assert shown == f"{result['metrics']['test/auroc']:.3f} [{low:.3f}, {high:.3f}] (1 run)"
+
+
+def test_runs_without_recorded_intervals_have_no_interval(add: Add, runs: Path) -> None:
+    for seed in (0, 1, 2):
+        path = add("baseline", seed=seed) / "result.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"intervals": {}}))
+    accuracy, auroc = build_label_efficiency_tables(select_scored_runs(collect_runs(runs).table))
+    assert re.fullmatch(r"0\.\d{3}, 0\.\d{3}, 0\.\d{3} \(3 seeds\)", auroc.shown["n50"].item())
+    assert "[" in accuracy.shown["n50"].item()  # a fraction of the images of the confusion matrix
+
+
+def test_crossed_runs_name_their_population_and_stay_inside(add: Add, runs: Path) -> None:
+    for start in (0, 1, 2):
+        for seed in (0, 1, 2):
+            quality = 9.0 if start else 2.0  # one encoder is much worse than two nearly perfect ones
+            add("probe", seed=seed, init=pretrained(seed=start), quality=quality)
+    rows = select_scored_runs(collect_runs(runs).table)
+    for table in (*build_label_efficiency_tables(rows), *build_recall_tables(rows)):
+        for name in [name for name in table.numbers if name.endswith(" low")]:
+            low, high = table.numbers[name].item(), table.numbers[name.replace(" low", " high")].item()
+            assert 0 <= low < high <= 1
+    assert build_label_efficiency_tables(rows)[1].shown["n50"].item().endswith("(3 encoders x 3 seeds)")
+
+
+def test_overlapping_subsets_widen_the_interval(add: Add, runs: Path) -> None:
+    """Subsets of half of the pool: the variance over seeds is 1/3 + 1 and not 1/3 of that of the seeds."""
+    for seed in (0, 1, 2):
+        add("probe", seed=seed, quality=seed + 1.0)
+    alone = build_label_efficiency_tables(select_scored_runs(collect_runs(runs).table))[1].numbers
+    path = add("probe", budget="full") / "result.json"
+    recorded = json.loads(path.read_text())
+    recorded["metrics"]["train/images"] = 100
+    path.write_text(json.dumps(recorded))
+    pooled = build_label_efficiency_tables(select_scored_runs(collect_runs(runs).table))[1].numbers.iloc[:1]
+    lows = [1 / table["test/auroc low"].item() - 1 for table in (alone, pooled)]
+    assert lows[1] > lows[0] * 1.5
 
 
 @pytest.mark.parametrize("lost", [float("nan"), float("inf"), None])
 def test_run_without_a_score_does_not_count(add: Add, runs: Path, lost: float | None) -> None:
     kept = [json.loads((add("probe", seed=s, quality=s) / "result.json").read_text()) for s in (0, 1)]
+    scores = sorted(one["metrics"]["test/accuracy"] for one in kept)
     folder = add("probe", seed=2)
     result = json.loads((folder / "result.json").read_text())
     result["metrics"]["test/accuracy"] = lost
@@ -148,9 +208,9 @@ def test_run_without_a_score_does_not_count(add: Add, runs: Path, lost: float | 
     (folder / "result.json").write_text(json.dumps(result))
     accuracy, auroc = build_label_efficiency_tables(select_scored_runs(collect_runs(runs).table))
     mean = np.mean([one["metrics"]["test/accuracy"] for one in kept])
-    assert re.fullmatch(rf"{mean:.3f} ± \d\.\d{{3}} \(2\)", accuracy.shown["n50"].item())
+    assert accuracy.shown["n50"].item() == f"{scores[0]:.3f}, {scores[1]:.3f} (2 seeds)"
     assert accuracy.numbers["test/accuracy mean"].item() == pytest.approx(mean)
-    assert auroc.shown["n50"].item().endswith("(3)")
+    assert auroc.shown["n50"].item().endswith("(3 seeds)")
 
 
 def test_failed_unfinished_and_missing_runs_are_listed(collection: Collection) -> None:

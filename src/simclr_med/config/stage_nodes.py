@@ -245,6 +245,7 @@ class Analyse(Stage):
 class Report(Stage):
     datasets: list[str] = MISSING
     out: Optional[str] = MISSING
+    margin: float = bounded(0, 1)
     mixed: bool = MISSING
     dashboard: bool = MISSING
     wandb: dict[str, Any] = field(default_factory=dict)

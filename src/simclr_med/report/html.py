@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from simclr_med.report.score_tables import NONE
+from simclr_med.report.cells import NONE
 from simclr_med.report.sections import Section
 
 # A number alone, with its interval, or with a remark in brackets.
-_NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*(e[+-]?[0-9]+)?( (±|to|\().*)?")
+_NUMBER = re.compile(r"(< )?[+-]?[0-9][0-9.,]*(e[+-]?[0-9]+)?( (\[|to [+-]?[0-9]|\(|[0-9]).*)?")
 TEMPLATES = Path(__file__).parent / "templates"
 
 

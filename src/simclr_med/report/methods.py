@@ -23,7 +23,8 @@ def add_method_names(table: pd.DataFrame, pretraining: Mapping[str, Result]) -> 
     Adds ``data`` (the data set, with its size where runs of several sizes exist), ``kind`` (one of `KINDS`, or the
     stage), ``origin`` (the encoder's pretraining: ``own novel``, ``pathmnist novel``, ``ImageNet``; empty for random
     weights), ``source`` and ``sequence`` (data set and augmentation of the pretraining, or empty), ``init_seed`` (its
-    seed), ``variant`` (the settings that differ between runs of the same name) and ``method`` (kind, origin and
+    seed), ``start`` (identity of the encoder before training on labels: runs that share it differ in their label seed
+    alone), ``variant`` (the settings that differ between runs of the same name) and ``method`` (kind, origin and
     variant).
 
     Args:
@@ -42,6 +43,7 @@ def add_method_names(table: pd.DataFrame, pretraining: Mapping[str, Result]) -> 
             "source": [init.dataset or "" for init in inits],
             "sequence": [init.augmentation or "" for init in inits],
             "init_seed": [init.seed for init in inits],
+            "start": [_identify_encoder(*pair) for pair in zip(inits, table["seed"], strict=True)],
         },
         index=table.index,
     )
@@ -87,6 +89,15 @@ def _resolve_init(init: EncoderInit, pretraining: Mapping[str, Result]) -> Encod
         return init
     start = run.init.dataset if run.init.kind == "pretrained" else run.init.kind
     return EncoderInit(init.kind, init.run, run.dataset, run.augmentation, run.seed, start)
+
+
+def _identify_encoder(init: EncoderInit, seed: int) -> str:
+    """Return which encoder a run starts from; random weights are those of init.seed, or else of the run's seed."""
+    if init.kind == "random":
+        return f"random weights {seed if init.seed is None else init.seed}"
+    return init.run or " ".join(
+        map(str, (init.kind, init.path, init.dataset, init.augmentation, init.start, init.seed))
+    )
 
 
 def _name_datasets(table: pd.DataFrame) -> pd.Series:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from simclr_med.report.cells import NONE, format_cell, summarise_cells
 from simclr_med.report.methods import find_main_method
-from simclr_med.report.score_tables import MAIN, NONE, Table, format_mean, format_number, mean_over_seeds
+from simclr_med.report.score_tables import MAIN, Table, format_number
 
 ANCHORS = Path(__file__).parent / "anchors"
 KNN_METRICS = ("test/knn_accuracy", "test/knn_auroc")
@@ -112,7 +113,7 @@ def _match_anchor(anchor: Anchor, rows: pd.DataFrame) -> tuple[dict[str, object]
     similar = similar[similar["encoder"] == encoder]
     method = find_main_method(similar, anchor.kind)
     metrics = KNN_METRICS if anchor.is_knn else MAIN
-    means = mean_over_seeds(similar[similar["method"] == method], ["method"], metrics)
+    means = summarise_cells(similar[similar["method"] == method], ["method"], metrics)
     name = f"kNN of {method}" if method and anchor.is_knn else method or ""
     if method and rows["encoder"].nunique() > 1:
         name += f", {encoder}"
@@ -140,9 +141,7 @@ def _match_anchor(anchor: Anchor, rows: pd.DataFrame) -> tuple[dict[str, object]
     for metric, score in zip(metrics, ("accuracy", "AUROC"), strict=True):
         values = means.iloc[0] if len(means) else None
         numeric[f"our {score}"] = np.nan if values is None else values[f"{metric} mean"]
-        text[f"our {score}"] = (
-            NONE if values is None else format_mean(*(values[f"{metric} {part}"] for part in ("mean", "low", "runs")))
-        )
+        text[f"our {score}"] = NONE if values is None else format_cell(dict(values), metric)
     return numeric, text
 
 

@@ -44,6 +44,21 @@ class ResultTables:
     confusion_matrix: np.ndarray | None = None
     reliability: Reliability | None = None
 
+    def count_by_class(self) -> tuple[int, ...]:
+        """Return the test images of each class, or with each label; empty without a confusion matrix."""
+        matrix = self.confusion_matrix
+        if matrix is None:
+            return ()
+        positives = matrix[:, 1] if matrix.ndim == 3 else matrix
+        return tuple(map(int, positives.sum(axis=1)))
+
+    def count_images(self) -> int:
+        """Return the number of test images; 0 without a confusion matrix."""
+        matrix = self.confusion_matrix
+        if matrix is None or not matrix.size:
+            return 0
+        return int(matrix[0].sum() if matrix.ndim == 3 else matrix.sum())
+
 
 def parse_tables(tables: Fields) -> ResultTables:
     """Return the tables.

@@ -76,10 +76,13 @@ class Result:
         init: initial weights of its encoder.
         settings: every other key that affects the result, by its full name.
         metrics: by ``split/metric``; NaN where the recorded value is not finite.
+        intervals: 95 % intervals (low, high) of some metrics over test images.
         wall_s, images_per_s: its timing; None where it is not recorded.
         protocol_version, data_hash: of a finished run.
         predictions_hash: recorded hash of predictions.npz; None where none is recorded.
         classes: names by label.
+        class_counts: test images of each class or with each label; empty where the run recorded no confusion matrix.
+        test_images: their number; 0 where it is not recorded.
         model: (stage, data set) of the classifier that stage=test scored.
         message: error message of a failed run.
     """
@@ -96,12 +99,15 @@ class Result:
     init: EncoderInit
     settings: dict[str, str]
     metrics: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     wall_s: float | None = None
     images_per_s: float | None = None
     protocol_version: int | None = None
     data_hash: str | None = None
     predictions_hash: str | None = None
     classes: tuple[str, ...] = ()
+    class_counts: tuple[int, ...] = ()
+    test_images: int = 0
     model: tuple[str, str] | None = None
     message: str = ""
 
@@ -198,17 +204,21 @@ def _parse_finished(common: dict[str, Any], recorded: Fields) -> Result:
     if start.has("run"):
         init = replace(init, run=start.text("run"), path=None)
     model = provenance.fields("model") if provenance.has("model") else None
+    tables = _parse_tables(recorded)
     return Result(
         **common,
         init=init,
         state="finished",
         metrics=_parse_metrics(recorded.fields("metrics")),
+        intervals=_parse_intervals(recorded),
         wall_s=timing.number_or_none("wall_s", 0, 1e10),
         images_per_s=timing.number_or_none("images_per_s", 0, 1e12),
         protocol_version=recorded.integer("protocol_version", 1, 10**6),
         data_hash=provenance.text("data_hash"),
         predictions_hash=_parse_predictions_hash(recorded),
-        classes=_parse_tables(recorded).classes,
+        classes=tables.classes,
+        class_counts=tables.count_by_class(),
+        test_images=tables.count_images(),
         model=None if model is None else (model.text("stage"), model.text("dataset")),
     )
 
@@ -240,6 +250,27 @@ def _parse_metrics(metrics: Fields) -> dict[str, float]:
 
 def _parse_tables(recorded: Fields) -> ResultTables:
     return parse_tables(recorded.fields("tables")) if recorded.has("tables") else ResultTables()
+
+
+def _parse_intervals(recorded: Fields) -> dict[str, tuple[float, float]]:
+    """Return the intervals of metrics in [0, 1] whose bounds are finite.
+
+    Raises:
+        ValueError: an interval is no pair of numbers, or its bounds are not in order.
+    """
+    if not recorded.has("intervals"):
+        return {}
+    intervals, found = recorded.fields("intervals"), {}
+    for name in intervals.content:
+        bounds = intervals.items(name)
+        if len(bounds) != 2 or not all(type(bound) in (int, float) for bound in bounds):
+            raise intervals.error(name, "two numbers")
+        low, high = map(float, bounds)
+        if math.isfinite(low) and math.isfinite(high):
+            if low > high:
+                raise intervals.error(name, "two numbers in order")
+            found[make_printable(name)] = (low, high)
+    return found
 
 
 def _parse_predictions_hash(recorded: Fields) -> str | None:

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from simclr_med.plots.style import COLOURS, line_style
+from simclr_med.report.cells import summarise_cells
 from simclr_med.report.methods import KINDS, find_main_method, sort_budgets
 from simclr_med.report.score_tables import (
     MAIN,
     METRIC_NAMES,
-    mean_over_seeds,
     select_ablation_runs,
     select_transfer_runs,
 )
@@ -58,7 +58,7 @@ def plot_label_efficiency(rows: pd.DataFrame) -> list[Chart]:
     selected = rows[~rows["budget"].str.startswith("per_class")]
     for (data, encoder), group in selected.groupby(["data", "encoder"]):
         methods = _list_main_methods(group)
-        numbers = mean_over_seeds(group[group["method"].isin(methods)], ["method", "budget"], MAIN)
+        numbers = summarise_cells(group[group["method"].isin(methods)], ["method", "budget"], MAIN)
         numbers = numbers.sort_values("images")
         if len(numbers) == 0:
             continue
@@ -70,14 +70,12 @@ def plot_label_efficiency(rows: pd.DataFrame) -> list[Chart]:
                 _draw_means(axis, numbers[numbers["method"] == method], metric, method, number, factor)
             _label_images_axis(axis, numbers)
             axis.set_ylabel(f"test {METRIC_NAMES[metric]}")
-            low, high = axis.get_ylim()  # the interval of two runs can exceed the range of a score
-            axis.set_ylim(max(low, -0.02), min(high, 1.02))
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize=9)
         note = (
-            "Means over seeds. Error bars are 95 % confidence intervals over seeds; a single run has none. Methods are "
-            "drawn side by side at each label budget. The figure shows the main method of each kind, the tables show "
-            "all methods."
+            "Means with 95 % confidence intervals, as in the tables, which name the encoders and seeds that they "
+            "cover; with fewer than 3 seeds there is none. Methods are drawn side by side at each label budget. The "
+            "figure shows the main method of each kind, the tables show all methods."
         )
         charts.append(Chart(f"label_efficiency_{data}_{encoder}", f"Label efficiency: {data}, {encoder}", note, figure))
     return charts
@@ -95,13 +93,13 @@ def plot_ablation(rows: pd.DataFrame) -> list[Chart]:
         axes = figure.subplots(1, len(kinds), squeeze=False, sharey=False)[0]
         for axis, kind in zip(axes, kinds, strict=True):
             panel = group[group["kind"] == kind]
-            means = mean_over_seeds(panel, ["sequence", "budget"], MAIN)
+            means = summarise_cells(panel, ["sequence", "budget"], MAIN)
             _draw_bars(axis, means, sequences, sort_budgets(panel["budget"]))
             axis.set_title(kind, fontsize=10)
         axes[0].set_ylabel("test AUROC")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=7, frameon=False, fontsize=9)
-        note = "Means and 95 % confidence intervals over seeds. The vertical axis does not start at 0."
+        note = "Means and 95 % confidence intervals, as in the tables. The vertical axis does not start at 0."
         title = f"Pretraining augmentation: {data}, {encoder}"
         charts.append(Chart(f"ablation_{data}_{encoder}", title, note, figure))
     return charts
@@ -111,7 +109,7 @@ def plot_transfer(rows: pd.DataFrame) -> list[Chart]:
     """Draw AUROC by pretraining (row) and classified data set (column): a panel per budget, a figure per method."""
     charts = []
     for (kind, encoder), group in select_transfer_runs(rows).groupby(["kind", "encoder"]):
-        numbers = mean_over_seeds(group, ["seen", "data", "budget"], MAIN)
+        numbers = summarise_cells(group, ["seen", "data", "budget"], MAIN)
         budgets = sort_budgets(numbers["budget"])[-4:]
         pretrainings, datasets = sorted(set(numbers["seen"])), sorted(set(numbers["data"]))
         size = (1.5 + len(budgets) * (0.9 * len(datasets) + 0.6), 1.6 + 0.45 * len(pretrainings))
@@ -138,10 +136,15 @@ def _list_main_methods(group: pd.DataFrame) -> list[str]:
 
 def _draw_means(axis: Any, rows: pd.DataFrame, metric: str, label: str, number: int, factor: float) -> None:
     """Draw means with their intervals over the number of images times factor."""
-    mean = rows[f"{metric} mean"].to_numpy()
-    half = np.nan_to_num(mean - rows[f"{metric} low"].to_numpy())
+    mean, arms = _measure_arms(rows, metric)
     style = line_style(number) | {"markersize": 5}
-    axis.errorbar(rows["images"] * factor, mean, half, label=label, capsize=3, linewidth=1.5, **style)
+    axis.errorbar(rows["images"] * factor, mean, arms, label=label, capsize=3, linewidth=1.5, **style)
+
+
+def _measure_arms(rows: pd.DataFrame, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the means, and the lengths of their intervals below and above, [2, number of rows]; 0 without interval."""
+    low, mean, high = (rows[f"{metric} {part}"].to_numpy(dtype=np.float64) for part in ("low", "mean", "high"))
+    return mean, np.nan_to_num(np.stack([mean - low, high - mean]))
 
 
 def _label_images_axis(axis: Any, numbers: pd.DataFrame) -> None:
@@ -156,7 +159,7 @@ def _label_images_axis(axis: Any, numbers: pd.DataFrame) -> None:
     axis.xaxis.set_major_locator(FixedLocator(kept))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xticks(kept, [f"{value:,}".replace(",", " ") for value in kept], fontsize=8)
-    axis.set_xlabel("labelled training images")
+    axis.set_xlabel("labelled images used (training and choices)")
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
 
@@ -166,20 +169,19 @@ def _draw_bars(axis: Any, numbers: pd.DataFrame, sequences: Sequence[str], budge
     ends: list[float] = []
     for number, (sequence, colour) in enumerate(zip(sequences, itertools.cycle(COLOURS))):
         means = numbers[numbers["sequence"] == sequence].set_index("budget").reindex(budgets)
-        mean = means["test/auroc mean"].to_numpy()
-        half = np.nan_to_num(mean - means["test/auroc low"].to_numpy())
+        mean, arms = _measure_arms(means, "test/auroc")
         axis.bar(
             np.arange(len(budgets)) + (number - (len(sequences) - 1) / 2) * width,
             mean,
             width,
-            yerr=half,
+            yerr=arms,
             label=sequence,
             color=colour,
             hatch=HATCHES[number % len(HATCHES)],
             edgecolor="white",
             error_kw={"capsize": 2, "linewidth": 1},
         )
-        ends += [float(end) for sign in (-1, 1) for end in mean + sign * half if not np.isnan(end)]
+        ends += [float(end) for end in (*(mean - arms[0]), *(mean + arms[1])) if not np.isnan(end)]
     axis.set_xticks(range(len(budgets)), budgets)
     axis.set_xlabel("label budget")
     axis.set_ylim(max(0.0, min(ends) - 0.05), max(ends) + 0.02)

@@ -1,4 +1,4 @@
-"""The report's tables of scores: means over seeds with their 95 % confidence intervals."""
+"""The report's tables of scores."""
 
 from __future__ import annotations
 
@@ -8,14 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from simclr_med.metrics.intervals import compute_seed_interval
+from simclr_med.report.cells import CELL_NOTE, NONE, PARTS, format_cell, summarise_cells
 from simclr_med.report.methods import SCORED, sort_budgets, sort_methods
 
-MEAN_NOTE = (
-    "Mean over seeds ± half the width of its 95 % confidence interval (Student's t over seeds); the number of runs is "
-    "in brackets. Identical (all seeds): every seed gave the same value, for example a probe on the full label set."
-)
-NONE = "\N{EN DASH}"  # shown in a cell without a number
 METRIC_NAMES = {
     "test/accuracy": "accuracy",
     "test/auroc": "AUROC",
@@ -24,7 +19,6 @@ METRIC_NAMES = {
     "val/knn_accuracy": "validation kNN accuracy",
 }
 MAIN = ("test/accuracy", "test/auroc")
-PARTS = ("mean", "low", "high", "runs")  # columns of a metric, over the runs that have it
 _TRANSFER_KEYS = ["kind", "encoder", "budget", "sequence"]
 _METHOD_KEYS = ["data", "encoder", "method", "budget"]
 
@@ -54,38 +48,6 @@ def build_table(name: str, title: str, note: str, numbers: pd.DataFrame, shown: 
     if len(encoders) == 1:
         return Table(name, title, f"{note} Encoder: {encoders.pop()}.", numbers, shown.drop(columns="encoder"))
     return Table(name, title, note, numbers, shown)
-
-
-def mean_over_seeds(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
-    """Return mean and confidence interval of each metric over the runs with equal values in the columns of by.
-
-    Returns:
-        the columns of by, ``images`` (mean number of training images), ``runs``, and for each metric its name with
-        ``mean``, ``low``, ``high`` and ``runs``. low and high are NaN for a single run and for identical runs. Runs
-        without a metric do not count in its mean and its runs.
-    """
-    records = []
-    for key, group in rows.groupby(list(by), sort=False, dropna=False):
-        row: dict[str, object] = dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True))
-        row |= {"images": _mean(group, "train/images"), "runs": len(group)}
-        for metric in metrics:
-            values = group[metric].dropna() if metric in group else ()
-            mean, low, high = compute_seed_interval(list(values)) if len(values) else (np.nan, np.nan, np.nan)
-            if len(values) and min(values) == max(values):
-                low = high = np.nan
-            row |= dict(zip((f"{metric} {part}" for part in PARTS), (mean, low, high, len(values)), strict=True))
-        records.append(row)
-    columns = [*by, "images", "runs", *(f"{metric} {part}" for metric in metrics for part in PARTS)]
-    return pd.DataFrame(records, columns=columns)
-
-
-def format_mean(mean: float, low: float, runs: int) -> str:
-    """Return a mean with its interval and number of runs: ``0.812 ± 0.013 (3)``."""
-    if np.isnan(mean):
-        return NONE
-    if np.isnan(low):
-        return f"{mean:.3f} ({runs}, identical)" if runs > 1 else f"{mean:.3f} (1)"
-    return f"{mean:.3f} ± {mean - low:.3f} ({runs})"
 
 
 def format_number(value: float, digits: int = 3) -> str:
@@ -123,7 +85,7 @@ def build_transfer_tables(rows: pd.DataFrame) -> list[Table]:
     runs = select_transfer_runs(rows)
     if runs.empty:
         return []
-    numbers = mean_over_seeds(runs, ["kind", "encoder", "budget", "seen", "data"], MAIN)
+    numbers = summarise_cells(runs, ["kind", "encoder", "budget", "seen", "data"], MAIN)
     numbers["_budget"] = numbers["budget"].map(sort_budgets(runs["budget"]).index)
     numbers = numbers.sort_values(["kind", "encoder", "_budget", "seen", "data"]).drop(columns="_budget")
     keys = {"kind": "method", "encoder": "encoder", "budget": "labels", "seen": "pretrained on"}
@@ -131,7 +93,7 @@ def build_transfer_tables(rows: pd.DataFrame) -> list[Table]:
         build_table(
             f"transfer_{metric.rpartition('/')[2]}",
             f"Transfer: test {METRIC_NAMES[metric]}",
-            f"{MEAN_NOTE} Each column is the data set that is classified.",
+            f"{CELL_NOTE} Each column is the data set that is classified.",
             _select_metric(metric, numbers),
             _pivot(numbers, keys, "data", sorted(set(runs["data"])), metric),
         )
@@ -154,7 +116,7 @@ def build_recall_tables(rows: pd.DataFrame) -> list[Table]:
         metrics = [f"test/recall/{k}" for k in range(len(classes))]
         if not any(metric in group and group[metric].notna().any() for metric in metrics):
             continue
-        numbers = _sort_rows(mean_over_seeds(group, _METHOD_KEYS, metrics), group)
+        numbers = _sort_rows(summarise_cells(group, _METHOD_KEYS, metrics), group)
         shown = pd.DataFrame({"encoder": numbers["encoder"], "method": numbers["method"], "labels": numbers["budget"]})
         for k, (name, metric) in enumerate(zip(classes, metrics, strict=True)):
             shown[name if name not in shown else f"{name} (class {k})"] = _format_means(numbers, metric)
@@ -166,20 +128,32 @@ def build_recall_tables(rows: pd.DataFrame) -> list[Table]:
         earlier = sum(other.title.endswith(f": {data}") for other in tables)  # the same data set with other classes
         name = f"recall_{data}_{earlier + 1}" if earlier else f"recall_{data}"
         title = f"Recall of each class: {data}"
-        tables.append(build_table(name, title, MEAN_NOTE, numbers.rename(columns=renamed), shown))
+        tables.append(build_table(name, title, CELL_NOTE, numbers.rename(columns=renamed), shown))
     return tables
 
 
 def select_scored_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the finished runs that have a score on the test split.
 
-    Adds ``seen``: the pretraining with the data set's name instead of ``own``, so that all data sets share it.
+    Adds ``seen``: the pretraining with the data set's name instead of ``own``, so that all data sets share it;
+    ``labels``: the number of labelled images used, for training and, where recorded, for choices; and ``share``: of the
+    data set's training images that are used, 0 where no run used them all.
     """
     scored = runs[(runs["state"] == "finished") & runs["stage"].isin(SCORED)].copy()
     scored["seen"] = [
         _name_pretraining(*values) for values in zip(scored["origin"], scored["source"], scored["variant"], strict=True)
     ]
+    train, val = (_get_column(scored, name) for name in ("train/images", "val/images"))
+    scored["labels"] = train + val.fillna(0.0)
+    full = runs[(runs["state"] == "finished") & (runs["budget"] == "full")]
+    pools = _get_column(full, "train/images").groupby(full["data"]).max()
+    scored["share"] = (train / scored["data"].map(pools).astype(np.float64)).fillna(0.0)
     return scored
+
+
+def _get_column(table: pd.DataFrame, name: str) -> pd.Series:
+    """Return a column of numbers; NaN where no run has it."""
+    return table[name] if name in table else pd.Series(np.nan, index=table.index, dtype=np.float64)
 
 
 def _name_pretraining(origin: str, source: str, variant: str) -> str:
@@ -192,13 +166,13 @@ def _build_budget_tables(rows: pd.DataFrame, name: str, title: str, metrics: Seq
     """Return a table per metric with a row per method and a column per budget."""
     if rows.empty:
         return []
-    numbers = _sort_rows(mean_over_seeds(rows, _METHOD_KEYS, metrics), rows)
+    numbers = _sort_rows(summarise_cells(rows, _METHOD_KEYS, metrics), rows)
     keys = {"data": "data set", "encoder": "encoder", "method": "method"}
     return [
         build_table(
             f"{name}_{metric.rpartition('/')[2]}",
             f"{title}: test {METRIC_NAMES[metric]}",
-            f"{MEAN_NOTE} Each column is a label budget.",
+            f"{CELL_NOTE} Each column is a label budget.",
             _select_metric(metric, numbers),
             _pivot(numbers, keys, "budget", sort_budgets(rows["budget"]), metric),
         )
@@ -222,8 +196,7 @@ def _select_metric(metric: str, numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def _format_means(numbers: pd.DataFrame, metric: str) -> list[str]:
-    parts = (numbers[f"{metric} mean"], numbers[f"{metric} low"], numbers[f"{metric} runs"])
-    return [format_mean(mean, low, runs) for mean, low, runs in zip(*parts, strict=True)]
+    return [format_cell(values, metric) for values in numbers.to_dict("records")]
 
 
 def _sort_rows(numbers: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -232,7 +205,3 @@ def _sort_rows(numbers: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     ranks = {"_method": numbers["method"].map(methods.index), "_budget": numbers["budget"].map(budgets.index)}
     ordered = numbers.assign(**ranks).sort_values(["data", "encoder", "_method", "_budget"])
     return ordered[list(numbers)].reset_index(drop=True)
-
-
-def _mean(group: pd.DataFrame, column: str) -> float:
-    return float(group[column].mean()) if column in group else float("nan")

@@ -10,7 +10,8 @@ import pandas as pd
 
 from simclr_med.report import diagnostic_figures, run_tables, score_figures, score_tables
 from simclr_med.report.collect import Collection
-from simclr_med.report.comparisons import VERDICTS, Comparison, build_comparison_table, compare_methods
+from simclr_med.report.comparison_texts import build_comparison_table, format_comparison
+from simclr_med.report.comparisons import MARGIN, VERDICTS, Comparison, compare_methods
 from simclr_med.report.methods import KINDS, find_main_method
 from simclr_med.report.published import Source, match_published
 from simclr_med.report.score_figures import Chart
@@ -38,11 +39,16 @@ class Section:
     sources: list[Source] = field(default_factory=list)
 
 
-def build_sections(collection: Collection) -> list[Section]:
-    """Return every section that has content."""
+def build_sections(collection: Collection, margin: float = MARGIN) -> list[Section]:
+    """Return every section that has content.
+
+    Args:
+        collection: the runs.
+        margin: differences of AUROC below it are called practically equal.
+    """
     table = collection.table
     rows = score_tables.select_scored_runs(table)
-    comparisons, notes = compare_methods(rows)
+    comparisons, notes = compare_methods(rows, margin)
     published, sources = match_published(rows)
     main_methods = diagnostic_figures.read_main_methods(rows, notes)
     curves = diagnostic_figures.plot_pretraining_curves(table, notes)
@@ -61,8 +67,8 @@ def build_sections(collection: Collection) -> list[Section]:
         ),
         Section(
             "comparisons",
-            "Comparisons: better, worse or inconclusive",
-            [comparison.sentence for comparison in comparisons],
+            "Comparisons: better, worse, practically equal or inconclusive",
+            [format_comparison(comparison) for comparison in comparisons],
             build_comparison_table(comparisons),
         ),
         Section(
@@ -122,19 +128,12 @@ def summarise(comparisons: Sequence[Comparison], rows: pd.DataFrame) -> list[str
     """Return a sentence for each two main methods of a data set: the verdicts and their budgets."""
     groups = rows.groupby(["data", "encoder"])
     main_methods = {key: {find_main_method(group, kind) for kind in KINDS} for key, group in groups}
-    pairs: dict[tuple[str, str, str], dict[str, dict[str, list[str]]]] = {}
+    pairs: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for comparison in comparisons:
         if {comparison.a, comparison.b} <= main_methods[comparison.data, comparison.encoder]:
-            scores = pairs.setdefault((comparison.group, comparison.a, comparison.b), {})
-            verdicts = scores.setdefault(comparison.score, {})
+            verdicts = pairs.setdefault((comparison.group, comparison.a, comparison.b), {})
             verdicts.setdefault(comparison.verdict, []).append(comparison.budget)
-    sentences = []
-    for (group, a, b), scores in pairs.items():
-        results = " ".join(
-            f"{score[0].upper()}{score[1:]}: {_format_verdicts(verdicts)}." for score, verdicts in scores.items()
-        )
-        sentences.append(f"{group}, “{a}” against “{b}”. {results}")
-    return sentences
+    return [f"{group}, “{a}” against “{b}”: {_format_verdicts(verdicts)}." for (group, a, b), verdicts in pairs.items()]
 
 
 def _format_verdicts(verdicts: Mapping[str, Sequence[str]]) -> str:
@@ -150,9 +149,9 @@ def _format_verdicts(verdicts: Mapping[str, Sequence[str]]) -> str:
 def _warn_of_single_pretraining(rows: pd.DataFrame) -> list[str]:
     """Return a warning where all runs of a method start from one pretraining run."""
     pretrained = rows[rows["source"] != ""]
-    if pretrained.empty or (pretrained.groupby(["data", "encoder", "method"])["init_seed"].nunique() > 1).all():
+    if pretrained.empty or (pretrained.groupby(["data", "encoder", "method"])["start"].nunique() > 1).all():
         return []
     return [
-        "Some methods use one pretraining run (a single init.seed). Their confidence intervals and tests describe that "
-        "encoder only; they do not include the variation between pretraining runs."
+        "Some methods use one pretraining run (a single init.seed). Their intervals and verdicts describe this encoder "
+        "and not the method. Pretrain with three seeds or more to compare methods."
     ]

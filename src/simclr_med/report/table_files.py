@@ -11,7 +11,8 @@ import pandas as pd
 
 from simclr_med.atomic import write_text
 from simclr_med.csv_cells import escape_cell
-from simclr_med.report.score_tables import NONE, Table
+from simclr_med.report.cells import NONE
+from simclr_med.report.score_tables import Table
 
 MAX_BYTES = 120  # of a file's name without its extension; file systems allow 255
 

@@ -10,17 +10,24 @@ from pathlib import Path
 
 from simclr_med.atomic import write_json, write_text
 from simclr_med.errors import RunError
+from simclr_med.report.cells import NONE
 from simclr_med.report.collect import Collection
+from simclr_med.report.comparisons import MARGIN
 from simclr_med.report.html import render_page
-from simclr_med.report.score_tables import NONE, select_scored_runs
+from simclr_med.report.score_tables import select_scored_runs
 from simclr_med.report.sections import Section, build_sections, count_states
 from simclr_med.report.table_files import assign_file_names, write_table
 
 _CONTENTS = "contents.json"  # lists the files of a report, so that the next report can delete those it does not write
 
 
-def write_report(collection: Collection, folder: Path) -> tuple[Path, list[Section]]:
+def write_report(collection: Collection, folder: Path, margin: float = MARGIN) -> tuple[Path, list[Section]]:
     """Write report.html, tables/ and figures/, and delete the files of an earlier report that no longer belong.
+
+    Args:
+        collection: the runs.
+        folder: of the report.
+        margin: differences of AUROC below it are called practically equal.
 
     Returns:
         the page, and its sections.
@@ -31,7 +38,7 @@ def write_report(collection: Collection, folder: Path) -> tuple[Path, list[Secti
     try:
         for name in ("tables", "figures"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        sections = _rename_to_files(build_sections(collection))
+        sections = _rename_to_files(build_sections(collection, margin))
         written: list[Path] = []
         pictures: dict[str, Path] = {}
         for section in sections:

@@ -104,7 +104,7 @@ def score_test_split(
         trained_NL: labels that the model was trained on, to name the classes it has not seen; None when not known.
         predict: opens the test images and returns their probabilities, float32 [N, K].
         folder: of the run.
-        resamples: of the test images, for the intervals; 0 gives none.
+        resamples: of the test images, for the intervals of balanced accuracy and macro F1; 0 gives none.
         notes: sentences about the run that belong to its numbers.
     """
     labels_NL = load_labels(source, "test", "test")
@@ -144,7 +144,7 @@ def score_predictions(
         if len(each) == len(classes):
             rest = np.delete(each, unseen)
             values["auroc_trained_classes"] = float(np.nanmean(rest)) if not np.isnan(rest).all() else math.nan
-    found = intervals.bootstrap(task, labels_NL, probabilities_NK, resamples, BOOTSTRAP_SEED) if resamples else {}
+    found = intervals.compute_test_intervals(task, labels_NL, probabilities_NK, resamples, BOOTSTRAP_SEED)
     bins = classification.reliability_bins(task, labels_NL, probabilities_NK)
     tables = {
         "classes": list(classes),

@@ -1,0 +1,110 @@
+"""Mean scores of the runs that differ in seed and encoder alone, with their 95 % intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from simclr_med.metrics.crossed import Estimate, Term, encoder_term, seed_term
+from simclr_med.metrics.intervals import LEVEL, logit_interval, wilson_interval
+from simclr_med.report.designs import MIN_SEEDS, Design, arrange_runs
+
+CELL_NOTE = (
+    "Mean [95 % confidence interval] (population). The interval covers new test images and the stated seeds and "
+    "encoders: “3 encoders x 5 seeds” describes the method, “1 encoder x 5 seeds” this encoder only, “5 seeds” a "
+    "method whose encoder varies with the seed, “1 run” this run only. Identical seeds "
+    "change nothing and count once. Runs of a combination that not all have are left out. With fewer than "
+    "3 seeds, the cell lists the values and has no interval."
+)
+NONE = "\N{EN DASH}"  # shown in a cell without a number
+PARTS = ("mean", "low", "high", "runs", "population", "values")  # columns of a metric
+_MANY_IMAGES = 1e6  # degrees of freedom of an interval over test images that a run recorded
+_MAX_LISTED = 4  # values in a cell without an interval
+
+
+def summarise_cells(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
+    """Return mean and confidence interval of each metric over the runs with equal values in the columns of by.
+
+    Returns:
+        the columns of by, ``images`` (mean number of labelled images: training, and choices where recorded), ``runs``,
+        and for each metric its name with each of `PARTS`. low and high are NaN where there is no interval. Runs without
+        a metric do not count in its mean and its runs.
+    """
+    records = []
+    for key, group in rows.groupby(list(by), sort=False, dropna=False):
+        row: dict[str, object] = dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True))
+        row |= {"images": float(group["labels"].mean()), "runs": len(group)}
+        runs = group.to_dict("records")
+        for metric in metrics:
+            known = [run for run in runs if not np.isnan(run.get(metric, np.nan))]
+            row |= dict(zip((f"{metric} {part}" for part in PARTS), _summarise(known, metric), strict=True))
+        records.append(row)
+    columns = [*by, "images", "runs", *(f"{metric} {part}" for metric in metrics for part in PARTS)]
+    return pd.DataFrame(records, columns=columns)
+
+
+def format_cell(values: Mapping[Any, Any], metric: str) -> str:
+    """Return a cell: ``0.812 [0.790, 0.832] (3 encoders x 5 seeds)``, or the values where it has no interval."""
+    mean, low, high, _, population, listed = (values[f"{metric} {part}"] for part in PARTS)
+    if np.isnan(mean):
+        return NONE
+    if not np.isnan(low):
+        return f"{mean:.3f} [{low:.3f}, {high:.3f}] ({population})"
+    numbers = [f"{float(value):.3f}" for value in str(listed).split()]
+    text = ", ".join(numbers) if len(numbers) <= _MAX_LISTED else f"{min(numbers)} to {max(numbers)}"
+    return f"{text} ({population})"
+
+
+def _summarise(runs: Sequence[Mapping[Any, Any]], metric: str) -> tuple[float, float, float, int, str, str]:
+    """Return the `PARTS` of one metric of one cell."""
+    if not runs:
+        return np.nan, np.nan, np.nan, 0, "", ""
+    values: dict[tuple[str, int], list[float]] = {}
+    for run in runs:
+        values.setdefault((str(run["start"]), int(run["seed"])), []).append(float(run[metric]))
+    design = arrange_runs({key: np.array([np.mean(same)]) for key, same in values.items()})
+    low, high = _compute_interval(design, runs, metric)
+    listed = " ".join(f"{value:.6f}" for value in np.unique(design.values_ESN))
+    return float(design.values_ESN.mean()), low, high, len(runs), design.describe(), listed
+
+
+def _compute_interval(design: Design, runs: Sequence[Mapping[Any, Any]], metric: str) -> tuple[float, float]:
+    """Return the interval of a cell; NaN where there are too few runs or a run did not record what it needs."""
+    bounds = [_find_image_interval(run, metric) for run in runs]
+    score = float(design.values_ESN.mean())
+    lows, highs = np.array([low for low, _ in bounds]), np.array([high for _, high in bounds])
+    if design.distinct_runs == 1 or not 0 < score < 1:
+        return float(lows.min()), float(highs.max())
+    if design.replicates < MIN_SEEDS or np.isnan(lows).any():
+        return np.nan, np.nan
+    errors = (highs - lows) / (2 * NormalDist().inv_cdf((1 + LEVEL) / 2))
+    scores_ES = design.values_ESN[:, :, 0]
+    estimate = Estimate(
+        mean=score,
+        images=Term(float((errors**2).mean()), _MANY_IMAGES),
+        seeds=seed_term(scores_ES.mean(axis=0), float(runs[0]["share"])),
+        encoders=encoder_term(scores_ES.mean(axis=1)),
+    )
+    return logit_interval(score, estimate.half_width(LEVEL))
+
+
+def _find_image_interval(run: Mapping[Any, Any], metric: str) -> tuple[float, float]:
+    """Return the interval over test images: as the run recorded it, or Wilson's for a fraction of counted images."""
+    recorded = run["intervals"].get(metric)
+    if recorded is not None and recorded[0] < recorded[1]:
+        return float(recorded[0]), float(recorded[1])
+    return wilson_interval(float(run[metric]), count) if (count := _count_images(run, metric)) else (np.nan, np.nan)
+
+
+def _count_images(run: Mapping[Any, Any], metric: str) -> int:
+    """Return the number of test images that a score is a fraction of; 0 where it is not a fraction or not known."""
+    name = metric.removeprefix("test/")
+    if name in ("accuracy", "knn_accuracy"):
+        return int(run["test_images"])
+    if name.startswith("recall/") and int(name.removeprefix("recall/")) < len(run["class_counts"]):
+        return int(run["class_counts"][int(name.removeprefix("recall/"))])
+    return 0
