@@ -102,7 +102,7 @@ def test_thesis_experiments_have_its_epochs(composed, flag: str, epochs: int) ->
         (["data_fraction.per_class=5", "data_fraction.strategy=stratified"], "balanced already"),
         (["stage.batch_size=10", "stage.accumulate=4"], "expected a multiple of"),
         (["stage.batch_size=4", "stage.accumulate=4"], "less than two images"),
-        (["stage=probe", "stage.solvers.lbfgs.highest=1e-6"], "lowest=1e-05: expected at most highest=1e-06."),
+        (["stage=probe", "stage.solvers.logistic.highest=1e-6"], "lowest=1e-05: expected at most highest=1e-06."),
         (["dataset=bloodmnist", "dataset.size=32"], "dataset.size=32: expected one of 28, 64, 128, 224"),
         (["stage.epochs=0"], "stage.epochs=0: expected an integer >= 1. Leave"),
         (["dataset=chestmnist", "data_fraction.per_class=5"], "data_fraction.per_class=5: not available for dataset=c"),

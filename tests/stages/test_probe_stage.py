@@ -23,7 +23,7 @@ from simclr_med.models.encoder_files import load_encoder_state, load_weights
 from simclr_med.models.encoders import tiny
 from simclr_med.stages import probe as probe_module
 
-FAST = ("stage.resamples=0", "stage.solvers.lbfgs.points=2")
+FAST = ("stage.resamples=0", "stage.solvers.logistic.points=2")
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def kept_features(runs: Path) -> list[torch.Tensor]:
 
 def test_the_whole_probe_by_hand(staged, result, weights: Path, noisy: Path) -> None:
     """Frozen encoder in eval mode, images as they are, scikit-learn's regression, its neighbours."""
-    lbfgs = [f"stage.solvers.lbfgs.{word}" for word in ("tolerance=1e-9", "max_iterations=5000", "points=3")]
+    lbfgs = [f"stage.solvers.logistic.{word}" for word in ("tolerance=1e-9", "max_iterations=5000", "points=3")]
     words = ("init=checkpoint", f"init.path={weights}", "stage.resamples=0", "stage.knn.k=5", *lbfgs)
     folder = staged("probe", *words)
     encoder = tiny()

@@ -89,3 +89,4 @@ class DataFraction(Part):
     strict: bool = MISSING
     imbalance_factor: Optional[float] = bounded(1)
     seed: int = bounded(0)
+    validation: str = one_of("within", "split")

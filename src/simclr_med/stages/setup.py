@@ -39,6 +39,7 @@ from simclr_med.tracking.loggers import close_loggers, log_pictures, log_predict
 from simclr_med.training import devices
 from simclr_med.training.callbacks.checkpoint import find_resumable
 from simclr_med.training.trainer import build_trainer
+from simclr_med.types import SPLITS, Split
 
 S = TypeVar("S", bound=Stage)
 T = TypeVar("T", bound=TrainingStage)
@@ -218,9 +219,10 @@ def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:
         processes=cfg.trainer.devices,
         bank=cfg.stage.knn_bank,
         limit_steps=cfg.trainer.limit_steps,
+        hold_out=cfg.stage.chooses_by_labels and cfg.data_fraction.validation == "within",
     )
     data.setup()
-    parts = {"train": data.train.names, "val": data.val.names}
+    parts = {"train": data.train.names} | ({} if data.hold_out else {"val": data.val.names})
     if all(names is not None for names in parts.values()):
         text = io.StringIO()
         rows = ((name, part) for part, names in parts.items() for name in names or ())
@@ -230,10 +232,15 @@ def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:
 
 
 def fraction_arguments(cfg: Config[Any]) -> dict[str, Any]:
-    """The group data_fraction as keyword arguments of `subsets.select_subset`."""
+    """The group data_fraction as keyword arguments of `subsets.order_subset`."""
     content = cfg.data_fraction.to_dict()
-    del content["name"]
+    del content["name"], content["validation"]
     return content
+
+
+def scored_splits(cfg: Config[Any]) -> tuple[Split, ...]:
+    """Return the splits whose labels a stage reads that learns from labels; test last."""
+    return ("train", "test") if cfg.data_fraction.validation == "within" else SPLITS
 
 
 def collect_provenance(run: Run[Config[Any]]) -> dict[str, Any]:
@@ -265,9 +272,9 @@ def build_network(node: Mapping[str, Any], seed: int) -> Encoder:
 
 def build_encoder(run: Run[Config[Any]]) -> tuple[Encoder, str]:
     """Return the encoder at the run's first step, and where its weights come from, in words."""
-    encoder = build_network(run.plain.encoder, run.cfg.seed)
+    encoder = build_network(run.plain.encoder, run.cfg.seed if run.init.seed is None else run.init.seed)
     if run.init.path is None:
-        return encoder, "random weights"
+        return encoder, f"random weights of seed {run.init.seed}"
     if run.init.url is not None:
         download_weights(run.init.url, run.init.path)
     return encoder, load_weights(encoder, load_encoder_state(run.init.path))

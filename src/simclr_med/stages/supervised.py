@@ -26,7 +26,7 @@ from simclr_med.models.optimizers import build_layerwise_optimizer
 from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
 from simclr_med.plots.training import plot_training_curves
 from simclr_med.runs.run import Run
-from simclr_med.stages.scoring import require_labels, require_task, score_test_split, summary_rows
+from simclr_med.stages.scoring import count_labels, require_labels, require_task, score_test_split, summary_rows
 from simclr_med.stages.setup import (
     Outcome,
     TrainingSetup,
@@ -36,6 +36,7 @@ from simclr_med.stages.setup import (
     numerics_environment,
     open_stage,
     schedule_builder,
+    scored_splits,
     seeded_init,
 )
 from simclr_med.streams import Stream
@@ -58,7 +59,7 @@ def supervised(run: Run[Config[Supervised]], source: Source) -> None:
     """Train, keep the epoch with the best validation score, score it once on test; resume from a checkpoint."""
     stage = run.cfg.stage
     with open_stage(run) as frame:
-        require_labels(source, stage.name)
+        require_labels(source, stage.name, scored_splits(run.cfg))
         setup = build_training_setup(run, source)
         module = build_module(run, setup.data)
         loggers = frame.start_loggers()
@@ -146,7 +147,14 @@ def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Out
         run.folder,
         cfg.stage.resamples,
         data.notes,
-    ).with_metrics({**best, "train/images": len(data.indices), "train/best_epoch": epoch, "train/epochs": len(table)})
+    ).with_metrics(
+        {
+            **best,
+            **count_labels(trained=len(data.indices), chosen_by=len(data.val)),
+            "train/best_epoch": epoch,
+            "train/epochs": len(table),
+        }
+    )
     picture = setup.figures / "training.png"
     plot_training_curves(setup.metrics_csv, picture, PANELS)
     images_per_s = round(statistics.median(float(row["train/images_per_s"]) for row in table), 1)
@@ -178,7 +186,7 @@ def _best_weights(
         module.load_state_dict(content["state_dict"], strict=True)
         epoch = int(content["epoch"]) + 1
     else:
-        print(f"val/{run.cfg.stage.select_by} is not defined on this validation split: the last epoch is kept.")
+        print(f"val/{run.cfg.stage.select_by} is not defined on the validation images: the last epoch is kept.")
     row = table[epoch - 1]
     names = ("val/loss", "val/accuracy", "val/auroc")
     return {name: float(row[name]) for name in names if row[name] and not np.isnan(float(row[name]))}, epoch
