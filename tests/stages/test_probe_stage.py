@@ -57,8 +57,8 @@ def kept_features(runs: Path) -> list[torch.Tensor]:
 
 def test_the_whole_probe_by_hand(staged, result, weights: Path, noisy: Path) -> None:
     """Frozen encoder in eval mode, images as they are, scikit-learn's regression, its neighbours."""
-    lbfgs = [f"stage.solvers.logistic.{word}" for word in ("tolerance=1e-9", "max_iterations=5000", "points=3")]
-    words = ("init=checkpoint", f"init.path={weights}", "stage.resamples=0", "stage.knn.k=5", *lbfgs)
+    solver = [f"stage.solvers.logistic.{word}" for word in ("tolerance=1e-8", "points=3")]
+    words = ("init=checkpoint", f"init.path={weights}", "stage.resamples=0", "stage.knn.k=5", *solver)
     folder = staged("probe", *words)
     encoder = tiny()
     load_weights(encoder, load_encoder_state(weights))

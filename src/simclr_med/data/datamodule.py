@@ -12,7 +12,7 @@ from torch import Tensor
 
 from simclr_med.data.loader import Batches
 from simclr_med.data.source import ImageSet, Source
-from simclr_med.data.subsets import select_subset, split_subset
+from simclr_med.data.subsets import split_subset
 from simclr_med.errors import DataError
 from simclr_med.types import KnnSets
 
@@ -20,21 +20,20 @@ VAL_EPOCH = 0  # epoch in the key of validation views, so that every validation 
 
 
 class ImageDataModule(LightningDataModule):
-    """Training batches of a data fraction, and the validation images.
+    """Training batches of a data fraction, and validation images: those that it holds out, or the validation split.
 
     Each process reads the data itself in `setup`, so that spawning processes pickles no images.
 
     Args:
         source: the data set.
-        fraction: keyword arguments of `subsets.order_subset`.
+        fraction: keyword arguments of `subsets.split_subset`. With hold_out, validation uses the images that are held
+            out, and the validation split stays closed.
         batch_size: images of one optimizer step over all processes; limited to the number of images.
         seed: seed of the order and of the views.
         accumulate: micro-batches of one optimizer step; a `Batch` is one micro-batch.
         processes: number of processes that share each micro-batch.
         bank: maximum number of training images in the bank of the kNN monitor.
         limit_steps: maximum number of optimizer steps per epoch, for debugging.
-        hold_out: validate on a quarter of the data fraction, which is not trained on, and leave the validation split
-            closed; otherwise validate on that split.
     """
 
     def __init__(
@@ -47,7 +46,6 @@ class ImageDataModule(LightningDataModule):
         processes: int = 1,
         bank: int = 2000,
         limit_steps: int | None = None,
-        hold_out: bool = False,
     ) -> None:
         super().__init__()
         self.source = source
@@ -58,7 +56,6 @@ class ImageDataModule(LightningDataModule):
         self.processes = processes
         self.bank = bank
         self.limit_steps = limit_steps
-        self.hold_out = hold_out
         self.notes: list[str] = []
         self._train: ImageSet | None = None
         self._val: ImageSet | None = None
@@ -76,14 +73,10 @@ class ImageDataModule(LightningDataModule):
         if self._train is not None:
             return
         self._train = self.source.split("train")
-        fraction = {**self.fraction, "classes": len(self.source.classes)}
-        if self.hold_out:
-            assert self._train.labels is not None, "the stage requires labels"
-            (self.indices, held_out), self.notes = split_subset(self._train.labels, len(self._train), **fraction)
-            self._val = _select(self._train, held_out)
-        else:
-            self.indices, self.notes = select_subset(self._train.labels, len(self._train), **fraction)
-            self._val = self.source.split("val")
+        labels, classes = self._train.labels, len(self.source.classes)
+        self.indices, held_out, self.notes = split_subset(labels, len(self._train), **self.fraction, classes=classes)
+        self.holds_out = held_out is not None
+        self._val = self.source.split("val") if held_out is None else _select(self._train, held_out)
         self._check_image_count()
         if len(self._val) == 1:
             self.notes.append("There is a single validation image; its metrics are not meaningful.")
@@ -101,11 +94,11 @@ class ImageDataModule(LightningDataModule):
         found = len(self.indices)
         if found < least:
             each = "" if least == 2 else " (2 in each micro-batch of each process)"
-            kept = f" and holds {len(self.val)} of them out for validation" if self.hold_out else ""
+            kept = f" and holds {len(self.val)} of them out for validation" if self.holds_out else ""
             lower = "" if least == 2 else ", or lower stage.accumulate or trainer.devices"
             raise DataError(
                 f"dataset={self.source.name}: expected at least {least} training images{each}; data_fraction selects "
-                f"{found + len(self.val) * self.hold_out} of {len(self.train)}{kept}. Increase data_fraction{lower}."
+                f"{found + len(self.val) * self.holds_out} of {len(self.train)}{kept}. Increase data_fraction{lower}."
             )
 
     @property
@@ -116,7 +109,7 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def val(self) -> ImageSet:
-        """The validation images; with hold_out there may be none."""
+        """The validation images; there may be none where the data fraction holds them out."""
         assert self._val is not None, "call setup first"
         return self._val
 

@@ -36,34 +36,38 @@ def select_subset(labels_NL: np.ndarray | None, count: int, **fraction: Any) -> 
 
 
 def split_subset(
-    labels_NL: np.ndarray, count: int, **fraction: Any
-) -> tuple[tuple[np.ndarray, np.ndarray], list[str]]:
-    """Return the rows that a data fraction selects in two parts: three quarters to train on, a quarter held out.
-
-    Of each class, every fourth image in the order of the budget is held out, from the second or, in every other class,
-    the third. So each class keeps an image to train on, and what a small budget holds out, a larger one holds out as
-    well. Images with several labels count as one class.
+    labels_NL: np.ndarray | None, count: int, *, hold_out: bool = False, **fraction: Any
+) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+    """Return the rows of a split to train on, and those to validate on.
 
     Args:
         labels_NL, count, fraction: as of `select_subset`.
+        hold_out: hold out a quarter of the selected rows. Of each class, every fourth image in the order of the budget
+            is held out, from the second or, in every other class, the third. So each class keeps an image to train on,
+            and what a small budget holds out, a larger one holds out as well. Images with several labels count as one
+            class.
 
     Returns:
-        rows to train on and rows held out, both int64, sorted and distinct, and notes for the user.
+        rows to train on and rows held out (None without hold_out), both int64, sorted and distinct, and notes for the
+        user.
 
     Raises:
         DataError, ValueError: as `order_subset`.
     """
     order, notes = order_subset(labels_NL, count, **fraction)
-    strata = labels_NL[order, 0] if labels_NL.shape[1] == 1 else np.zeros(len(order), np.int64)
+    if not hold_out:
+        return np.sort(order), None, notes
+    labels_N = _class_labels(labels_NL)
+    strata = np.zeros(len(order), np.int64) if labels_N is None else labels_N[order]
     held_out = np.zeros(len(order), bool)
     for stratum in np.unique(strata):
         held_out[np.flatnonzero(strata == stratum)[1 + stratum % 2 :: 4]] = True
     if not held_out.any():
         notes.append(
-            f"None of the {len(order)} labelled images is held out, since their classes have too few: every epoch is trained and "
-            "the last one is kept."
+            f"No class has enough of the {len(order)} labelled images to hold one out: every epoch is trained and the "
+            "last one is kept."
         )
-    return (np.sort(order[~held_out]), np.sort(order[held_out])), notes
+    return np.sort(order[~held_out]), np.sort(order[held_out]), notes
 
 
 def order_subset(

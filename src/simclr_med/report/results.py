@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
-from simclr_med.runs.identity import OPERATIONAL, budget_name
+from simclr_med.runs.identity import OPERATIONAL, budget_name, validation_of_budget
 
 # PyYAML's loader in C, where it is installed, is fifteen times faster; it matters for a thousand runs.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -25,6 +25,10 @@ _OWN_COLUMNS = (
     "data_fraction.percent",
     "data_fraction.per_class",
 )
+
+# The setting data_fraction.validation of a run with the default of its budget: a curve of budgets ends with the full
+# split, whose default is another one.
+DEFAULT_VALIDATION = "default"
 
 State = Literal["finished", "unfinished", "failed"]
 
@@ -41,6 +45,7 @@ class EncoderInit:
         kind: random, pretrained, imagenet, checkpoint or model.
         run: folder name of the pretraining run, or None.
         dataset, augmentation, seed, start: of the pretraining run, as in the config; None where the config has none.
+            The seed of random weights is that of the weights.
         path: of a checkpoint, or None.
     """
 
@@ -62,7 +67,8 @@ class Result:
         state: finished, unfinished or failed.
         stage, dataset, encoder, augmentation: names of the options; the augmentation is the stage's own.
         size: side of the images in pixels; None where the config has none.
-        budget: label budget: n100, pct1, per_class10 or full.
+        budget: label budget: n100, pct1, per_class10 or full; followed by the value of data_fraction.validation where
+            that is not the default, as in "n100 split".
         seed: of the run.
         init: initial weights of its encoder.
         settings: every other key that affects the result, by its full name.
@@ -124,6 +130,11 @@ def load_result_json(folder: Path) -> dict[str, Any]:
 def _read_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     size = config["dataset"].get("size")
     fraction: Any = SimpleNamespace(**config["data_fraction"])
+    # Protocol version 1 had no such key and always chose on the validation split.
+    validation = str(config["data_fraction"].get("validation", "split"))
+    is_default = validation == validation_of_budget(fraction.samples, fraction.percent, fraction.per_class)
+    settings = _flatten_settings(config)
+    settings["data_fraction.validation"] = DEFAULT_VALIDATION if is_default else validation
     return {
         "folder": folder,
         "stage": str(config["stage"]["name"]),
@@ -131,10 +142,10 @@ def _read_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "encoder": str(config["encoder"]["name"]),
         "augmentation": str(config["augmentation"]["name"]),
         "size": None if size is None else int(size),
-        "budget": budget_name(fraction),
+        "budget": budget_name(fraction) + ("" if is_default else f" {validation}"),
         "seed": int(config["seed"]),
         "init": _parse_init(config["init"]),
-        "settings": _flatten_settings(config),
+        "settings": settings,
     }
 
 
@@ -142,6 +153,8 @@ def _parse_init(node: Mapping[str, Any]) -> EncoderInit:
     kind = str(node["name"])
     if kind == "checkpoint":
         return EncoderInit(kind, path=str(node["path"]))
+    if kind == "random" and node.get("seed") is not None:
+        return EncoderInit(kind, seed=int(node["seed"]))
     if kind != "pretrained":
         return EncoderInit(kind)
     if node.get("run") is not None:
@@ -178,6 +191,8 @@ def _build_finished(common: dict[str, Any], recorded: Mapping[str, Any]) -> Resu
     init: EncoderInit = common.pop("init")
     if provenance["init"].get("run") is not None:
         init = replace(init, run=provenance["init"]["run"], path=None)
+    if init.kind == "random" and int(recorded["protocol_version"]) < 2:
+        init = replace(init, seed=common["seed"])  # init.seed was not used
     model = provenance.get("model")
     return Result(
         **common,

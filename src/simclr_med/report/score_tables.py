@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from simclr_med.metrics.intervals import compute_seed_interval
+from simclr_med.report.budgets import count_labels, label_budgets
 from simclr_med.report.methods import SCORED, sort_budgets, sort_methods
 
 MEAN_NOTE = (
@@ -60,14 +61,14 @@ def mean_over_seeds(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str
     """Return mean and confidence interval of each metric over the runs with equal values in the columns of by.
 
     Returns:
-        the columns of by, ``images`` (mean number of training images), ``runs``, and for each metric its name with
+        the columns of by, ``images`` (mean number of labels used), ``runs``, and for each metric its name with
         ``mean``, ``low``, ``high`` and ``runs``. low and high are NaN for a single run and for identical runs. Runs
         without a metric do not count in its mean and its runs.
     """
     records = []
     for key, group in rows.groupby(list(by), sort=False, dropna=False):
         row: dict[str, object] = dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True))
-        row |= {"images": _mean(group, "train/images"), "runs": len(group)}
+        row |= {"images": float(count_labels(group).mean()), "runs": len(group)}
         for metric in metrics:
             values = group[metric].dropna() if metric in group else ()
             mean, low, high = compute_seed_interval(list(values)) if len(values) else (np.nan, np.nan, np.nan)
@@ -133,7 +134,7 @@ def build_transfer_tables(rows: pd.DataFrame) -> list[Table]:
             f"Transfer: test {METRIC_NAMES[metric]}",
             f"{MEAN_NOTE} Each column is the data set that is classified.",
             _select_metric(metric, numbers),
-            _pivot(numbers, keys, "data", sorted(set(runs["data"])), metric),
+            _pivot(numbers, keys, "data", sorted(set(runs["data"])), metric).replace({"labels": label_budgets(runs)}),
         )
         for metric in MAIN
     ]
@@ -156,6 +157,7 @@ def build_recall_tables(rows: pd.DataFrame) -> list[Table]:
             continue
         numbers = _sort_rows(mean_over_seeds(group, _METHOD_KEYS, metrics), group)
         shown = pd.DataFrame({"encoder": numbers["encoder"], "method": numbers["method"], "labels": numbers["budget"]})
+        shown["labels"] = shown["labels"].replace(label_budgets(group))
         for k, (name, metric) in enumerate(zip(classes, metrics, strict=True)):
             shown[name if name not in shown else f"{name} (class {k})"] = _format_means(numbers, metric)
         renamed = {
@@ -200,7 +202,7 @@ def _build_budget_tables(rows: pd.DataFrame, name: str, title: str, metrics: Seq
             f"{title}: test {METRIC_NAMES[metric]}",
             f"{MEAN_NOTE} Each column is a label budget.",
             _select_metric(metric, numbers),
-            _pivot(numbers, keys, "budget", sort_budgets(rows["budget"]), metric),
+            _pivot(numbers, keys, "budget", sort_budgets(rows["budget"]), metric).rename(columns=label_budgets(rows)),
         )
         for metric in metrics
     ]
@@ -232,7 +234,3 @@ def _sort_rows(numbers: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     ranks = {"_method": numbers["method"].map(methods.index), "_budget": numbers["budget"].map(budgets.index)}
     ordered = numbers.assign(**ranks).sort_values(["data", "encoder", "_method", "_budget"])
     return ordered[list(numbers)].reset_index(drop=True)
-
-
-def _mean(group: pd.DataFrame, column: str) -> float:
-    return float(group[column].mean()) if column in group else float("nan")

@@ -162,8 +162,11 @@ def score_predictions(
         "confusion_matrix": classification.confusion_matrix(task, labels_NL, probabilities_NK),
         "reliability": {name: [None if math.isnan(x) else x for x in column] for name, column in bins.items()},
     }
+    metrics = {f"test/{name}": value for name, value in values.items() if not math.isnan(value)}
+    if trained_NL is not None:
+        metrics["train/missing_classes"] = len(unseen)
     return Scored(
-        {f"test/{name}": value for name, value in values.items() if not math.isnan(value)},
+        metrics,
         {f"test/{name}": interval for name, interval in found.items()},
         tables,
         notes,

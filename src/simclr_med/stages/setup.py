@@ -212,17 +212,17 @@ def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:
     cfg = run.cfg
     data = ImageDataModule(
         source,
-        fraction_arguments(cfg),
+        fraction_arguments(cfg)
+        | {"hold_out": cfg.stage.chooses_by_labels and cfg.data_fraction.validation == "within"},
         batch_size=cfg.stage.batch_size,
         seed=cfg.seed,
         accumulate=cfg.stage.micro_batches,
         processes=cfg.trainer.devices,
         bank=cfg.stage.knn_bank,
         limit_steps=cfg.trainer.limit_steps,
-        hold_out=cfg.stage.chooses_by_labels and cfg.data_fraction.validation == "within",
     )
     data.setup()
-    parts = {"train": data.train.names} | ({} if data.hold_out else {"val": data.val.names})
+    parts = {"train": data.train.names} | ({} if data.holds_out else {"val": data.val.names})
     if all(names is not None for names in parts.values()):
         text = io.StringIO()
         rows = ((name, part) for part, names in parts.items() for name in names or ())

@@ -139,7 +139,9 @@ class Classifier(LightningModule):
         self.log_dict(self.epoch_metrics, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
 
     def validate(self) -> dict[str, float]:
-        """Return loss and scores on all validation images, in eval mode; NaN without any. Every process scores them all.
+        """Return loss and scores on all validation images, in eval mode; NaN without any.
+
+        Every process scores all of them.
 
         Raises:
             RunError: a probability is not finite, so training has diverged.
