@@ -189,7 +189,8 @@ def test_training_images_of_one_class_alone(staged, arrays, result, tmp_path: Pa
     with np.load(folder / "predictions.npz") as content:
         assert np.array_equal(content["probabilities"], np.tile([0, 1, 0], (24, 1)))
     assert result(folder)["metrics"]["test/auroc"] == 0.5
-    assert "no training image of a, c" in result(folder)["tables"]["notes"][0]
+    assert "no training image of a, c" in result(folder)["tables"]["notes"][-1]
+    assert result(folder)["metrics"]["train/missing_classes"] == 2
 
 
 def test_a_set_without_labels_is_one_line(staged, arrays, tmp_path: Path) -> None:
