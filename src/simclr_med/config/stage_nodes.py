@@ -82,10 +82,11 @@ class TrainingStage(Stage):
 
 @node
 class CurveStage(Stage):
-    """A stage that one command runs for several label budgets and seeds."""
+    """A stage that one command runs for several label budgets, seeds and encoders."""
 
     budgets: list[Any] = MISSING
     seeds: list[int] = MISSING
+    init_seeds: list[int] = MISSING
 
 
 @node
@@ -219,6 +220,8 @@ class Study(RepeatedStage):
     supervised_epochs: int = bounded(1)
     curve: list[Any] = MISSING
     supervised: list[Any] = MISSING
+    encoders: int = bounded(1)
+    probe_repeats: list[int] = MISSING
     repeats: list[int] = MISSING
     timed_steps: int = bounded(0)
 

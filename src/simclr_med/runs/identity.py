@@ -23,6 +23,7 @@ OPERATIONAL = {
         "collapse",
         "budgets",
         "seeds",
+        "init_seeds",
         "run",
         "chunk",
         "out",
