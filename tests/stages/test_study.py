@@ -13,7 +13,7 @@ from simclr_med.config.validate import validate_config
 from simclr_med.errors import ConfigError, DataError
 from simclr_med.stages import study as study_module
 from simclr_med.stages.study import read_states, share_left
-from simclr_med.stages.study_plan import Step, plan_steps, shared_overrides
+from simclr_med.stages.study_plan import Step, describe_design, plan_steps, shared_overrides
 
 TYPED = [
     "stage=study",
