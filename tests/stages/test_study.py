@@ -105,11 +105,12 @@ def test_a_budget_that_is_left_out_is_told_in_whatever_form_it_was_asked_for(
 
 
 def test_wrong_budgets_and_no_seed_are_told_before_anything_is_done(composed: Callable[..., DictConfig]) -> None:
-    words = ["stage=study", "stage.curve=[foo,1.5]", "stage.supervised=[bar]", "stage.repeats=[]", "stage.probe_repeats=[]"]
+    none = ["stage.repeats=[]", "stage.probe_repeats=[]"]
+    words = ["stage=study", "stage.curve=[foo,1.5]", "stage.supervised=[bar]", *none]
     with pytest.raises(ConfigError) as caught:
         plan_steps(validate_config(composed(*words)), words, images=60)
     starts = [problem.partition(":")[0] for problem in caught.value.problems]
-    assert starts == ["stage.curve=foo", "stage.curve=1.5", "stage.supervised=bar", "stage.repeats=[]", "stage.probe_repeats=[]"]
+    assert starts == ["stage.curve=foo", "stage.curve=1.5", "stage.supervised=bar", *none]
 
 
 def test_wrong_words_of_a_step_are_told_before_the_first_begins() -> None:
