@@ -83,9 +83,8 @@ def build_missing_table(table: pd.DataFrame) -> list[Table]:
         return []
     shown = pd.DataFrame(missing, columns=["data set", "encoder", "method", "labels", "missing"])
     note = (
-        "A complete comparison has every method with every label budget used on its data set, and every seed used by its "
-        "stage. The runs listed "
-        "here are not finished or do not exist."
+        "A complete comparison has every method with every label budget used on its data set, and every seed used by "
+        "its stage. The runs listed here are not finished or do not exist."
     )
     return [build_table("missing", "Missing runs", note, shown, shown)]
 
