@@ -269,12 +269,12 @@ def _describe_choice(
     elif best == 0:
         yield (
             f"stage.solvers.logistic.highest={lambdas[0]:.3g}: the largest regularisation strength has the best "
-            f"{select_by}. Raise it."
+            f"{select_by}. Larger ones may be better: raise it."
         )
     elif best == len(lambdas) - 1:
         yield (
             f"stage.solvers.logistic.lowest={lambdas[-1]:.3g}: the smallest regularisation strength has the best "
-            f"{select_by}. Lower it."
+            f"{select_by}. Smaller ones may be better: lower it."
         )
 
 

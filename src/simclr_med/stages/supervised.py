@@ -171,7 +171,7 @@ def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Out
         predictions=scored.predictions,
         images=lambda: source.split("test").images,
         # The validation scores of the best epoch are in the history already.
-        logged={name: value for name, value in scored.metrics.items() if not name.startswith("val/")},
+        logged={name: value for name, value in scored.metrics.items() if name not in best},
     )
 
 
