@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)  ## Install, then study the synthetic data set and write its report (about 5 minutes, no download)
-	$(BIN)/simclr-med stage=study dataset=synthetic logger=none stage.epochs=6 stage.supervised_epochs=10 \
+	$(BIN)/simclr-med stage=study dataset=synthetic logger=none stage.epochs=5 stage.supervised_epochs=10 \
 		'stage.curve=[50,250,full]' 'stage.supervised=[100]'
 
 # The thesis's study and its controls, pretraining first: 4,896 sweep jobs.

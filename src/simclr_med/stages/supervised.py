@@ -64,9 +64,10 @@ def supervised(run: Run[Config[Supervised]], source: Source) -> None:
         module = build_module(run, setup.data)
         loggers = frame.start_loggers()
         metric, higher = f"val/{stage.select_by}", stage.select_by != "loss"
+        patience = stage.epochs if stage.patience is None or len(setup.data.val) == 0 else stage.patience
         callbacks = (
             MetricsCsv(setup.metrics_csv, METRICS),
-            EarlyStopping(metric, higher, stage.epochs if stage.patience is None else stage.patience),
+            EarlyStopping(metric, higher, patience),
             Checkpoints(run.checkpoints, stage.checkpoint_every_s, numerics_environment(run), metric, higher),
             ProgressLine(setup.data.batch_size),
         )
