@@ -24,12 +24,12 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)  ## Install, then study the synthetic data set and write its report (about 5 minutes, no download)
-	$(BIN)/simclr-med stage=study dataset=synthetic logger=none stage.epochs=15 stage.supervised_epochs=10 \
-		'stage.curve=[50,250,full]' 'stage.supervised=[100,full]' 'stage.repeats=[0,1]'
+	$(BIN)/simclr-med stage=study dataset=synthetic logger=none stage.epochs=5 stage.supervised_epochs=10 \
+		'stage.curve=[50,250,full]' 'stage.supervised=[100]'
 
-# The thesis's study and its controls, pretraining first: 1,076 sweep jobs.
-PAPER := thesis_pretrain further_pretrain label_efficiency control class_balance augmentation_ablation transfer \
-	further_probe
+# The thesis's study and its controls, pretraining first: 4,896 sweep jobs.
+PAPER := thesis_pretrain further_pretrain label_efficiency control supervised class_balance augmentation_ablation \
+	transfer further_probe
 
 paper: $(READY)  ## Every grid of the thesis's study, in order; make paper OVERRIDES="dry_run=true" lists the jobs
 	@failed=0; for grid in $(PAPER); do $(BIN)/simclr-med grid=$$grid $(OVERRIDES) || failed=1; done; exit $$failed

@@ -20,6 +20,7 @@ from simclr_med.config.budgets import parse_budget
 from simclr_med.config.registry import register
 from simclr_med.metrics import classification, intervals
 from simclr_med.runs.file_hashes import hash_files
+from simclr_med.runs.identity import validation_of_budget
 from simclr_med.types import Task
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -75,7 +76,8 @@ def write(
     """
     content = copy.deepcopy(config(stage))
     content["dataset"] |= {"name": dataset}
-    content["data_fraction"] |= {**(parse_budget(budget) or {}), "seed": seed}
+    amounts = {key: value for key, value in (parse_budget(budget) or {}).items() if key != "name"}
+    content["data_fraction"] |= {**amounts, "name": budget, "seed": seed, "validation": validation_of_budget(**amounts)}
     content["seed"] = seed
     if init is not None:
         content["init"] = init

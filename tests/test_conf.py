@@ -99,14 +99,15 @@ def test_thesis_experiments_have_its_epochs(composed, flag: str, epochs: int) ->
     ("overrides", "message"),
     [
         (["data_fraction.samples=5", "data_fraction.per_class=5"], "more than one label budget"),
-        (["data_fraction.per_class=5", "data_fraction.strategy=stratified"], "balanced already"),
+        (["data_fraction.per_class=5", "data_fraction.imbalance_factor=3"], "imbalance_factor=3.0: not available with"),
         (["stage.batch_size=10", "stage.accumulate=4"], "expected a multiple of"),
         (["stage.batch_size=4", "stage.accumulate=4"], "less than two images"),
-        (["stage=probe", "stage.solvers.lbfgs.highest=1e-6"], "lowest=1e-05: expected at most highest=1e-06."),
+        (["stage=probe", "stage.solvers.logistic.highest=1e-6"], "lowest=1e-05: expected at most highest=1e-06."),
         (["dataset=bloodmnist", "dataset.size=32"], "dataset.size=32: expected one of 28, 64, 128, 224"),
         (["stage.epochs=0"], "stage.epochs=0: expected an integer >= 1. Leave"),
         (["dataset=chestmnist", "data_fraction.per_class=5"], "data_fraction.per_class=5: not available for dataset=c"),
-        (["dataset=chestmnist", "data_fraction.strategy=stratified"], "strategy=stratified: not available for dataset"),
+        (["dataset=chestmnist", "data_fraction.imbalance_factor=3"], "imbalance_factor=3.0: not available for dataset"),
+        (["data_fraction.validation=whole"], "data_fraction.validation=whole: expected one of within, split"),
     ],
 )
 def test_rules_across_keys(composed, overrides: list[str], message: str) -> None:

@@ -28,19 +28,19 @@ STAGES: dict[str, tuple[tuple[str, ...], set[str], set[str], tuple[str, ...]]] =
     "pretrain": (TRAIN, {"epoch", *simclr.METRICS}, {"training", "views"}, ()),
     "probe": (
         ("stage.resamples=0", "data_fraction.samples=20"),
-        {"train/images", *SCORES},
+        {"budget/labels", "train/images", "val/images", *SCORES},
         set(),
         ("row", "true", "predicted", "right", "confidence"),
     ),
     "finetune": (
         TUNE,
-        {"train/images", "epoch", *SCORES, *classifier.METRICS},
+        {"budget/labels", "train/images", "val/images", "epoch", *SCORES, *classifier.METRICS},
         {"training"},
         ("image", "row", "true", "predicted", "right", "confidence"),
     ),
     "baseline": (
         TUNE,
-        {"train/images", "epoch", *SCORES, *classifier.METRICS},
+        {"budget/labels", "train/images", "val/images", "epoch", *SCORES, *classifier.METRICS},
         {"training"},
         ("image", "row", "true", "predicted", "right", "confidence"),
     ),

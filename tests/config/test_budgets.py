@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from simclr_med import build
 from simclr_med.config.budgets import expand_budgets, parse_budget
 from simclr_med.config.validate import validate_config
 from simclr_med.errors import ConfigError
@@ -61,6 +62,63 @@ def test_budgets_come_first_then_seeds(composed) -> None:
         ("n50", 0),
     ]
     assert all(cell.stage.budgets == [] and cell.stage.seeds == [] for cell in found)
+
+
+def test_encoders_come_before_budgets_and_seeds(composed) -> None:
+    words = ("stage=probe", "init=random", "stage.init_seeds=[1,0]", "stage.budgets=[n50]", "stage.seeds=[5,6]")
+    found = expand_budgets(composed(*words))
+    assert [(cell.init.seed, cell.data_fraction.name, cell.seed) for cell in found] == [
+        (1, "n50", 5),
+        (1, "n50", 6),
+        (0, "n50", 5),
+        (0, "n50", 6),
+    ]
+    assert all(cell.stage.init_seeds == [] for cell in found)
+
+
+def test_an_encoder_without_a_seed_has_no_list_of_them(composed) -> None:
+    with pytest.raises(ConfigError, match=r"stage.init_seeds=\[0, 1\]: init=imagenet has no seed. Remove it."):
+        expand_budgets(composed("stage=probe", "init=imagenet", "encoder=resnet18", "stage.init_seeds=[0,1]"))
+
+
+def test_random_weights_follow_the_seed_unless_they_have_their_own(composed) -> None:
+    runs = [
+        *expand_budgets(composed("stage=probe", "init=random", "stage.seeds=[0,1]")),
+        composed("stage=probe", "init=random", "seed=1", "init.seed=0"),
+    ]
+    inits = [build.instantiate_node(validate_config(cfg).init) for cfg in runs]
+    assert [init.hash for init in inits] == ["random:0", "random:1", "random:0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), "split"),
+        (("data_fraction=n50",), "within"),
+        (("data_fraction.samples=75",), "within"),
+        (("data_fraction=per_class10",), "within"),
+        (("data_fraction=pct1", "data_fraction.validation=split"), "split"),
+        (("data_fraction.validation=within",), "within"),
+        (("data_fraction.imbalance_factor=10",), "split"),
+    ],
+)
+def test_a_budget_counts_the_labels_of_its_choices(composed, words, expected: str) -> None:
+    assert validate_config(composed("stage=probe", *words)).data_fraction.validation == expected
+
+
+def test_budgets_of_one_command_have_their_own_defaults(composed) -> None:
+    found = expand_budgets(composed("stage=probe", "stage.budgets=[50,full]"))
+    assert [validate_config(cell).data_fraction.validation for cell in found] == ["within", "split"]
+    split = expand_budgets(composed("stage=probe", "stage.budgets=[50,full]", "data_fraction.validation=split"))
+    assert [validate_config(cell).data_fraction.validation for cell in split] == ["split", "split"]
+
+
+def test_runs_within_and_split_are_two_runs(composed) -> None:
+    cells = [
+        validate_config(composed("stage=probe", "data_fraction=n50", *words))
+        for words in ((), ("data_fraction.validation=split",))
+    ]
+    assert len({compute_config_hash(cell.plain, "d", "o") for cell in cells}) == 2
 
 
 def test_seeds_alone_keep_the_budget_and_budgets_alone_the_seed(composed) -> None:

@@ -161,7 +161,7 @@ def test_stages_from_pretraining_to_predictions(
 ) -> None:
     encoder, epoch = f"encoder={option}", ("stage.epochs=1", "stage.batch_size=8", "trainer.limit_steps=1")
     run_stage("pretrain", encoder, *epoch)
-    probe = run_stage("probe", encoder, "stage.resamples=0", "stage.solvers.lbfgs.points=2")
+    probe = run_stage("probe", encoder, "stage.resamples=0", "stage.solvers.logistic.points=2")
     finetune = run_stage(
         *("finetune", encoder, *epoch, "stage.resamples=0", "stage.layer_decay=0.5"),
         *("schedule.warmup_epochs=0", "keep=all", "optimizer.lr=0.01"),
@@ -183,7 +183,7 @@ def test_stages_from_pretraining_to_predictions(
 def test_grad_cam_of_a_run_that_is_no_resnet(run_stage: Callable[..., Path]) -> None:
     if importlib.util.find_spec("captum") is None:
         pytest.skip("the extra analyse is not installed")
-    model = run_stage("probe", "encoder=toy", "init=random", "stage.resamples=0", "stage.solvers.lbfgs.points=2")
+    model = run_stage("probe", "encoder=toy", "init=random", "stage.resamples=0", "stage.solvers.logistic.points=2")
     folder = run_stage("analyse", "init=model", f"stage.run={model}", "stage.points=12", "stage.perplexities=[3]")
     assert (folder / "figures" / "gradcam.png").is_file()
 

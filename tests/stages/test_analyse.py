@@ -129,7 +129,7 @@ def test_an_encoder_that_gives_every_image_the_same_features_is_one_line(staged,
 
 def test_a_probe_without_captum(staged, result, tmp_path: Path, monkeypatch, capsys) -> None:
     """The features that the probe left are taken, and kNN is over all images as the probe's, whatever few are drawn."""
-    first = staged("probe", "init=random", "stage.resamples=0", "stage.solvers.lbfgs.points=2")
+    first = staged("probe", "init=random", "stage.resamples=0", "stage.solvers.logistic.points=2")
     monkeypatch.setattr(gradcam, "is_captum_installed", lambda: False)
     before = sorted((tmp_path / "runs" / ".features").glob("*.safetensors"))
     folder = staged("analyse", "init=model", f"stage.run={first}", "stage.points=12", *QUICK)

@@ -72,6 +72,42 @@ def test_everything_chosen_is_on_the_disk_before_the_test_split_is_opened_and_do
     assert source.read == 1, "the images are read once"
 
 
+class WithoutValidation(Npz):
+    """A data set whose validation split raises when it is touched."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("noisy", str(path), None, None)
+
+    def split(self, split: Any) -> Any:
+        assert split != "val", "the validation split is opened"
+        return super().split(split)
+
+    def labels(self, split: Any) -> Any:
+        assert split != "val", "the validation split is opened"
+        return super().labels(split)
+
+
+@pytest.mark.parametrize("stage", WORDS)
+def test_a_budget_uses_no_label_of_the_validation_split(staged, noisy: Path, result, stage: str) -> None:
+    words = (*WORDS[stage], "data_fraction.samples=20")
+    folder = staged(stage, *words, source=WithoutValidation(noisy))
+    found = result(folder)["metrics"]
+    assert (found["budget/labels"], found["train/images"] + found["val/images"]) == (20, 20)
+    # Of the 7, 7 and 6 images of the classes, 2 each choose the epoch; the probe chooses by folds.
+    assert found["val/images"] == (0 if stage == "probe" else 6)
+    assert "val/accuracy" in found
+    with pytest.raises(AssertionError, match="the validation split is opened"):
+        staged(stage, *words, "data_fraction.validation=split", source=WithoutValidation(noisy))
+
+
+@pytest.mark.parametrize("stage", WORDS)
+def test_the_validation_split_is_counted_where_it_chooses(staged, result, stage: str) -> None:
+    found = result(staged(stage, *WORDS[stage]))["metrics"]
+    assert (found["train/images"], found["val/images"], found["budget/labels"]) == (48, 24, 72)
+    split = result(staged(stage, *WORDS[stage], "data_fraction.samples=20", "data_fraction.validation=split"))
+    assert [split["metrics"][name] for name in ("train/images", "val/images", "budget/labels")] == [20, 24, 44]
+
+
 @pytest.mark.parametrize("stage", ["probe", "baseline"])
 def test_another_test_split_gives_the_same_model(staged, arrays, result, tmp_path: Path, stage: str) -> None:
     """Same training and validation images; the test split's are others, with labels in another order."""

@@ -17,7 +17,7 @@ from simclr_med.errors import CheckpointError, ConfigError
 from simclr_med.stages.saved_model import load_saved_model
 from simclr_med.stages.saved_run import check_targets
 
-FAST = ("stage.resamples=0", "stage.solvers.lbfgs.points=2")
+FAST = ("stage.resamples=0", "stage.solvers.logistic.points=2")
 STAGES = {
     "test": (),
     "predict": (),

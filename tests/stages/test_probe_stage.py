@@ -23,7 +23,7 @@ from simclr_med.models.encoder_files import load_encoder_state, load_weights
 from simclr_med.models.encoders import tiny
 from simclr_med.stages import probe as probe_module
 
-FAST = ("stage.resamples=0", "stage.solvers.lbfgs.points=2")
+FAST = ("stage.resamples=0", "stage.solvers.logistic.points=2")
 
 
 @pytest.fixture
@@ -57,8 +57,8 @@ def kept_features(runs: Path) -> list[torch.Tensor]:
 
 def test_the_whole_probe_by_hand(staged, result, weights: Path, noisy: Path) -> None:
     """Frozen encoder in eval mode, images as they are, scikit-learn's regression, its neighbours."""
-    lbfgs = [f"stage.solvers.lbfgs.{word}" for word in ("tolerance=1e-9", "max_iterations=5000", "points=3")]
-    words = ("init=checkpoint", f"init.path={weights}", "stage.resamples=0", "stage.knn.k=5", *lbfgs)
+    solver = [f"stage.solvers.logistic.{word}" for word in ("tolerance=1e-8", "points=3")]
+    words = ("init=checkpoint", f"init.path={weights}", "stage.resamples=0", "stage.knn.k=5", *solver)
     folder = staged("probe", *words)
     encoder = tiny()
     load_weights(encoder, load_encoder_state(weights))
@@ -189,7 +189,8 @@ def test_training_images_of_one_class_alone(staged, arrays, result, tmp_path: Pa
     with np.load(folder / "predictions.npz") as content:
         assert np.array_equal(content["probabilities"], np.tile([0, 1, 0], (24, 1)))
     assert result(folder)["metrics"]["test/auroc"] == 0.5
-    assert "no training image of a, c" in result(folder)["tables"]["notes"][0]
+    assert "no training image of a, c" in result(folder)["tables"]["notes"][-1]
+    assert result(folder)["metrics"]["train/missing_classes"] == 2
 
 
 def test_a_set_without_labels_is_one_line(staged, arrays, tmp_path: Path) -> None:

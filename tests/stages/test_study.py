@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 from simclr_med.config.validate import validate_config
 from simclr_med.errors import ConfigError, DataError
 from simclr_med.stages import study as study_module
-from simclr_med.stages.study import Step, plan_steps, read_states, share_left, shared_overrides
+from simclr_med.stages.study import read_states, share_left
+from simclr_med.stages.study_plan import Step, describe_design, plan_steps, shared_overrides
 
 TYPED = [
     "stage=study",
@@ -35,13 +36,42 @@ def test_every_step_composes_and_looks_for_the_encoder_that_was_made(composed: C
     cfg = validate_config(composed(*words))
     steps = plan_steps(cfg, words, images=2000)
     found = [validate_config(composed(*step.words)) for step in steps]
-    assert [one.stage.name for one in found] == ["pretrain", "probe", "probe", "finetune", "baseline", "report"]
-    assert (found[0].augmentation.name, found[0].seed, found[0].stage.epochs) == ("simclr", 3, 5)
-    for one in (found[1], found[3]):
-        assert (one.init.name, one.init.augmentation, one.init.seed) == ("pretrained", "simclr", 3)
+    names = ["pretrain", "pretrain", "pretrain", "probe", "probe", "finetune", "baseline", "report"]
+    assert [one.stage.name for one in found] == names
+    assert [one.seed for one in found[:3]] == [3, 4, 5]
+    assert all((one.augmentation.name, one.stage.epochs) == ("simclr", 5) for one in found[:3])
+    for one in (found[3], found[5]):
+        assert (one.init.name, one.init.augmentation) == ("pretrained", "simclr")
         assert one.augmentation.name != "simclr"
-    assert found[2].init.name == found[4].init.name == "random"
-    assert all(one.encoder.name == "tiny" for one in found[:5])
+    assert found[4].init.name == found[6].init.name == "random"
+    assert [list(one.stage.init_seeds) for one in found[3:7]] == [[3, 4, 5], [3, 4, 5], [3, 4, 5], []]
+    assert [list(one.stage.seeds) for one in found[3:7]] == [[0, 1, 2, 3, 4]] * 2 + [[0, 1, 2]] * 2
+    assert all(one.encoder.name == "tiny" for one in found[:7])
+
+
+def test_where_the_choices_come_from_is_for_the_steps_with_labels_and_other_fractions_for_pretraining(
+    composed: Callable[..., DictConfig],
+) -> None:
+    words = ["stage=study", "data_fraction=n500", "data_fraction.validation=split"]
+    steps = plan_steps(validate_config(composed(*words)), words, images=2000)
+    found = [validate_config(composed(*step.words), step.words) for step in steps]
+    assert [one.data_fraction.name for one in found] == ["n500"] * 3 + ["full"] * 5
+    assert [one.data_fraction.validation for one in found[3:7]] == ["split"] * 4
+
+
+def test_the_plan_says_what_fewer_encoders_and_seeds_can_conclude(composed: Callable[..., DictConfig]) -> None:
+    def told(*words: str) -> str:
+        cfg = validate_config(composed("stage=study", *words))
+        return "\n".join(describe_design(cfg.stage, plan_steps(cfg, ["stage=study"], 1000), rate=1000.0))
+
+    assert told() == (
+        "With 3 encoders the verdicts are about the method. stage.encoders=1 is cheaper (about 0:06:49 in all instead "
+        "of 0:16:20); its report describes that encoder only."
+    )
+    assert told("stage.encoders=1").startswith("With one encoder the report describes this encoder: it cannot say how")
+    assert told("stage.repeats=[0,1]").endswith(
+        "With fewer than 3 seeds the report shows the values, without intervals and verdicts."
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,7 +81,7 @@ def test_budgets_that_the_data_cannot_fill_are_left_out(
     composed: Callable[..., DictConfig], images: int, curve: list
 ) -> None:
     steps = plan_steps(validate_config(composed("stage=study")), ["stage=study"], images)
-    assert list(validate_config(composed(*steps[1].words)).stage.budgets) == curve
+    assert list(validate_config(composed(*steps[3].words)).stage.budgets) == curve
 
 
 def test_a_budget_that_is_left_out_is_told_in_whatever_form_it_was_asked_for(
@@ -59,25 +89,28 @@ def test_a_budget_that_is_left_out_is_told_in_whatever_form_it_was_asked_for(
 ) -> None:
     words = ["stage=study", "stage.curve=[n50,pct10,per_class5,n5000,60]", "stage.supervised=[100]"]
     steps = plan_steps(validate_config(composed(*words)), words, images=60)
-    assert list(validate_config(composed(*steps[1].words)).stage.budgets) == ["n50", "pct10", "per_class5"]
+    assert list(validate_config(composed(*steps[3].words)).stage.budgets) == ["n50", "pct10", "per_class5"]
     assert capsys.readouterr().out.splitlines() == [
         f"stage.{key} is not less than the 60 training images: left out."
         for key in ("curve=n5000", "curve=60", "supervised=100")
     ]
     assert [step.name for step in steps] == [
-        "pretrain",
-        "probe of the encoder",
-        "probe of the untrained encoder",
+        "pretrain, seed 0",
+        "pretrain, seed 1",
+        "pretrain, seed 2",
+        "probe of the encoders",
+        "probe of untrained encoders",
         "report",
     ]
 
 
 def test_wrong_budgets_and_no_seed_are_told_before_anything_is_done(composed: Callable[..., DictConfig]) -> None:
-    words = ["stage=study", "stage.curve=[foo,1.5]", "stage.supervised=[bar]", "stage.repeats=[]"]
+    none = ["stage.repeats=[]", "stage.probe_repeats=[]"]
+    words = ["stage=study", "stage.curve=[foo,1.5]", "stage.supervised=[bar]", *none]
     with pytest.raises(ConfigError) as caught:
         plan_steps(validate_config(composed(*words)), words, images=60)
     starts = [problem.partition(":")[0] for problem in caught.value.problems]
-    assert starts == ["stage.curve=foo", "stage.curve=1.5", "stage.supervised=bar", "stage.repeats=[]"]
+    assert starts == ["stage.curve=foo", "stage.curve=1.5", "stage.supervised=bar", *none]
 
 
 def test_wrong_words_of_a_step_are_told_before_the_first_begins() -> None:

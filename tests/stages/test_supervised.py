@@ -124,7 +124,7 @@ def test_a_score_that_validation_leaves_undefined_keeps_the_last_epoch_and_says_
     data["val_labels"][:] = 0
     np.savez(tmp_path / "one.npz", **data)
     folder = staged("baseline", *QUICK, "stage.epochs=2", path=tmp_path / "one.npz")
-    assert "val/auroc is not defined on this validation split: the last epoch is kept." in capsys.readouterr().out
+    assert "val/auroc is not defined on the validation images: the last epoch is kept." in capsys.readouterr().out
     found = result(folder)["metrics"]
     assert found["train/best_epoch"] == 2
     assert "val/auroc" not in found
@@ -152,9 +152,33 @@ def test_balanced_weights_of_a_balanced_subset_change_nothing(staged) -> None:
 
 def test_every_image_of_a_small_budget_is_one_batch(staged, result, capsys) -> None:
     folder = staged("baseline", *QUICK, "stage.epochs=1", "stage.batch_size=128", "data_fraction.samples=10")
-    assert "stage.batch_size=128 is larger than the 10 training images; using 10." in capsys.readouterr().out
+    assert "stage.batch_size=128 is larger than the 7 training images; using 7." in capsys.readouterr().out
     assert [row["step"] for row in read_rows(folder / "metrics.csv")] == ["1"]
-    assert result(folder)["metrics"]["train/images"] == 10
+    assert result(folder)["metrics"]["train/images"] == 7
+
+
+def test_a_budget_that_is_too_small_to_hold_an_image_out_keeps_the_last_epoch(staged, result, capsys) -> None:
+    folder = staged("baseline", *QUICK, "stage.epochs=3", "stage.patience=1", "data_fraction.per_class=1")
+    assert "No class has enough of the 3 labelled images to hold one out" in capsys.readouterr().out
+    found = result(folder)["metrics"]
+    assert (found["train/images"], found["val/images"], found["train/best_epoch"]) == (3, 0, 3)
+
+
+def test_two_images_of_one_class_are_too_few_to_hold_one_out(staged, arrays, tmp_path: Path) -> None:
+    data = arrays()
+    data["train_labels"][:] = 0
+    np.savez(tmp_path / "one.npz", **data)
+    words = ("baseline", *QUICK, "stage.epochs=1", "data_fraction.samples=2", "dataset.class_names=[a,b,c]")
+    with pytest.raises(DataError, match=r"selects 2 of 48 and holds 1 of them out for validation\. Increase") as caught:
+        staged(*words, path=tmp_path / "one.npz")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_multi_label_budget_holds_a_quarter_out(staged, arrays, result, tmp_path: Path) -> None:
+    np.savez(tmp_path / "several.npz", **arrays(columns=4))
+    words = ("baseline", *QUICK, "stage.epochs=1", "data_fraction.samples=20")
+    found = result(staged(*words, path=tmp_path / "several.npz"))["metrics"]
+    assert (found["train/images"], found["val/images"]) == (15, 5)
 
 
 @pytest.mark.parametrize("lacking", ["val_labels", "test_labels", "test_images", "val_images"])

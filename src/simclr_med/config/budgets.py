@@ -1,8 +1,9 @@
-"""Expand one command into the configs of several label budgets and seeds."""
+"""Expand one command into the configs of several label budgets, seeds and encoders."""
 
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 from typing import Any
 
@@ -17,24 +18,30 @@ _BUDGET = re.compile(r"(n|pct|per_class)([0-9]+(?:\.[0-9]+)?)")
 
 
 def expand_budgets(cfg: DictConfig) -> list[DictConfig]:
-    """Return one config for each of ``stage.budgets`` times ``stage.seeds``, budgets first, or the config itself.
+    """Return one config for each of ``stage.init_seeds`` times ``stage.budgets`` times ``stage.seeds``, in this order.
 
     Args:
         cfg: as composed, with unresolved interpolations: a value that refers to the seed then follows each run's seed.
 
+    Returns:
+        the config itself where the stage lists none of them.
+
     Raises:
-        ConfigError: a value that is no label budget.
+        ConfigError: a value that is no label budget, or seeds of an encoder that has none.
     """
     kind = OmegaConf.get_type(cfg.stage)
     if kind is None or not issubclass(kind, CurveStage):
         return [cfg]
-    budgets, seeds = list(cfg.stage.budgets), list(cfg.stage.seeds)
-    if not budgets and not seeds:
+    budgets, seeds, init_seeds = (list(cfg.stage[key]) for key in ("budgets", "seeds", "init_seeds"))
+    if not budgets and not seeds and not init_seeds:
         return [cfg]
-    wrong = [str(budget) for budget in budgets if parse_budget(budget) is None]
-    if wrong:
-        raise ConfigError(*(f"stage.budgets={budget}: {BUDGET_RULE}" for budget in wrong))
-    return [_with_budget(cfg, budget, seed) for budget in budgets or [None] for seed in seeds or [None]]
+    problems = [f"stage.budgets={budget}: {BUDGET_RULE}" for budget in budgets if parse_budget(budget) is None]
+    if init_seeds and "seed" not in cfg.init:
+        problems.append(f"stage.init_seeds={init_seeds}: init={cfg.init.name} has no seed. Remove it.")
+    if problems:
+        raise ConfigError(*problems)
+    runs = itertools.product(init_seeds or [None], budgets or [None], seeds or [None])
+    return [_expand(cfg, init_seed, budget, seed) for init_seed, budget, seed in runs]
 
 
 def parse_budget(budget: Any) -> dict[str, Any] | None:
@@ -51,13 +58,15 @@ def parse_budget(budget: Any) -> dict[str, Any] | None:
     return {"name": str(budget), **none, _AMOUNTS[found[1]]: number}
 
 
-def _with_budget(cfg: DictConfig, budget: Any, seed: int | None) -> DictConfig:
+def _expand(cfg: DictConfig, init_seed: int | None, budget: Any, seed: int | None) -> DictConfig:
     single = copy.deepcopy(cfg)
     with open_dict(single):
+        if init_seed is not None:
+            single.init.seed = init_seed
         if budget is not None:
             OmegaConf.update(single, "data_fraction", parse_budget(budget))
         if seed is not None:
             single.seed = seed
-        single.stage.budgets = []
-        single.stage.seeds = []
+        for key in ("budgets", "seeds", "init_seeds"):
+            single.stage[key] = []
     return single

@@ -90,3 +90,4 @@ class DataFraction(Part):
     strict: bool = MISSING
     imbalance_factor: Optional[float] = bounded(1)
     seed: int = bounds.seed()
+    validation: str = one_of("within", "split")

@@ -43,10 +43,10 @@ def _label_budget(cfg: Config[Any]) -> Iterator[str]:
     given = [f"data_fraction.{name}={value}" for name, value in amounts.items() if value is not None]
     if len(given) > 1:
         yield f"{' '.join(given)}: more than one label budget. Keep one of them (data_fraction=full removes all)."
-    if fraction.per_class is not None and fraction.strategy == "stratified":
+    if fraction.per_class is not None and fraction.imbalance_factor is not None:
         yield (
-            "data_fraction.strategy=stratified: not available with data_fraction.per_class, which is balanced already. "
-            "Leave data_fraction.strategy out."
+            f"data_fraction.imbalance_factor={fraction.imbalance_factor}: not available with data_fraction.per_class, "
+            "which is balanced. Use data_fraction.samples, or remove one of them."
         )
     if cfg.dataset.known_task != MULTI_LABEL or "data_fraction" in cfg.stage.unread:
         return
@@ -56,11 +56,6 @@ def _label_budget(cfg: Config[Any]) -> Iterator[str]:
                 f"data_fraction.{key}={value}: not available for dataset={cfg.dataset.name}, whose images have several "
                 "labels. Use data_fraction.samples or data_fraction.percent."
             )
-    if fraction.strategy == "stratified":
-        yield (
-            f"data_fraction.strategy=stratified: not available for dataset={cfg.dataset.name}, whose images have "
-            "several labels. Use data_fraction.strategy=random."
-        )
 
 
 def _warmup(cfg: Config[Any]) -> Iterator[str]:
@@ -171,10 +166,11 @@ def _stage(cfg: Config[Any], stage: Stage) -> Iterator[str]:
 
 
 def _strengths(stage: Probe) -> Iterator[str]:
-    lbfgs = stage.solvers.lbfgs
-    if lbfgs.lowest > lbfgs.highest:
+    logistic = stage.solvers.logistic
+    if logistic.lowest > logistic.highest:
         yield (
-            f"stage.solvers.lbfgs.lowest={lbfgs.lowest}: expected at most highest={lbfgs.highest}. Exchange the two."
+            f"stage.solvers.logistic.lowest={logistic.lowest}: expected at most highest={logistic.highest}. Exchange "
+            "the two."
         )
 
 

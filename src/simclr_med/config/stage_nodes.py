@@ -22,7 +22,7 @@ class Stage(Option):
     """What every stage states.
 
     Attributes:
-        unread: groups that the stage does not use, each with the reason; an override of one is an error.
+        unread: groups and keys that the stage does not use, each with the reason; an override of one is an error.
         folder: name of the run's folder in the stage's folder; null names it after the data set and the config.
         named_after_init: whether the folder is named after the run whose encoder or classifier the stage uses.
     """
@@ -77,13 +77,19 @@ class TrainingStage(Stage):
         """Training images of the kNN monitor, at most; 0 for a stage without one."""
         return 0
 
+    @property
+    def chooses_by_labels(self) -> bool:
+        """Whether labels of validation images choose the epoch, so that data_fraction.validation applies."""
+        return False
+
 
 @node
 class CurveStage(Stage):
-    """A stage that one command runs for several label budgets and seeds."""
+    """A stage that one command runs for several label budgets, seeds and encoders."""
 
     budgets: list[Any] = MISSING
     seeds: list[int] = MISSING
+    init_seeds: list[int] = MISSING
 
 
 @node
@@ -145,7 +151,7 @@ class Neighbours(Part):
 
 
 @node
-class Lbfgs(Part):
+class Logistic(Part):
     _target_: str = MISSING
     lowest: float = bounded(open_low=0)
     highest: float = bounded(open_low=0)
@@ -168,18 +174,18 @@ class OriginalLayer(Part):
 
 @node
 class Solvers(Part):
-    lbfgs: Lbfgs = field(default_factory=Lbfgs)
+    logistic: Logistic = field(default_factory=Logistic)
     sgd: OriginalLayer = field(default_factory=OriginalLayer)
 
     def chosen(self, solver: str) -> Part:
         """The node of a solver."""
-        nodes: dict[str, Part] = {"lbfgs": self.lbfgs, "sgd": self.sgd}
+        nodes: dict[str, Part] = {"logistic": self.logistic, "sgd": self.sgd}
         return nodes[solver]
 
 
 @node
 class Probe(CurveStage):
-    solver: str = one_of("lbfgs", "sgd")
+    solver: str = one_of("logistic", "sgd")
     solvers: Solvers = field(default_factory=Solvers)
     knn: Neighbours = field(default_factory=Neighbours)
     resamples: int = bounded(0)
@@ -193,6 +199,10 @@ class Supervised(TrainingStage, CurveStage):
     layer_decay: float = bounded(open_low=0, high=1)
     projection_layers: int = one_of(0, 1)
     resamples: int = bounded(0)
+
+    @property
+    def chooses_by_labels(self) -> bool:
+        return True
 
 
 @node
@@ -213,6 +223,8 @@ class Study(RepeatedStage):
     supervised_epochs: int = bounded(1, MOST_EPOCHS)
     curve: list[Any] = MISSING
     supervised: list[Any] = MISSING
+    encoders: int = bounded(1)
+    probe_repeats: list[int] = MISSING
     repeats: list[int] = MISSING
     timed_steps: int = bounded(0)
 

@@ -147,10 +147,11 @@ def _nodes(node: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def _unread(cfg: Config[Stage], overrides: Sequence[str]) -> Iterator[str]:
-    """Overrides of a group that the stage does not use."""
+    """Overrides of a group or key that the stage does not use."""
     for override in overrides:
-        group = re.split(r"[.@=]", override.lstrip("+~"), maxsplit=1)[0]
-        if why := cfg.stage.unread.get(group):
+        key = override.lstrip("+~").partition("=")[0]
+        group = re.split(r"[.@]", key, maxsplit=1)[0]
+        if why := cfg.stage.unread.get(group) or cfg.stage.unread.get(key):
             yield f"{override}: not used by stage={cfg.stage.name} ({why}). Remove it."
 
 

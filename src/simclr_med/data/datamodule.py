@@ -13,7 +13,7 @@ from torch import Tensor
 from simclr_med.data.device_images import copy_to_device, fits_on_device
 from simclr_med.data.loader import CPU, Batches
 from simclr_med.data.source import ImageSet, Source
-from simclr_med.data.subsets import select_subset
+from simclr_med.data.subsets import split_subset
 from simclr_med.errors import DataError
 from simclr_med.types import KnnSets
 
@@ -21,13 +21,14 @@ VAL_EPOCH = 0  # epoch in the key of validation views, so that every validation 
 
 
 class ImageDataModule(LightningDataModule):
-    """Training batches of a data fraction, and the validation split.
+    """Training batches of a data fraction, and validation images: those that it holds out, or the validation split.
 
     Each process reads the data itself in `setup`, so that spawning processes pickles no images.
 
     Args:
         source: the data set.
-        fraction: keyword arguments of `subsets.select_subset`.
+        fraction: keyword arguments of `subsets.split_subset`. With hold_out, validation uses the images that are held
+            out, and the validation split stays closed.
         batch_size: images of one optimizer step over all processes; limited to the number of images.
         seed: seed of the order and of the views.
         accumulate: micro-batches of one optimizer step; a `Batch` is one micro-batch.
@@ -66,19 +67,21 @@ class ImageDataModule(LightningDataModule):
         return self.__dict__ | {"_train": None, "_val": None, "_resident": None, "trainer": None}
 
     def setup(self, stage: str = "fit") -> None:
-        """Read train and val, select the subset and limit the batch size.
+        """Read the images, select the subset and limit the batch size.
 
         Raises:
             DataError: the data cannot be read, or there are too few training images.
         """
         if self._train is not None:
             return
-        self._train, self._val = self.source.split("train"), self.source.split("val")
-        classes = len(self.source.classes)
-        self.indices, self.notes = select_subset(self._train.labels, len(self._train), **self.fraction, classes=classes)
+        self._train = self.source.split("train")
+        labels, classes = self._train.labels, len(self.source.classes)
+        self.indices, held_out, self.notes = split_subset(labels, len(self._train), **self.fraction, classes=classes)
+        self.holds_out = held_out is not None
+        self._val = self.source.split("val") if held_out is None else _select(self._train, held_out)
         self._check_image_count()
-        if len(self._val) < 2:
-            self.notes.append("The validation split has a single image; its metrics are not meaningful.")
+        if len(self._val) == 1:
+            self.notes.append("There is a single validation image; its metrics are not meaningful.")
         largest = len(self.indices) - len(self.indices) % (self.accumulate * self.processes)
         self.batch_size = min(self.requested_batch_size, largest)
         if self.batch_size < self.requested_batch_size:
@@ -93,10 +96,11 @@ class ImageDataModule(LightningDataModule):
         found = len(self.indices)
         if found < least:
             each = "" if least == 2 else " (2 in each micro-batch of each process)"
+            kept = f" and holds {len(self.val)} of them out for validation" if self.holds_out else ""
             lower = "" if least == 2 else ", or lower stage.accumulate or trainer.devices"
             raise DataError(
                 f"dataset={self.source.name}: expected at least {least} training images{each}; data_fraction selects "
-                f"{found} of {len(self.train)}. Increase data_fraction{lower}."
+                f"{found + len(self.val) * self.holds_out} of {len(self.train)}{kept}. Increase data_fraction{lower}."
             )
 
     @property
@@ -107,7 +111,7 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def val(self) -> ImageSet:
-        """The validation split."""
+        """The validation images; there may be none where the data fraction holds them out."""
         assert self._val is not None, "call setup first"
         return self._val
 
@@ -179,6 +183,13 @@ class ImageDataModule(LightningDataModule):
             self.val.images,
             one_hot_targets(self.val.labels, classes),
         )
+
+
+def _select(images: ImageSet, rows: np.ndarray) -> ImageSet:
+    """Return a copy of some images with their labels and names."""
+    assert images.labels is not None, "only labelled images are held out"
+    names = None if images.names is None else tuple(images.names[row] for row in rows)
+    return ImageSet(images.images[rows], images.labels[rows], names)
 
 
 def one_hot_targets(labels_NL: np.ndarray, classes: int) -> Tensor:

@@ -6,59 +6,55 @@ Shape letters: N training images, M validation images, D features, K classes, L 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 from torch import nn
 
 from simclr_med.data.progress import show_progress
 from simclr_med.errors import RunError
-from simclr_med.evaluation.predict import logits_to_probabilities
+from simclr_med.evaluation.logistic_path import Fit, Labelled, fit_path
 from simclr_med.metrics import classification
 from simclr_med.models.losses import classification_loss
 from simclr_med.runs.job_cache import JobCache
 from simclr_med.types import MULTI_LABEL, Task
 
-
-@dataclass(frozen=True)
-class Labelled:
-    """Features with labels.
-
-    Attributes:
-        features_ND: float32 or float64.
-        labels_NL: int64, in medmnist's layout.
-    """
-
-    features_ND: np.ndarray
-    labels_NL: np.ndarray
+FOLDS = 5  # of the cross-validation inside a label budget (Kohavi 1995 compares 2 to 20; 5 to 10 are usual)
+WORSE = 3  # lambdas in a row with a worse score than the best one, after which smaller ones are not fitted
 
 
 @dataclass(frozen=True)
 class FittedProbe:
-    """A linear classifier on features as they are, and statistics of its fit.
+    """A linear classifier on features as they are, and how it was chosen.
 
     Attributes:
         weight_KD, bias_K: float64; a class without training images has bias minus infinity, so probability 0.
         stats: numbers of the fit, by metric name.
+        probabilities_MK: float32, of the validation images by which it was chosen: of ``val``, or of all training
+            images, each by the fit of the folds that lack it. None where nothing was chosen.
+        notes: sentences for the user.
     """
 
     weight_KD: np.ndarray
     bias_K: np.ndarray
     stats: dict[str, float]
+    probabilities_MK: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 _SCORES = {"nll": classification.nll, "accuracy": classification.accuracy, "auroc": classification.auroc}
 
 
-def lbfgs(
+def logistic(
     train: Labelled,
-    val: Labelled,
+    val: Labelled | None,
     task: Task,
     classes: int,
     seed: int,
@@ -70,24 +66,27 @@ def lbfgs(
     tolerance: float,
     cache: JobCache | None = None,
 ) -> FittedProbe:
-    """Fit logistic regression by L-BFGS, with the regularisation strength C chosen on validation.
+    """Fit logistic regression and choose its regularisation strength lambda by validation.
 
     The fit minimises ``mean cross-entropy + lambda / 2 |W|^2`` (SimCLR, arXiv 2002.05709, appendix B.8, with a coarser
-    grid); for N training images, scikit-learn's C is ``1 / (lambda N)``. It is multinomial for single labels, and one
-    binary regression per label for multi-label sets. Features are standardised by the mean and standard deviation of
-    the training subset.
+    grid). It is multinomial for single labels, and one binary regression per label for multi-label sets. Strengths
+    whose fit did not converge are chosen only if none converged. The path of strengths ends early after `WORSE` in a
+    row with a worse score than the best one.
 
     Args:
-        train, val: the label budget, and the whole validation split; no other data are used.
+        train: the label budget. The classifier is fitted to all of it.
+        val: the validation split. None chooses by cross-validation inside the budget, in `FOLDS` stratified folds (of
+            neighbouring rows, so that similar images tend to share a fold); its score is that of all images together.
         task, classes: of the labels.
         seed: unused, since the solution is unique.
         lowest, highest, points: of the logarithmic grid of lambda.
         select_by: ``auroc``, ``accuracy`` or ``nll`` on validation; ties go to the larger lambda.
-        max_iterations, tolerance: of L-BFGS; each lambda starts from the solution of the one before.
+        max_iterations, tolerance: of `fit_path`.
         cache: what the runs of one job share; None fits without it.
 
     Returns:
-        the probe, with ``probe/lambda`` in its statistics.
+        the probe; its statistics are ``probe/lambda``, ``probe/converged`` and ``probe/at_edge`` (whether no smaller,
+        or no larger, strength was a worse choice), the last two 0 or 1.
     """
     del seed
     options = (task, classes, lowest, highest, points, select_by, max_iterations, tolerance)
@@ -95,9 +94,24 @@ def lbfgs(
 
     def fit() -> FittedProbe:
         lambdas = np.geomspace(highest, lowest, points)
+        labels_ML = train.labels_NL if val is None else val.labels_NL
         # One thread: two take 1.3 times (40,000 x 512 features) to 17 times (2,804 x 512) as long for a step.
-        with threadpool_limits(1, "blas"):
-            return _fit_and_select(train, val, task, classes, lambdas, select_by, max_iterations, tolerance)
+        with threadpool_limits(1, "blas"), show_progress("Fitting the probe", "regressions") as update:
+            count = itertools.count(1)
+            total = (
+                points * (train.labels_NL.shape[1] if task == MULTI_LABEL else 1) * (FOLDS + 1 if val is None else 1)
+            )
+            path = partial(
+                fit_path,
+                task=task,
+                classes=classes,
+                lambdas=lambdas,
+                max_iterations=max_iterations,
+                tolerance=tolerance,
+                on_fit=lambda: update(next(count), total),
+            )
+            candidates = _candidates(train, val, task, classes, path)
+            return _choose(candidates, labels_ML, task, lambdas, select_by, max_iterations)
 
     # The fit does not depend on the seed: all seeds share the fit on the whole training split.
     return fit() if cache is None else cache.get_or_build("probe", key, fit)
@@ -105,7 +119,7 @@ def lbfgs(
 
 def sgd(
     train: Labelled,
-    val: Labelled,
+    val: Labelled | None,
     task: Task,
     classes: int,
     seed: int,
@@ -157,108 +171,124 @@ def sgd(
     return FittedProbe(weight, bias, {})
 
 
-def _hash_inputs(train: Labelled, val: Labelled, options: str) -> str:
+def _hash_inputs(train: Labelled, val: Labelled | None, options: str) -> str:
     """Return a digest of everything that a fit depends on."""
     digest = hashlib.sha256(options.encode())
     for part in (train, val):
-        for array in (part.features_ND, part.labels_NL):
+        for array in () if part is None else (part.features_ND, part.labels_NL):
             digest.update(f"{array.shape}{array.dtype}".encode())
             digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
-def _fit_and_select(
-    train: Labelled,
-    val: Labelled,
+@dataclass(frozen=True)
+class _Candidate:
+    """One lambda: the fit on the budget, and the probabilities of the validation images; None where there are none."""
+
+    fit: Fit
+    probabilities_MK: np.ndarray | None
+    converged: bool
+
+
+def _candidates(
+    train: Labelled, val: Labelled | None, task: Task, classes: int, path: Callable[[Labelled], Iterator[Fit]]
+) -> Iterator[_Candidate]:
+    """Yield the candidate of each lambda, from the largest to the smallest; path fits all lambdas to some images."""
+    fits = path(train)
+    if val is not None:
+        for fit in fits:
+            yield _Candidate(fit, fit.predict_proba(task, val.features_ND), fit.converged)
+        return
+    folds = _folds(train.labels_NL, task)
+    paths = [path(Labelled(train.features_ND[kept], train.labels_NL[kept])) for kept, _ in folds]
+    for fit, *fold_fits in zip(fits, *paths, strict=True):
+        pooled_NK = np.empty((len(train.labels_NL), classes), np.float32)
+        for fold_fit, (_, held_out) in zip(fold_fits, folds, strict=True):
+            pooled_NK[held_out] = fold_fit.predict_proba(task, train.features_ND[held_out])
+        converged = fit.converged and all(fold_fit.converged for fold_fit in fold_fits)
+        yield _Candidate(fit, pooled_NK if folds else None, converged)
+
+
+def _folds(labels_NL: np.ndarray, task: Task) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the rows of each fold: to fit, and held out. None where no class has two images.
+
+    Images with several labels are stratified by their combination of labels where one is frequent enough.
+    """
+    _, strata, counts = np.unique(labels_NL, axis=0, return_inverse=True, return_counts=True)
+    strata = strata.ravel()
+    if task == MULTI_LABEL and counts.max() < FOLDS:
+        strata, counts = np.zeros_like(strata), np.array([len(strata)])
+    folds = min(FOLDS, int(counts.max()))
+    if folds < 2:
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class has fewer images than there are folds
+        return list(StratifiedKFold(folds).split(strata, strata))
+
+
+def _choose(
+    candidates: Iterator[_Candidate],
+    labels_ML: np.ndarray,
     task: Task,
-    classes: int,
     lambdas: np.ndarray,
     select_by: str,
     max_iterations: int,
-    tolerance: float,
 ) -> FittedProbe:
-    """Fit every lambda and return the probe with the best score on validation."""
-    mean, std = train.features_ND.mean(axis=0, dtype=np.float64), train.features_ND.std(axis=0, dtype=np.float64)
-    std = np.where(std > 0, std, 1.0)
-    train_ND, val_MD = ((part.features_ND.astype(np.float64) - mean) / std for part in (train, val))
-    best: tuple[float, float, np.ndarray, np.ndarray] | None = None
-    fits = _fit_path(train_ND, train.labels_NL, task, classes, lambdas, max_iterations, tolerance)
-    for lambda_, (weight, bias) in zip(lambdas, fits, strict=True):
-        score = _score(select_by, task, val.labels_NL, logits_to_probabilities(task, val_MD @ weight.T + bias))
-        if best is None or score > best[0]:
-            best = (score, lambda_, weight, bias)
-    assert best is not None, "points is at least 1"
-    _, lambda_, weight, bias = best
-    folded = weight / std
-    return FittedProbe(folded, bias - folded @ mean, {"probe/lambda": float(lambda_)})
+    """Return the probe of the lambda with the best score on validation, among those that converged if any did."""
+    tried: list[tuple[_Candidate, tuple[bool, float]]] = []
+    best, worse = 0, 0
+    for candidate in candidates:
+        rank = (candidate.converged, _score(select_by, task, labels_ML, candidate.probabilities_MK))
+        tried.append((candidate, rank))
+        if rank > tried[best][1]:
+            best = len(tried) - 1
+        worse = worse + 1 if rank < tried[best][1] else 0
+        if worse == WORSE:
+            break
+    chosen, (converged, _) = tried[best]
+    smaller = any(candidate.converged for candidate, _ in tried[best + 1 :])
+    at_edge = len(lambdas) > 1 and (best == 0 or not smaller)
+    stats = {
+        "probe/lambda": float(lambdas[best]),
+        "probe/converged": float(converged),
+        "probe/at_edge": float(at_edge),
+    }
+    notes = _describe_choice([rank for _, rank in tried], best, lambdas, select_by, max_iterations)
+    return FittedProbe(chosen.fit.weight_KD, chosen.fit.bias_K, stats, chosen.probabilities_MK, tuple(notes))
 
 
-def _fit_path(
-    train_ND: np.ndarray,
-    labels_NL: np.ndarray,
-    task: Task,
-    classes: int,
-    lambdas: np.ndarray,
-    max_iterations: int,
-    tolerance: float,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (weight_KD, bias_K) for each lambda."""
-    columns = labels_NL.T if task == MULTI_LABEL else labels_NL[:, :1].T
-    models = [LogisticRegression(max_iter=max_iterations, tol=tolerance, warm_start=True) for _ in columns]
-    basis, rotated = _rotate(train_ND)
-    done, total = 0, len(lambdas) * len(models)
-    with show_progress("Fitting the probe", "regressions") as update:
-        for lambda_ in lambdas:
-            parts = []
-            for model, column in zip(models, columns, strict=True):
-                parts.append(_fit(model, rotated, column, 1 / (len(train_ND) * lambda_), classes, task))
-                done += 1
-                update(done, total)
-            weight = np.concatenate([weight for weight, _ in parts])
-            yield (weight if basis is None else weight @ basis), np.concatenate([bias for _, bias in parts])
+def _describe_choice(
+    ranks: list[tuple[bool, float]], best: int, lambdas: np.ndarray, select_by: str, max_iterations: int
+) -> Iterator[str]:
+    """Yield a sentence for each thing about the choice that a user has to know."""
+    unconverged = sum(not converged for converged, _ in ranks)
+    if unconverged:
+        what = "the scores are those of one that did not" if unconverged == len(ranks) else "they were not chosen"
+        yield (
+            f"stage.solvers.logistic.max_iterations={max_iterations}: {unconverged} of {len(ranks)} regularisation "
+            f"strengths did not converge; {what}. Raise it."
+        )
+    if len(lambdas) == 1:
+        return
+    if len({score for _, score in ranks}) == 1:
+        yield (
+            f"The validation images do not compare the regularisation strengths ({select_by} is undefined, or the same "
+            f"for all): the largest is used, lambda={lambdas[best]:.3g}."
+        )
+    elif best == 0:
+        yield (
+            f"stage.solvers.logistic.highest={lambdas[0]:.3g}: the largest regularisation strength has the best "
+            f"{select_by}. Larger ones may be better: raise it."
+        )
+    elif best == len(lambdas) - 1:
+        yield (
+            f"stage.solvers.logistic.lowest={lambdas[-1]:.3g}: the smallest regularisation strength has the best "
+            f"{select_by}. Smaller ones may be better: lower it."
+        )
 
 
-def _rotate(train_ND: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
-    """Return a basis of the space that the rows span, and the features in that basis.
-
-    The penalised solution lies in that space, and the fit is faster there. Where rows are not fewer than columns,
-    the basis is None and the features stay as they are.
-    """
-    if len(train_ND) >= train_ND.shape[1]:
-        return None, train_ND
-    left, size, basis = np.linalg.svd(train_ND, full_matrices=False)
-    return basis, left * size
-
-
-def _fit(
-    model: LogisticRegression, train_ND: np.ndarray, column_N: np.ndarray, inverse: float, classes: int, task: Task
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return one regression as rows of a linear layer: a row for each class, or the one row of a label."""
-    present = np.unique(column_N)
-    rows = 1 if task == MULTI_LABEL else classes
-    weight, bias = np.zeros((rows, train_ND.shape[1])), np.full(rows, -np.inf)
-    if len(present) == 1:
-        if task == MULTI_LABEL:
-            return weight, np.array([np.inf if present[0] else -np.inf])
-        bias[present[0]] = 0.0
-        return weight, bias
-    model.C = inverse
-    with warnings.catch_warnings():
-        # Fits with a small lambda do not converge; validation scores them all the same.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(train_ND, column_N)
-    if task == MULTI_LABEL:
-        return model.coef_, model.intercept_
-    coefficients, intercepts = model.coef_, model.intercept_
-    if len(present) == 2:  # scikit-learn has one row for two classes: the second against the first
-        coefficients = np.concatenate([np.zeros_like(coefficients), coefficients])
-        intercepts = np.concatenate([[0.0], intercepts])
-    weight[present], bias[present] = coefficients, intercepts
-    return weight, bias
-
-
-def _score(select_by: str, task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> float:
+def _score(select_by: str, task: Task, labels_ML: np.ndarray, probabilities_MK: np.ndarray | None) -> float:
     """Return the selection score; higher is better, and an undefined score counts as the lowest."""
-    value = _SCORES[select_by](task, labels_NL, probabilities_NK)
+    value = np.nan if probabilities_MK is None else _SCORES[select_by](task, labels_ML, probabilities_MK)
     signed = -value if select_by == "nll" else value
-    return -np.inf if np.isnan(signed) else signed
+    return -np.inf if np.isnan(signed) else float(signed)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from simclr_med.metrics.crossed import Estimate, Term, encoder_term, seed_term
 from simclr_med.metrics.intervals import LEVEL, logit_interval, wilson_interval
+from simclr_med.report.budgets import count_labels
 from simclr_med.report.designs import MIN_SEEDS, Design, arrange_runs
 
 CELL_NOTE = (
@@ -30,14 +31,14 @@ def summarise_cells(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str
     """Return mean and confidence interval of each metric over the runs with equal values in the columns of by.
 
     Returns:
-        the columns of by, ``images`` (mean number of labelled images: training, and choices where recorded), ``runs``,
+        the columns of by, ``images`` (mean number of labels used), ``runs``,
         and for each metric its name with each of `PARTS`. low and high are NaN where there is no interval. Runs without
         a metric do not count in its mean and its runs.
     """
     records = []
     for key, group in rows.groupby(list(by), sort=False, dropna=False):
         row: dict[str, object] = dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True))
-        row |= {"images": float(group["labels"].mean()), "runs": len(group)}
+        row |= {"images": float(count_labels(group).mean()), "runs": len(group)}
         runs = group.to_dict("records")
         for metric in metrics:
             known = [run for run in runs if not np.isnan(run.get(metric, np.nan))]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from simclr_med.report.results import EncoderInit, Result
+from simclr_med.report.results import DEFAULT_VALIDATION, EncoderInit, Result
 
 CONTROL = "untrained control"
 # The stages that train a classifier and score it, in the order of the tables.
@@ -174,14 +174,14 @@ def _list_differing_settings(settings: list[dict[str, str]]) -> list[str]:
         ", ".join(
             f"{key.removesuffix('.name')}={run_settings[key].strip(chr(34))}"
             for key in differing
-            if key in run_settings
+            if key in run_settings and run_settings[key] != DEFAULT_VALIDATION
         )
         for run_settings in settings
     ]
 
 
 def _budget_sort_key(budget: str) -> tuple[int, float, str]:
-    match = re.fullmatch(r"(n|pct|per_class)([0-9.e+]+)", budget)
+    match = re.fullmatch(r"(n|pct|per_class)([0-9.e+]+)( split)?", budget)
     if match is None:
         return 3, 0.0, budget
     return {"per_class": 0, "n": 1, "pct": 2}[match[1]], float(match[2]), budget

@@ -105,8 +105,10 @@ def match_published(rows: pd.DataFrame) -> tuple[list[Table], list[Source]]:
 
 def _match_anchor(anchor: Anchor, rows: pd.DataFrame) -> tuple[dict[str, object], dict[str, str]]:
     """Return a published result with the most similar method, as a row of numbers and as a row of text."""
-    is_same = (rows["dataset"] == anchor.dataset) & (rows["budget"] == anchor.budget) & (rows["kind"] == anchor.kind)
-    similar = rows[is_same]
+    same = rows[(rows["dataset"] == anchor.dataset) & (rows["kind"] == anchor.kind)]
+    # Published results chose on the whole validation split; runs that did so as well are the most similar.
+    is_split = same["budget"] == f"{anchor.budget} split"
+    similar = same[is_split] if is_split.any() else same[same["budget"] == anchor.budget]
     if anchor.origin is not None:
         similar = similar[similar["origin"] == anchor.origin]
     encoder = _choose_encoder(anchor.encoder, similar["encoder"])

@@ -13,7 +13,7 @@ from simclr_med.report.result_tables import ResultTables, parse_tables
 from simclr_med.report.settings import flatten_settings
 from simclr_med.runs.config_files import read_config
 from simclr_med.runs.fields import LONGEST_NAME, LONGEST_TEXT, Fields, describe_error, make_printable
-from simclr_med.runs.identity import budget_name
+from simclr_med.runs.identity import budget_name, validation_of_budget
 from simclr_med.safe_files import read_json
 
 MOST_METRICS = 1_000  # of a run, besides those of each class
@@ -35,6 +35,10 @@ FRACTIONS = (
     "top5",
 )
 
+# The setting data_fraction.validation of a run with the default of its budget: a curve of budgets ends with the full
+# split, whose default is another one.
+DEFAULT_VALIDATION = "default"
+
 State = Literal["finished", "unfinished", "failed"]
 
 
@@ -50,6 +54,7 @@ class EncoderInit:
         kind: random, pretrained, imagenet, checkpoint or model.
         run: folder name of the pretraining run, or None.
         dataset, augmentation, seed, start: of the pretraining run, as in the config; None where the config has none.
+            The seed of random weights is that of the weights.
         path: of a checkpoint, or None.
     """
 
@@ -71,7 +76,8 @@ class Result:
         state: finished, unfinished or failed.
         stage, dataset, encoder, augmentation: names of the options; the augmentation is the stage's own.
         size: side of the images in pixels; None where the config has none.
-        budget: label budget: n100, pct1, per_class10 or full.
+        budget: label budget: n100, pct1, per_class10 or full; followed by the value of data_fraction.validation where
+            that is not the default, as in "n100 split".
         seed: of the run.
         init: initial weights of its encoder.
         settings: every other key that affects the result, by its full name.
@@ -149,6 +155,13 @@ def read_tables(folder: Path) -> ResultTables:
 
 def _parse_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     fields = Fields(config)
+    fraction = fields.fields("data_fraction")
+    budget = _parse_budget(fraction)
+    # Protocol version 1 had no such key and always chose on the validation split.
+    validation = fraction.text_or_none("validation") or "split"
+    is_default = validation == validation_of_budget(budget.samples, budget.percent, budget.per_class)
+    settings = flatten_settings(config)
+    settings["data_fraction.validation"] = DEFAULT_VALIDATION if is_default else validation
     return {
         "folder": folder,
         "stage": fields.fields("stage").text("name"),
@@ -156,10 +169,10 @@ def _parse_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "encoder": fields.fields("encoder").text("name"),
         "augmentation": fields.fields("augmentation").text("name"),
         "size": fields.fields("dataset").integer_or_none("size", 1),
-        "budget": budget_name(_parse_budget(fields.fields("data_fraction"))),
+        "budget": budget_name(budget) + ("" if is_default else f" {validation}"),
         "seed": fields.integer("seed"),
         "init": _parse_init(fields.fields("init")),
-        "settings": flatten_settings(config),
+        "settings": settings,
     }
 
 
@@ -184,6 +197,8 @@ def _parse_init(node: Fields) -> EncoderInit:
     kind = node.text("name")
     if kind == "checkpoint":
         return EncoderInit(kind, path=node.text("path", LONGEST_TEXT))
+    if kind == "random" and node.has("seed"):
+        return EncoderInit(kind, seed=node.integer("seed"))
     if kind != "pretrained":
         return EncoderInit(kind)
     if node.has("run"):
@@ -203,6 +218,9 @@ def _parse_finished(common: dict[str, Any], recorded: Fields) -> Result:
     start = provenance.fields("init")
     if start.has("run"):
         init = replace(init, run=start.text("run"), path=None)
+    version = recorded.integer("protocol_version", 1, 10**6)
+    if init.kind == "random" and version < 2:
+        init = replace(init, seed=common["seed"])  # init.seed was not used
     model = provenance.fields("model") if provenance.has("model") else None
     tables = _parse_tables(recorded)
     return Result(
@@ -213,7 +231,7 @@ def _parse_finished(common: dict[str, Any], recorded: Fields) -> Result:
         intervals=_parse_intervals(recorded),
         wall_s=timing.number_or_none("wall_s", 0, 1e10),
         images_per_s=timing.number_or_none("images_per_s", 0, 1e12),
-        protocol_version=recorded.integer("protocol_version", 1, 10**6),
+        protocol_version=version,
         data_hash=provenance.text("data_hash"),
         predictions_hash=_parse_predictions_hash(recorded),
         classes=tables.classes,

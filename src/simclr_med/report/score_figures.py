@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from simclr_med.plots.style import COLOURS, line_style
+from simclr_med.report.budgets import label_budgets
 from simclr_med.report.cells import summarise_cells
 from simclr_med.report.methods import KINDS, find_main_method, sort_budgets
 from simclr_med.report.score_tables import (
@@ -94,7 +95,9 @@ def plot_ablation(rows: pd.DataFrame) -> list[Chart]:
         for axis, kind in zip(axes, kinds, strict=True):
             panel = group[group["kind"] == kind]
             means = summarise_cells(panel, ["sequence", "budget"], MAIN)
-            _draw_bars(axis, means, sequences, sort_budgets(panel["budget"]))
+            budgets = sort_budgets(panel["budget"])
+            _draw_bars(axis, means, sequences, budgets)
+            axis.set_xticks(range(len(budgets)), [label_budgets(panel)[budget] for budget in budgets])
             axis.set_title(kind, fontsize=10)
         axes[0].set_ylabel("test AUROC")
         handles, labels = axes[0].get_legend_handles_labels()
@@ -119,7 +122,7 @@ def plot_transfer(rows: pd.DataFrame) -> list[Chart]:
             means = numbers[numbers["budget"] == budget]
             table = means.pivot(index="seen", columns="data", values="test/auroc mean").reindex(pretrainings)
             image = _draw_heat_map(panel, table.reindex(columns=datasets), 0.5, 1.0)
-            panel.set_title(budget, fontsize=10)
+            panel.set_title(label_budgets(group)[budget], fontsize=10)
         panels[0].set_ylabel("pretrained on")
         figure.colorbar(image, ax=list(panels), label="test AUROC", shrink=0.8)
         note = "Means over seeds. Rows: pretraining of the encoder. Columns: data set that is classified."
@@ -159,7 +162,7 @@ def _label_images_axis(axis: Any, numbers: pd.DataFrame) -> None:
     axis.xaxis.set_major_locator(FixedLocator(kept))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xticks(kept, [f"{value:,}".replace(",", " ") for value in kept], fontsize=8)
-    axis.set_xlabel("labelled images used (training and choices)")
+    axis.set_xlabel("labels used, for training and for choices")
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
 
@@ -182,7 +185,6 @@ def _draw_bars(axis: Any, numbers: pd.DataFrame, sequences: Sequence[str], budge
             error_kw={"capsize": 2, "linewidth": 1},
         )
         ends += [float(end) for end in (*(mean - arms[0]), *(mean + arms[1])) if not np.isnan(end)]
-    axis.set_xticks(range(len(budgets)), budgets)
     axis.set_xlabel("label budget")
     axis.set_ylim(max(0.0, min(ends) - 0.05), max(ends) + 0.02)
     axis.spines[["top", "right"]].set_visible(False)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from simclr_med.report.budgets import label_budgets
 from simclr_med.report.cells import CELL_NOTE, NONE, PARTS, format_cell, summarise_cells
 from simclr_med.report.methods import SCORED, sort_budgets, sort_methods
 
@@ -95,7 +96,7 @@ def build_transfer_tables(rows: pd.DataFrame) -> list[Table]:
             f"Transfer: test {METRIC_NAMES[metric]}",
             f"{CELL_NOTE} Each column is the data set that is classified.",
             _select_metric(metric, numbers),
-            _pivot(numbers, keys, "data", sorted(set(runs["data"])), metric),
+            _pivot(numbers, keys, "data", sorted(set(runs["data"])), metric).replace({"labels": label_budgets(runs)}),
         )
         for metric in MAIN
     ]
@@ -118,6 +119,7 @@ def build_recall_tables(rows: pd.DataFrame) -> list[Table]:
             continue
         numbers = _sort_rows(summarise_cells(group, _METHOD_KEYS, metrics), group)
         shown = pd.DataFrame({"encoder": numbers["encoder"], "method": numbers["method"], "labels": numbers["budget"]})
+        shown["labels"] = shown["labels"].replace(label_budgets(group))
         for k, (name, metric) in enumerate(zip(classes, metrics, strict=True)):
             shown[name if name not in shown else f"{name} (class {k})"] = _format_means(numbers, metric)
         renamed = {
@@ -135,16 +137,14 @@ def build_recall_tables(rows: pd.DataFrame) -> list[Table]:
 def select_scored_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the finished runs that have a score on the test split.
 
-    Adds ``seen``: the pretraining with the data set's name instead of ``own``, so that all data sets share it;
-    ``labels``: the number of labelled images used, for training and, where recorded, for choices; and ``share``: of the
-    data set's training images that are used, 0 where no run used them all.
+    Adds ``seen``: the pretraining with the data set's name instead of ``own``, so that all data sets share it; and
+    ``share``: of the data set's training images that are used, 0 where no run used them all.
     """
     scored = runs[(runs["state"] == "finished") & runs["stage"].isin(SCORED)].copy()
     scored["seen"] = [
         _name_pretraining(*values) for values in zip(scored["origin"], scored["source"], scored["variant"], strict=True)
     ]
-    train, val = (_get_column(scored, name) for name in ("train/images", "val/images"))
-    scored["labels"] = train + val.fillna(0.0)
+    train = _get_column(scored, "train/images")
     full = runs[(runs["state"] == "finished") & (runs["budget"] == "full")]
     pools = _get_column(full, "train/images").groupby(full["data"]).max()
     scored["share"] = (train / scored["data"].map(pools).astype(np.float64)).fillna(0.0)
@@ -174,7 +174,7 @@ def _build_budget_tables(rows: pd.DataFrame, name: str, title: str, metrics: Seq
             f"{title}: test {METRIC_NAMES[metric]}",
             f"{CELL_NOTE} Each column is a label budget.",
             _select_metric(metric, numbers),
-            _pivot(numbers, keys, "budget", sort_budgets(rows["budget"]), metric),
+            _pivot(numbers, keys, "budget", sort_budgets(rows["budget"]), metric).rename(columns=label_budgets(rows)),
         )
         for metric in metrics
     ]

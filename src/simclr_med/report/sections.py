@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from simclr_med.report import diagnostic_figures, run_tables, score_figures, score_tables
+from simclr_med.report.budgets import describe_missing_classes
 from simclr_med.report.collect import Collection
 from simclr_med.report.comparison_texts import build_comparison_table, format_comparison
 from simclr_med.report.comparisons import MARGIN, VERDICTS, Comparison, compare_methods
@@ -61,7 +62,7 @@ def build_sections(collection: Collection, margin: float = MARGIN) -> list[Secti
         Section(
             "efficiency",
             "Label efficiency",
-            [],
+            describe_missing_classes(rows),
             score_tables.build_label_efficiency_tables(rows),
             score_figures.plot_label_efficiency(rows),
         ),

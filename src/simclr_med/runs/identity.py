@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from omegaconf import DictConfig, OmegaConf
 
 # Raised when a change of the code changes results although the config is the same.
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 # Keys that set where and how a run executes. They do not affect its result and are not hashed.
 OPERATIONAL = {
@@ -23,6 +23,7 @@ OPERATIONAL = {
         "collapse",
         "budgets",
         "seeds",
+        "init_seeds",
         "run",
         "chunk",
         "out",
@@ -62,6 +63,7 @@ class Init:
         path: the file with the weights, or None.
         run: folder of the run that saved them, or None.
         url: where to download the file if it is missing, or None.
+        seed: of random weights, or None.
     """
 
     kind: str
@@ -69,6 +71,7 @@ class Init:
     path: Path | None = None
     run: Path | None = None
     url: str | None = None
+    seed: int | None = None
 
 
 def compute_config_hash(cfg: DictConfig, data_hash: str, init_hash: str) -> str:
@@ -106,6 +109,11 @@ def budget_name(fraction: LabelBudget) -> str:
         if value is not None:
             return f"{prefix}{value:.15g}"
     return "full"
+
+
+def validation_of_budget(samples: int | None, percent: float | None, per_class: int | None) -> str:
+    """Return the default of data_fraction.validation: within for a label budget, split for the full training split."""
+    return "split" if samples is percent is per_class is None else "within"
 
 
 def run_folder(cfg: DictConfig, config_hash: str, init: Init) -> Path:

@@ -15,14 +15,15 @@ from simclr_med.safe_files import read_json
 
 
 def random(dataset: str | None, augmentation: str, seed: int) -> Init:
-    """Random weights from the run's seed.
+    """Random weights.
 
     Args:
-        dataset, augmentation, seed: ignored. A sweep over pretrained encoders sets them for its baselines as well,
-            which are then one run.
+        dataset, augmentation: ignored. A sweep over pretrained encoders sets them for its baselines as well, which are
+            then one run.
+        seed: of the weights.
     """
-    del dataset, augmentation, seed
-    return Init(kind="random", hash="random")
+    del dataset, augmentation
+    return Init(kind="random", hash=f"random:{seed}", seed=seed)
 
 
 def checkpoint(path: str) -> Init:

@@ -19,16 +19,24 @@ from simclr_med.data.subsets import select_subset
 from simclr_med.evaluation.cache import cache_key, load_or_compute
 from simclr_med.evaluation.features import extract_features
 from simclr_med.evaluation.knn import knn_scores
+from simclr_med.evaluation.logistic_path import Labelled
 from simclr_med.evaluation.predict import classify_features
-from simclr_med.evaluation.probe import FittedProbe, Labelled
+from simclr_med.evaluation.probe import FittedProbe
 from simclr_med.metrics import classification
 from simclr_med.models.encoder_files import encoder_hash
 from simclr_med.models.encoders import Encoder
 from simclr_med.models.head_files import save_head
 from simclr_med.runs.identity import PROTOCOL_VERSION, scientific_config
 from simclr_med.runs.run import Run
-from simclr_med.stages.scoring import Scored, load_labels, require_labels, score_test_split, summary_rows
-from simclr_med.stages.setup import Outcome, build_encoder, fraction_arguments, open_stage
+from simclr_med.stages.scoring import (
+    Scored,
+    count_labels,
+    load_labels,
+    require_labels,
+    score_test_split,
+    summary_rows,
+)
+from simclr_med.stages.setup import Outcome, build_encoder, fraction_arguments, open_stage, scored_splits
 from simclr_med.training.devices import resolve_device
 from simclr_med.types import Split
 
@@ -54,22 +62,32 @@ def probe(run: Run[Config[Probe]], source: Source) -> None:
 
 
 def _fit_and_score(run: Run[Config[Probe]], source: Source) -> Scored:
-    cfg, task, classes = run.cfg, require_labels(source, "probe"), len(source.classes)
-    train_NL, val_ML = load_labels(source, "train", "probe"), load_labels(source, "val", "probe")
+    cfg, classes = run.cfg, len(source.classes)
+    task = require_labels(source, "probe", scored_splits(cfg))
+    train_NL = load_labels(source, "train", "probe")
     rows, notes = select_subset(train_NL, len(train_NL), **fraction_arguments(cfg), classes=classes)
     for note in notes:
         print(note, flush=True)
     features = feature_reader(run, source)
     bank_ND = features("train")[torch.from_numpy(rows)]
-    train, val = Labelled(bank_ND.numpy(), train_NL[rows]), Labelled(features("val").numpy(), val_ML)
+    train, val = Labelled(bank_ND.numpy(), train_NL[rows]), None
+    if cfg.data_fraction.validation == "split":
+        val = Labelled(features("val").numpy(), load_labels(source, "val", "probe"))
     solver = cfg.stage.solvers.chosen(cfg.stage.solver)
     fitted = build.instantiate_node(
         solver, train=train, val=val, task=task, classes=classes, seed=cfg.seed, cache=run.cache
     )
+    for note in fitted.notes:
+        print(note, flush=True)
     head = _layer(fitted)
     save_head(run.folder / "head.safetensors", head, source.classes, task)
-    chosen = classification.compute_scores(task, val_ML, classify_features(head, task, features("val")))
-    extra = {f"val/{name}": chosen[name] for name in ("accuracy", "auroc")} | fitted.stats
+    extra = {**fitted.stats, **count_labels(trained=len(rows), chosen_by=0)}
+    if fitted.probabilities_MK is not None:
+        chosen_by = train if val is None else val
+        chosen = classification.compute_scores(task, chosen_by.labels_NL, fitted.probabilities_MK)
+        further = 0 if val is None else len(val.labels_NL)  # cross-validation uses the labels of the budget
+        extra |= count_labels(trained=len(rows), chosen_by=further)
+        extra |= {f"val/{name}": chosen[name] for name in ("accuracy", "auroc")}
 
     scored = score_test_split(
         source,
@@ -77,7 +95,7 @@ def _fit_and_score(run: Run[Config[Probe]], source: Source) -> Scored:
         lambda: classify_features(head, task, features("test")),
         run.folder,
         cfg.stage.resamples,
-        [*notes],
+        [*notes, *fitted.notes],
     )
     near = knn_scores(
         features("test"), bank_ND, one_hot_targets(train.labels_NL, classes), **cfg.stage.knn.to_dict()
@@ -85,7 +103,7 @@ def _fit_and_score(run: Run[Config[Probe]], source: Source) -> Scored:
     test_ML = load_labels(source, "test", "probe")
     extra["test/knn_accuracy"] = classification.accuracy(task, test_ML, near)
     extra["test/knn_auroc"] = classification.auroc(task, test_ML, near)
-    return scored.with_metrics({"train/images": len(rows), **extra})
+    return scored.with_metrics(extra)
 
 
 def feature_reader(run: Run[Config[Any]], source: Source) -> Callable[[Split], Tensor]:
@@ -120,8 +138,7 @@ def _start(run: Run[Config[Any]]) -> tuple[Encoder, str]:
 
     A probe leaves its encoder unchanged, so that the next run can use it.
     """
-    seed = run.cfg.seed if run.init.path is None else None
-    key = repr((run.init, run.cfg.encoder.to_dict(), seed))
+    key = repr((run.init, run.cfg.encoder.to_dict()))
     return run.cache.get_or_build("encoder", key, lambda: build_encoder(run))
 
 

@@ -64,16 +64,24 @@ def load_saved_model(folder: Path, own_options: Sequence[Path] = (), allow_code:
     note = verify_files(folder, "config.yaml", "head.safetensors", *([own.name] if own.exists() else []))
     if note:
         print(note, flush=True)
-    encoder = _build_encoder(saved, own_options, allow_code)
     if own.exists():
+        encoder = _build_encoder(saved, saved.seed, own_options, allow_code)
         load_weights(encoder, load_encoder_state(own))
     else:
-        load_initial_weights(encoder, find_init(saved))
+        init = find_init(saved)
+        encoder = _build_encoder(saved, saved.seed if init.seed is None else init.seed, own_options, allow_code)
+        load_initial_weights(encoder, init)
     return SavedModel(encoder, load_head(folder / "head.safetensors"), saved.stage, saved.dataset)
 
 
-def _build_encoder(saved: SavedRun, own_options: Sequence[Path], allow_code: bool) -> Encoder:
-    """Build the network of a saved run: the option of its name, with the numbers and texts that the run recorded."""
+def _build_encoder(saved: SavedRun, seed: int, own_options: Sequence[Path], allow_code: bool) -> Encoder:
+    """Build the network of a saved run: the option of its name, with the numbers and texts that the run recorded.
+
+    Args:
+        saved: the run.
+        seed: of random weights.
+        own_options, allow_code: as in `load_saved_model`.
+    """
     option: Any = OmegaConf.to_container(load_option(tuple(own_options), "encoder", saved.encoder["name"]))
     target = option.get("_target_")
     if not allow_code and not is_listed("encoder", target):
@@ -82,7 +90,7 @@ def _build_encoder(saved: SavedRun, own_options: Sequence[Path], allow_code: boo
             "allow_code=true to run code of your own."
         )
     try:
-        return build_network(option, saved.seed, recorded_values(option, saved.encoder))
+        return build_network(option, seed, recorded_values(option, saved.encoder))
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise CheckpointError(f"{saved.config}: encoder: {reason}. {REPEAT}") from error

@@ -150,7 +150,13 @@ def _read_init(folder: Path) -> RecordedInit:
 
 
 def _random(saved: SavedRun, recorded: RecordedInit) -> Init:
-    return Init(kind="random", hash="random")
+    """The weights of the recorded seed; protocol version 1 always took the run's seed."""
+    if recorded.hash == "random":
+        return Init(kind="random", hash="random", seed=saved.seed)
+    digits = recorded.hash.removeprefix("random:")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 19 or int(digits) >= _LARGEST_SEED:
+        raise CheckpointError(f"{saved.folder / 'result.json'}: init: the seed is damaged. {REPEAT}")
+    return init.random(None, "", int(digits))
 
 
 def _checkpoint(saved: SavedRun, recorded: RecordedInit) -> Init:

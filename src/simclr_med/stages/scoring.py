@@ -54,8 +54,8 @@ def require_task(source: Source, stage: str) -> Task:
     return source.task
 
 
-def require_labels(source: Source, stage: str) -> Task:
-    """Check that every split has what a supervised stage needs, before anything is trained; return the task.
+def require_labels(source: Source, stage: str, splits: Sequence[Split] = SPLITS) -> Task:
+    """Check that the splits have what a supervised stage needs, before anything is trained; return the task.
 
     Only the presence of images and labels is checked: no label is read.
 
@@ -63,11 +63,12 @@ def require_labels(source: Source, stage: str) -> Task:
         DataError: a split without images or labels, or fewer than two classes.
     """
     task, labelled = require_task(source, stage), source.labelled_splits()
-    lacking = [split for split in SPLITS if split not in labelled]
+    lacking = [split for split in splits if split not in labelled]
     if lacking:
+        remedy = ", or use data_fraction.validation=within" if lacking == ["val"] else ""
         raise DataError(
-            f"dataset={source.name}: images and labels in {', '.join(SPLITS)} are required for stage={stage}; missing "
-            f"in {', '.join(lacking)}. Add them to the data."
+            f"dataset={source.name}: images and labels in {', '.join(splits)} are required for stage={stage}; missing "
+            f"in {', '.join(lacking)}. Add them to the data{remedy}."
         )
     if len(source.classes) < 2:
         raise DataError(
@@ -75,6 +76,16 @@ def require_labels(source: Source, stage: str) -> Task:
             "alone. Add images of another class."
         )
     return task
+
+
+def count_labels(trained: int, chosen_by: int) -> dict[str, float]:
+    """Return the metrics that say how many labels a result used.
+
+    Args:
+        trained: labelled images that the classifier was fitted to.
+        chosen_by: further labelled images, which chose the epoch or the regularisation strength.
+    """
+    return {"train/images": trained, "val/images": chosen_by, "budget/labels": trained + chosen_by}
 
 
 def load_labels(source: Source, split: Split, stage: str) -> np.ndarray:
@@ -151,8 +162,11 @@ def score_predictions(
         "confusion_matrix": classification.confusion_matrix(task, labels_NL, probabilities_NK),
         "reliability": {name: [None if math.isnan(x) else x for x in column] for name, column in bins.items()},
     }
+    metrics = {f"test/{name}": value for name, value in values.items() if not math.isnan(value)}
+    if trained_NL is not None:
+        metrics["train/missing_classes"] = len(unseen)
     return Scored(
-        {f"test/{name}": value for name, value in values.items() if not math.isnan(value)},
+        metrics,
         {f"test/{name}": interval for name, interval in found.items()},
         tables,
         notes,

@@ -46,6 +46,7 @@ from simclr_med.training.callbacks.early_stopping import epochs_to_train
 from simclr_med.training.callbacks.lock_check import LockCheck
 from simclr_med.training.resume_check import find_flaw
 from simclr_med.training.trainer import build_trainer
+from simclr_med.types import SPLITS, Split
 
 S = TypeVar("S", bound=Stage)
 T = TypeVar("T", bound=TrainingStage)
@@ -250,7 +251,8 @@ def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:
     cfg = run.cfg
     data = ImageDataModule(
         source,
-        fraction_arguments(cfg),
+        fraction_arguments(cfg)
+        | {"hold_out": cfg.stage.chooses_by_labels and cfg.data_fraction.validation == "within"},
         batch_size=cfg.stage.batch_size,
         seed=cfg.seed,
         accumulate=cfg.stage.micro_batches,
@@ -259,7 +261,7 @@ def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:
         limit_steps=cfg.trainer.limit_steps,
     )
     data.setup()
-    parts = {"train": data.train.names, "val": data.val.names}
+    parts = {"train": data.train.names} | ({} if data.holds_out else {"val": data.val.names})
     if all(names is not None for names in parts.values()):
         text = io.StringIO()
         rows = ((escape_cell(name), part) for part, names in parts.items() for name in names or ())
@@ -269,10 +271,15 @@ def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:
 
 
 def fraction_arguments(cfg: Config[Any]) -> dict[str, Any]:
-    """The group data_fraction as keyword arguments of `subsets.select_subset`."""
+    """The group data_fraction as keyword arguments of `subsets.order_subset`."""
     content = cfg.data_fraction.to_dict()
-    del content["name"]
+    del content["name"], content["validation"]
     return content
+
+
+def scored_splits(cfg: Config[Any]) -> tuple[Split, ...]:
+    """Return the splits whose labels a stage reads that learns from labels; test last."""
+    return ("train", "test") if cfg.data_fraction.validation == "within" else SPLITS
 
 
 def collect_provenance(run: Run[Config[Any]]) -> dict[str, Any]:
@@ -308,7 +315,7 @@ def build_encoder(run: Run[Config[Any]]) -> tuple[Encoder, str]:
     """Return the encoder at the run's first step, and where its weights come from, in words."""
     if run.init.run is not None:
         check_targets(run.init.run, run.cfg.allow_code)
-    encoder = build_network(run.plain.encoder, run.cfg.seed)
+    encoder = build_network(run.plain.encoder, run.cfg.seed if run.init.seed is None else run.init.seed)
     return encoder, load_initial_weights(encoder, run.init)
 
 
@@ -319,7 +326,7 @@ def load_initial_weights(encoder: Encoder, init: Init) -> str:
         CheckpointError: the file does not fit, is damaged, or has changed since its run finished.
     """
     if init.path is None:
-        return "random weights"
+        return f"random weights of seed {init.seed}"
     if init.url is not None:
         download_weights(init.url, init.path)
     note = None if init.run is None else verify_files(init.run, "config.yaml", init.path.name)

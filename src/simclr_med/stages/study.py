@@ -8,16 +8,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 from rich.table import Table
 
-from simclr_med.config.budgets import BUDGET_RULE, parse_budget
 from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Study
 from simclr_med.data.source import Source
@@ -26,30 +22,16 @@ from simclr_med.runs.fields import Fields
 from simclr_med.runs.run import Run
 from simclr_med.safe_files import read_json
 from simclr_med.stages.setup import collect_provenance
+from simclr_med.stages.study_plan import (
+    START_S,
+    Step,
+    describe_design,
+    format_span,
+    plan_steps,
+    shared_overrides,
+)
 
 ENDING_S = 15.0  # that a step has to save a checkpoint when the study is terminated
-START_S = 10.0  # of a process: imports, data, export
-FORWARD = 0.45  # cost of an image with labels against one of pretraining, which sees two views and their loss
-SHORT = 20  # epochs below which a supervised run has no warm-up
-PRETRAINING = ("augmentation", "optimizer", "schedule", "seed", "data_fraction")
-WAIT = 0.5  # part of the epochs after which early stopping ends a supervised run, roughly
-
-
-@dataclass(frozen=True)
-class Step:
-    """One command of the study.
-
-    Attributes:
-        name: as the plan shows it.
-        words: its overrides.
-        images: that it trains on over all its epochs, in units of pretraining.
-        always: whether it runs again each time.
-    """
-
-    name: str
-    words: tuple[str, ...]
-    images: float = 0.0
-    always: bool = False
 
 
 def study(run: Run[Config[Study]], source: Source) -> None:
@@ -73,98 +55,18 @@ def study(run: Run[Config[Study]], source: Source) -> None:
     left = any(share_left(found) for step, found in zip(steps, states, strict=True) if not step.always)
     rate = _rate(shared_overrides(words), cfg.stage.timed_steps) if cfg.stage.timed_steps and left else None
     print_plan(steps, states, rate)
+    for line in describe_design(cfg.stage, steps, rate):
+        print(line, flush=True)
     failed: list[str] = []
     for number, step in enumerate(steps, 1):
         print(f"\nStep {number} of {len(steps)}: {step.name}", flush=True)
         if _command(step.words):
             failed.append(step.name)
-            if number == 1:
-                break  # every other step needs the encoder
+            if number <= cfg.stage.encoders:
+                break  # every other step needs the encoders
     if failed:
         raise RunError(f"stage=study: failed steps: {', '.join(failed)}. The same command resumes.")
     run.finish({}, {"wall_s": round(time.monotonic() - began, 3)}, collect_provenance(run))
-
-
-def shared_overrides(words: Sequence[str], without: Sequence[str] = ()) -> list[str]:
-    """Return the overrides of the study that its steps get: all but the stage, its keys, and some groups."""
-    own = {"stage", "overwrite", "dry_run", "grid", "init", *without}
-    return [word for word in words if word.split("=")[0].split(".")[0].lstrip("+~") not in own]
-
-
-def plan_steps(cfg: Config[Study], overrides: Sequence[str], images: int) -> list[Step]:
-    """The steps of a study.
-
-    Args:
-        cfg: of the study.
-        overrides: of its command line.
-        images: of the training split; larger budgets are left out with a message.
-
-    Raises:
-        ConfigError: a value that is no label budget, or no seed.
-    """
-    node = cfg.stage
-    problems = [
-        f"stage.{key}={budget}: {BUDGET_RULE}"
-        for key, values in (("curve", node.curve), ("supervised", node.supervised))
-        for budget in values
-        if parse_budget(budget) is None
-    ]
-    if not node.repeats:
-        problems.append("stage.repeats=[]: at least one seed is required. Add one, for example stage.repeats=[0].")
-    if problems:
-        raise ConfigError(*problems)
-    curve, budgets = _fitting("curve", node.curve, images), _fitting("supervised", node.supervised, images)
-    seeds = f"stage.seeds={_listed(node.repeats)}"
-    # Overrides of these groups are for pretraining; the other stages have recipes of their own.
-    common = shared_overrides(overrides, without=PRETRAINING)
-    places = [word for word in common if word.startswith("paths.")]
-    found = (f"init.augmentation={cfg.augmentation.name}", f"init.seed={cfg.seed}")
-    probe = (*common, "stage=probe", f"stage.budgets={_listed(curve)}", seeds)
-    tuned = (*common, f"stage.budgets={_listed(budgets)}", seeds, f"stage.epochs={node.supervised_epochs}")
-    if node.supervised_epochs < SHORT:
-        tuned = (*tuned, "schedule.warmup_epochs=0")
-    labelled = sum(_images(word, images) for word in budgets) * len(node.repeats)
-    cost = labelled * node.supervised_epochs * FORWARD * WAIT
-    untrained = images * len(node.repeats) * FORWARD
-    probes = [
-        Step("probe of the encoder", (*probe, *found), images * FORWARD),
-        Step("probe of the untrained encoder", (*probe, "init=random"), untrained),
-    ]
-    trained = [
-        Step("finetune", (*tuned, "stage=finetune", *found), cost),
-        Step("baseline", (*tuned, "stage=baseline"), cost),
-    ]
-    return [
-        Step(
-            "pretrain",
-            (*shared_overrides(overrides), "stage=pretrain", f"stage.epochs={node.epochs}"),
-            images * node.epochs,
-        ),
-        *(probes if curve else []),
-        *(trained if budgets else []),
-        Step("report", (*places, "stage=report", f"stage.datasets=[{cfg.dataset.name}]"), always=True),
-    ]
-
-
-def _fitting(key: str, words: Sequence[Any], images: int) -> list[Any]:
-    """Return the budgets of fewer images than there are, and full."""
-    kept = [word for word in words if word == "full" or _images(word, images) < images]
-    for word in words:
-        if word not in kept:
-            print(f"stage.{key}={word} is not less than the {images:,} training images: left out.", flush=True)
-    return kept
-
-
-def _images(word: Any, images: int) -> float:
-    """The images that a budget takes, roughly; a budget per class counts as 0."""
-    asked: Any = parse_budget(word)
-    if asked["percent"] is not None:
-        return images * asked["percent"] / 100
-    return float(images if word == "full" else asked["samples"] or 0)
-
-
-def _listed(values: Sequence[Any]) -> str:
-    return "[" + ",".join(map(str, values)) + "]"
 
 
 def _rate(common: Sequence[str], steps: int) -> float | None:
@@ -213,15 +115,11 @@ def print_plan(steps: Sequence[Step], states: Sequence[Sequence[str]], rate: flo
         left = 1.0 if step.always else share_left(found)
         seconds.append((START_S + step.images / rate) * left if rate else 0.0)
         counts = ", ".join(f"{found.count(state)} {state}" for state in dict.fromkeys(found))
-        table.add_row(step.name, "runs again" if step.always else counts, *([_span(seconds[-1])] if rate else []))
+        table.add_row(step.name, "runs again" if step.always else counts, *([format_span(seconds[-1])] if rate else []))
     if rate:
         table.add_section()
-        table.add_row("all", "", _span(sum(seconds)))
+        table.add_row("all", "", format_span(sum(seconds)))
     Console(markup=False, emoji=False).print(table)
-
-
-def _span(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
 
 
 def _command(words: Sequence[str]) -> int:

@@ -27,7 +27,7 @@ from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
 from simclr_med.plots.training import plot_training_curves
 from simclr_med.runs.file_hashes import verify_files
 from simclr_med.runs.run import Run
-from simclr_med.stages.scoring import require_labels, require_task, score_test_split, summary_rows
+from simclr_med.stages.scoring import count_labels, require_labels, require_task, score_test_split, summary_rows
 from simclr_med.stages.setup import (
     Outcome,
     TrainingSetup,
@@ -37,6 +37,7 @@ from simclr_med.stages.setup import (
     numerics_environment,
     open_stage,
     schedule_builder,
+    scored_splits,
     seeded_init,
 )
 from simclr_med.streams import Stream
@@ -60,13 +61,14 @@ def supervised(run: Run[Config[Supervised]], source: Source) -> None:
     """Train, keep the epoch with the best validation score, score it once on test; resume from a checkpoint."""
     stage = run.cfg.stage
     with open_stage(run) as frame:
-        require_labels(source, stage.name)
+        require_labels(source, stage.name, scored_splits(run.cfg))
         setup = build_training_setup(run, source)
         module = build_module(run, setup.data)
         metric, higher = f"val/{stage.select_by}", stage.select_by != "loss"
+        patience = stage.epochs if stage.patience is None or len(setup.data.val) == 0 else stage.patience
         callbacks = (
             MetricsCsv(setup.metrics_csv, METRICS),
-            EarlyStopping(metric, higher, stage.epochs if stage.patience is None else stage.patience),
+            EarlyStopping(metric, higher, patience),
             Checkpoints(run.checkpoints, stage.checkpoint_every_s, numerics_environment(run), metric, higher),
             ProgressLine(setup.data.batch_size),
         )
@@ -141,7 +143,14 @@ def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Out
         run.folder,
         cfg.stage.resamples,
         data.notes,
-    ).with_metrics({**best, "train/images": len(data.indices), "train/best_epoch": epoch, "train/epochs": len(table)})
+    ).with_metrics(
+        {
+            **best,
+            **count_labels(trained=len(data.indices), chosen_by=len(data.val)),
+            "train/best_epoch": epoch,
+            "train/epochs": len(table),
+        }
+    )
     picture = setup.figures / "training.png"
     plot_training_curves(setup.metrics_csv, picture, PANELS)
     images_per_s = round(statistics.median(float(row["train/images_per_s"]) for row in table), 1)
@@ -158,7 +167,7 @@ def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Out
         predictions=scored.predictions,
         images=lambda: source.split("test").images,
         # The validation scores of the best epoch are in the history already.
-        logged={name: value for name, value in scored.metrics.items() if not name.startswith("val/")},
+        logged={name: value for name, value in scored.metrics.items() if name not in best},
     )
 
 
@@ -176,7 +185,7 @@ def _best_weights(
         module.load_state_dict(content["state_dict"], strict=True)
         epoch = int(content["epoch"]) + 1
     else:
-        print(f"val/{run.cfg.stage.select_by} is not defined on this validation split: the last epoch is kept.")
+        print(f"val/{run.cfg.stage.select_by} is not defined on the validation images: the last epoch is kept.")
     row = table[epoch - 1]
     names = ("val/loss", "val/accuracy", "val/auroc")
     return {name: float(row[name]) for name in names if row[name] and not np.isnan(float(row[name]))}, epoch

@@ -32,7 +32,7 @@ class View:
 
 def build_views() -> list[View]:
     """Return the views in the order of a study."""
-    scored = tuple(f"summary:{name}" for name in ("train/images", *SCORES))
+    scored = tuple(f"summary:{name}" for name in ("budget/labels", *SCORES))
     epochs = {"x": "epoch", **_means(METHOD)}
     return [
         View(
@@ -96,9 +96,9 @@ def build_views() -> list[View]:
 def _curves() -> list[Any]:
     """Return plots of the score over the labelled images: mean over seeds and standard error, a line per method."""
     options: dict[str, Any] = {
-        "x": "train/images",
+        "x": "budget/labels",
         "log_x": True,
-        "title_x": "labelled training images",
+        "title_x": "labels used, for training and for choices",
         **_means(METHOD),
     }
     return [wr.LinePlot(title=f"test {title} by label budget", y=[name], **options) for name, title in SCORES.items()]
@@ -106,7 +106,7 @@ def _curves() -> list[Any]:
 
 def _points() -> list[Any]:
     """Return plots of the score over the labelled images with a point per run."""
-    x = wr.SummaryMetric("train/images")
+    x = wr.SummaryMetric("budget/labels")
     return [
         wr.ScatterPlot(title=f"test {title} of each run", x=x, y=wr.SummaryMetric(name), log_x=True)
         for name, title in SCORES.items()

@@ -45,15 +45,15 @@ class LabelledImages(Protocol):
 
 
 class ValidationData(Protocol):
-    """The validation split, available once the data have been read."""
+    """The validation images, available once the data have been read."""
 
     @property
     def val(self) -> LabelledImages:
-        """All images of the split."""
+        """All validation images."""
 
 
 class Classifier(LightningModule):
-    """Learns classes from labelled images; scores the validation split after every epoch.
+    """Learns classes from labelled images; scores the validation images after every epoch.
 
     Args:
         encoder: images_BCHW in [0, 1] to features_BD.
@@ -64,7 +64,7 @@ class Classifier(LightningModule):
         optimizer: named parameters to an optimizer.
         schedule: makes the function from an optimizer step to the factor on the learning rate.
         class_weight_K: of the loss, as in `classification_loss`; None gives every image the same weight.
-        validation: the split that chooses the epoch.
+        validation: the images that choose the epoch.
 
     Attributes:
         epoch_metrics: metrics of the last epoch by name, the same on every process.
@@ -139,13 +139,18 @@ class Classifier(LightningModule):
         self.log_dict(self.epoch_metrics, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
 
     def validate(self) -> dict[str, float]:
-        """Return loss and scores on the whole validation split, in eval mode. Every process scores the whole split.
+        """Return loss and scores on all validation images, in eval mode; NaN without any.
+
+        Every process scores all of them.
 
         Raises:
             RunError: a probability is not finite, so training has diverged.
         """
         val = self.validation.val
         assert val.labels is not None, "the stage checks that there are labels"
+        names = ("accuracy", "auroc", "balanced_accuracy")
+        if len(val.labels) == 0:
+            return dict.fromkeys(("val/loss", *(f"val/{name}" for name in names)), float("nan"))
         probabilities_NK = predict_proba(self.encoder, self.head, self.task, val.images, self.to_float, self.device)
         if not np.isfinite(probabilities_NK).all():
             raise RunError(
@@ -153,7 +158,6 @@ class Classifier(LightningModule):
                 "stopped; the last good checkpoint stays. Lower optimizer.lr."
             )
         scores = classification.compute_scores(self.task, val.labels, probabilities_NK)
-        names = ("accuracy", "auroc", "balanced_accuracy")
         return {"val/loss": scores["nll"], **{f"val/{name}": scores[name] for name in names}}
 
 

@@ -1,0 +1,166 @@
+"""The steps of a study: their commands, their cost, and what the study can conclude."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from simclr_med.config.budgets import BUDGET_RULE, parse_budget
+from simclr_med.config.schema import Config
+from simclr_med.config.stage_nodes import Study
+from simclr_med.errors import ConfigError
+
+START_S = 10.0  # of a process: imports, data, export
+FORWARD = 0.45  # cost of an image with labels against one of pretraining, which sees two views and their loss
+SHORT = 20  # epochs below which a supervised run has no warm-up
+PRETRAINING = ("augmentation", "optimizer", "schedule", "seed", "data_fraction")
+VALIDATION = "data_fraction.validation"  # the key of that group that is for the steps with labels
+LEAST_SEEDS = 3  # of an interval or a verdict in the report
+WAIT = 0.5  # part of the epochs after which early stopping ends a supervised run, roughly
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of the study.
+
+    Attributes:
+        name: as the plan shows it.
+        words: its overrides.
+        images: that it trains on over all its epochs, in units of pretraining.
+        always: whether it runs again each time.
+        encoders: number of encoders that it uses.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    images: float = 0.0
+    always: bool = False
+    encoders: int = 1
+
+
+def shared_overrides(words: Sequence[str], without: Sequence[str] = ()) -> list[str]:
+    """Return the overrides of the study that its steps get: all but the stage, its keys, and some groups."""
+    own = {"stage", "overwrite", "dry_run", "grid", "init", *without}
+    keys = {word: word.split("=")[0].lstrip("+~") for word in words}
+    return [word for word in words if keys[word].split(".")[0] not in own and keys[word] != VALIDATION]
+
+
+def plan_steps(cfg: Config[Study], overrides: Sequence[str], images: int) -> list[Step]:
+    """The steps of a study.
+
+    Args:
+        cfg: of the study.
+        overrides: of its command line.
+        images: of the training split; larger budgets are left out with a message.
+
+    Raises:
+        ConfigError: a value that is no label budget, or no seed.
+    """
+    node = cfg.stage
+    problems = [
+        f"stage.{key}={budget}: {BUDGET_RULE}"
+        for key, values in (("curve", node.curve), ("supervised", node.supervised))
+        for budget in values
+        if parse_budget(budget) is None
+    ]
+    problems += [
+        f"stage.{key}=[]: at least one seed is required. Add one, for example stage.{key}=[0]."
+        for key, seeds in (("repeats", node.repeats), ("probe_repeats", node.probe_repeats))
+        if not seeds
+    ]
+    if problems:
+        raise ConfigError(*problems)
+    curve, budgets = _fitting("curve", node.curve, images), _fitting("supervised", node.supervised, images)
+    # Overrides of these groups are for pretraining; the other stages have recipes of their own.
+    common = [
+        *shared_overrides(overrides, without=PRETRAINING),
+        *(word for word in overrides if word.startswith(f"{VALIDATION}=")),
+    ]
+    places = [word for word in common if word.startswith("paths.")]
+    encoders = list(range(cfg.seed, cfg.seed + node.encoders))
+    found, inits = f"init.augmentation={cfg.augmentation.name}", f"stage.init_seeds={_listed(encoders)}"
+    probe = ("stage=probe", f"stage.budgets={_listed(curve)}", f"stage.seeds={_listed(node.probe_repeats)}", inits)
+    tuned: tuple[str, ...] = (
+        f"stage.budgets={_listed(budgets)}",
+        f"stage.seeds={_listed(node.repeats)}",
+        f"stage.epochs={node.supervised_epochs}",
+    )
+    if node.supervised_epochs < SHORT:
+        tuned = (*tuned, "schedule.warmup_epochs=0")
+    labelled = sum(_images(word, images) for word in budgets) * len(node.repeats)
+    cost = labelled * node.supervised_epochs * FORWARD * WAIT
+    count = len(encoders)
+    features = images * count * FORWARD
+    pretraining = (*shared_overrides(overrides, without=("seed",)), "stage=pretrain", f"stage.epochs={node.epochs}")
+    probes = [
+        Step("probe of the encoders", (*common, *probe, found), features, encoders=count),
+        Step("probe of untrained encoders", (*common, *probe, "init=random"), features, encoders=count),
+    ]
+    trained = [
+        Step("finetune", (*common, *tuned, "stage=finetune", found, inits), cost * count, encoders=count),
+        Step("baseline", (*common, *tuned, "stage=baseline"), cost),
+    ]
+    return [
+        *(Step(f"pretrain, seed {seed}", (*pretraining, f"seed={seed}"), images * node.epochs) for seed in encoders),
+        *(probes if curve else []),
+        *(trained if budgets else []),
+        Step("report", (*places, "stage=report", f"stage.datasets=[{cfg.dataset.name}]"), always=True),
+    ]
+
+
+def describe_design(node: Study, steps: Sequence[Step], rate: float | None) -> Iterator[str]:
+    """Yield sentences about what the study can conclude, and what a cheaper one could.
+
+    Args:
+        node: of the study.
+        steps: of the study, those of pretraining first.
+        rate: images a second of pretraining; None when not known.
+    """
+    seeds = min(len(set(node.repeats)), len(set(node.probe_repeats)))
+    if node.encoders == 1:
+        yield (
+            "With one encoder the report describes this encoder: it cannot say how the method does with another "
+            "pretraining seed (stage.encoders=3)."
+        )
+    else:
+        one = [step.images / step.encoders for step in (*steps[:1], *steps[node.encoders :])]
+        spans = ""
+        if rate:
+            whole, cheaper = (
+                sum(START_S + images / rate for images in costs) for costs in ([step.images for step in steps], one)
+            )
+            spans = f" (about {format_span(cheaper)} in all instead of {format_span(whole)})"
+        yield (
+            f"With {node.encoders} encoders the verdicts are about the method. stage.encoders=1 is cheaper{spans}; its "
+            "report describes that encoder only."
+        )
+    if seeds < LEAST_SEEDS:
+        yield f"With fewer than {LEAST_SEEDS} seeds the report shows the values, without intervals and verdicts."
+
+
+def _fitting(key: str, words: Sequence[Any], images: int) -> list[Any]:
+    """Return the budgets of fewer images than there are, and full."""
+    kept = [word for word in words if word == "full" or _images(word, images) < images]
+    for word in words:
+        if word not in kept:
+            print(f"stage.{key}={word} is not less than the {images:,} training images: left out.", flush=True)
+    return kept
+
+
+def _images(word: Any, images: int) -> float:
+    """The images that a budget takes, roughly; a budget per class counts as 0."""
+    asked: Any = parse_budget(word)
+    if asked["percent"] is not None:
+        return images * asked["percent"] / 100
+    return float(images if word == "full" else asked["samples"] or 0)
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return "[" + ",".join(map(str, values)) + "]"
+
+
+def format_span(seconds: float) -> str:
+    """Return seconds as hours, minutes and seconds."""
+    return str(timedelta(seconds=round(seconds)))
