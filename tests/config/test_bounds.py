@@ -15,7 +15,7 @@ HUGE = "99999999999999999999"
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        (f"stage.epochs={HUGE}", "expected an integer >= 1 and <= 1000000"),
+        (f"stage.epochs={HUGE}", "expected an integer >= 1 and <= 2147483647"),
         (f"stage.knn.k={HUGE}", "expected an integer >= 1 and <= 2147483647"),
         (f"seed={HUGE}", "expected an integer >= 0 and <= 9223372036854775807"),
         ("stage.head.out=99999999999", "expected an integer >= 2 and <= 65536"),

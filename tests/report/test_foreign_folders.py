@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import zipfile
@@ -30,6 +29,8 @@ from simclr_med.report.collect import collect_runs
 from simclr_med.report.write import write_report
 _, sections = write_report(collect_runs(Path(sys.argv[1])), Path(sys.argv[2]))
 print(json.dumps([sentence for section in sections if section.key == "gaps" for sentence in section.sentences]))
+# Unlike getrusage, this peak leaves out the process that started this one.
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
@@ -45,14 +46,15 @@ def test_a_report_with_every_damage_is_finished(add: Add, runs: Path, tmp_path: 
         damage(add("pretrain", seed=number, budget="full"))
     command = [sys.executable, "-c", REPORT, str(runs), str(tmp_path / "report")]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    sentences = json.loads(done.stdout)
+    *_, found, peak_kib = done.stdout.splitlines()
+    sentences = json.loads(found)
     for name, folder in folders.items():
         reason = (DAMAGES | MORE_DAMAGES)[name][1]
         assert not reason or any(f"{folder}/{reason}" in sentence for sentence in sentences), name
     assert all(sentence.isprintable() for sentence in sentences)
     assert sum("metrics.csv: " in sentence for sentence in sentences) >= 4
     assert "\x1b" not in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1 << 20  # in KiB
+    assert int(peak_kib) < 1 << 20
 
 
 def test_other_classes_than_the_other_runs(add: Add, runs: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from run_folders import forget_hashes
 
 from simclr_med.config.targets import find_targets
 from simclr_med.errors import CheckpointError, ConfigError
@@ -110,6 +111,7 @@ def test_every_stage_refuses_a_planted_folder(staged, pretrained: Path, tmp_path
 
 def test_allow_code_calls_nothing_of_a_folder_either(staged, tmp_path: Path) -> None:
     probe, marker = staged("probe", "init=random", *FAST), tmp_path / "marker"
+    forget_hashes(probe)  # a stranger records those of the planted file
     recorded = (probe / "config.yaml").read_text()
     for place in ("encoder", "nested"):
         for node in planted_nodes(tmp_path, marker):
@@ -139,6 +141,7 @@ DAMAGE: dict[str, tuple[Change, str]] = {
 
 def test_other_values_are_one_line(staged) -> None:
     folder = staged("probe", "init=random", *FAST)
+    forget_hashes(folder)
     recorded = (folder / "config.yaml").read_text()
     for name, (change, message) in DAMAGE.items():
         content = yaml.safe_load(recorded)
@@ -156,6 +159,7 @@ def test_an_own_encoder_is_found_by_its_name(staged, tmp_path: Path) -> None:
     (own / "encoder" / "toy.yaml").write_text("name: toy\n_target_: toy_encoder.toy\nwidth: 20\n")
     words = (f"hydra.searchpath=[file://{own}]", "encoder=toy", "encoder.width=24", "init=random", "allow_code=true")
     folder = staged("probe", *words, *FAST)
+    forget_hashes(folder)
     assert load_saved_model(folder, [own], True).encoder.width == 24
     with pytest.raises(ConfigError, match="encoder=toy: unknown option"):
         load_saved_model(folder, (), True)

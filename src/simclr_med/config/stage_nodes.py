@@ -13,7 +13,6 @@ from simclr_med.config.nodes import Option, Part, Untyped, node
 # OmegaConf reads these annotations at run time and knows no `int | None` on Python 3.10.
 # ruff: noqa: UP045
 
-MOST_EPOCHS = 1_000_000  # a thousand times the SimCLR paper's longest training; their steps still fit 32 bits
 MOST_UNITS = 65_536  # of a layer: one of this width has 17 GB of weights already
 
 
@@ -59,7 +58,7 @@ class UntypedStage(Untyped, Stage):
 class TrainingStage(Stage):
     """A stage that trains a network in epochs."""
 
-    epochs: int = bounded(1, MOST_EPOCHS)
+    epochs: int = bounded(1)
     batch_size: int = bounded(2)
     checkpoint_every_s: float = bounded(0)
 
@@ -166,7 +165,7 @@ class OriginalLayer(Part):
     _target_: str = MISSING
     lr: float = bounded(open_low=0)
     weight_decay: float = bounded(0)
-    epochs: int = bounded(1, MOST_EPOCHS)
+    epochs: int = bounded(1)
     batch_size: int = bounded(1)
     milestones: list[float] = MISSING
     gamma: float = bounded(open_low=0, high=1)
@@ -219,8 +218,8 @@ class Predict(Stage):
 
 @node
 class Study(RepeatedStage):
-    epochs: int = bounded(1, MOST_EPOCHS)
-    supervised_epochs: int = bounded(1, MOST_EPOCHS)
+    epochs: int = bounded(1)
+    supervised_epochs: int = bounded(1)
     curve: list[Any] = MISSING
     supervised: list[Any] = MISSING
     encoders: int = bounded(1)

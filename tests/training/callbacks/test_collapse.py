@@ -19,7 +19,13 @@ from simclr_med.stages.pretrain import pretrain
 from simclr_med.training.callbacks.collapse import CollapseGuard
 
 GUARD = CollapseGuard(effective_rank=1.5, feature_std=0.02, uniformity=-0.01, gradient_norm=0.005, width=64)
-HEALTHY = {"train/effective_rank": 30.0, "train/feature_std": 0.1, "train/uniformity": -0.5, "train/gradient_norm": 3.0}
+HEALTHY = {
+    "train/loss": 3.0,
+    "train/effective_rank": 30.0,
+    "train/feature_std": 0.1,
+    "train/uniformity": -0.5,
+    "train/gradient_norm": 3.0,
+}
 
 
 def end_epoch(**changed: float) -> None:
@@ -35,6 +41,7 @@ def test_healthy_epoch_passes() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
+        ("loss", math.nan, "the loss is nan"),
         ("effective_rank", 1.01, "effective rank is 1.01"),
         ("effective_rank", math.nan, "effective rank is nan"),
         ("feature_std", 1e-5, "spread is"),
