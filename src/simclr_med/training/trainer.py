@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from simclr_med.training.callbacks.checkpoint import AtomicCheckpointIO
-from simclr_med.training.callbacks.compiled_encoder import CompiledEncoder
+from simclr_med.training.callbacks.cuda_graphs import CudaGraphs
 from simclr_med.training.callbacks.final_validation import FinalValidation
 from simclr_med.training.devices import GpuArithmetic, resolve_precision, silence_lightning
 
@@ -53,7 +53,7 @@ def build_trainer(
         check_val_every_n_epoch=validate_every or 1,
         callbacks=[
             GpuArithmetic(node["precision"]),
-            CompiledEncoder(node["compile"]),
+            *([CudaGraphs()] if node["cuda_graphs"] else []),
             *callbacks,
             *([] if validate_every is None else [FinalValidation(validate_every)]),
         ],

@@ -1,4 +1,4 @@
-"""An encoder whose training steps run compiled, or as CUDA graphs."""
+"""An encoder whose training steps run as CUDA graphs."""
 
 from __future__ import annotations
 
@@ -14,37 +14,21 @@ from simclr_med.errors import RunError
 Forward = Callable[[Tensor], Tensor]
 
 
-class CompiledEncoder(Callback):
-    """Replaces the encoder's forward pass in training; evaluation, weights and state dict stay as they are.
+class CudaGraphs(Callback):
+    """Records the encoder's forward and backward pass in the first training step and replays them afterwards.
 
-    Small images leave a GPU waiting for Python: both ways start more of its work at a time.
-
-    Args:
-        how: ``none``; ``inductor``: torch.compile, which fuses operations and rounds differently; ``graphs``: the same
-            operations, recorded in the first step as CUDA graphs.
+    Small images leave a GPU waiting for Python; a replay starts all operations at once. Evaluation, weights and state
+    dict stay as they are.
     """
-
-    def __init__(self, how: str) -> None:
-        self.how = how
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         encoder: Any = pl_module.encoder
-        if self.how == "graphs" and pl_module.device.type != "cuda":
-            raise RunError("trainer.compile=graphs: needs a GPU. Set trainer.compile=none.")
-        if self.how == "inductor":
-            encoder.forward = compile_forward(encoder)
-        if self.how == "graphs":
-            encoder.forward = record_forward(encoder)
+        if pl_module.device.type != "cuda":
+            raise RunError("trainer.cuda_graphs=true: needs a GPU. Set trainer.cuda_graphs=false.")
+        encoder.forward = record_forward(encoder)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         vars(pl_module.encoder).pop("forward", None)
-
-
-def compile_forward(encoder: nn.Module) -> Forward:
-    """Return the encoder's forward pass, compiled for training with batches of one size."""
-    eager = encoder.forward
-    compiled = torch.compile(eager, dynamic=False)
-    return lambda images_BCHW: (compiled if _is_training(encoder) else eager)(images_BCHW)
 
 
 def record_forward(encoder: nn.Module) -> Forward:
