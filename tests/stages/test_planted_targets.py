@@ -130,7 +130,7 @@ DAMAGE: dict[str, tuple[Change, str]] = {
     "name": (lambda cfg: cfg["encoder"].update(name="../x"), "encoder.name=../x: not a name of an option"),
     "unknown": (lambda cfg: cfg["encoder"].update(name="big"), "encoder=big: unknown option"),
     "escape": (lambda cfg: cfg["encoder"].update({"\x1b[31m\n": 1}), "encoder: [31m=1: unknown key"),
-    "no text": (lambda cfg: cfg["encoder"].update(name=["tiny"]), "names of its options are not texts"),
+    "no text": (lambda cfg: cfg["encoder"].update(name=["tiny"]), "config.yaml: missing or unreadable"),
     "seed": (lambda cfg: cfg.update(seed=float("inf")), "seed: expected an integer >= 0"),
     "key": (lambda cfg: cfg["encoder"].update(_partial_=True), "_partial_=True: unknown key"),
     "std": (lambda cfg: cfg["encoder"].update(std="x"), "std=x: expected a list"),
