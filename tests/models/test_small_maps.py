@@ -118,9 +118,8 @@ def test_bfloat16_errs_by_its_rounding(shape) -> None:
     expected = exact_conv(exact_images)
     wanted = (expected, *gradients(expected, exact_images, exact_conv.weight))
     for one, two in zip(found, wanted, strict=True):
-        assert (
-            float((one.double() - two).detach().norm() / two.detach().norm()) < 2**-8
-        )  # one rounding is 2**-9 at most
+        # Inputs, weights, gradients and results are each rounded by up to 2**-9.
+        assert float((one.double() - two).detach().norm() / two.detach().norm()) < 5e-3
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 1, 1), (3, 1, 2, 2), (3, 2, 4, 4)], ids=str)
