@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from omegaconf import OmegaConf
 
 from simclr_med.config.options import load_option, shorten
 from simclr_med.config.targets import find_targets
 from simclr_med.errors import CheckpointError
 from simclr_med.runs import init
+from simclr_med.runs.config_files import read_config
+from simclr_med.runs.fields import describe_error
 from simclr_med.runs.identity import Init, slug
-from simclr_med.runs.run import load_config
 from simclr_med.safe_files import read_json
 
 REPEAT = "Use another run, or repeat this one with overwrite=true."
@@ -77,28 +77,22 @@ def read_saved_run(folder: Path, allow_code: bool = False) -> SavedRun:
         CheckpointError: the file is missing or damaged, or names the target of another package.
     """
     path = folder / "config.yaml"
-    cfg = load_config(folder)
-    content: Any = None if cfg is None else OmegaConf.to_container(cfg)
-    if content is None:
-        raise CheckpointError(f"{path}: missing or unreadable. Repeat the run with overwrite=true.")
+    try:
+        content = read_config(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: {describe_error(error)}. {REPEAT}") from error
     refuse_foreign_targets(path, content, allow_code)
-    groups = [content[group] for group in ("encoder", "init", "stage", "dataset")]
-    if not all(isinstance(group, dict) and isinstance(group.get("name"), str) for group in groups):
-        raise CheckpointError(f"{path}: the names of its options are not texts. {REPEAT}")
-    encoder, start, stage, dataset = groups
+    encoder, start, stage, dataset = (content[group] for group in ("encoder", "init", "stage", "dataset"))
     if encoder["name"] != slug(encoder["name"]):
         raise CheckpointError(f"{path}: encoder.name={shorten(encoder['name'])}: not a name of an option. {REPEAT}")
-    if type(content["seed"]) is not int or not 0 <= content["seed"] < _LARGEST_SEED:
-        raise CheckpointError(f"{path}: seed: expected an integer >= 0. {REPEAT}")
     return SavedRun(folder, encoder, start, content["seed"], slug(stage["name"]), slug(dataset["name"]))
 
 
 def check_targets(folder: Path, allow_code: bool) -> None:
     """`refuse_foreign_targets` for a folder of which only the weights are used. Its config.yaml may be missing."""
-    cfg = load_config(folder)
-    if cfg is not None:
-        content: Any = OmegaConf.to_container(cfg)
-        refuse_foreign_targets(folder / "config.yaml", content, allow_code)
+    path = folder / "config.yaml"
+    with suppress(OSError, ValueError):
+        refuse_foreign_targets(path, read_config(path), allow_code)
 
 
 def refuse_foreign_targets(path: Path, content: Mapping[str, Any], allow_code: bool = False) -> None:
