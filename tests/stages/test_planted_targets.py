@@ -129,13 +129,13 @@ Change = Callable[[dict[str, Any]], Any]
 DAMAGE: dict[str, tuple[Change, str]] = {
     "name": (lambda cfg: cfg["encoder"].update(name="../x"), "encoder.name=../x: not a name of an option"),
     "unknown": (lambda cfg: cfg["encoder"].update(name="big"), "encoder=big: unknown option"),
-    "escape": (lambda cfg: cfg["encoder"].update({"\x1b[31m\n": 1}), "encoder: [31m=1: unknown key"),
-    "no text": (lambda cfg: cfg["encoder"].update(name=["tiny"]), "names of its options are not texts"),
-    "seed": (lambda cfg: cfg.update(seed=float("inf")), "seed: expected an integer >= 0"),
+    "escape": (lambda cfg: cfg["encoder"].update({"\x1b[31m\n": 1}), r"encoder: \x1b[31m\n=1: unknown key"),
+    "no text": (lambda cfg: cfg["encoder"].update(name=["tiny"]), "encoder.name=[…]: expected a text"),
+    "seed": (lambda cfg: cfg.update(seed=float("inf")), "seed=inf: expected an integer from 0 to"),
     "key": (lambda cfg: cfg["encoder"].update(_partial_=True), "_partial_=True: unknown key"),
     "std": (lambda cfg: cfg["encoder"].update(std="x"), "std=x: expected a list"),
     "length": (lambda cfg: cfg["encoder"].update(mean=[0.5]), "encoder: "),
-    "group": (lambda cfg: cfg.update(encoder="tiny"), ""),
+    "group": (lambda cfg: cfg.update(encoder="tiny"), "encoder=tiny: expected a mapping"),
 }
 
 
