@@ -108,8 +108,8 @@ def refuse_foreign_targets(path: Path, content: Mapping[str, Any], allow_code: b
     for key, target in find_targets(content):
         if not allow_code and not str(target).startswith("simclr_med."):
             raise CheckpointError(
-                f"{path}: {describe_value(key)}={describe_value(target)}: not a target of simclr-med. Use another run, or "
-                "add allow_code=true if this run used code of your own."
+                f"{path}: {describe_value(key)}={describe_value(target)}: not a target of simclr-med. Use another run, "
+                "or add allow_code=true if this run used code of your own."
             )
 
 
