@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-MIB = 1 << 20
+from simclr_med.safe_files import MIB
 
 # One image. The largest common ones, mammograms and dermoscopic photographs, have about 30 million pixels; Pillow warns
 # from 89 million on. An image of MOST_PIXELS takes up to 0.4 GB while it is decoded.
