@@ -46,7 +46,7 @@ test-gpu: $(READY)  ## Run the tests on an NVIDIA GPU (about 4 minutes)
 test-slurm: $(READY)  ## Run the tests on a real SLURM of one node: needs root and Debian's slurm-wlm and munge
 	$(BIN)/python -m pytest -q -m slurm
 
-fuzz: $(READY)  ## Try made-up input on the readers of files for 10 minutes (FUZZ_S=60: one minute), in rounds
+fuzz: $(READY)  ## Run the property tests of the readers of files for 10 minutes (FUZZ_S=60: one minute), in rounds
 	@end=$$(( $$(date +%s) + $(FUZZ_S) )); while [ $$(date +%s) -lt $$end ]; do \
 		HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q -n 2 -m fuzz || exit 1; done
 
@@ -58,10 +58,10 @@ lint: $(READY)  ## Run ruff, codespell and bandit
 	$(BIN)/codespell $(SPELLED)
 	$(BIN)/bandit --quiet --recursive --severity-level medium src
 
-audit: $(READY)  ## Look for known security problems of the installed packages (needs network)
+audit: $(READY)  ## Look for known vulnerabilities of the installed packages (needs network)
 	$(BIN)/pip-audit --local --skip-editable
 
-faults: $(READY)  ## Let faults befall the writes of every stage (10 minutes, Linux); docs/faults.md explains it
+faults: $(READY)  ## Inject faults into the writes of every stage (10 minutes, Linux); docs/faults.md explains it
 	nice -n 10 $(BIN)/python tests/faults/writers.py --minutes 10
 
 types: $(READY)  ## Run mypy on src

@@ -9,6 +9,6 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 def escape_cell(text: str) -> str:
     """Return the text with an apostrophe before it where a spreadsheet would run it as a formula.
 
-    Only for text: numbers are written without it, so that a negative number stays a number.
+    Use it only for text: a negative number would become a text.
     """
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text

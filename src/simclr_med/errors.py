@@ -21,7 +21,7 @@ _ADVICE = {
 
 
 def write_advice(error: OSError | None) -> str:
-    """Return what to do about a failed write, as the start of a sentence; None for a reason that is unknown."""
+    """Return what to do about a failed write, as the start of a sentence; error is None if the reason is unknown."""
     return _ADVICE.get(0 if error is None else error.errno or 0, "Check the folder and its disk")
 
 

@@ -1,4 +1,4 @@
-"""Open addresses with TLS alone: without it, or after a redirect that leaves it, anybody between could answer."""
+"""Open addresses only with TLS: without it, anybody on the network path could send another response."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import IO, Any
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")  # no network: a mirror of one's own, or a test
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")  # no network: the user's own mirror, or a test
 
 
 def open_url(url: str, headers: dict[str, str], timeout_s: float) -> Any:

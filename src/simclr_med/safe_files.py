@@ -1,4 +1,4 @@
-"""Read files that somebody else may have written: regular files alone, of a bounded size, and data without code."""
+"""Read files that somebody else may have written: only regular files of a bounded size, and data without code."""
 
 from __future__ import annotations
 

@@ -214,8 +214,8 @@ def unconverged(monkeypatch: pytest.MonkeyPatch, wrong: set[int]) -> list[int]:
     fitted: list[int] = []
     fit_path = probe_module.fit_path
 
-    def path(train: Labelled, **options: Any) -> Iterator[Any]:
-        for place, fit in enumerate(fit_path(train, **options)):
+    def path(*given: Any, **options: Any) -> Iterator[Any]:
+        for place, fit in enumerate(fit_path(*given, **options)):
             fitted.append(place)
             yield replace(fit, converged=place not in wrong)
 

@@ -1,4 +1,4 @@
-"""The console entry: Ctrl-C ends the command without a traceback from its first import on."""
+"""The console command. Ctrl-C ends it without a traceback, also during its imports."""
 
 from __future__ import annotations
 

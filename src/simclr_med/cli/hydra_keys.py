@@ -56,14 +56,14 @@ def _list_yamls(folder: Path) -> Iterator[Path]:
 
 
 def _problem(path: Path, key: str) -> str:
-    return f"{path}: sets {key}, which an option of your own may not. Add allow_code=true to run code of your own."
+    return f"{path}: an option of your own cannot set {key}. Add allow_code=true to run code of your own."
 
 
 def _forbidden(path: Path) -> str | None:
-    """Return what a YAML sets for Hydra that it may not; None if there is nothing."""
+    """Return a key of Hydra that a YAML sets and may not set; None if there is none."""
     try:
         text = read_text(path)
-        if path.stem != HYDRA and HYDRA not in text and "\\" not in text:  # a text in YAML can be written with escapes
+        if path.stem != HYDRA and HYDRA not in text and "\\" not in text:  # YAML can write a text with escapes
             return None
         content = read_yaml(path)
     except (OSError, ValueError):
@@ -98,7 +98,7 @@ def _forbidden_keys(content: dict[Any, Any]) -> Iterator[str]:
 
 
 def _forbidden_sweeps(sweeper: Any) -> Iterator[str]:
-    """What a grid sets of the sweeper besides its axes."""
+    """Yield the keys of the sweeper that a grid sets, besides its axes."""
     axes = sweeper.get("params", {}) if isinstance(sweeper, dict) else None
     if not isinstance(axes, dict) or set(sweeper) - {"params"}:
         yield f"{HYDRA}.sweeper"

@@ -33,7 +33,7 @@ def one_of(*choices: Any) -> Any:
 
 
 def expected_value(value: Any, item: Field[Any]) -> str | None:
-    """Return what a field expects, in words, when its value breaks that.
+    """Return what a field expects, in words, if its value is something else; None if the value is valid.
 
     Args:
         value: of the field, as OmegaConf holds it.
@@ -75,7 +75,7 @@ def _expected_number(value: float) -> str | None:
     if value != value or value in (float("inf"), float("-inf")):
         return "a finite number"
     if isinstance(value, float) and value and not SMALLEST_SIZE <= abs(value) <= LARGEST_SIZE:
-        return f"a number of a size from {SMALLEST_SIZE:g} to {LARGEST_SIZE:g}, or 0"
+        return f"0 or an absolute value from {SMALLEST_SIZE:g} to {LARGEST_SIZE:g}"
     return None
 
 

@@ -17,6 +17,7 @@ from simclr_med.config.folders import CONF, list_options
 from simclr_med.config.registry import register
 from simclr_med.config.targets import TARGET
 from simclr_med.errors import ConfigError
+from simclr_med.runs.fields import describe_value
 
 # Values of a YAML that say nothing about their kind.
 _OPEN = (None, "???")
@@ -53,18 +54,18 @@ def recorded_values(option: Mapping[str, Any], recorded: Mapping[str, Any]) -> d
     """Return the values that a run recorded for an option's keys, without its name and target.
 
     The record may be somebody else's, so only numbers, texts, truth values and lists of them are returned, each of the
-    kind of the option's own value. Nested mappings have to be those of the option itself.
+    type of the option's own value. Nested mappings must equal those of the option itself.
 
     Args:
-        option: content of the option's YAML, interpolations unresolved. It alone decides what is called.
+        option: content of the option's YAML, interpolations unresolved. Only it decides what is called.
         recorded: the group's node in the run's config.yaml.
 
     Raises:
-        ValueError: an unknown key, another target, or a value of another kind; ``<key>=<value>: <what is wrong>``.
+        ValueError: an unknown key, another target, or a value of another type; ``<key>=<value>: <what is wrong>``.
     """
     found = {}
     for key, value in recorded.items():
-        shown = f"{shorten(key)}={shorten(value)}"
+        shown = f"{describe_value(key)}={describe_value(value)}"
         if key not in option:
             raise ValueError(f"{shown}: unknown key")
         if key == TARGET:
@@ -80,18 +81,9 @@ def recorded_values(option: Mapping[str, Any], recorded: Mapping[str, Any]) -> d
     return found
 
 
-def shorten(value: Any) -> str:
-    """Return a value of somebody else's file as at most 80 printable characters, for a message."""
-    if type(value) is int and value.bit_length() > _MOST_BITS:
-        return f"an integer of {value.bit_length()} bits"  # Python refuses to write one of thousands of digits
-    text = "".join(letter if letter.isprintable() else " " for letter in str(value)[:200])
-    text = " ".join(text.split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
 @contextmanager
 def _without_running_hydra() -> Iterator[None]:
-    """Set aside the Hydra that runs this job, since there can be one alone, and put it back afterwards."""
+    """Set aside the Hydra that runs this job, since only one can exist, and put it back afterwards."""
     place = GlobalHydra.instance()
     running = place.hydra
     place.clear()
@@ -109,7 +101,7 @@ def _is_renamed(target: Any, known: Any) -> bool:
 
 
 def _expected(value: Any, default: Any) -> str | None:
-    """Return what a recorded value has to be, in words, unless it is of the kind of the option's own value."""
+    """Return what a recorded value must be, in words; None if it has the type of the option's own value."""
     if isinstance(default, list):
         if not isinstance(value, list):
             return "a list"

@@ -1,7 +1,7 @@
 """The targets that a config may name: those that the YAMLs of conf/ name, group by group.
 
-A target is a function or class that `simclr_med.build` calls. Any other one is code of the user's own, which runs only
-with ``allow_code=true``.
+A target is a function or class that `simclr_med.build` calls. Targets that are not in the table count as the user's own
+code, which runs only with ``allow_code=true``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from simclr_med.safe_files import read_yaml
 TARGET = "_target_"
 # Nodes that hold options of another group.
 _MOUNTED = {"stage.options": "augmentation", "stage.wandb": "logger"}
-# Targets of libraries that a group takes besides those of conf/.
+# Targets of libraries that a group allows, besides those of conf/.
 _LIBRARIES = {"optimizer": re.compile(r"torch\.optim\.[A-Z]\w*")}
 
 
@@ -40,7 +40,7 @@ def find_targets(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def unlisted_targets(content: Mapping[str, Any]) -> Iterator[str]:
-    """Yield one sentence for each target of a config that the table of its group lacks.
+    """Yield one sentence for each target of a config that is not in the table of its group.
 
     Args:
         content: groups by name, as plain mappings with every interpolation resolved.

@@ -163,8 +163,9 @@ def _open_member(archive: zipfile.ZipFile, file: Path, key: str) -> Iterator[tup
         packed = min(info.compress_size, file.stat().st_size)
         if header.nbytes > max(UNLIMITED_RATIO_BYTES, MOST_RATIO * packed):
             raise DataError(
-                f"{file}[{key}]={list(header.shape)}: {packed} bytes of the file would unpack to {header.nbytes}, more "
-                f"than {MOST_RATIO} times as many, which images and labels do not. Save the array with numpy.savez."
+                f"{file}[{key}]={list(header.shape)}: {packed} bytes of the file would unpack to {header.nbytes}, "
+                f"more than {MOST_RATIO} times as many. Images and labels do not compress so well. Save the array with "
+                "numpy.savez."
             )
         yield member, header
 

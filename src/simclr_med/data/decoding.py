@@ -120,7 +120,7 @@ def _read_image(file: Path, opened: BinaryIO, intensity: Intensity) -> Image:
 
 
 def _open_image(opened: BinaryIO) -> Image:
-    """Open an image by its content, in the accepted formats alone: for EPS files, PIL would start Ghostscript."""
+    """Open an image by its content, in the accepted formats only: for EPS files, PIL would start Ghostscript."""
     from PIL import Image as pil
 
     try:

@@ -33,7 +33,7 @@ class _AttemptError(Exception):
 
 
 class _Wanted(NamedTuple):
-    """What `download` downloads; its arguments, with the path of the unfinished file."""
+    """The arguments of `download`, with the path of the unfinished file."""
 
     url: str
     md5: str
@@ -56,7 +56,7 @@ def download(
         url: https, or http of this machine.
         md5: expected hex digest. A file with another digest is downloaded once more.
         target: path of the file; its folder is created. One process downloads, other processes wait for it.
-        most_bytes: size that the file cannot exceed; a server that sends more is not read further.
+        most_bytes: size that the file cannot exceed; the download fails if the server sends more.
         tries: limit of consecutive attempts that each receive less than 1 MiB.
         stall_s: seconds without data after which an attempt fails.
         backoff_s: seconds before the second attempt; doubled for each further attempt.

@@ -33,7 +33,7 @@ def hash_file(algorithm: Literal["sha256", "md5"], file: Path) -> str:
 def read_stamp(file: Path) -> str:
     """Return a text that changes with a file's content: its size, modification time, change time and inode.
 
-    Size and modification time alone can be those of another content (``cp -p``, ``touch -r``); no program can set the
+    Another content can have the same size and modification time (``cp -p``, ``touch -r``), but no program can set the
     change time.
     """
     stat = file.stat()

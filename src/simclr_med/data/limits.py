@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-MIB = 1 << 20
+from simclr_med.safe_files import MIB
 
-# One image. The largest of everyday use, mammograms and dermoscopic photographs, have about 30 million pixels; Pillow
-# warns from 89 million on. One of 64 million takes up to 0.4 GB while it is decoded.
+# One image. The largest common ones, mammograms and dermoscopic photographs, have about 30 million pixels; Pillow warns
+# from 89 million on. An image of MOST_PIXELS takes up to 0.4 GB while it is decoded.
 MOST_PIXELS = 64 * MIB
-MOST_IMAGE_BYTES = 512 * MIB  # of its file: 64 million pixels of three 16-bit channels, not compressed, have 384 MiB
+MOST_IMAGE_BYTES = 512 * MIB  # of its file: MOST_PIXELS of three 16-bit channels, not compressed, have 384 MiB
 MOST_COUNTED_PAGES = 10  # the pages of a TIFF file are a chain, and counting them walks through all of it
 
 # One array of an .npz file.

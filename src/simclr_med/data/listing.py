@@ -89,7 +89,7 @@ def _find_images(root: Path) -> Iterator[str]:
 
 
 def _refuse_folder(error: OSError) -> NoReturn:
-    """Raise, since without this folder the data set would be another one."""
+    """Raise DataError, since the data set would be another one without this folder."""
     raise describe_read_error(Path(error.filename), error)
 
 

@@ -1,6 +1,6 @@
 """Data fractions: select the images that a run uses. A larger budget always contains the smaller ones.
 
-Every budget takes the first images of an order that depends on (labels, seed) alone: a random permutation
+Every budget takes the first images of an order that depends only on (labels, seed): a random permutation
 (``random``), one that gives every class its share (``stratified``), or one permutation per class (``per_class``).
 """
 
@@ -197,7 +197,7 @@ def _take_first_of_each(members: list[np.ndarray], per_class: int, strict: bool,
 
 
 def _make_long_tailed(members: list[np.ndarray], factor: float) -> list[np.ndarray]:
-    """Return the first rows of each class, as many as the profile of `order_subset` gives it."""
+    """Return the first rows of each class, as many as the profile of `order_subset` gives to this class."""
     sizes = np.array([len(rows) for rows in members])
     ranked = np.argsort(-sizes, kind="stable")
     profile = factor ** (-np.arange(len(members)) / max(len(members) - 1, 1))

@@ -1,4 +1,4 @@
-"""Read TIFF files with 16 bits per colour channel, of which Pillow would keep the upper 8 bits alone."""
+"""Read TIFF files with 16 bits per colour channel, of which Pillow would keep only the upper 8 bits."""
 
 from __future__ import annotations
 

@@ -234,7 +234,7 @@ def _choose(
     select_by: str,
     max_iterations: int,
 ) -> FittedProbe:
-    """Return the probe of the lambda with the best score on validation, among those that converged if any did."""
+    """Return the probe of the lambda with the best score on validation, among those that converged, if any did."""
     tried: list[tuple[_Candidate, tuple[bool, float]]] = []
     best, worse = 0, 0
     for candidate in candidates:

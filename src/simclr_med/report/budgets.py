@@ -11,7 +11,7 @@ MISSING = "train/missing_classes"
 def count_labels(rows: pd.DataFrame) -> pd.Series:
     """Return the labels that each run used, for training and for choices.
 
-    A run of protocol version 1 recorded those for training alone.
+    A run of protocol version 1 recorded only those for training.
     """
     empty = pd.Series(float("nan"), rows.index)
     trained = rows.get(TRAINED, empty) + rows.get(CHOSEN_BY, empty).fillna(0)
@@ -21,7 +21,7 @@ def count_labels(rows: pd.DataFrame) -> pd.Series:
 def label_budgets(rows: pd.DataFrame) -> dict[str, str]:
     """Return each budget of these runs as tables and figures show it.
 
-    Within a budget its name says all: ``n50``. Labels that came on top of it are added: ``n50 (+120 for choices)``, or
+    A budget that counts all labels has its name: ``n50``. Further labels are added: ``n50 (+120 for choices)``, or
     their range over data sets.
 
     Args:

@@ -1,4 +1,4 @@
-"""Mean scores of the runs that differ in seed and encoder alone, with their 95 % intervals."""
+"""Mean scores of the runs that differ only in seed and encoder, with their 95 % intervals."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from simclr_med.report.designs import MIN_SEEDS, Design, arrange_runs
 CELL_NOTE = (
     "Mean [95 % confidence interval] (population). The interval covers new test images and the stated seeds and "
     "encoders: “3 encoders x 5 seeds” describes the method, “1 encoder x 5 seeds” this encoder only, “5 seeds” a "
-    "method whose encoder varies with the seed, “1 run” this run only. Identical seeds "
-    "change nothing and count once. Runs of a combination that not all have are left out. With fewer than "
+    "method whose encoder varies with the seed, “1 run” this run only. Runs that are "
+    "identical under all seeds count once. Seeds or encoders that are not complete are left out. With fewer than "
     "3 seeds, the cell lists the values and has no interval."
 )
 NONE = "\N{EN DASH}"  # shown in a cell without a number

@@ -72,7 +72,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """One of `VERDICTS`. It follows from the interval alone, so that both always agree.
+        """One of `VERDICTS`. It follows only from the interval, so that both always agree.
 
         An interval inside the margin on both sides is the two one-sided tests of Schuirmann 1987 at half the level.
         """

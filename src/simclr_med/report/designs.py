@@ -60,7 +60,7 @@ class Design:
         return text + (f", {self.left_out} left out" if self.left_out else "")
 
     def select(self, seeds: Iterable[int]) -> Design:
-        """Return the design of these seeds alone."""
+        """Return the design with only these seeds."""
         wanted = tuple(sorted(seeds))
         columns = [self.seeds.index(seed) for seed in wanted]
         return replace(self, values_ESN=self.values_ESN[:, columns], seeds=wanted)

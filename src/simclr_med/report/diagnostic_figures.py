@@ -206,8 +206,8 @@ def _keep_common(
         for folder, table in tables:
             if table.layout != common:
                 notes.append(
-                    f"{folder / 'result.json'}: tables.classes: {len(table.classes)} names, but other classes or bins "
-                    f"than most runs on {data}. It is left out of the figures by class."
+                    f"{folder / 'result.json'}: tables.classes: {len(table.classes)} names; its classes or bins differ "
+                    f"from those of most runs on {data}. It is left out of the figures by class."
                 )
     kept = [(label, [table for _, table in tables if table.layout == common]) for label, tables in panels]
     return [(label, tables) for label, tables in kept if tables]

@@ -1,4 +1,4 @@
-"""Names of methods: runs that differ in their seed alone share one name."""
+"""Names of methods: runs that differ only in their seed share one name."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def add_method_names(table: pd.DataFrame, pretraining: Mapping[str, Result]) -> 
     Adds ``data`` (the data set, with its size where runs of several sizes exist), ``kind`` (one of `KINDS`, or the
     stage), ``origin`` (the encoder's pretraining: ``own novel``, ``pathmnist novel``, ``ImageNet``; empty for random
     weights), ``source`` and ``sequence`` (data set and augmentation of the pretraining, or empty), ``init_seed`` (its
-    seed), ``start`` (identity of the encoder before training on labels: runs that share it differ in their label seed
-    alone), ``variant`` (the settings that differ between runs of the same name) and ``method`` (kind, origin and
+    seed), ``start`` (identity of the encoder before training on labels: runs that share it differ only in their label
+    seed), ``variant`` (the settings that differ between runs of the same name) and ``method`` (kind, origin and
     variant).
 
     Args:

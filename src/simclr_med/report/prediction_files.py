@@ -106,7 +106,7 @@ def _read_array(archive: zipfile.ZipFile, name: str, kinds: str) -> np.ndarray:
             raise ValueError(f"{name} claims {size} bytes")
         content = stream.read(size)
     if len(content) != size:
-        raise ValueError(f"{name} is cut")
+        raise ValueError(f"{name} is cut off")
     return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
 
 

@@ -115,7 +115,7 @@ def describe_value(value: Any) -> str:
 
 
 def make_printable(text: str) -> str:
-    """Return the text with escapes in place of control characters: ``\\x1b`` for the start of a terminal's command."""
+    """Return the text with escapes in place of control characters: ``\\x1b`` where a terminal would run a command."""
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 

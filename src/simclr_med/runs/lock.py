@@ -77,7 +77,7 @@ def hold_lock(path: Path, folder: Path, wait: bool = True) -> Iterator[HeldLock]
 
 
 def _acquire(lock: FileLock, folder: Path, timeout: float = -1) -> None:
-    """Acquire the lock, whose folder somebody may remove meanwhile."""
+    """Acquire the lock, also if its folder is removed meanwhile."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:

@@ -106,7 +106,7 @@ def _handle(stop: StopSignal) -> dict[int, Any]:
     if threading.current_thread() is not threading.main_thread():
         return {}
     before: dict[int, Any] = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGINT)}
-    # Any other handler of Ctrl-C was set on purpose, for example to ignore it.
+    # Another handler of Ctrl-C was set on purpose, for example to ignore it.
     replaced = (signal.default_int_handler, _exit)
     ours = {
         number: handler

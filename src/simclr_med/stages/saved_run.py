@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simclr_med.config.options import load_option, shorten
-from simclr_med.config.targets import find_targets
+from simclr_med.config.options import load_option
+from simclr_med.config.targets import find_targets, is_listed
 from simclr_med.errors import CheckpointError
 from simclr_med.runs import init
 from simclr_med.runs.config_files import read_config
-from simclr_med.runs.fields import describe_error
+from simclr_med.runs.fields import LONGEST_TEXT, MAX_INTEGER, Fields, describe_error, describe_value
 from simclr_med.runs.identity import Init, slug
 from simclr_med.safe_files import read_json
 
 REPEAT = "Use another run, or repeat this one with overwrite=true."
-_LARGEST_SEED = 2**63
 
 
 @dataclass(frozen=True)
@@ -80,19 +78,23 @@ def read_saved_run(folder: Path, allow_code: bool = False) -> SavedRun:
     try:
         content = read_config(path)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: {describe_error(error)}. {REPEAT}") from error
+        raise CheckpointError(f"{path}: missing or unreadable ({describe_error(error)}). {REPEAT}") from error
     refuse_foreign_targets(path, content, allow_code)
     encoder, start, stage, dataset = (content[group] for group in ("encoder", "init", "stage", "dataset"))
     if encoder["name"] != slug(encoder["name"]):
-        raise CheckpointError(f"{path}: encoder.name={shorten(encoder['name'])}: not a name of an option. {REPEAT}")
+        name = describe_value(encoder["name"])
+        raise CheckpointError(f"{path}: encoder.name={name}: not a name of an option. {REPEAT}")
     return SavedRun(folder, encoder, start, content["seed"], slug(stage["name"]), slug(dataset["name"]))
 
 
 def check_targets(folder: Path, allow_code: bool) -> None:
     """`refuse_foreign_targets` for a folder of which only the weights are used. Its config.yaml may be missing."""
     path = folder / "config.yaml"
-    with suppress(OSError, ValueError):
-        refuse_foreign_targets(path, read_config(path), allow_code)
+    try:
+        content = read_config(path)
+    except (OSError, ValueError):
+        return
+    refuse_foreign_targets(path, content, allow_code)
 
 
 def refuse_foreign_targets(path: Path, content: Mapping[str, Any], allow_code: bool = False) -> None:
@@ -104,10 +106,11 @@ def refuse_foreign_targets(path: Path, content: Mapping[str, Any], allow_code: b
         allow_code: whether such targets are accepted. They are not called either.
     """
     for key, target in find_targets(content):
-        if not allow_code and not str(target).startswith("simclr_med."):
+        is_known = str(target).startswith("simclr_med.") or is_listed(key.partition(".")[0], target)
+        if not allow_code and not is_known:
             raise CheckpointError(
-                f"{path}: {shorten(key)}={shorten(target)}: not a target of simclr-med. Use another run, or add "
-                "allow_code=true if this run used code of your own."
+                f"{path}: {describe_value(key)}={describe_value(target)}: not a target of simclr-med. Use another run, "
+                "or add allow_code=true if this run used code of your own."
             )
 
 
@@ -133,14 +136,13 @@ def find_init(saved: SavedRun) -> Init:
 def _read_init(folder: Path) -> RecordedInit:
     path = folder / "result.json"
     try:
-        node = read_json(path)["provenance"]["init"]
-        kind, digest, run, file = (node.get(key) for key in ("kind", "hash", "run", "path"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: its initial weights are missing or unreadable. {REPEAT}") from error
-    texts = (kind, digest, *(value for value in (run, file) if value is not None))
-    if not all(isinstance(value, str) and "\0" not in value for value in texts):
-        raise CheckpointError(f"{path}: its initial weights are missing or unreadable. {REPEAT}")
-    return RecordedInit(kind, digest, run, None if file is None else Path(file))
+        start = Fields.from_record(read_json(path)).fields("provenance").fields("init")
+        run, file = (start.text_or_none(key, LONGEST_TEXT) for key in ("run", "path"))
+        return RecordedInit(start.text("kind"), start.text("hash"), run, None if file is None else Path(file))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: its initial weights are unreadable ({describe_error(error)}). {REPEAT}"
+        ) from error
 
 
 def _random(saved: SavedRun, recorded: RecordedInit) -> Init:
@@ -148,7 +150,7 @@ def _random(saved: SavedRun, recorded: RecordedInit) -> Init:
     if recorded.hash == "random":
         return Init(kind="random", hash="random", seed=saved.seed)
     digits = recorded.hash.removeprefix("random:")
-    if not digits.isascii() or not digits.isdigit() or len(digits) > 19 or int(digits) >= _LARGEST_SEED:
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 19 or int(digits) > MAX_INTEGER:
         raise CheckpointError(f"{saved.folder / 'result.json'}: init: the seed is damaged. {REPEAT}")
     return init.random(None, "", int(digits))
 

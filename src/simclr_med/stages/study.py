@@ -45,7 +45,7 @@ def study(run: Run[Config[Study]], source: Source) -> None:
     cfg = run.cfg
     if source.task is None:
         raise DataError(
-            f"dataset={source.name}: labels are required for stage=study. Add them to the data, or pretrain alone "
+            f"dataset={source.name}: labels are required for stage=study. Add them to the data, or only pretrain "
             "with stage=pretrain."
         )
     began = time.monotonic()

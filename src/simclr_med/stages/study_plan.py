@@ -13,11 +13,11 @@ from simclr_med.config.stage_nodes import Study
 from simclr_med.errors import ConfigError
 
 START_S = 10.0  # of a process: imports, data, export
-FORWARD = 0.45  # cost of an image with labels against one of pretraining, which sees two views and their loss
+FORWARD = 0.45  # cost of a labelled image relative to one of pretraining, which computes two views and their loss
 SHORT = 20  # epochs below which a supervised run has no warm-up
 PRETRAINING = ("augmentation", "optimizer", "schedule", "seed", "data_fraction")
 VALIDATION = "data_fraction.validation"  # the key of that group that is for the steps with labels
-LEAST_SEEDS = 3  # of an interval or a verdict in the report
+LEAST_SEEDS = 3  # for an interval or a verdict in the report
 WAIT = 0.5  # part of the epochs after which early stopping ends a supervised run, roughly
 
 
@@ -121,8 +121,8 @@ def describe_design(node: Study, steps: Sequence[Step], rate: float | None) -> I
     seeds = min(len(set(node.repeats)), len(set(node.probe_repeats)))
     if node.encoders == 1:
         yield (
-            "With one encoder the report describes this encoder: it cannot say how the method does with another "
-            "pretraining seed (stage.encoders=3)."
+            "With one encoder, the report describes this encoder and not the method. Set stage.encoders=3 to compare "
+            "methods."
         )
     else:
         one = [step.images / step.encoders for step in (*steps[:1], *steps[node.encoders :])]
@@ -133,11 +133,11 @@ def describe_design(node: Study, steps: Sequence[Step], rate: float | None) -> I
             )
             spans = f" (about {format_span(cheaper)} in all instead of {format_span(whole)})"
         yield (
-            f"With {node.encoders} encoders the verdicts are about the method. stage.encoders=1 is cheaper{spans}; its "
-            "report describes that encoder only."
+            f"With {node.encoders} encoders, the verdicts are about the method. stage.encoders=1 is cheaper{spans}; "
+            "its report describes only that encoder."
         )
     if seeds < LEAST_SEEDS:
-        yield f"With fewer than {LEAST_SEEDS} seeds the report shows the values, without intervals and verdicts."
+        yield f"With fewer than {LEAST_SEEDS} seeds, the report shows the values, without intervals and verdicts."
 
 
 def _fitting(key: str, words: Sequence[Any], images: int) -> list[Any]:

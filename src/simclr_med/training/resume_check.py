@@ -71,7 +71,7 @@ def _describe_failure(check: Callable[[], None]) -> str | None:
 
 def _check_epoch(epoch: Any, epochs: int) -> None:
     if not is_count(epoch) or epoch >= epochs:
-        raise ValueError(f"its epoch is {epoch!r}")
+        raise ValueError(f"its epoch is {epoch!r}, expected 0 to {epochs - 1}")
 
 
 def _check_progress(content: Mapping[str, Any], epochs: int, steps: int) -> int:

@@ -133,7 +133,7 @@ class SimCLR(LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.trainer.is_last_batch:
-            # Before validation, whose time is no training time; the clock counts finished work alone.
+            # Before validation, since its time does not count as training; the clock counts only finished work.
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             images_per_s = self._images / (time.monotonic() - self._started_at)

@@ -59,7 +59,7 @@ class _Callable(nn.Module):
 
 
 def _record(encoder: nn.Module, eager: Forward, images_BCHW: Tensor) -> Forward:
-    """Record forward and backward pass for this shape. The rehearsals leave the encoder's buffers as they were."""
+    """Record forward and backward pass for this shape. Its warm-up passes leave the encoder's buffers as they were."""
     before = [buffer.clone() for buffer in encoder.buffers()]
     half = torch.get_autocast_dtype("cuda")
     with torch.autocast("cuda", half, enabled=torch.is_autocast_enabled("cuda"), cache_enabled=False):

@@ -78,7 +78,7 @@ class MetricsCsv(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         rows = state_dict["rows"]
         if not isinstance(rows, (list, tuple)) or not all(self._is_row(row) for row in rows):
-            raise ValueError("a row is no row of metrics.csv")
+            raise ValueError("a row does not fit the columns of metrics.csv")
         self._rows = list(rows)
 
     def _is_row(self, row: Any) -> bool:
