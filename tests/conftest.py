@@ -29,7 +29,7 @@ _ALLOWED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthChe
 settings.register_profile(
     "default", max_examples=50, derandomize=True, deadline=None, database=None, suppress_health_check=_ALLOWED
 )
-settings.register_profile("fuzz", max_examples=100_000, deadline=None, suppress_health_check=_ALLOWED)
+settings.register_profile("fuzz", max_examples=1_000, deadline=None, suppress_health_check=_ALLOWED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

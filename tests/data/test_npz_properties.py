@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_strategies
 
 from simclr_med.data.npz import Npz
 from simclr_med.data.source import ImageSet
 from simclr_med.errors import DataError
+
+pytestmark = pytest.mark.fuzz
 
 KEYS = ("train_images", "train_labels", "val_images", "val_labels")
 PLAIN = ["|u1", "<i8", ">i4", "<f4", "<c16", "|b1", "<U3", "|S0", "|V5", "|O", "<M8[s]"]
@@ -71,7 +73,6 @@ def size(shape: tuple[int, ...], descr: object) -> int:
         return 0
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(KEYS), st.tuples(SHAPES, DTYPES, st.booleans(), st.binary(max_size=20)), min_size=1
@@ -88,7 +89,6 @@ def test_any_header(file: Path, heads, fitting) -> None:
     check(file)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_text_as_header(file: Path, text) -> None:
     with zipfile.ZipFile(file, "w") as archive:
@@ -96,7 +96,6 @@ def test_any_text_as_header(file: Path, text) -> None:
     check(file)
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(INTACT) - 1), st.integers(1, 255), st.none() | st.integers(0, len(INTACT)))
 def test_any_flipped_byte_or_end(file: Path, place, change, end) -> None:
     content = bytearray(INTACT)
@@ -105,7 +104,6 @@ def test_any_flipped_byte_or_end(file: Path, place, change, end) -> None:
     check(file)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes(file: Path, content) -> None:
     file.write_bytes(content)

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from simclr_med.errors import CheckpointError
 from simclr_med.models.encoder_files import load_encoder_state, load_weights
 from simclr_med.models.encoders import tiny
 from simclr_med.models.head_files import load_head
+
+pytestmark = pytest.mark.fuzz
 
 ENCODER = tiny()
 NAMES = st.sampled_from(
@@ -77,7 +79,6 @@ def check(file: Path) -> None:
             assert "\n" not in line
 
 
-@settings(deadline=None)
 @given(st.dictionaries(NAMES, CONTAINERS, max_size=5) | CONTAINERS, st.booleans())
 def test_any_containers(file: Path, content: Any, zipped: bool) -> None:
     torch.save(content, file, _use_new_zipfile_serialization=zipped)
@@ -93,7 +94,6 @@ def contents() -> list[bytes]:
     return [zipped.getvalue(), legacy.getvalue(), safetensors.torch.save(state, {"mean": "[0.5, 0.5, 0.5]"})]
 
 
-@settings(deadline=None)
 @given(st.sampled_from(contents()), st.integers(0), st.integers(1, 255), st.none() | st.integers(0, 2000))
 def test_any_flipped_byte_or_end(file: Path, intact: bytes, place: int, change: int, end: int | None) -> None:
     content = bytearray(intact)
@@ -117,7 +117,6 @@ METADATA = st.dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(NAMES, ENTRIES, max_size=4), st.none() | METADATA, st.binary(max_size=64), st.integers(-3, 3))
 def test_any_safetensors_header(file: Path, entries: Any, metadata: Any, body: bytes, error: int) -> None:
     header = json.dumps(entries | ({} if metadata is None else {"__metadata__": metadata})).encode()
@@ -126,7 +125,6 @@ def test_any_safetensors_header(file: Path, entries: Any, metadata: Any, body: b
     check(file)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes(file: Path, content: bytes) -> None:
     file.write_bytes(content)

@@ -19,6 +19,8 @@ from simclr_med.report.results import DamagedRunError, Result, read_result, read
 from simclr_med.runs.fields import make_printable
 from simclr_med.runs.run import find_finished_runs, load_config
 
+pytestmark = pytest.mark.fuzz
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
