@@ -12,12 +12,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import UnsupportedValueType, ValidationError
 from yaml import MarkedYAMLError
 
 from simclr_med.cli.arguments import CommandLine
-from simclr_med.cli.failures import first_line
+from simclr_med.cli.failures import as_line, first_line
+from simclr_med.config.folders import list_options
 from simclr_med.config.validate import error_chain, find_problems
 from simclr_med.errors import ConfigError
 
@@ -47,7 +48,7 @@ def explain_errors(command: CommandLine, conf: Path) -> list[str]:
             found += problems
             added += accepted
         found += _problems_of_whole(added, found)
-    return [" ".join(message.splitlines()).strip() for message in dict.fromkeys(found)]
+    return list(map(as_line, dict.fromkeys(found)))
 
 
 def _check_override(override: str, added: list[str], is_sweep: bool, conf: Path) -> tuple[list[str], list[str]]:
@@ -91,6 +92,7 @@ def _compose_problem(override: str, added: list[str], conf: Path) -> str | None:
             _config_error(causes)
             or _yaml_error(causes)
             or _error_in_file(error, causes)
+            or _wrong_container(override, added, conf)
             or _wrong_type(override, causes)
             or _wrong_key(override, error, added, conf)
         )
@@ -130,6 +132,23 @@ def _error_in_file(error: Exception, causes: list[BaseException]) -> str | None:
     return f"{file}: Hydra cannot compose it ({first_line(error)}). Correct the file."
 
 
+def _wrong_container(override: str, added: list[str], conf: Path) -> str | None:
+    """Return what a key that holds a list or a mapping expects, when the override gives it anything else."""
+    parsed = OverridesParser.create().parse_override(override)
+    value, key = parsed.value(), parsed.get_key_element().lstrip("+~")
+    node = OmegaConf.select(compose("config", added), key, throw_on_missing=False, throw_on_resolution_failure=False)
+    if isinstance(node, ListConfig) and value is not None and not isinstance(value, list):
+        return f"{override}: expected a list in brackets: [a,b]. Change the value."
+    is_group = (conf / key).is_dir() and not isinstance(value, dict)  # it expects the name of an option
+    if not isinstance(node, DictConfig) or value is None or is_group:
+        return None
+    known = ", ".join(f"{key}.{name}" for name in node if not str(name).endswith("_")) or "none"
+    if not isinstance(value, dict):
+        return f"{override}: expected a mapping. Set one of its keys: {known}."
+    unknown = [f"{key}.{name}" for name in value if name not in node]
+    return f"{override}: unknown key {unknown[0]}. Known keys: {known}." if unknown else None
+
+
 def _wrong_type(override: str, causes: list[BaseException]) -> str | None:
     for cause in causes:
         if isinstance(cause, (ValidationError, UnsupportedValueType)):
@@ -151,6 +170,8 @@ def _wrong_key(override: str, error: Exception, added: list[str], conf: Path) ->
         return f"{override}: unknown key. {_suggest_key(key, known, conf)}"
     if "Error merging override" in str(error):
         return f"{override}: {key} cannot have this value. Change the value."
+    if "Config group override must be" in str(error):
+        return f"{override}: expected the name of an option. Choose one of {', '.join(list_options([conf], key))}."
     if isinstance(error, UnicodeDecodeError):
         return f"{override}: the YAML file is not UTF-8. Save it in this encoding."
     return f"{override}: Hydra cannot compose it ({first_line(error)}). Change the value."
@@ -170,7 +191,7 @@ def _unknown_option(override: str, error: MissingConfigException) -> str:
 
 def _expected(message: str) -> str:
     """Return the type that OmegaConf expected."""
-    if "is not Optional" in message:
+    if "is not Optional" in message or "NoneType is not a subclass" in message:
         return "null is not allowed"
     if "is not a ListConfig" in message:
         return "expected a list in brackets: [a,b]"

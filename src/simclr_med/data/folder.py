@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from functools import cached_property
 from pathlib import Path
 
@@ -62,11 +63,11 @@ class Folder:
         self.name = name
         self.size = size
         self.channels = channels
-        self.root = Path(path).expanduser().absolute()
+        self.root = Path(os.path.expanduser(path)).absolute()
         self._split_seed = split_seed
         self._val_fraction = val_fraction
         self._test_fraction = test_fraction
-        self._groups_csv = None if groups_csv is None else Path(groups_csv).expanduser()
+        self._groups_csv = None if groups_csv is None else Path(os.path.expanduser(groups_csv))
         self._intensity = intensity
         self._class_folders = class_folders
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +34,7 @@ class Npz:
 
     def __init__(self, name: str, path: str, task: Task | None, class_names: Sequence[str] | None) -> None:
         self.name = name
-        self.file = Path(path).expanduser()
+        self.file = Path(os.path.expanduser(path))
         self._archive = Archive(self.file)
         self._task = task
         self._class_names = class_names
