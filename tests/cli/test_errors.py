@@ -213,6 +213,7 @@ MISTAKES = [
     (["stage.knn=3"], "stage.knn=3: expected a mapping. Set one of its keys: stage.knn.k, stage.knn.temperature,"),
     (["stage.knn={a:1}"], "stage.knn={a:1}: unknown key stage.knn.a. Known keys: stage.knn.k, stage.knn.temperature,"),
     (["stage.name=../x"], "stage.name=../x: expected letters, digits, dots and dashes."),
+    (["+stage=probe"], "+stage=probe: the config has this group already. Write stage=probe."),
     (["dataset=3"], "dataset=3: expected the name of an option. Choose one of bloodmnist,"),
     (["stage=preview", "stage.sequences=[[a]]"], "stage.sequences=[['a']]: expected a list of names."),
     (["stage=report", "stage.datasets=[[a]]"], "stage.datasets=[['a']]: expected a list of names."),
@@ -237,6 +238,7 @@ YAML = {
     "defaults: [npz, _self_]\npath: x\nfoo: 1": "dataset/mine.yaml: unknown key foo.",
     "defaults: [nps, _self_]": "dataset/mine.yaml: unknown option nps in defaults. Correct the name.",
     "defaults: [npz, _self_]\npath: x\nmirror_p: often": "dataset/mine.yaml: dataset.mirror_p: expected a number.",
+    "a: &a [*a]": "dataset=mine: its YAML file refers to itself, or is nested too deeply. Correct the file.",
     "- a\n- b": "dataset: expected a mapping with name and _target_.",
     "name: x": "dataset: expected a mapping with name and _target_.",
 }

@@ -129,6 +129,12 @@ def test_unusable_csv_is_an_error(write_images, tmp_path: Path, content, rule) -
         build_folder(write_images("x.png", "y.png"), groups_csv=str(tmp_path / "patients.csv")).entries("train")
 
 
+def test_csv_with_several_patients_and_the_folders_does_not_ask_for_folders(write_images, tmp_path: Path) -> None:
+    (tmp_path / "patients.csv").write_text("file,patient\na/x.png,1\na/x.png,2\nb/x.png,3\n")
+    with pytest.raises(DataError, match=r"several patients for a/x\.png\. Correct the CSV\."):
+        build_folder(write_images("a/x.png", "b/x.png"), groups_csv=str(tmp_path / "patients.csv")).entries("train")
+
+
 def test_patient_in_two_split_folders_is_an_error(write_images, tmp_path: Path) -> None:
     (tmp_path / "patients.csv").write_text("file,patient\ntrain/x.png,7\ntest/y.png,7\ntrain/z.png,8\n")
     with pytest.raises(DataError, match=r"the patient 7 is in train and test. Move"):

@@ -170,6 +170,10 @@ def _wrong_key(override: str, error: Exception, added: list[str], conf: Path) ->
         return f"{override}: unknown key. {_suggest_key(key, known, conf)}"
     if "Error merging override" in str(error):
         return f"{override}: {key} cannot have this value. Change the value."
+    if "Multiple values for" in str(error):
+        return f"{override}: the config has this group already. Write {override.lstrip('+')}."
+    if isinstance(error, RecursionError):
+        return f"{override}: its YAML file refers to itself, or is nested too deeply. Correct the file."
     if "Config group override must be" in str(error):
         return f"{override}: expected the name of an option. Choose one of {', '.join(list_options([conf], key))}."
     if isinstance(error, UnicodeDecodeError):

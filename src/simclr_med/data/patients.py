@@ -34,7 +34,7 @@ def read_patients(file: Path, names: Sequence[str]) -> list[str]:
         if len(candidates) != 1:
             problem = f"several patients for {name}" if candidates else f"no patient for {name}"
             count = file_names[file_name]
-            note = f" ({count} images have this file name: add their folders)" if count > 1 else ""
+            note = f" ({count} images have this file name: add their folders)" if count > 1 and not candidates else ""
             raise DataError(f"dataset.groups_csv={file}: {problem}{note}. Correct the CSV.")
         found.append(next(iter(candidates)))
     return found
