@@ -213,6 +213,7 @@ MISTAKES = [
     (["stage.knn=3"], "stage.knn=3: expected a mapping. Set one of its keys: stage.knn.k, stage.knn.temperature,"),
     (["stage.knn={a:1}"], "stage.knn={a:1}: unknown key stage.knn.a. Known keys: stage.knn.k, stage.knn.temperature,"),
     (["stage.name=../x"], "stage.name=../x: expected letters, digits, dots and dashes."),
+    (["seed=${"], "seed='${': not a valid interpolation. Correct the text after the dollar sign."),
     (["+stage=probe"], "+stage=probe: the config has this group already. Write stage=probe."),
     (["dataset=3"], "dataset=3: expected the name of an option. Choose one of bloodmnist,"),
     (["stage=preview", "stage.sequences=[[a]]"], "stage.sequences=[['a']]: expected a list of names."),
@@ -295,6 +296,12 @@ def test_a_checkpoint_that_is_no_file(typed, path: str, expected: str) -> None:
     assert done.lines[0].startswith(f"init.path={path[:99]}")
     assert expected in done.lines[0]
     assert len(done.lines[0]) < 2_100
+
+
+def test_a_run_folder_with_too_long_a_name_is_one_line(typed) -> None:
+    done = typed("stage=probe", f"paths.runs={'x' * 5000}")
+    assert (done.status, len(done.lines)) == (1, 1)
+    assert done.lines[0].endswith("xxx...: File name too long. Check the path.")
 
 
 def test_mistake_shared_by_all_jobs_of_a_sweep_is_printed_once(typed) -> None:

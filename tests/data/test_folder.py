@@ -129,6 +129,14 @@ def test_unusable_csv_is_an_error(write_images, tmp_path: Path, content, rule) -
         build_folder(write_images("x.png", "y.png"), groups_csv=str(tmp_path / "patients.csv")).entries("train")
 
 
+def test_csv_that_is_a_folder_is_named_by_its_key(write_images, tmp_path: Path) -> None:
+    (tmp_path / "patients.csv").mkdir()
+    mine = build_folder(write_images("x.png", "y.png"), groups_csv=str(tmp_path / "patients.csv"))
+    for read in (mine.content_hash, lambda: mine.entries("train")):
+        with pytest.raises(DataError, match=r"^dataset\.groups_csv=.*: not a readable CSV \(is a folder\)"):
+            read()
+
+
 def test_csv_with_several_patients_and_the_folders_does_not_ask_for_folders(write_images, tmp_path: Path) -> None:
     (tmp_path / "patients.csv").write_text("file,patient\na/x.png,1\na/x.png,2\nb/x.png,3\n")
     with pytest.raises(DataError, match=r"several patients for a/x\.png\. Correct the CSV\."):

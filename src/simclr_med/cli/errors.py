@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import UnsupportedValueType, ValidationError
+from omegaconf.errors import GrammarParseError, UnsupportedValueType, ValidationError
 from yaml import MarkedYAMLError
 
 from simclr_med.cli.arguments import CommandLine
@@ -91,6 +91,7 @@ def _compose_problem(override: str, added: list[str], conf: Path) -> str | None:
         return (
             _config_error(causes)
             or _yaml_error(causes)
+            or _grammar_error(override, causes)
             or _error_in_file(error, causes)
             or _wrong_container(override, added, conf)
             or _wrong_type(override, causes)
@@ -109,6 +110,12 @@ def _yaml_error(causes: list[BaseException]) -> str | None:
         if isinstance(cause, MarkedYAMLError) and cause.problem_mark is not None:
             mark = cause.problem_mark
             return f"{mark.name}: not valid YAML ({cause.problem}, line {mark.line + 1}). Correct the file."
+    return None
+
+
+def _grammar_error(override: str, causes: list[BaseException]) -> str | None:
+    if any(isinstance(cause, GrammarParseError) for cause in causes):
+        return f"{override}: not a valid interpolation. Correct the text after the dollar sign."
     return None
 
 

@@ -34,6 +34,8 @@ class ProblemPrinter:
 
 def describe_error(error: Exception) -> tuple[list[str], int]:
     """Return the problems of an error, one line each, and the exit code."""
+    if isinstance(error, InstantiationException) and isinstance(error.__cause__, OSError):
+        error = error.__cause__
     if isinstance(error, UserError):
         problems, status = error.problems, error.exit_code
     elif isinstance(error, (HydraException, OmegaConfBaseException)):

@@ -74,9 +74,14 @@ def _read_rows(file: Path) -> dict[str, set[str]]:
                     name = row["file"].strip().replace("\\", "/").removeprefix("./")
                     patients[name].add(row["patient"].strip())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DataError(f"dataset.groups_csv={file}: not a readable CSV ({reason}). Check the path.") from error
+        raise describe_csv_error(file, error) from error
     return patients
+
+
+def describe_csv_error(file: Path, error: Exception) -> DataError:
+    """Return the error for a CSV that cannot be read."""
+    reason = error.strerror if isinstance(error, OSError) else error
+    return DataError(f"dataset.groups_csv={file}: not a readable CSV ({reason}). Check the path.")
 
 
 def _check_columns(file: Path, columns: Sequence[str] | None) -> None:
