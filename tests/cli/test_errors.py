@@ -214,6 +214,10 @@ MISTAKES = [
     (["stage.knn={a:1}"], "stage.knn={a:1}: unknown key stage.knn.a. Known keys: stage.knn.k, stage.knn.temperature,"),
     (["stage.name=../x"], "stage.name=../x: expected letters, digits, dots and dashes."),
     (["seed=${"], "seed='${': not a valid interpolation. Correct the text after the dollar sign."),
+    (
+        ["dataset=npz", "dataset.path=a", "dataset.class_names={a:1}"],
+        "dataset.class_names={a:1}: a mapping is not allowed.",
+    ),
     (["+stage=probe"], "+stage=probe: the config has this group already. Write stage=probe."),
     (["dataset=3"], "dataset=3: expected the name of an option. Choose one of bloodmnist,"),
     (["stage=preview", "stage.sequences=[[a]]"], "stage.sequences=[['a']]: expected a list of names."),

@@ -149,10 +149,10 @@ def _wrong_container(override: str, added: list[str], conf: Path) -> str | None:
     is_group = (conf / key).is_dir() and not isinstance(value, dict)  # it expects the name of an option
     if not isinstance(node, DictConfig) or value is None or is_group:
         return None
-    known = ", ".join(f"{key}.{name}" for name in node if not str(name).endswith("_")) or "none"
+    known = ", ".join(f"{key}.{name}" for name in map(str, node) if not name.endswith("_")) or "none"
     if not isinstance(value, dict):
         return f"{override}: expected a mapping. Set one of its keys: {known}."
-    unknown = [f"{key}.{name}" for name in value if name not in node]
+    unknown = [f"{key}.{name!s}" for name in value if name not in node]
     return f"{override}: unknown key {unknown[0]}. Known keys: {known}." if unknown else None
 
 
@@ -173,10 +173,10 @@ def _wrong_key(override: str, error: Exception, added: list[str], conf: Path) ->
     if "Could not override" in str(error) or "Key" in str(error) or "not in" in str(error):
         known = list(_keys(compose("config", added)))
         if key in known:
-            return f"{override}: {key} cannot have this value. Change the value."
+            return f"{override}: a {'mapping' if '{' in override else 'list'} is not allowed. Change the value."
         return f"{override}: unknown key. {_suggest_key(key, known, conf)}"
     if "Error merging override" in str(error):
-        return f"{override}: {key} cannot have this value. Change the value."
+        return f"{override}: a {'mapping' if '{' in override else 'list'} is not allowed. Change the value."
     if "Multiple values for" in str(error):
         return f"{override}: the config has this group already. Write {override.lstrip('+')}."
     if isinstance(error, RecursionError):

@@ -81,6 +81,7 @@ def _read_rows(file: Path) -> dict[str, set[str]]:
 def describe_csv_error(file: Path, error: Exception) -> DataError:
     """Return the error for a CSV that cannot be read."""
     reason = error.strerror if isinstance(error, OSError) else error
+    reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason
     return DataError(f"dataset.groups_csv={file}: not a readable CSV ({reason}). Check the path.")
 
 
