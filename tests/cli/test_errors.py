@@ -302,6 +302,13 @@ def test_a_checkpoint_that_is_no_file(typed, path: str, expected: str) -> None:
     assert len(done.lines[0]) < 2_100
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 500 + "]" * 500])
+def test_a_value_beyond_the_limits_of_python_is_one_line(typed, value: str) -> None:
+    done = typed(f"seed={value}")
+    assert (done.status, len(done.lines)) == (2, 1)
+    assert done.lines[0].endswith(": a number is too long, or brackets are nested too deeply. Correct it.")
+
+
 def test_a_run_folder_with_too_long_a_name_is_one_line(typed) -> None:
     done = typed("stage=probe", f"paths.runs={'x' * 5000}")
     assert (done.status, len(done.lines)) == (1, 1)
