@@ -202,11 +202,28 @@ MISTAKES = [
         "no training images are left. Lower",
     ),
     (["~stage.epochs"], "~stage.epochs: keys cannot be deleted."),
-    (["stage=null"], "stage=null: Hydra cannot compose it ("),
+    (["stage=null"], "stage=null: expected the name of an option. Choose one of analyse,"),
     (["data_fraction=n7"], "For any other budget set data_fraction.samples="),
     (["stage=probe", "stage.budgets=50"], "stage.budgets=50: expected a list in brackets: [a,b]. Change the value."),
     (["encoder.mean=[1,2]"], "encoder.mean=[1.0, 2.0]: expected three finite numbers"),
     (["encoder.std=[1,nan,1]"], "encoder.std=[1.0, nan, 1.0]: expected a list of finite numbers"),
+    (["stage.budgets=[1]", "stage=probe"], "stage.budgets=1: expected an integer >= 2. Correct it."),
+    (["stage=probe", "stage.budgets={a:1}"], "stage.budgets={a:1}: expected a list in brackets: [a,b]."),
+    (["stage=probe", "stage.seeds=[null]"], "stage.seeds=[null]: null is not allowed."),
+    (["stage.knn=3"], "stage.knn=3: expected a mapping. Set one of its keys: stage.knn.k, stage.knn.temperature,"),
+    (["stage.knn={a:1}"], "stage.knn={a:1}: unknown key stage.knn.a. Known keys: stage.knn.k, stage.knn.temperature,"),
+    (["stage.name=../x"], "stage.name=../x: expected letters, digits, dots and dashes."),
+    (["seed=${"], "seed='${': not a valid interpolation. Correct the text after the dollar sign."),
+    (
+        ["dataset=npz", "dataset.path=a", "dataset.class_names={a:1}"],
+        "dataset.class_names={a:1}: a mapping is not allowed.",
+    ),
+    (["+stage=probe"], "+stage=probe: the config has this group already. Write stage=probe."),
+    (["dataset=3"], "dataset=3: expected the name of an option. Choose one of bloodmnist,"),
+    (["stage=preview", "stage.sequences=[[a]]"], "stage.sequences=[['a']]: expected a list of names."),
+    (["stage=report", "stage.datasets=[[a]]"], "stage.datasets=[['a']]: expected a list of names."),
+    (["stage=report", "stage.datasets=[..]"], "stage.datasets=..: expected the name of a folder of runs."),
+    (["stage=analyse", "stage.perplexities=[nan]"], "stage.perplexities=[nan]: expected a list of finite numbers."),
     (["init=pretrained", "init.path=x"], "init.path=x: unknown key. It needs init=checkpoint."),
     (["hydra.run.dir=/proc/none/x"], "No such file"),
 ]
@@ -226,6 +243,7 @@ YAML = {
     "defaults: [npz, _self_]\npath: x\nfoo: 1": "dataset/mine.yaml: unknown key foo.",
     "defaults: [nps, _self_]": "dataset/mine.yaml: unknown option nps in defaults. Correct the name.",
     "defaults: [npz, _self_]\npath: x\nmirror_p: often": "dataset/mine.yaml: dataset.mirror_p: expected a number.",
+    "a: &a [*a]": "dataset=mine: its YAML file refers to itself, or is nested too deeply. Correct the file.",
     "- a\n- b": "dataset: expected a mapping with name and _target_.",
     "name: x": "dataset: expected a mapping with name and _target_.",
 }
@@ -265,6 +283,36 @@ def test_typed_allow_code_runs_code_of_own_yaml(typed, tmp_path: Path) -> None:
     written("init/mine.yaml", (PLANTED["init/mine.yaml"] % marker).encode())(tmp_path / "conf")
     typed("--config-dir", tmp_path / "conf", "init=mine", "dry_run=true", "allow_code=true")
     assert marker.exists(), "what the test above refuses would have run"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("~nobody/x", "there is no file "),
+        ("/dev/zero", "cannot be read (not a regular file). Check the path."),
+        ("/dev", "cannot be read (is a folder). Check the path."),
+        ("x" * 5000, " ... "),
+    ],
+)
+def test_a_checkpoint_that_is_no_file(typed, path: str, expected: str) -> None:
+    done = typed("init=checkpoint", f"init.path={path}")
+    assert (done.status, len(done.lines)) == (1, 1)
+    assert done.lines[0].startswith(f"init.path={path[:99]}")
+    assert expected in done.lines[0]
+    assert len(done.lines[0]) < 2_100
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 500 + "]" * 500])
+def test_a_value_beyond_the_limits_of_python_is_one_line(typed, value: str) -> None:
+    done = typed(f"seed={value}")
+    assert (done.status, len(done.lines)) == (2, 1)
+    assert done.lines[0].endswith(": a number is too long, or brackets are nested too deeply. Correct it.")
+
+
+def test_a_run_folder_with_too_long_a_name_is_one_line(typed) -> None:
+    done = typed("stage=probe", f"paths.runs={'x' * 5000}")
+    assert (done.status, len(done.lines)) == (1, 1)
+    assert done.lines[0].endswith("xxx...: File name too long. Check the path.")
 
 
 def test_mistake_shared_by_all_jobs_of_a_sweep_is_printed_once(typed) -> None:

@@ -152,6 +152,14 @@ def test_every_wrong_budget_is_told(composed) -> None:
 
 
 def test_bounds_hold_in_every_cell(composed) -> None:
-    (cell,) = expand_budgets(composed("stage=probe", "stage.budgets=[pct200]"))
-    with pytest.raises(ConfigError, match=r"data_fraction\.percent=200"):
-        validate_config(cell)
+    with pytest.raises(ConfigError, match=r"^stage\.budgets=pct200: expected a number > 0 and <= 100\."):
+        expand_budgets(composed("stage=probe", "stage.budgets=[50,pct200]"))
+
+
+@pytest.mark.parametrize("seeds", ["[[1]]", "[-1]"])
+def test_a_wrong_seed_is_told_by_the_key_that_holds_it(composed, seeds: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        expand_budgets(composed("stage=probe", f"stage.seeds={seeds}"))
+    assert caught.value.problems == (
+        f"stage.seeds={seeds}: expected a list of integers >= 0 and <= {2**63 - 1}. Correct it.",
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from simclr_med.data.decoding import decode_image
 from simclr_med.errors import DataError
@@ -125,3 +125,11 @@ def test_damaged_file_is_named_in_one_line(tmp_path: Path, name, part) -> None:
     with pytest.raises(DataError, match=f"{name}: not a readable image") as error:
         decode_image(tmp_path / name, 8, 3, "full")
     assert "\n" not in str(error.value)
+
+
+def test_texts_that_unpack_to_megabytes_are_named_plainly(tmp_path: Path, colours) -> None:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("comment", "x" * (2 << 20), zip=True)
+    Image.fromarray(colours).save(tmp_path / "a.png", pnginfo=texts)
+    with pytest.raises(DataError, match=r"a\.png: not a readable image \(its texts are too large\)\."):
+        decode_image(tmp_path / "a.png", 8, 3, "full")

@@ -117,6 +117,7 @@ def test_csv_may_name_files_without_folders(write_images, tmp_path: Path) -> Non
     ("content", "rule"),
     [
         (None, "not a readable CSV"),
+        ("file,patient\nä.png,1\n".encode("utf-16"), r"not a readable CSV \(it is not UTF-8 text\)"),
         ("name,patients\nx.png,1\n", "columns file and patient"),
         ("file,patient\nx.png,1\n", "no patient for y.png"),
         ("file,patient\nx.png,1\nx.png,2\ny.png,1\n", "several patients for x.png"),
@@ -124,9 +125,23 @@ def test_csv_may_name_files_without_folders(write_images, tmp_path: Path) -> Non
 )
 def test_unusable_csv_is_an_error(write_images, tmp_path: Path, content, rule) -> None:
     if content is not None:
-        (tmp_path / "patients.csv").write_text(content)
+        (tmp_path / "patients.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError, match=f"dataset.groups_csv=.*{rule}"):
         build_folder(write_images("x.png", "y.png"), groups_csv=str(tmp_path / "patients.csv")).entries("train")
+
+
+def test_csv_that_is_a_folder_is_named_by_its_key(write_images, tmp_path: Path) -> None:
+    (tmp_path / "patients.csv").mkdir()
+    mine = build_folder(write_images("x.png", "y.png"), groups_csv=str(tmp_path / "patients.csv"))
+    for read in (mine.content_hash, lambda: mine.entries("train")):
+        with pytest.raises(DataError, match=r"^dataset\.groups_csv=.*: not a readable CSV \(is a folder\)"):
+            read()
+
+
+def test_csv_with_several_patients_and_the_folders_does_not_ask_for_folders(write_images, tmp_path: Path) -> None:
+    (tmp_path / "patients.csv").write_text("file,patient\na/x.png,1\na/x.png,2\nb/x.png,3\n")
+    with pytest.raises(DataError, match=r"several patients for a/x\.png\. Correct the CSV\."):
+        build_folder(write_images("a/x.png", "b/x.png"), groups_csv=str(tmp_path / "patients.csv")).entries("train")
 
 
 def test_patient_in_two_split_folders_is_an_error(write_images, tmp_path: Path) -> None:

@@ -179,6 +179,12 @@ def test_available_and_labelled_splits(save_npz, tmp_path: Path) -> None:
     assert (some.available_splits(), some.labelled_splits()) == (("train", "val"), ("train",))
 
 
+def test_file_without_images_is_an_error_that_names_it(tmp_path: Path) -> None:
+    np.savez(tmp_path / "other.npz", np.zeros(3))
+    with pytest.raises(DataError, match=r"other\.npz\[train_images\]: array not found; the file has arr_0\."):
+        source(tmp_path / "other.npz").task  # noqa: B018
+
+
 def test_folder_instead_of_a_file_is_an_error(tmp_path: Path) -> None:
     for read in (lambda mine: mine.split("train"), lambda mine: mine.content_hash()):
         with pytest.raises(DataError, match="expected a file, found a folder"):

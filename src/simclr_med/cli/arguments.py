@@ -182,3 +182,5 @@ def _parsed(word: str) -> Override | None:
         return OverridesParser.create().parse_override(word)
     except HydraException:
         return None
+    except (ValueError, RecursionError) as error:  # Python's own limits
+        raise ConfigError(f"{word}: a number is too long, or brackets are nested too deeply. Correct it.") from error

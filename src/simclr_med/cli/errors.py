@@ -12,12 +12,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import UnsupportedValueType, ValidationError
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import GrammarParseError, UnsupportedValueType, ValidationError
 from yaml import MarkedYAMLError
 
 from simclr_med.cli.arguments import CommandLine
-from simclr_med.cli.failures import first_line
+from simclr_med.cli.failures import as_line, first_line
+from simclr_med.config.folders import list_options
 from simclr_med.config.validate import error_chain, find_problems
 from simclr_med.errors import ConfigError
 
@@ -47,7 +48,7 @@ def explain_errors(command: CommandLine, conf: Path) -> list[str]:
             found += problems
             added += accepted
         found += _problems_of_whole(added, found)
-    return [" ".join(message.splitlines()).strip() for message in dict.fromkeys(found)]
+    return list(map(as_line, dict.fromkeys(found)))
 
 
 def _check_override(override: str, added: list[str], is_sweep: bool, conf: Path) -> tuple[list[str], list[str]]:
@@ -90,7 +91,9 @@ def _compose_problem(override: str, added: list[str], conf: Path) -> str | None:
         return (
             _config_error(causes)
             or _yaml_error(causes)
+            or _grammar_error(override, causes)
             or _error_in_file(error, causes)
+            or _wrong_container(override, added, conf)
             or _wrong_type(override, causes)
             or _wrong_key(override, error, added, conf)
         )
@@ -107,6 +110,12 @@ def _yaml_error(causes: list[BaseException]) -> str | None:
         if isinstance(cause, MarkedYAMLError) and cause.problem_mark is not None:
             mark = cause.problem_mark
             return f"{mark.name}: not valid YAML ({cause.problem}, line {mark.line + 1}). Correct the file."
+    return None
+
+
+def _grammar_error(override: str, causes: list[BaseException]) -> str | None:
+    if any(isinstance(cause, GrammarParseError) for cause in causes):
+        return f"{override}: not a valid interpolation. Correct the text after the dollar sign."
     return None
 
 
@@ -130,6 +139,23 @@ def _error_in_file(error: Exception, causes: list[BaseException]) -> str | None:
     return f"{file}: Hydra cannot compose it ({first_line(error)}). Correct the file."
 
 
+def _wrong_container(override: str, added: list[str], conf: Path) -> str | None:
+    """Return what a key that holds a list or a mapping expects, when the override gives it anything else."""
+    parsed = OverridesParser.create().parse_override(override)
+    value, key = parsed.value(), parsed.get_key_element().lstrip("+~")
+    node = OmegaConf.select(compose("config", added), key, throw_on_missing=False, throw_on_resolution_failure=False)
+    if isinstance(node, ListConfig) and value is not None and not isinstance(value, list):
+        return f"{override}: expected a list in brackets: [a,b]. Change the value."
+    is_group = (conf / key).is_dir() and not isinstance(value, dict)  # it expects the name of an option
+    if not isinstance(node, DictConfig) or value is None or is_group:
+        return None
+    known = ", ".join(f"{key}.{name}" for name in map(str, node) if not name.endswith("_")) or "none"
+    if not isinstance(value, dict):
+        return f"{override}: expected a mapping. Set one of its keys: {known}."
+    unknown = [f"{key}.{name!s}" for name in value if name not in node]
+    return f"{override}: unknown key {unknown[0]}. Known keys: {known}." if unknown else None
+
+
 def _wrong_type(override: str, causes: list[BaseException]) -> str | None:
     for cause in causes:
         if isinstance(cause, (ValidationError, UnsupportedValueType)):
@@ -147,10 +173,16 @@ def _wrong_key(override: str, error: Exception, added: list[str], conf: Path) ->
     if "Could not override" in str(error) or "Key" in str(error) or "not in" in str(error):
         known = list(_keys(compose("config", added)))
         if key in known:
-            return f"{override}: {key} cannot have this value. Change the value."
+            return f"{override}: a {'mapping' if '{' in override else 'list'} is not allowed. Change the value."
         return f"{override}: unknown key. {_suggest_key(key, known, conf)}"
     if "Error merging override" in str(error):
-        return f"{override}: {key} cannot have this value. Change the value."
+        return f"{override}: a {'mapping' if '{' in override else 'list'} is not allowed. Change the value."
+    if "Multiple values for" in str(error):
+        return f"{override}: the config has this group already. Write {override.lstrip('+')}."
+    if isinstance(error, RecursionError):
+        return f"{override}: its YAML file refers to itself, or is nested too deeply. Correct the file."
+    if "Config group override must be" in str(error):
+        return f"{override}: expected the name of an option. Choose one of {', '.join(list_options([conf], key))}."
     if isinstance(error, UnicodeDecodeError):
         return f"{override}: the YAML file is not UTF-8. Save it in this encoding."
     return f"{override}: Hydra cannot compose it ({first_line(error)}). Change the value."
@@ -170,7 +202,7 @@ def _unknown_option(override: str, error: MissingConfigException) -> str:
 
 def _expected(message: str) -> str:
     """Return the type that OmegaConf expected."""
-    if "is not Optional" in message:
+    if "is not Optional" in message or "NoneType is not a subclass" in message:
         return "null is not allowed"
     if "is not a ListConfig" in message:
         return "expected a list in brackets: [a,b]"

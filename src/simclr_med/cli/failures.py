@@ -13,6 +13,7 @@ from simclr_med.errors import ConfigError, UserError
 from simclr_med.runs.sweep import RunOutcome
 
 MOST_SHOWN = 200  # characters of a path in a message
+LONGEST = 2_000  # characters of a message; a value of any length may be a part of it
 
 
 class ProblemPrinter:
@@ -33,6 +34,8 @@ class ProblemPrinter:
 
 def describe_error(error: Exception) -> tuple[list[str], int]:
     """Return the problems of an error, one line each, and the exit code."""
+    if isinstance(error, InstantiationException) and isinstance(error.__cause__, OSError):
+        error = error.__cause__
     if isinstance(error, UserError):
         problems, status = error.problems, error.exit_code
     elif isinstance(error, (HydraException, OmegaConfBaseException)):
@@ -46,7 +49,13 @@ def describe_error(error: Exception) -> tuple[list[str], int]:
         place = f"{Path(frame.filename).name}, line {frame.lineno}"
         problems = (f"{describe_unexpected(error)} ({place}). This is a bug. Please report it with the command.",)
         status = 1
-    return [" ".join(problem.splitlines()) for problem in problems], status
+    return list(map(as_line, problems)), status
+
+
+def as_line(problem: str) -> str:
+    """Return a message as one line, without the middle of a long one."""
+    line = " ".join(problem.splitlines()).strip()
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
 
 
 def describe_unexpected(error: Exception) -> str:

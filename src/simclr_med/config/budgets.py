@@ -5,10 +5,14 @@ from __future__ import annotations
 import copy
 import itertools
 import re
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from simclr_med.config.bounds import expected_value
+from simclr_med.config.data_nodes import DataFraction
 from simclr_med.config.stage_nodes import CurveStage
 from simclr_med.errors import ConfigError
 
@@ -35,13 +39,34 @@ def expand_budgets(cfg: DictConfig) -> list[DictConfig]:
     budgets, seeds, init_seeds = (list(cfg.stage[key]) for key in ("budgets", "seeds", "init_seeds"))
     if not budgets and not seeds and not init_seeds:
         return [cfg]
-    problems = [f"stage.budgets={budget}: {BUDGET_RULE}" for budget in budgets if parse_budget(budget) is None]
+    problems = list(budget_problems("stage.budgets", budgets))
+    for item in fields(CurveStage):
+        if item.name in ("seeds", "init_seeds") and (expected := expected_value(cfg.stage[item.name], item)):
+            problems.append(f"stage.{item.name}={cfg.stage[item.name]}: expected {expected}. Correct it.")
     if init_seeds and "seed" not in cfg.init:
         problems.append(f"stage.init_seeds={init_seeds}: init={cfg.init.name} has no seed. Remove it.")
     if problems:
         raise ConfigError(*problems)
     runs = itertools.product(init_seeds or [None], budgets or [None], seeds or [None])
     return [_expand(cfg, init_seed, budget, seed) for init_seed, budget, seed in runs]
+
+
+def budget_problems(key: str, budgets: Sequence[Any]) -> Iterator[str]:
+    """Yield one sentence for each value of a list that is no label budget.
+
+    Args:
+        key: of the list.
+        budgets: its values.
+    """
+    bounds = {item.name: item for item in fields(DataFraction)}
+    for budget in budgets:
+        amounts = parse_budget(budget)
+        if amounts is None:
+            yield f"{key}={budget}: {BUDGET_RULE}"
+            continue
+        for name in _AMOUNTS.values():
+            if expected := expected_value(amounts[name], bounds[name]):
+                yield f"{key}={budget}: expected {expected}. Correct it."
 
 
 def parse_budget(budget: Any) -> dict[str, Any] | None:

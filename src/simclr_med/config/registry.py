@@ -66,6 +66,6 @@ def register(folders: Sequence[Path] = (CONF,)) -> None:
     store.store(group="schema/preview", name="sequences", package="_global_", node={"defaults": sequences})
     OmegaConf.register_new_resolver("medmnist", medmnist_info, replace=True)
     OmegaConf.register_new_resolver("home", lambda name: str(Path.home() / name), replace=True)
-    OmegaConf.register_new_resolver("joined", lambda names: "+".join(sorted(names)) or "all", replace=True)
+    OmegaConf.register_new_resolver("joined", lambda names: "+".join(sorted(map(str, names))) or "all", replace=True)
     OmegaConf.register_new_resolver("stem", dataset_name, replace=True)
     OmegaConf.register_new_resolver("validation_of_budget", validation_of_budget, replace=True)

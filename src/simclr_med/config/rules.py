@@ -67,7 +67,7 @@ def _warmup(cfg: Config[Any]) -> Iterator[str]:
 
 
 def _names(cfg: Config[Any]) -> Iterator[str]:
-    options = {"dataset": cfg.dataset, "augmentation": cfg.augmentation, "encoder": cfg.encoder, "init": cfg.init}
+    options = {group: getattr(cfg, group) for group in ("stage", *PATH_GROUPS)}
     for group, option in options.items():
         if option.name and option.name != slug(option.name):
             yield (
@@ -153,7 +153,8 @@ def _targets(cfg: Config[Any]) -> Iterator[str]:
 
 def _stage(cfg: Config[Any], stage: Stage) -> Iterator[str]:
     """The rules of one stage."""
-    yield from _folder(stage)
+    if not isinstance(stage, Report):  # its folder follows from its data sets
+        yield from _folder(stage)
     if isinstance(stage, Pretrain):
         yield from _micro_batches(stage, cfg.trainer.devices)
     if isinstance(stage, Probe):
@@ -179,7 +180,7 @@ def _strengths(stage: Probe) -> Iterator[str]:
 
 def _sequences(stage: Preview) -> Iterator[str]:
     for name in stage.sequences:
-        if name not in stage.options:
+        if isinstance(name, str) and name not in stage.options:
             yield (
                 f"stage.sequences={name}: expected one of {', '.join(stage.options)}. Show a sequence of your own with "
                 "augmentation=."
@@ -188,7 +189,7 @@ def _sequences(stage: Preview) -> Iterator[str]:
 
 def _perplexities(stage: Analyse) -> Iterator[str]:
     for value in stage.perplexities:
-        if isinstance(value, (int, float)) and not value >= 1:
+        if _is_finite(value) and value < 1:
             yield f"stage.perplexities={value}: expected a number >= 1. {use_default('stage.perplexities')}"
 
 
@@ -212,7 +213,7 @@ def _report(cfg: Config[Any], stage: Report) -> Iterator[str]:
             f"with stage.datasets=[{cfg.dataset.name}]."
         )
     for name in stage.datasets:
-        if name != slug(name):
+        if isinstance(name, str) and name and name != slug(name):
             yield (
                 f"stage.datasets={name}: expected the name of a folder of runs. Rename it, for example to {slug(name)}."
             )

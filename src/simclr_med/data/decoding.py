@@ -89,6 +89,8 @@ def decode_image(file: Path, size: int, channels: int, intensity: Intensity) -> 
 
 
 def _describe_damage(error: Exception) -> str:
+    if "text chunk" in str(error).lower() or "MAX_TEXT" in str(error):  # PIL names its own constants
+        return "its texts are too large"
     said = error.strerror if isinstance(error, OSError) else None
     return " ".join(str(said or error).split()) or type(error).__name__
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from simclr_med.data.image_cache import DecodingRecipe, load_images
 from simclr_med.data.layout import infer_task
 from simclr_med.data.limits import MOST_IMAGE_BYTES
 from simclr_med.data.listing import Entry, list_images
-from simclr_med.data.patients import check_patients, read_patients
+from simclr_med.data.patients import check_patients, describe_csv_error, read_patients
 from simclr_med.data.progress import show_progress
 from simclr_med.data.source import ImageSet
 from simclr_med.data.splits import assign_splits
@@ -62,11 +63,11 @@ class Folder:
         self.name = name
         self.size = size
         self.channels = channels
-        self.root = Path(path).expanduser().absolute()
+        self.root = Path(os.path.expanduser(path)).absolute()
         self._split_seed = split_seed
         self._val_fraction = val_fraction
         self._test_fraction = test_fraction
-        self._groups_csv = None if groups_csv is None else Path(groups_csv).expanduser()
+        self._groups_csv = None if groups_csv is None else Path(os.path.expanduser(groups_csv))
         self._intensity = intensity
         self._class_folders = class_folders
 
@@ -178,6 +179,8 @@ class Folder:
                 check_regular(file, MOST_IMAGE_BYTES)
             stamps = [(str(file), read_stamp(file)) for file in files]
         except OSError as error:
+            if self._groups_csv is not None and error.filename == str(self._groups_csv):
+                raise describe_csv_error(self._groups_csv, error) from error
             raise describe_read_error(Path(error.filename), error) from error
         stamp = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
         return cached_digest(f"folder:{self.root}:{self._groups_csv}", stamp, lambda: self._compute_digest(files))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,7 +58,7 @@ class MedMNIST:
     def file(self) -> Path:
         """Path of the .npz file, which may not exist yet."""
         suffix = "" if self.size == 28 else f"_{self.size}"
-        return Path(self.root).expanduser() / f"{self.name}{suffix}.npz"
+        return Path(os.path.expanduser(self.root)) / f"{self.name}{suffix}.npz"
 
     def content_hash(self) -> str:
         """Return the MD5 that medmnist states, without reading the file; if not verified, the file's SHA-256."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +34,7 @@ class Npz:
 
     def __init__(self, name: str, path: str, task: Task | None, class_names: Sequence[str] | None) -> None:
         self.name = name
-        self.file = Path(path).expanduser()
+        self.file = Path(os.path.expanduser(path))
         self._archive = Archive(self.file)
         self._task = task
         self._class_names = class_names
@@ -142,9 +143,14 @@ class Npz:
 
     @cached_property
     def _first_labels(self) -> np.ndarray | None:
-        """Labels of the first split, int64 [N, L], which decide the classes; `labels` checks their range."""
+        """Labels of the first split, int64 [N, L], which decide the classes; `labels` checks their range.
+
+        Raises:
+            DataError: the file has no images at all.
+        """
         key = name_labels(self._first_split)
         if key not in self._archive.keys:
+            self._archive.read_image_shape(self._first_split)  # a file without images is an error
             return None
         labels = self._archive.read_raw_labels(self._first_split)
         if labels.size == 0 or labels.min() < 0:

@@ -34,7 +34,7 @@ def read_patients(file: Path, names: Sequence[str]) -> list[str]:
         if len(candidates) != 1:
             problem = f"several patients for {name}" if candidates else f"no patient for {name}"
             count = file_names[file_name]
-            note = f" ({count} images have this file name: add their folders)" if count > 1 else ""
+            note = f" ({count} images have this file name: add their folders)" if count > 1 and not candidates else ""
             raise DataError(f"dataset.groups_csv={file}: {problem}{note}. Correct the CSV.")
         found.append(next(iter(candidates)))
     return found
@@ -74,9 +74,15 @@ def _read_rows(file: Path) -> dict[str, set[str]]:
                     name = row["file"].strip().replace("\\", "/").removeprefix("./")
                     patients[name].add(row["patient"].strip())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DataError(f"dataset.groups_csv={file}: not a readable CSV ({reason}). Check the path.") from error
+        raise describe_csv_error(file, error) from error
     return patients
+
+
+def describe_csv_error(file: Path, error: Exception) -> DataError:
+    """Return the error for a CSV that cannot be read."""
+    reason = error.strerror if isinstance(error, OSError) else error
+    reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason
+    return DataError(f"dataset.groups_csv={file}: not a readable CSV ({reason}). Check the path.")
 
 
 def _check_columns(file: Path, columns: Sequence[str] | None) -> None:

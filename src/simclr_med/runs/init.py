@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from simclr_med.errors import MissingEncoderError, RunError, WantedEncoder
 from simclr_med.runs.fields import Fields
 from simclr_med.runs.identity import Init
 from simclr_med.runs.run import find_finished_runs
-from simclr_med.safe_files import read_json
+from simclr_med.safe_files import check_regular, read_json
 
 
 def random(dataset: str | None, augmentation: str, seed: int) -> Init:
@@ -30,12 +31,18 @@ def checkpoint(path: str) -> Init:
     """Weights from a file in any format that `simclr_med.models.encoder_files` reads.
 
     Raises:
-        RunError: the file is missing.
+        RunError: the file is missing, unreadable, or a folder, pipe or device.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise RunError(f"init.path={path}: there is no file {file.absolute()}. Check the path.")
-    return Init(kind="checkpoint", hash=f"sha256:{sha256(file)}", path=file.absolute())
+    file = Path(os.path.expanduser(path))
+    try:
+        check_regular(file)
+        digest = sha256(file)
+    except FileNotFoundError as error:
+        raise RunError(f"init.path={path}: there is no file {file.absolute()}. Check the path.") from error
+    except OSError as error:
+        problem = error.strerror or str(error)
+        raise RunError(f"init.path={path}: cannot be read ({problem}). Check the path.") from error
+    return Init(kind="checkpoint", hash=f"sha256:{digest}", path=file.absolute())
 
 
 def pretrained(
@@ -62,7 +69,7 @@ def pretrained(
         RunError: several runs have them.
     """
     if run is not None:
-        return saved_by(Path(run).expanduser().absolute())
+        return saved_by(Path(os.path.expanduser(run)).absolute())
     wanted = WantedEncoder(dataset, augmentation, encoder, size, seed, start)
     top = Path(runs).absolute()
     finished = list(find_finished_runs(top, "pretrain", dataset))
@@ -85,7 +92,7 @@ def model(run: str | None) -> Init:
     """
     if run is None:
         raise RunError("init=model: no run given. Add stage.run=<folder> with stage=test, predict or analyse.")
-    folder = Path(run).expanduser().absolute()
+    folder = Path(os.path.expanduser(run)).absolute()
     head = folder / "head.safetensors"
     try:
         digest = Fields.from_record(read_json(folder / "result.json")).text("config_hash")
@@ -118,7 +125,7 @@ def imagenet(encoder: str, folder: str, files: dict[str, str], url: str) -> Init
         raise RunError(
             f"init=imagenet: encoder={encoder} has no ImageNet weights. Use encoder={', '.join(files)}, or init=random."
         )
-    path = Path(folder).expanduser() / files[encoder]
+    path = Path(os.path.expanduser(folder)) / files[encoder]
     return Init(kind="imagenet", hash=f"imagenet:{files[encoder]}", path=path, url=f"{url}/{files[encoder]}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ def report(run: Run[Config[Report]], source: Source) -> None:
     if cfg.stage.dashboard:
         require_dashboard_package()
     found = collect_runs(Path(cfg.paths.runs), list(cfg.stage.datasets), cfg.stage.mixed)
-    folder = run.folder if cfg.stage.out is None else Path(cfg.stage.out).expanduser().absolute()
+    folder = run.folder if cfg.stage.out is None else Path(os.path.expanduser(cfg.stage.out)).absolute()
     target, parts = write_report(found, folder, cfg.stage.margin)
     rows = {state: str(number) for state, number in count_states(found).items()}
     for part in parts:

@@ -7,6 +7,7 @@ called.
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,4 +194,4 @@ _FINDERS: Mapping[str, Callable[[SavedRun, RecordedInit], Init]] = {
 
 def _texts(*values: Any) -> list[Path]:
     """The values that are texts, as paths."""
-    return [Path(value).expanduser() for value in values if isinstance(value, str) and "\0" not in value]
+    return [Path(os.path.expanduser(value)) for value in values if isinstance(value, str) and "\0" not in value]

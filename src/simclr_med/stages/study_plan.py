@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from simclr_med.config.budgets import BUDGET_RULE, parse_budget
+from simclr_med.config.budgets import budget_problems, parse_budget
 from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Study
 from simclr_med.errors import ConfigError
@@ -59,12 +59,7 @@ def plan_steps(cfg: Config[Study], overrides: Sequence[str], images: int) -> lis
         ConfigError: a value that is no label budget, or no seed.
     """
     node = cfg.stage
-    problems = [
-        f"stage.{key}={budget}: {BUDGET_RULE}"
-        for key, values in (("curve", node.curve), ("supervised", node.supervised))
-        for budget in values
-        if parse_budget(budget) is None
-    ]
+    problems = [*budget_problems("stage.curve", node.curve), *budget_problems("stage.supervised", node.supervised)]
     problems += [
         f"stage.{key}=[]: at least one seed is required. Add one, for example stage.{key}=[0]."
         for key, seeds in (("repeats", node.repeats), ("probe_repeats", node.probe_repeats))
