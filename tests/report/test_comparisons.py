@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -179,6 +180,23 @@ def test_one_encoder_on_both_sides_is_paired(add: Add, runs: Path) -> None:
     (test,) = compare(runs)
     assert test.is_paired
     assert len(test.estimate.encoders) == 1
+
+
+def test_overlap_is_that_of_the_two_compared_methods(add: Add, runs: Path) -> None:
+    """Runs of a third method under the same budget, with other subsets, change nothing."""
+    for seed in (0, 1, 2):
+        add("probe", seed=seed, quality=2.0, init=pretrained())
+        add("probe", seed=seed, quality=1.0)
+    add("probe", budget="full")
+    alone = [test for test in compare(runs) if test.budget == "n50"]
+    for seed in (0, 1, 2):
+        path = add("finetune", seed=seed, init={"name": "imagenet"}) / "result.json"
+        recorded = json.loads(path.read_text())
+        recorded["metrics"]["train/images"] = 900
+        path.write_text(json.dumps(recorded))
+    assert [(test.a, test.estimate) for test in compare(runs) if test.budget == "n50"] == [
+        (test.a, test.estimate) for test in alone
+    ]
 
 
 def test_suggested_number_of_seeds_decides(add: Add, runs: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 
 import numpy as np
 import pandas as pd
@@ -76,20 +77,21 @@ def suggest_size(comparison: Comparison) -> str:
 
 
 def _find_smallest(comparison: Comparison, count: int, resize: Callable[[float], Estimate]) -> int | None:
-    """Return the smallest number of seeds or encoders that decides a comparison; None above `LIMIT`."""
+    """Return the number of seeds or encoders from which on all up to `LIMIT` decide a comparison; None without one.
+
+    A smaller number may decide by chance: as one term of the variance falls, the degrees of freedom may fall as well.
+    """
 
     def is_decided(number: int) -> bool:
         estimate = resize(number / count)
-        distance, half = abs(estimate.mean), estimate.half_width(comparison.level)
-        return half < distance or distance + half < comparison.margin
+        # Half the interval is below a distance if, and only if, the test against a mean at this distance rejects.
+        distances = [abs(estimate.mean), comparison.margin - abs(estimate.mean)]
+        return any(
+            distance > 0 and estimate.p_value(estimate.mean - distance) < 1 - comparison.level for distance in distances
+        )
 
-    below, enough = count, LIMIT
-    if below >= enough or not is_decided(enough):
-        return None
-    while enough - below > 1:
-        middle = (below + enough) // 2
-        below, enough = (below, middle) if is_decided(middle) else (middle, enough)
-    return enough
+    decided = list(takewhile(is_decided, range(LIMIT, count, -1)))
+    return decided[-1] if decided else None
 
 
 def _name_sides(comparison: Comparison) -> tuple[str, str]:
