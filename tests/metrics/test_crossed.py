@@ -121,14 +121,19 @@ def test_error_rate_without_a_difference(seeds: int, ratio: float) -> None:
 
 
 def test_more_seeds_and_encoders_divide_their_terms() -> None:
-    found = Estimate(2.0, Term(1.0, 99), Term(0.5, 2), (Term(0.3, 4),)).resize(seeds=2, encoders=3)
+    found = Estimate(2.0, Term(1.0, 99), Term(0.5, 2), (Term(0.3, 4),)).resize(seeds=6, encoders=15)
     assert found == Estimate(2.0, Term(1.0, 99), Term(0.25, 5), (Term(pytest.approx(0.1), 14),))
+
+
+def test_a_larger_sample_stays_as_it_is() -> None:
+    found = Estimate(2.0, Term(1.0, 99), Term(0.5, 5), (Term(0.3, 1),))
+    assert found.resize(4, 4) == Estimate(2.0, Term(1.0, 99), Term(0.5, 5), (Term(pytest.approx(0.15), 3),))
 
 
 def test_more_seeds_do_not_lower_the_variance_of_one_pool() -> None:
     """Six seeds instead of three: the factor is 1/6 and not 1/3, and share / (1 - share) as before."""
     values = np.array([0.7, 0.8, 0.75])
-    more = Estimate(0.75, Term(1.0, 99), seed_term(values, 0.5)).resize(seeds=2).seeds
+    more = Estimate(0.75, Term(1.0, 99), seed_term(values, 0.5)).resize(seeds=6).seeds
     assert more is not None
     assert (more.variance, more.freedom) == (pytest.approx(values.var(ddof=1) * (1 / 6 + 1)), 5)
 

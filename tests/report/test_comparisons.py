@@ -206,8 +206,31 @@ def test_suggested_number_of_seeds_decides(add: Add, runs: Path) -> None:
     (test,) = compare(runs)
     assert test.verdict == "inconclusive"
     (number,) = map(int, re.findall(r"About (\d+) seeds", format_comparison(test)))
-    enough, fewer = (test.estimate.resize(seeds=count / 3) for count in (number, number - 1))
+    enough, fewer = (test.estimate.resize(seeds=count) for count in (number, number - 1))
     assert enough.half_width(test.level) < abs(test.estimate.mean) <= fewer.half_width(test.level)
+
+
+def test_seeds_and_encoders_that_are_suggested_together(add: Add, runs: Path) -> None:
+    """As many of both, although there are more seeds than encoders now."""
+    for seed, more in enumerate((0.0, 0.8, 0.0, 0.6)):
+        add("baseline", seed=seed, quality=0.9)
+        for start, gain in enumerate((0.0, 0.6)):
+            add("probe", seed=seed, init=pretrained(seed=start), quality=0.7 + gain + more)
+    (test,) = compare(runs)
+    (seeds, encoders) = map(int, re.findall(r"About (\d+) seeds and (\d+) encoders", format_comparison(test))[0])
+    assert seeds == encoders > 2
+    enough, fewer = (test.estimate.resize(count, count) for count in (seeds, seeds - 1))
+    assert enough.half_width(test.level) < abs(test.estimate.mean) <= fewer.half_width(test.level)
+
+
+def test_interval_of_a_difference_stays_between_minus_one_and_one(add: Add, runs: Path) -> None:
+    """Two encoders that differ much leave one degree of freedom."""
+    for seed in (0, 1, 2):
+        add("baseline", seed=seed, quality=1.0)
+        for start, quality in enumerate((0.0, 3.0)):
+            add("probe", seed=seed, init=pretrained(seed=start), quality=quality)
+    (test,) = compare(runs)
+    assert test.interval == (-1.0, 1.0)
 
 
 def test_p_values_are_not_printed_below_one_in_ten_thousand() -> None:

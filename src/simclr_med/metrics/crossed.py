@@ -77,12 +77,15 @@ class Estimate:
         # The quantile of the sum lies between the larger of both quantiles and their sum.
         return float(brentq(lambda x: _both_tails(x, few, self.images) - (1 - level), max(widths) / 2, sum(widths) * 2))
 
-    def resize(self, seeds: float = 1.0, encoders: float = 1.0) -> Estimate:
-        """Return the estimate that these multiples of the seeds and encoders would give, with equal components."""
+    def resize(self, seeds: int = 0, encoders: int = 0) -> Estimate:
+        """Return the estimate that so many seeds and encoders, but not fewer than now, would give.
+
+        The mean and the variance components stay the same.
+        """
         return replace(
             self,
-            seeds=None if self.seeds is None else _multiply(self.seeds, seeds),
-            encoders=tuple(_multiply(term, encoders) for term in self.encoders),
+            seeds=None if self.seeds is None else _enlarge(self.seeds, seeds),
+            encoders=tuple(_enlarge(term, encoders) for term in self.encoders),
         )
 
     def _add_few(self) -> Term:
@@ -155,7 +158,9 @@ def estimate_difference(a_ESN: np.ndarray, b_ESN: np.ndarray, is_paired: bool = 
     )
 
 
-def _multiply(term: Term, factor: float) -> Term:
+def _enlarge(term: Term, count: int) -> Term:
+    """Return the term of a sample of this size, if it is larger than now."""
+    factor = max(count / (term.freedom + 1), 1.0)
     return Term((term.variance - term.fixed) / factor + term.fixed, (term.freedom + 1) * factor - 1, term.fixed)
 
 

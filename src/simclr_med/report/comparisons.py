@@ -66,9 +66,10 @@ class Comparison:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """The confidence interval of the difference, NaN without a verdict."""
+        """The confidence interval of the difference, in [-1, 1]; NaN without a verdict."""
         half = np.nan if self.missing else self.estimate.half_width(self.level)
-        return self.estimate.mean - half, self.estimate.mean + half
+        low, high = np.clip([self.estimate.mean - half, self.estimate.mean + half], -1, 1)
+        return float(low), float(high)
 
     @property
     def verdict(self) -> str:
