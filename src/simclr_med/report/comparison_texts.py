@@ -69,10 +69,10 @@ def suggest_size(comparison: Comparison) -> str:
         )
     found = [f"{number} {word}" for number, word in options if number is not None]
     if found:
-        return f"About {' or '.join(found)} would decide it, {_IF_EQUAL}."
+        return f"About {' or '.join(found)} in all would decide it, {_IF_EQUAL}."
     both = _find_smallest(comparison, [*seeds, *encoders], lambda number: estimate.resize(number, number))
     if both is not None:
-        return f"About {both} seeds and {both} encoders would decide it, {_IF_EQUAL}."
+        return f"About {both} seeds and {both} encoders in all would decide it, {_IF_EQUAL}."
     words = " and ".join(word for _, word in options)
     return f"Even {LIMIT} {words} would not decide it: more test images are needed."
 
