@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import integrate, stats
@@ -55,19 +57,21 @@ def test_equal_images_equal_scipys_t_test_over_seeds() -> None:
     assert found.half_width(0.95) == pytest.approx((high - low) / 2, rel=1e-6)
 
 
-@pytest.mark.parametrize(("variance", "freedom"), [(0.01, 2), (1, 1), (1, 4.5), (20, 40)])
-def test_p_value_is_that_of_the_sum_of_two_students(variance: float, freedom: float) -> None:
+@pytest.mark.parametrize("images", [19, 399])
+@pytest.mark.parametrize(("variance", "freedom"), [(0.01, 2), (1, 1), (1, 4.5), (20, 40), (5, 200)])
+def test_p_value_is_that_of_the_sum_of_two_students(variance: float, freedom: float, images: int) -> None:
     """The convolution of both densities, integrated numerically."""
-    found = Estimate(3.0, Term(1.0, 399), Term(variance, freedom))
+    found = Estimate(3.0, Term(1.0, images), Term(variance, freedom))
     half = found.half_width(0.99)
 
     def tails(distance: float) -> float:
         few = stats.t(freedom, scale=np.sqrt(variance))
-        inside = lambda x: stats.t.pdf(x, 399) * (few.cdf(x - distance) + few.cdf(-x - distance))  # noqa: E731
-        return float(integrate.quad(inside, -30, 30, points=[-distance, 0, distance] if distance < 30 else None)[0])
+        inside = lambda x: stats.t.pdf(x, images) * (few.cdf(x - distance) + few.cdf(-x - distance))  # noqa: E731
+        breaks = [-30, -10, -3, 0, 3, 10, 30, *(k * distance for k in (-1, 1) if distance < 30)]
+        return sum(integrate.quad(inside, *pair)[0] for pair in itertools.pairwise(sorted(breaks)))
 
-    assert found.p_value() == pytest.approx(tails(3.0), rel=0.01)
-    assert tails(half) == pytest.approx(0.01, rel=0.01)
+    assert found.p_value() == pytest.approx(tails(3.0), rel=1e-5)
+    assert tails(half) == pytest.approx(0.01, rel=1e-5)
     assert found.p_value(3.0 - half) == pytest.approx(0.01, rel=1e-6)
 
 
@@ -79,7 +83,10 @@ def test_several_small_terms_have_satterthwaites_degrees_of_freedom() -> None:
 
 def test_overlapping_subsets_have_nadeau_and_bengios_factor() -> None:
     values = np.array([0.7, 0.8, 0.75])
-    assert seed_term(values, 0.2) == Term(pytest.approx(values.var(ddof=1) * (1 / 3 + 0.2 / 0.8)), 2)
+    variance, overlap = values.var(ddof=1), 0.2 / 0.8
+    assert seed_term(values, 0.2) == Term(
+        pytest.approx(variance * (1 / 3 + overlap)), 2, pytest.approx(variance * overlap)
+    )
     assert seed_term(values, 1.0) == seed_term(values) == Term(pytest.approx(values.var(ddof=1) / 3), 2)
     assert seed_term(values[:1]) is None
     assert encoder_term(values[:1]) == ()
@@ -114,8 +121,21 @@ def test_error_rate_without_a_difference(seeds: int, ratio: float) -> None:
 
 
 def test_more_seeds_and_encoders_divide_their_terms() -> None:
-    found = Estimate(2.0, Term(1.0, 99), Term(0.5, 2), (Term(0.3, 4),)).resize(seeds=2, encoders=3)
+    found = Estimate(2.0, Term(1.0, 99), Term(0.5, 2), (Term(0.3, 4),)).resize(seeds=6, encoders=15)
     assert found == Estimate(2.0, Term(1.0, 99), Term(0.25, 5), (Term(pytest.approx(0.1), 14),))
+
+
+def test_a_larger_sample_stays_as_it_is() -> None:
+    found = Estimate(2.0, Term(1.0, 99), Term(0.5, 5), (Term(0.3, 1),))
+    assert found.resize(4, 4) == Estimate(2.0, Term(1.0, 99), Term(0.5, 5), (Term(pytest.approx(0.15), 3),))
+
+
+def test_more_seeds_do_not_lower_the_variance_of_one_pool() -> None:
+    """Six seeds instead of three: the factor is 1/6 and not 1/3, and share / (1 - share) as before."""
+    values = np.array([0.7, 0.8, 0.75])
+    more = Estimate(0.75, Term(1.0, 99), seed_term(values, 0.5)).resize(seeds=6).seeds
+    assert more is not None
+    assert (more.variance, more.freedom) == (pytest.approx(values.var(ddof=1) * (1 / 6 + 1)), 5)
 
 
 @pytest.mark.parametrize(("gap", "p"), [(0.0, 1.0), (0.2, 0.0)])

@@ -37,9 +37,9 @@ def test_variance_of_the_pseudo_values_is_delongs() -> None:
     truth, score = labels[:, 0] == 1, probabilities[:, 1]
     wins = (score[truth][:, None] > score[~truth]) + 0.5 * (score[truth][:, None] == score[~truth])
     ones, zeros = wins.shape
-    variance = wins.mean(axis=1).var() / ones + wins.mean(axis=0).var() / zeros
+    variance = wins.mean(axis=1).var(ddof=1) / ones + wins.mean(axis=0).var(ddof=1) / zeros
     values = compute_image_auroc("binary-class", labels, probabilities)
-    assert values.var() / len(values) == pytest.approx(variance)
+    assert values.var(ddof=1) / len(values) == pytest.approx(variance)
 
 
 def test_classes_without_images_are_left_out() -> None:

@@ -26,7 +26,7 @@ def test_no_images_say_nothing() -> None:
 def test_auroc_has_delongs_error_on_the_logit_scale() -> None:
     labels, probabilities = drawn(1.0, 0, classes=2)
     values = compute_image_auroc("binary-class", labels, probabilities)
-    score, error = values.mean(), values.std() / np.sqrt(len(values))
+    score, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
     low, high = compute_test_intervals("binary-class", labels, probabilities, 0, 0)["auroc"]
     shift = 1.959964 * error / (score * (1 - score))
     assert [np.log(x / (1 - x)) for x in (low, score, high)] == pytest.approx(

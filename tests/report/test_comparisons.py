@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -181,6 +182,23 @@ def test_one_encoder_on_both_sides_is_paired(add: Add, runs: Path) -> None:
     assert len(test.estimate.encoders) == 1
 
 
+def test_overlap_is_that_of_the_two_compared_methods(add: Add, runs: Path) -> None:
+    """Runs of a third method under the same budget, with other subsets, change nothing."""
+    for seed in (0, 1, 2):
+        add("probe", seed=seed, quality=2.0, init=pretrained())
+        add("probe", seed=seed, quality=1.0)
+    add("probe", budget="full")
+    alone = [test for test in compare(runs) if test.budget == "n50"]
+    for seed in (0, 1, 2):
+        path = add("finetune", seed=seed, init={"name": "imagenet"}) / "result.json"
+        recorded = json.loads(path.read_text())
+        recorded["metrics"]["train/images"] = 900
+        path.write_text(json.dumps(recorded))
+    assert [(test.a, test.estimate) for test in compare(runs) if test.budget == "n50"] == [
+        (test.a, test.estimate) for test in alone
+    ]
+
+
 def test_suggested_number_of_seeds_decides(add: Add, runs: Path) -> None:
     for seed, quality in enumerate((1.6, 1.2, 2.0)):
         add("probe", seed=seed, quality=quality, init=pretrained())
@@ -188,8 +206,31 @@ def test_suggested_number_of_seeds_decides(add: Add, runs: Path) -> None:
     (test,) = compare(runs)
     assert test.verdict == "inconclusive"
     (number,) = map(int, re.findall(r"About (\d+) seeds", format_comparison(test)))
-    enough, fewer = (test.estimate.resize(seeds=count / 3) for count in (number, number - 1))
+    enough, fewer = (test.estimate.resize(seeds=count) for count in (number, number - 1))
     assert enough.half_width(test.level) < abs(test.estimate.mean) <= fewer.half_width(test.level)
+
+
+def test_seeds_and_encoders_that_are_suggested_together(add: Add, runs: Path) -> None:
+    """As many of both, although there are more seeds than encoders now."""
+    for seed, more in enumerate((0.0, 0.8, 0.0, 0.6)):
+        add("baseline", seed=seed, quality=0.9)
+        for start, gain in enumerate((0.0, 0.6)):
+            add("probe", seed=seed, init=pretrained(seed=start), quality=0.7 + gain + more)
+    (test,) = compare(runs)
+    (seeds, encoders) = map(int, re.findall(r"About (\d+) seeds and (\d+) encoders", format_comparison(test))[0])
+    assert seeds == encoders > 2
+    enough, fewer = (test.estimate.resize(count, count) for count in (seeds, seeds - 1))
+    assert enough.half_width(test.level) < abs(test.estimate.mean) <= fewer.half_width(test.level)
+
+
+def test_interval_of_a_difference_stays_between_minus_one_and_one(add: Add, runs: Path) -> None:
+    """Two encoders that differ much leave one degree of freedom."""
+    for seed in (0, 1, 2):
+        add("baseline", seed=seed, quality=1.0)
+        for start, quality in enumerate((0.0, 3.0)):
+            add("probe", seed=seed, init=pretrained(seed=start), quality=quality)
+    (test,) = compare(runs)
+    assert test.interval == (-1.0, 1.0)
 
 
 def test_p_values_are_not_printed_below_one_in_ten_thousand() -> None:

@@ -145,6 +145,23 @@ def test_identical_runs_count_once(add: Add, runs: Path) -> None:
     assert f"[{low:.3f}, {high:.3f}]" in shown["full"].item()
 
 
+def test_different_runs_with_one_score_in_common_are_not_identical(add: Add, runs: Path) -> None:
+    for seed in (0, 1, 2):
+        labels, probabilities = drawn(1.0, seed)
+        probabilities[:, 0] = 0  # the recall of this class is 0 in each run
+        add("baseline", seed=seed, predictions=(labels, probabilities / probabilities.sum(axis=1, keepdims=True)))
+    shown = build_recall_tables(select_scored_runs(collect_runs(runs).table))[0].shown
+    assert re.fullmatch(r"0\.000 \[0\.000, .*\] \(3 seeds\)", shown["red"].item())
+
+
+def test_two_perfect_runs_have_no_interval(add: Add, runs: Path) -> None:
+    for seed in (0, 1):
+        add("baseline", seed=seed, quality=15.0)
+    table = build_label_efficiency_tables(select_scored_runs(collect_runs(runs).table))[0]
+    assert table.shown["n50"].item() == "1.000 (2 seeds)"
+    assert np.isnan(table.numbers["test/accuracy low"].item())
+
+
 def test_fewer_than_three_seeds_have_values_and_no_interval(add: Add, runs: Path) -> None:
     folders = [add("baseline", seed=seed) for seed in (0, 1)]
     recorded = [json.loads((folder / "result.json").read_text())["metrics"]["test/auroc"] for folder in folders]

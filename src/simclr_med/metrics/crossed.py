@@ -22,10 +22,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtr, stdtr, stdtrit
 
-_NODES = 128  # of the integral over chi squared
-_SMALLEST = 1e-9  # share of the images' variance, squared; below it their degrees of freedom do not matter
+# Nodes of the integrals over chi squared; more degrees of freedom need fewer.
+_NODES_OF_FEW = 128
+_NODES_OF_IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,12 @@ class Term:
     Attributes:
         variance: of the mean; in squared units of the score.
         freedom: degrees of freedom of its estimate.
+        fixed: part of the variance that a larger sample does not lower.
     """
 
     variance: float
     freedom: float
+    fixed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,15 @@ class Estimate:
         # The quantile of the sum lies between the larger of both quantiles and their sum.
         return float(brentq(lambda x: _both_tails(x, few, self.images) - (1 - level), max(widths) / 2, sum(widths) * 2))
 
-    def resize(self, seeds: float = 1.0, encoders: float = 1.0) -> Estimate:
-        """Return the estimate that these multiples of the seeds and encoders would give, with equal components."""
+    def resize(self, seeds: int = 0, encoders: int = 0) -> Estimate:
+        """Return the estimate that so many seeds and encoders, but not fewer than now, would give.
+
+        The mean and the variance components stay the same.
+        """
         return replace(
             self,
-            seeds=None if self.seeds is None else _multiply(self.seeds, seeds),
-            encoders=tuple(_multiply(term, encoders) for term in self.encoders),
+            seeds=None if self.seeds is None else _enlarge(self.seeds, seeds),
+            encoders=tuple(_enlarge(term, encoders) for term in self.encoders),
         )
 
     def _add_few(self) -> Term:
@@ -100,12 +106,13 @@ def seed_term(values_S: np.ndarray, share: float = 0.0) -> Term | None:
 
     Args:
         values_S: mean score of each seed.
-        share: of the pool in a subset, in [0, 1); 1 and more mean that every seed has the same labels.
+        share: of the pool in a subset, in [0, 1]; 1 means that every seed has the same labels.
     """
     if len(values_S) < 2:
         return None
     overlap = share / (1 - share) if share < 1 else 0.0
-    return Term(float(values_S.var(ddof=1)) * (1 / len(values_S) + overlap), len(values_S) - 1.0)
+    variance = float(values_S.var(ddof=1))
+    return Term(variance * (1 / len(values_S) + overlap), len(values_S) - 1.0, variance * overlap)
 
 
 def encoder_term(values_E: np.ndarray) -> tuple[Term, ...]:
@@ -151,23 +158,32 @@ def estimate_difference(a_ESN: np.ndarray, b_ESN: np.ndarray, is_paired: bool = 
     )
 
 
-def _multiply(term: Term, factor: float) -> Term:
-    return Term(term.variance / factor, (term.freedom + 1) * factor - 1)
+def _enlarge(term: Term, count: int) -> Term:
+    """Return the term of a sample of this size, if it is larger than now."""
+    factor = max(count / (term.freedom + 1), 1.0)
+    return Term((term.variance - term.fixed) / factor + term.fixed, (term.freedom + 1) * factor - 1, term.fixed)
 
 
 def _both_tails(distance: float, few: Term, images: Term) -> float:
     """Return P(|X + Y| > distance) for independent X and Y of Student's t, scaled by the roots of the variances.
 
-    X is normal with the variance few / w, where w is a variable of chi squared divided by its degrees of freedom. The
-    integral runs over log w. For a given w, the variance of X + Y has a known part and the estimated one of the images,
-    with Satterthwaite's degrees of freedom.
+    Each is normal with the variance divided by w, a variable of chi squared divided by its degrees of freedom. So for
+    given w and v, the sum is normal; the integrals run over log w and log v.
     """
     if few.variance == 0:
         return float(2 * stdtr(images.freedom, -distance / np.sqrt(images.variance)))
-    freedom = few.freedom
-    log_w = np.linspace(-72 / freedom, np.log1p((12 * np.sqrt(2 * freedom) + 40) / freedom), _NODES)
-    weight = np.exp(freedom / 2 * (log_w - np.exp(log_w)))
-    total = few.variance / np.exp(log_w) + images.variance
-    known = np.maximum((images.variance / total) ** 2, _SMALLEST)
-    tails = 2 * stdtr(images.freedom / known, -distance / np.sqrt(total))
-    return float((weight * tails).sum() / weight.sum())
+    few_w, weight_w = _divide_chi_squared(few.freedom, _NODES_OF_FEW)
+    images_v, weight_v = _divide_chi_squared(images.freedom, _NODES_OF_IMAGES)
+    total_wv = few.variance / few_w[:, None] + images.variance / images_v
+    return float(weight_w @ (2 * ndtr(-distance / np.sqrt(total_wv))) @ weight_v)
+
+
+def _divide_chi_squared(freedom: float, nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return nodes and weights of an integral over chi squared divided by its degrees of freedom.
+
+    The nodes are equidistant in the logarithm, up to where the density is 1e-15 of its maximum.
+    """
+    lowest = -72 / freedom - 12 / np.sqrt(freedom)
+    log_w = np.linspace(lowest, np.log1p((12 * np.sqrt(2 * freedom) + 40) / freedom), nodes)
+    weight = np.exp(freedom / 2 * (log_w - np.expm1(log_w)))
+    return np.exp(log_w), weight / weight.sum()

@@ -29,23 +29,28 @@ def compute_image_accuracy(task: Task, labels_NL: np.ndarray, probabilities_NK: 
 
 
 def compute_image_auroc(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
-    """Return pseudo-values of AUROC, float64 [N]: their mean is the AUROC, their variance that of DeLong et al. 1988.
+    """Return pseudo-values of AUROC, float64 [N], whose mean is the AUROC.
 
     The value of an image in a binary problem follows from its placement: the fraction of the images with the other
-    label that it is ranked correctly against, ties counting half. All values are NaN where no problem has both labels.
+    label that it is ranked correctly against, ties counting half. The placements of the n images with a label are
+    spread by N / n, and by the root of n (N - 1) / (N (n - 1)). So the variance of the N values (with N - 1), divided
+    by N, is that of DeLong et al. 1988; this also holds for the difference of two classifiers. Several binary problems
+    enter with the mean of their values. All values are NaN where no problem has both labels.
     """
     truth_NM, score_NM = split_binary_problems(task, labels_NL, probabilities_NK)
     values = []
     for truth, score in zip(truth_NM.T, score_NM.T, strict=True):
-        positive, negative = int(truth.sum()), int((~truth).sum())
+        positive, negative, total = int(truth.sum()), int((~truth).sum()), len(truth)
         if not positive or not negative:
             continue
-        placement = np.empty(len(truth))
+        placement = np.empty(total)
         placement[truth] = _count_below(score[~truth], score[truth]) / negative
         placement[~truth] = 1 - _count_below(score[truth], score[~truth]) / positive
         area = placement[truth].mean()
-        fraction = np.where(truth, positive, negative) / len(truth)
-        values.append(area + (placement - area) / fraction)
+        count = np.where(truth, positive, negative)
+        # One image alone has no variance: its placement is the mean.
+        correction = np.sqrt(count / np.maximum(count - 1, 1) * (total - 1) / total)
+        values.append(area + (placement - area) * total / count * correction)
     return np.mean(values, axis=0) if values else np.full(len(labels_NL), np.nan)
 
 

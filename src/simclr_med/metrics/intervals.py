@@ -39,7 +39,7 @@ def compute_test_intervals(
     bounds = {"accuracy": _interval_of_images(compute_image_accuracy(task, labels_NL, probabilities_NK))}
     auroc_N = compute_image_auroc(task, labels_NL, probabilities_NK)
     if not np.isnan(auroc_N).any():
-        error = float(auroc_N.std() / np.sqrt(len(auroc_N)))
+        error = float(auroc_N.std(ddof=1) / np.sqrt(len(auroc_N)))
         bounds["auroc"] = logit_interval(float(auroc_N.mean()), NormalDist().inv_cdf((1 + LEVEL) / 2) * error)
     if resamples:
         bounds |= bootstrap(task, labels_NL, probabilities_NK, resamples, seed)

@@ -25,6 +25,7 @@ NONE = "\N{EN DASH}"  # shown in a cell without a number
 PARTS = ("mean", "low", "high", "runs", "population", "values")  # columns of a metric
 _MANY_IMAGES = 1e6  # degrees of freedom of an interval over test images that a run recorded
 _MAX_LISTED = 4  # values in a cell without an interval
+_IDENTIFYING = ("test/nll", "test/auroc", "test/accuracy")  # scores in which different runs differ
 
 
 def summarise_cells(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
@@ -64,30 +65,33 @@ def _summarise(runs: Sequence[Mapping[Any, Any]], metric: str) -> tuple[float, f
     """Return the `PARTS` of one metric of one cell."""
     if not runs:
         return np.nan, np.nan, np.nan, 0, "", ""
-    values: dict[tuple[str, int], list[float]] = {}
+    values: dict[tuple[str, int], list[list[float]]] = {}
     for run in runs:
-        values.setdefault((str(run["start"]), int(run["seed"])), []).append(float(run[metric]))
-    design = arrange_runs({key: np.array([np.mean(same)]) for key, same in values.items()})
+        # Different runs may have one score in common, such as a recall of 0. They are identical if all these are.
+        scores = [run[metric], *(run.get(name, np.nan) for name in _IDENTIFYING)]
+        values.setdefault((str(run["start"]), int(run["seed"])), []).append(np.nan_to_num(scores).tolist())
+    design = arrange_runs({key: np.mean(same, axis=0) for key, same in values.items()})
+    scores_ES = design.values_ESN[:, :, 0]
     low, high = _compute_interval(design, runs, metric)
-    listed = " ".join(f"{value:.6f}" for value in np.unique(design.values_ESN))
-    return float(design.values_ESN.mean()), low, high, len(runs), design.describe(), listed
+    listed = " ".join(f"{value:.6f}" for value in np.unique(scores_ES))
+    return float(scores_ES.mean()), low, high, len(runs), design.describe(), listed
 
 
 def _compute_interval(design: Design, runs: Sequence[Mapping[Any, Any]], metric: str) -> tuple[float, float]:
     """Return the interval of a cell; NaN where there are too few runs or a run did not record what it needs."""
     bounds = [_find_image_interval(run, metric) for run in runs]
-    score = float(design.values_ESN.mean())
+    scores_ES = design.values_ESN[:, :, 0]
+    score = float(scores_ES.mean())
     lows, highs = np.array([low for low, _ in bounds]), np.array([high for _, high in bounds])
+    if design.distinct_runs > 1 and (design.replicates < MIN_SEEDS or np.isnan(lows).any()):
+        return np.nan, np.nan
     if design.distinct_runs == 1 or not 0 < score < 1:
         return float(lows.min()), float(highs.max())
-    if design.replicates < MIN_SEEDS or np.isnan(lows).any():
-        return np.nan, np.nan
     errors = (highs - lows) / (2 * NormalDist().inv_cdf((1 + LEVEL) / 2))
-    scores_ES = design.values_ESN[:, :, 0]
     estimate = Estimate(
         mean=score,
         images=Term(float((errors**2).mean()), _MANY_IMAGES),
-        seeds=seed_term(scores_ES.mean(axis=0), float(runs[0]["share"])),
+        seeds=seed_term(scores_ES.mean(axis=0), max(float(run["share"]) for run in runs)),
         encoders=encoder_term(scores_ES.mean(axis=1)),
     )
     return logit_interval(score, estimate.half_width(LEVEL))

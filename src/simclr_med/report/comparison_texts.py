@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 
 import numpy as np
 import pandas as pd
@@ -57,39 +58,41 @@ def format_comparison(comparison: Comparison) -> str:
 def suggest_size(comparison: Comparison) -> str:
     """Return how many seeds or encoders would decide an inconclusive comparison, if difference and variances stay."""
     estimate = comparison.estimate
-    seeds = len(comparison.designs[0].seeds)
-    samples = [len(design.encoders) for design in comparison.designs if len(design.encoders) > 1]
+    seeds = [len(comparison.designs[0].seeds)] if estimate.seeds is not None else []
+    encoders = [len(design.encoders) for design in comparison.designs if len(design.encoders) > 1]
     options = []
-    if estimate.seeds is not None:
-        options.append((_find_smallest(comparison, seeds, lambda factor: estimate.resize(seeds=factor)), "seeds"))
-    if estimate.encoders:
+    if seeds:
+        options.append((_find_smallest(comparison, seeds, lambda number: estimate.resize(seeds=number)), "seeds"))
+    if encoders:
         options.append(
-            (_find_smallest(comparison, min(samples), lambda factor: estimate.resize(encoders=factor)), "encoders")
+            (_find_smallest(comparison, encoders, lambda number: estimate.resize(encoders=number)), "encoders")
         )
     found = [f"{number} {word}" for number, word in options if number is not None]
     if found:
-        return f"About {' or '.join(found)} would decide it, {_IF_EQUAL}."
-    both = _find_smallest(comparison, min([seeds, *samples]), lambda factor: estimate.resize(factor, factor))
-    if both is not None and estimate.encoders:
-        return f"About {both} seeds and {both} encoders would decide it, {_IF_EQUAL}."
-    return f"Even {LIMIT} seeds and encoders would not decide it: more test images are needed."
+        return f"About {' or '.join(found)} in all would decide it, {_IF_EQUAL}."
+    both = _find_smallest(comparison, [*seeds, *encoders], lambda number: estimate.resize(number, number))
+    if both is not None:
+        return f"About {both} seeds and {both} encoders in all would decide it, {_IF_EQUAL}."
+    words = " and ".join(word for _, word in options)
+    return f"Even {LIMIT} {words} would not decide it: more test images are needed."
 
 
-def _find_smallest(comparison: Comparison, count: int, resize: Callable[[float], Estimate]) -> int | None:
-    """Return the smallest number of seeds or encoders that decides a comparison; None above `LIMIT`."""
+def _find_smallest(comparison: Comparison, counts: Sequence[int], resize: Callable[[int], Estimate]) -> int | None:
+    """Return the number of seeds or encoders from which on all up to `LIMIT` decide a comparison; None without one.
+
+    A smaller number may decide by chance: as one term of the variance falls, the degrees of freedom may fall as well.
+    """
 
     def is_decided(number: int) -> bool:
-        estimate = resize(number / count)
-        distance, half = abs(estimate.mean), estimate.half_width(comparison.level)
-        return half < distance or distance + half < comparison.margin
+        estimate = resize(number)
+        # Half the interval is below a distance if, and only if, the test against a mean at this distance rejects.
+        distances = [abs(estimate.mean), comparison.margin - abs(estimate.mean)]
+        return any(
+            distance > 0 and estimate.p_value(estimate.mean - distance) < 1 - comparison.level for distance in distances
+        )
 
-    below, enough = count, LIMIT
-    if below >= enough or not is_decided(enough):
-        return None
-    while enough - below > 1:
-        middle = (below + enough) // 2
-        below, enough = (below, middle) if is_decided(middle) else (middle, enough)
-    return enough
+    decided = list(takewhile(is_decided, range(LIMIT, min(counts), -1)))
+    return decided[-1] if decided else None
 
 
 def _name_sides(comparison: Comparison) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -66,9 +66,10 @@ class Comparison:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """The confidence interval of the difference, NaN without a verdict."""
+        """The confidence interval of the difference, in [-1, 1]; NaN without a verdict."""
         half = np.nan if self.missing else self.estimate.half_width(self.level)
-        return self.estimate.mean - half, self.estimate.mean + half
+        low, high = np.clip([self.estimate.mean - half, self.estimate.mean + half], -1, 1)
+        return float(low), float(high)
 
     @property
     def verdict(self) -> str:
@@ -137,9 +138,9 @@ def compare_methods(
                 pairs = find_pairs(selected)
                 methods = {name for pair in pairs for name in pair}
                 values = load_values(selected[selected["method"].isin(methods)], read, notes)
-                share = float(selected["share"].mean())
+                shares = selected.groupby("method")["share"].max().to_dict()
                 build = partial(Comparison, group, str(data), str(encoder), budget, margin=margin)
-                family += _compare_pairs(pairs, values, build, share, notes)
+                family += _compare_pairs(pairs, values, build, shares, notes)
         comparisons += correct_family(family)
     return comparisons, notes
 
@@ -168,10 +169,18 @@ def _compare_pairs(
     pairs: Sequence[tuple[str, str]],
     values: dict[str, MethodValues],
     build: partial[Comparison],
-    share: float,
+    shares: Mapping[str, float],
     notes: list[str],
 ) -> Iterator[Comparison]:
-    """Yield the comparison of each pair under one budget; append to notes what is left out."""
+    """Yield the comparison of each pair under one budget; append to notes what is left out.
+
+    Args:
+        pairs: names of two methods.
+        values: by method.
+        build: makes a `Comparison` of what the pairs share.
+        shares: by method; the larger share of a pair applies to both.
+        notes: of the report.
+    """
     place = ", ".join([build.args[0], name_labels(build.args[3])])
     for a, b in pairs:
         if a not in values or b not in values:
@@ -193,7 +202,7 @@ def _compare_pairs(
             designs=(first, second),
             is_paired=is_paired,
             images=tables[0].shape[2],
-            estimate=estimate_difference(tables[0], tables[1], is_paired, share),
+            estimate=estimate_difference(tables[0], tables[1], is_paired, max(shares[a], shares[b])),
             accuracy=float(accuracies[0].values_ESN.mean() - accuracies[1].values_ESN.mean()),
             missing=_find_missing((first, second), len(distinct), min(values[a].rarest, values[b].rarest)),
         )

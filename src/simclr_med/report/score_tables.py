@@ -138,7 +138,7 @@ def select_scored_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the finished runs that have a score on the test split.
 
     Adds ``seen``: the pretraining with the data set's name instead of ``own``, so that all data sets share it; and
-    ``share``: of the data set's training images that are used, 0 where no run used them all.
+    ``share``: of the data set's training images in a label subset; 0 where a run uses all, and where no run does.
     """
     scored = runs[(runs["state"] == "finished") & runs["stage"].isin(SCORED)].copy()
     scored["seen"] = [
@@ -147,7 +147,8 @@ def select_scored_runs(runs: pd.DataFrame) -> pd.DataFrame:
     train = _get_column(scored, "train/images")
     full = runs[(runs["state"] == "finished") & (runs["budget"] == "full")]
     pools = _get_column(full, "train/images").groupby(full["data"]).max()
-    scored["share"] = (train / scored["data"].map(pools).astype(np.float64)).fillna(0.0)
+    share = (train / scored["data"].map(pools).astype(np.float64)).fillna(0.0)
+    scored["share"] = share.where(share < 1, 0.0)
     return scored
 
 
