@@ -46,7 +46,7 @@ def test_every_monitor_agrees_in_float64(command: Command, cells: Path, tmp_path
 
 def test_float32_first_step_has_the_same_gradients(command: Command, cells: Path, tmp_path: Path) -> None:
     words = ("stage.epochs=1", "trainer.limit_steps=1", "optimizer=sgd", "optimizer.lr=1.0", "optimizer.momentum=0")
-    plain = ("optimizer.nesterov=false", "keep=all", "schedule=constant")
+    plain = ("optimizer.nesterov=false", "keep=all", "schedule=constant", "trainer.precision=32-true")
     for name, trainer in (("one", "cpu"), ("two", "ddp_cpu")):
         curve(command, cells, tmp_path / name, *words, *plain, f"trainer={trainer}")
     import safetensors.torch

@@ -111,7 +111,7 @@ def test_csv_without_the_columns_is_described(write_images, tmp_path: Path, cont
 
 
 def test_csv_that_is_a_folder_is_an_error(write_images, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="expected a file, found a folder"):
+    with pytest.raises(DataError, match=r"not a readable CSV \(is a folder\)"):
         source(write_images(*name_files("a", "b")), groups_csv=str(tmp_path)).content_hash()
 
 

@@ -53,9 +53,9 @@ def add_crossed(add: Add, quality: float, encoders: int = 3, seeds: int = 3, **m
 
 def test_better_worse_and_inconclusive(add: Add, runs: Path) -> None:
     for seed in (0, 1, 2):
-        add("probe", seed=seed, quality=2.5, init=pretrained())
+        add("probe", seed=seed, quality=1.5, init=pretrained())
         add("probe", seed=seed, quality=0.0)
-        add("baseline", seed=seed, quality=2.5)
+        add("baseline", seed=seed, quality=1.5)
         add("finetune", seed=seed, quality=0.0, init=pretrained())
     rows = select_scored_runs(collect_runs(runs).table)
     comparisons, notes = compare_methods(rows)
@@ -202,7 +202,7 @@ def test_overlap_is_that_of_the_two_compared_methods(add: Add, runs: Path) -> No
 def test_suggested_number_of_seeds_decides(add: Add, runs: Path) -> None:
     for seed, quality in enumerate((1.6, 1.2, 2.0)):
         add("probe", seed=seed, quality=quality, init=pretrained())
-        add("probe", seed=seed, quality=0.9)
+        add("probe", seed=seed, quality=1.2)
     (test,) = compare(runs)
     assert test.verdict == "inconclusive"
     (number,) = map(int, re.findall(r"About (\d+) seeds", format_comparison(test)))
