@@ -22,6 +22,7 @@ from simclr_med.safe_files import open_zip
 
 BLOCK = 1 << 20  # bytes read at a time
 SHOWN_KEYS = 12  # names of arrays in a message
+LONGEST_REASON = 300  # characters of a library's message, which may quote the file
 MOST_DIMENSIONS = 32  # numpy's limit before version 2
 
 # What zipfile and numpy raise for a damaged, foreign or encrypted archive.
@@ -99,9 +100,9 @@ def read_blocks(file: Path, key: str) -> Iterator[bytes]:
 
 def _damage_error(file: Path, key: str | None, reason: object) -> DataError:
     where = f"{file}[{key}]" if key else str(file)
-    reason = " ".join(str(reason).split()) or type(reason).__name__
+    text = " ".join(str(reason).split())[:LONGEST_REASON] or type(reason).__name__
     return DataError(
-        f"{where}: not an intact .npz file ({reason}). Copy or download it again, or save it again with numpy.savez."
+        f"{where}: not an intact .npz file ({text}). Copy or download it again, or save it again with numpy.savez."
     )
 
 

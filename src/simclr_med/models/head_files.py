@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from simclr_med.errors import CheckpointError
 from simclr_med.models.heads import classifier_from
 from simclr_med.models.safetensors_files import read_safetensors, write_safetensors
 from simclr_med.types import Task
+
+LONGEST_REASON = 300  # characters of a library's message, which may quote the file
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,14 @@ def load_head(path: Path) -> LoadedHead:
     """
     try:
         state, metadata = read_safetensors(path)
-        classes = tuple(map(str, json.loads(metadata["classes"])))
-        return LoadedHead(classifier_from(state), classes, cast(Task, metadata["task"]))
+        classes = json.loads(metadata["classes"])
+        if not isinstance(classes, list) or metadata["task"] not in get_args(Task):
+            raise ValueError("its classes or its task are damaged")
+        return LoadedHead(classifier_from(state), tuple(map(str, classes)), cast(Task, metadata["task"]))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file. Finish the run that writes it.") from error
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
+    except (OSError, SafetensorError, ValueError, KeyError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:LONGEST_REASON]
         raise CheckpointError(
             f"{path}: not an intact classifier ({reason}). Repeat its run with overwrite=true."
         ) from error
