@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_strategies
 
@@ -97,6 +97,7 @@ def test_any_text_as_header(file: Path, text) -> None:
 
 
 @given(st.integers(0, len(INTACT) - 1), st.integers(1, 255), st.none() | st.integers(0, len(INTACT)))
+@example(27, 3, None)  # a header whose file name runs into the data
 def test_any_flipped_byte_or_end(file: Path, place, change, end) -> None:
     content = bytearray(INTACT)
     content[place] ^= change
