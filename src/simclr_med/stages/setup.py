@@ -141,16 +141,17 @@ def open_stage(run: Run[Config[Any]], uses_device: bool = True) -> Iterator[Stag
 
     Args:
         run: of the stage.
-        uses_device: whether the stage computes on the run's device; a GPU is named in its first line.
+        uses_device: whether the stage computes on the run's device; its first line then names a GPU, and a precision other
+            than float32.
     """
     trainer = run.cfg.trainer
     if trainer.threads is not None:
         torch.set_num_threads(trainer.threads)
     devices.set_gpu_arithmetic(trainer.precision)
     device = devices.resolve_device(trainer.accelerator) if uses_device else torch.device("cpu")
-    if device.type != "cpu":
-        trains = isinstance(run.cfg.stage, TrainingStage)
-        precision = devices.name_precision(trainer.precision, trainer.accelerator) if trains else "32-true"
+    trains = isinstance(run.cfg.stage, TrainingStage)
+    precision = devices.name_precision(trainer.precision, trainer.accelerator) if trains else "32-true"
+    if device.type != "cpu" or precision != "32-true":
         print(f"Device: {devices.describe_device(device)}, precision {precision}", flush=True)
     frame = StageFrame(run)
     try:
