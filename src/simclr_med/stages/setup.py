@@ -141,8 +141,8 @@ def open_stage(run: Run[Config[Any]], uses_device: bool = True) -> Iterator[Stag
 
     Args:
         run: of the stage.
-        uses_device: whether the stage computes on the run's device; its first line then names a GPU, and a precision other
-            than float32.
+        uses_device: whether the stage computes on the run's device; its first line then names a GPU, and a
+            precision other than float32.
     """
     trainer = run.cfg.trainer
     if trainer.threads is not None:
