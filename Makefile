@@ -38,7 +38,7 @@ test: $(READY)  ## Run the default tests: under 5 minutes on 2 cores, no network
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not process and not slurm and not gpu"
 
 test-process: $(READY)  ## Run the tests that start real training processes
-	$(BIN)/python -m pytest -q -m process
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m process
 
 test-gpu: $(READY)  ## Run the tests on an NVIDIA GPU (about 4 minutes)
 	$(BIN)/python -m pytest -q -m gpu
