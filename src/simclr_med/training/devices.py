@@ -87,7 +87,7 @@ def resolve_precision(requested: str, accelerator: str) -> str:
 def _has_bf16(device: torch.device) -> bool:
     """Whether products of bfloat16 are faster than those of float32.
 
-    A CPU needs AVX512_BF16 or AMX; oneDNN may be told to leave it unused (``ONEDNN_MAX_CPU_ISA``). Every CPU with AMX
+    A CPU needs AVX512_BF16 or AMX, and ``ONEDNN_MAX_CPU_ISA`` can switch it off in oneDNN. Every CPU with AMX
     has AVX512_BF16.
     """
     if device.type == "cuda":
