@@ -44,8 +44,9 @@ from simclr_med.config.validate import validate_config
 from simclr_med.metrics_csv import read_rows
 from simclr_med.models.losses import nt_xent
 from simclr_med.runs.run import open_run
+from simclr_med.stages.frame import numerics_environment
 from simclr_med.stages.pretrain import build_module
-from simclr_med.stages.setup import build_training_setup, numerics_environment
+from simclr_med.stages.setup import build_training_setup
 from simclr_med.training.callbacks.checkpoint import Checkpoints
 from simclr_med.training.callbacks.collapse import CollapseGuard
 from simclr_med.training.callbacks.cuda_graphs import record_forward

@@ -238,7 +238,7 @@ from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Describe
 from simclr_med.data.source import Source
 from simclr_med.runs.run import Run
-from simclr_med.stages.setup import Outcome, open_stage
+from simclr_med.stages.frame import Outcome, open_stage
 from simclr_med.types import SPLITS
 
 

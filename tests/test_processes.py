@@ -56,7 +56,7 @@ def test_float32_first_step_has_the_same_gradients(command: Command, cells: Path
         for name in ("one", "two")
     ]
     from simclr_med.models.encoders import tiny
-    from simclr_med.stages.setup import seeded_init
+    from simclr_med.stages.network import seeded_init
     from simclr_med.streams import Stream
 
     with seeded_init(0, Stream.ENCODER):

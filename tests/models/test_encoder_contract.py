@@ -27,7 +27,7 @@ from simclr_med.models.encoders import Encoder, is_encoder
 from simclr_med.models.heads import linear_head
 from simclr_med.models.optimizers import build_layerwise_optimizer, sgd
 from simclr_med.runs.run import open_run
-from simclr_med.stages.setup import build_network
+from simclr_med.stages.network import build_network
 
 CONF = Path(__file__).parents[2] / "conf" / "encoder"
 OPTIONS = [*sorted(path.stem for path in CONF.glob("*.yaml")), "toy"]

@@ -26,10 +26,12 @@ from simclr_med.metrics import classification
 from simclr_med.models.encoders import Encoder
 from simclr_med.runs.run import Run
 from simclr_med.stages.analyse_figures import AnalysedSplit, cam_sheet, maps_pictures, neighbours_sheet, pca_picture
+from simclr_med.stages.frame import Outcome, open_stage
+from simclr_med.stages.network import build_encoder
 from simclr_med.stages.probe import reader_of
 from simclr_med.stages.sampling import groups, points
 from simclr_med.stages.saved_model import SavedModel, check_classes, load_model_of
-from simclr_med.stages.setup import Outcome, build_encoder, fraction_arguments, open_stage
+from simclr_med.stages.setup import fraction_arguments
 from simclr_med.training.devices import resolve_device
 from simclr_med.types import Split
 

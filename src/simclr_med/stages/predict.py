@@ -21,8 +21,8 @@ from simclr_med.evaluation.predict import predict_proba
 from simclr_med.evaluation.predictions import Predictions
 from simclr_med.metrics import classification
 from simclr_med.runs.run import Run
+from simclr_med.stages.frame import Outcome, open_stage
 from simclr_med.stages.saved_model import SavedModel, load_model_of
-from simclr_med.stages.setup import Outcome, open_stage
 from simclr_med.training.devices import resolve_device
 
 

@@ -24,17 +24,9 @@ from simclr_med.models.heads import projection_head
 from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
 from simclr_med.plots.training import plot_training_curves, plot_views
 from simclr_med.runs.run import Run
-from simclr_med.stages.setup import (
-    Outcome,
-    TrainingSetup,
-    build_encoder,
-    build_optimizer,
-    build_training_setup,
-    numerics_environment,
-    open_stage,
-    schedule_builder,
-    seeded_init,
-)
+from simclr_med.stages.frame import Outcome, numerics_environment, open_stage
+from simclr_med.stages.network import build_encoder, seeded_init
+from simclr_med.stages.setup import TrainingSetup, build_optimizer, build_training_setup, schedule_builder
 from simclr_med.streams import Stream
 from simclr_med.training.callbacks.checkpoint import Checkpoints
 from simclr_med.training.callbacks.collapse import CollapseGuard

@@ -19,9 +19,10 @@ from simclr_med.plots.class_counts import build_class_counts, plot_class_counts,
 from simclr_med.plots.image_grids import plot_sequences
 from simclr_med.runs.identity import budget_name
 from simclr_med.runs.run import Run
+from simclr_med.stages.frame import Outcome, open_stage
 from simclr_med.stages.preview_checks import check_classes, check_sequence
 from simclr_med.stages.sampling import groups, named, points, shown
-from simclr_med.stages.setup import Outcome, fraction_arguments, open_stage
+from simclr_med.stages.setup import fraction_arguments
 
 COLOUR_SAMPLE = 500  # training images that are checked for colour
 

@@ -28,6 +28,8 @@ from simclr_med.models.encoders import Encoder
 from simclr_med.models.head_files import save_head
 from simclr_med.runs.identity import PROTOCOL_VERSION, scientific_config
 from simclr_med.runs.run import Run
+from simclr_med.stages.frame import Outcome, open_stage
+from simclr_med.stages.network import build_encoder
 from simclr_med.stages.scoring import (
     Scored,
     count_labels,
@@ -36,7 +38,7 @@ from simclr_med.stages.scoring import (
     score_test_split,
     summary_rows,
 )
-from simclr_med.stages.setup import Outcome, build_encoder, fraction_arguments, open_stage, scored_splits
+from simclr_med.stages.setup import fraction_arguments, scored_splits
 from simclr_med.training.devices import resolve_device
 from simclr_med.types import Split
 

@@ -18,8 +18,8 @@ from simclr_med.models.encoders import Encoder
 from simclr_med.models.head_files import LoadedHead, load_head
 from simclr_med.runs.file_hashes import verify_files
 from simclr_med.runs.run import Run
+from simclr_med.stages.network import build_network, load_initial_weights
 from simclr_med.stages.saved_run import REPEAT, SavedRun, find_init, read_saved_run
-from simclr_med.stages.setup import build_network, load_initial_weights
 from simclr_med.types import MULTI_LABEL, Task
 
 

@@ -21,7 +21,7 @@ from simclr_med.errors import ConfigError, DataError, RunError
 from simclr_med.runs.fields import Fields
 from simclr_med.runs.run import Run
 from simclr_med.safe_files import read_json
-from simclr_med.stages.setup import collect_provenance
+from simclr_med.stages.frame import collect_provenance
 from simclr_med.stages.study_plan import (
     START_S,
     Step,

@@ -27,18 +27,15 @@ from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
 from simclr_med.plots.training import plot_training_curves
 from simclr_med.runs.file_hashes import verify_files
 from simclr_med.runs.run import Run
+from simclr_med.stages.frame import Outcome, numerics_environment, open_stage
+from simclr_med.stages.network import build_encoder, seeded_init
 from simclr_med.stages.scoring import count_labels, require_labels, require_task, score_test_split, summary_rows
 from simclr_med.stages.setup import (
-    Outcome,
     TrainingSetup,
-    build_encoder,
     build_optimizer,
     build_training_setup,
-    numerics_environment,
-    open_stage,
     schedule_builder,
     scored_splits,
-    seeded_init,
 )
 from simclr_med.streams import Stream
 from simclr_med.training.callbacks.checkpoint import Checkpoints

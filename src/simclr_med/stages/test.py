@@ -8,9 +8,9 @@ from simclr_med.config.schema import Config
 from simclr_med.data.source import Source
 from simclr_med.evaluation.predict import predict_proba
 from simclr_med.runs.run import Run
+from simclr_med.stages.frame import Outcome, open_stage
 from simclr_med.stages.saved_model import check_classes, load_model_of
 from simclr_med.stages.scoring import require_task, score_test_split, summary_rows
-from simclr_med.stages.setup import Outcome, open_stage
 from simclr_med.training.devices import resolve_device
 
 

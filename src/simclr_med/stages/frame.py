@@ -1,0 +1,172 @@
+"""The frame of every stage: threads, clock, loggers, result.json and the summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+
+from simclr_med import build
+from simclr_med.config.schema import Config
+from simclr_med.config.stage_nodes import TrainingStage
+from simclr_med.evaluation.predictions import Predictions
+from simclr_med.runs.identity import budget_name, method_name
+from simclr_med.runs.provenance import git_commit, package_versions
+from simclr_med.runs.run import Run
+from simclr_med.stages.summary import print_summary
+from simclr_med.tracking.loggers import close_loggers, log_pictures, log_predictions
+from simclr_med.training import devices
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage hands over when its work is done.
+
+    Attributes:
+        title: of the summary, without the time.
+        rows: of the summary.
+        metrics, intervals, tables: as `Run.finish` takes them.
+        facts: provenance besides what every result says.
+        timing: seconds and images a second; None takes the time since the stage began.
+        pictures: PNG files, listed in the summary and shown by the loggers.
+        tables_written: files that the summary lists.
+        predictions: shown by the loggers as a table; None shows nothing.
+        images: opens the images of the predictions, uint8 [N, H, W, C].
+        logged: metrics that the loggers get; None gives them `metrics`.
+    """
+
+    title: str
+    rows: Mapping[str, str]
+    metrics: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    tables: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    timing: Mapping[str, float] | None = None
+    pictures: Sequence[Path] = ()
+    tables_written: Sequence[Path] = ()
+    predictions: Predictions | None = None
+    images: Callable[[], np.ndarray] | None = None
+    logged: Mapping[str, float] | None = None
+
+
+class StageFrame:
+    """The clock and the loggers of a stage at work; `open_stage` makes it.
+
+    Args:
+        run: of the stage.
+    """
+
+    def __init__(self, run: Run[Config[Any]]) -> None:
+        self.run = run
+        self.loggers: list[Any] = []
+        self._began = time.monotonic()
+        self._outcome: Outcome | None = None
+        self._wall_s = 0.0
+
+    def start_loggers(self) -> list[Any]:
+        """Start the run's loggers; after the checks of the data, so that a refused run logs nothing."""
+        self.loggers = build_loggers(self.run)
+        return self.loggers
+
+    def finish(self, outcome: Outcome) -> None:
+        """Log pictures and predictions, then the scores, and write result.json.
+
+        The scores come last, since what is logged before them goes into their row.
+
+        Raises:
+            RunError: the lock of the run's folder was lost.
+        """
+        self.run.check_lock()
+        log_pictures(self.loggers, outcome.pictures)
+        log_predictions(self.loggers, outcome.predictions, outcome.images)
+        logged = outcome.metrics if outcome.logged is None else outcome.logged
+        if logged:
+            for logger in self.loggers:
+                logger.log_metrics(logged)
+        timing = outcome.timing or {"wall_s": round(time.monotonic() - self._began, 3)}
+        facts = {**collect_provenance(self.run), **outcome.facts}
+        self.run.finish(outcome.metrics, timing, facts, outcome.intervals, outcome.tables)
+        self._outcome, self._wall_s = outcome, timing["wall_s"]
+
+    def print_summary(self) -> None:
+        """Print the outcome, if the stage finished."""
+        if self._outcome is None:
+            return
+        title = f"{self._outcome.title}: done in {self._wall_s:.{0 if self._wall_s >= 100 else 1}f} s"
+        print_summary(title, self._outcome.rows, self.run.folder, self._outcome.pictures)
+        for path in self._outcome.tables_written:
+            print(f"Table:    {path}")
+
+
+@contextmanager
+def open_stage(run: Run[Config[Any]], uses_device: bool = True) -> Iterator[StageFrame]:
+    """Set threads and arithmetic, run the stage's block, then close the loggers and print the summary.
+
+    Args:
+        run: of the stage.
+        uses_device: whether the stage computes on the run's device; its first line then names a GPU, and a
+            precision other than float32.
+    """
+    trainer = run.cfg.trainer
+    if trainer.threads is not None:
+        torch.set_num_threads(trainer.threads)
+    devices.set_gpu_arithmetic(trainer.precision)
+    device = devices.resolve_device(trainer.accelerator) if uses_device else torch.device("cpu")
+    trains = isinstance(run.cfg.stage, TrainingStage)
+    precision = devices.name_precision(trainer.precision, trainer.accelerator) if trains else "32-true"
+    if device.type != "cpu" or precision != "32-true":
+        print(f"Device: {devices.describe_device(device)}, precision {precision}", flush=True)
+    frame = StageFrame(run)
+    try:
+        yield frame
+    except BaseException:
+        close_loggers(frame.loggers, failed=True)
+        raise
+    close_loggers(frame.loggers, failed=False)
+    frame.print_summary()
+
+
+def build_loggers(run: Run[Config[Any]]) -> list[Any]:
+    """Build the run's loggers and log its config and environment; `tracking.loggers.close_loggers` ends them."""
+    cfg = run.cfg
+    budget = budget_name(cfg.data_fraction)
+    loggers = [
+        build.instantiate_node(
+            node,
+            folder=run.folder,
+            name=f"{cfg.stage.name}-{cfg.dataset.name}-{run.config_hash[:10]}",
+            group=f"{cfg.stage.name}-{cfg.dataset.name}",
+            job_type=cfg.stage.name,
+            tags=[cfg.dataset.name, cfg.augmentation.name, cfg.encoder.name, budget, f"seed{cfg.seed}"],
+        )
+        for node in cfg.logger.loggers
+    ]
+    parameters: Any = OmegaConf.to_container(run.plain, resolve=True)
+    parameters |= {
+        "method": method_name(run.plain, run.init),
+        "config_hash": run.config_hash,
+        "data_hash": run.data_hash,
+        "environment": numerics_environment(run) | collect_provenance(run),
+    }
+    for logger in loggers:
+        logger.log_hyperparams(parameters)
+    return loggers
+
+
+def collect_provenance(run: Run[Config[Any]]) -> dict[str, Any]:
+    """What every result says of how it was made."""
+    return {"git": git_commit(), "versions": package_versions(), "threads": torch.get_num_threads()}
+
+
+def numerics_environment(run: Run[Config[Any]]) -> dict[str, Any]:
+    """What the bits of the run's weights depend on besides its config."""
+    node = run.cfg.trainer
+    precision = devices.name_precision(node.precision, node.accelerator)
+    return devices.numerics_environment(devices.resolve_device(node.accelerator), node.devices, precision)

@@ -1,0 +1,80 @@
+"""The encoder of a run: an option of conf/encoder, its initial weights and their source in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+
+from simclr_med import build
+from simclr_med.config.schema import Config
+from simclr_med.errors import ConfigError
+from simclr_med.models.encoder_files import load_encoder_state, load_weights
+from simclr_med.models.encoders import Encoder, is_encoder, set_option
+from simclr_med.models.imagenet import download_weights
+from simclr_med.models.speed import apply_speedups
+from simclr_med.runs.file_hashes import verify_files
+from simclr_med.runs.identity import Init
+from simclr_med.runs.run import Run
+from simclr_med.stages.saved_run import check_targets
+from simclr_med.streams import Stream
+
+
+def build_network(node: Mapping[str, Any], seed: int, recorded: Mapping[str, Any] = MappingProxyType({})) -> Encoder:
+    """Build the encoder of an option of ``conf/encoder``, with random weights of a seed and with the speed-ups.
+
+    Args:
+        node: the option's keys.
+        seed: of the weights.
+        recorded: values of a saved run, used instead of the option's own (`simclr_med.config.options`).
+
+    Raises:
+        ConfigError: the option's target does not return an `Encoder`.
+    """
+    own = {key: value for key, value in node.items() if key not in recorded}
+    with seeded_init(seed, Stream.ENCODER):
+        encoder = build.instantiate_partial(own)(**recorded)
+    if not is_encoder(encoder):
+        raise ConfigError(
+            f"encoder={node['name']}: {node['_target_']} returns no encoder. Return a module with the attributes and "
+            "methods of simclr_med.models.encoders.Encoder."
+        )
+    set_option(encoder, {**node, **recorded})
+    apply_speedups(encoder)
+    return encoder
+
+
+def build_encoder(run: Run[Config[Any]]) -> tuple[Encoder, str]:
+    """Return the encoder at the run's first step, and where its weights come from, in words."""
+    if run.init.run is not None:
+        check_targets(run.init.run, run.cfg.allow_code)
+    encoder = build_network(run.plain.encoder, run.cfg.seed if run.init.seed is None else run.init.seed)
+    return encoder, load_initial_weights(encoder, run.init)
+
+
+def load_initial_weights(encoder: Encoder, init: Init) -> str:
+    """Load an encoder's initial weights, in place, and return where they come from, in words.
+
+    Raises:
+        CheckpointError: the file does not fit, is damaged, or has changed since its run finished.
+    """
+    if init.path is None:
+        return f"random weights of seed {init.seed}"
+    if init.url is not None:
+        download_weights(init.url, init.path)
+    note = None if init.run is None else verify_files(init.run, "config.yaml", init.path.name)
+    if note:
+        print(note, flush=True)
+    return load_weights(encoder, load_encoder_state(init.path))
+
+
+@contextmanager
+def seeded_init(seed: int, stream: int) -> Iterator[None]:
+    """Make weights initialised inside a function of (seed, stream); restore torch's global generator afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0] >> 1))
+        yield
