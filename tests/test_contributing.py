@@ -411,7 +411,7 @@ def test_encoder_is_used(copy: Path, simclr_med: Callable[..., str]) -> None:
     own = ("dataset=npz", f"dataset.path={copy / 'cells.npz'}", "encoder=patch_net", *QUICK[1:])
     simclr_med(*own, "stage=pretrain", *short())
     simclr_med(*own, "stage=probe")
-    one_epoch = ("stage.epochs=1", "schedule.warmup_epochs=0")
+    one_epoch = ("stage.epochs=1", "stage.min_steps=0", "schedule.warmup_epochs=0")
     simclr_med(*own, "stage=finetune", "stage.layer_decay=0.5", *one_epoch)
     for stage in ("pretrain", "probe", "finetune"):
         assert len(finished(copy, stage, "cells")) == 1, stage

@@ -23,7 +23,7 @@ from simclr_med.models.encoders import resnet
 
 pytestmark = pytest.mark.process
 QUICK = ("encoder=tiny", "logger=none", "trainer=cpu", "trainer.threads=1")
-TRAIN = ("schedule.warmup_epochs=0", "stage.batch_size=16")
+TRAIN = ("schedule.warmup_epochs=0", "stage.batch_size=16", "stage.min_steps=0", "stage.patience_steps=0")
 
 
 @pytest.fixture

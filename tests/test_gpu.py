@@ -280,7 +280,14 @@ def test_stages_after_pretraining(composed: Compose, tmp_path: Path) -> None:
     run_stage(composed, tmp_path, *SHORT, "encoder=tiny", TRAINER)
     probe = run_stage(composed, tmp_path, "stage=probe", *data, TRAINER)
     tuned = run_stage(
-        composed, tmp_path, "stage=finetune", "stage.epochs=2", "schedule.warmup_epochs=0", *data, TRAINER
+        composed,
+        tmp_path,
+        "stage=finetune",
+        "stage.epochs=2",
+        "stage.min_steps=0",
+        "schedule.warmup_epochs=0",
+        *data,
+        TRAINER,
     )
     assert 0.0 <= read_metrics(probe)["test/accuracy"] <= 1.0
     model = (*data, f"stage.run={tuned}")

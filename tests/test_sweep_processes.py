@@ -15,7 +15,13 @@ import pytest
 
 pytestmark = pytest.mark.process
 QUICK = ("encoder=tiny", "logger=none", "trainer=cpu", "trainer.threads=1", "stage.batch_size=16")
-GRID = ("stage=pretrain,baseline", "schedule.warmup_epochs=0", "stage.epochs=2", "init.augmentation=novel,simple")
+GRID = (
+    "stage=pretrain,baseline",
+    "schedule.warmup_epochs=0",
+    "stage.epochs=2",
+    "init.augmentation=novel,simple",
+    "trainer.limit_steps=3",
+)
 JOBS = 8  # two of each stage's four jobs share a run
 
 

@@ -21,7 +21,7 @@ from simclr_med.training import classifier, simclr
 
 pytestmark = pytest.mark.process
 TRAIN = ("stage.epochs=2", "stage.batch_size=16")
-TUNE = (*TRAIN, "schedule.warmup_epochs=0", "stage.resamples=0")
+TUNE = (*TRAIN, "stage.min_steps=0", "schedule.warmup_epochs=0", "stage.resamples=0")
 SCORES = {"test/accuracy", "test/auroc", "test/balanced_accuracy", "test/macro_f1", "test/nll"}
 # Of each stage: the words of its command, the metrics that it must log, its pictures, and the table's columns.
 STAGES: dict[str, tuple[tuple[str, ...], set[str], set[str], tuple[str, ...]]] = {

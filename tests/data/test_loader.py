@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from simclr_med.data.device_images import copy_to_device, fits_on_device
-from simclr_med.data.loader import Batches, epoch_order
+from simclr_med.data.loader import Batches, batches_per_pass, epoch_order
 from simclr_med.data.source import ImageSet
 
 
@@ -37,13 +37,59 @@ def test_images_labels_and_indices_belong_together(images) -> None:
         assert (batch.indices % 2 == 1).all()
 
 
-def test_epoch_has_every_image_once_and_drops_an_incomplete_batch(images) -> None:
-    whole = load_batches(images, drop_last=False)
-    assert sorted(torch.cat([batch.indices for batch in whole]).tolist()) == list(range(20))
-    assert [batch.size for batch in whole] == [6, 6, 6, 2]
+def count_uses(images: ImageSet, epochs: range, **options) -> list[int]:
+    """How often each image is used in some epochs."""
+    used = [batch.indices for epoch in epochs for batch in load_batches(images, epoch=epoch, **options)]
+    return torch.bincount(torch.cat(used), minlength=len(images)).tolist()
+
+
+def test_one_pass_in_full_batches_drops_an_incomplete_one(images) -> None:
     assert [batch.size for batch in load_batches(images)] == [6, 6, 6]
     assert len(Batches(images, np.arange(20), 6, 0, 0)) == 3
-    assert len(Batches(images, np.arange(18), 6, 0, 0, drop_last=False)) == 3
+    assert sorted(count_uses(images, range(1))) == [0, 0] + [1] * 18
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "expected"),
+    [
+        (250, 128, [125, 125]),
+        (187, 128, [94, 93]),
+        (129, 128, [65, 64]),
+        (38, 128, [38]),
+        (1000, 128, [125] * 8),
+        (20, 6, [5, 5, 5, 5]),
+        (3, 2, [3]),
+        (5, 2, [3, 2]),
+        (4, 3, [2, 2]),
+        (1, 2, [1]),
+    ],
+)
+def test_batches_of_a_pass_are_nearly_equal_and_hold_every_image(count: int, size: int, expected: list[int]) -> None:
+    images = ImageSet(np.zeros((count, 2, 2, 1), np.uint8), np.zeros((count, 1), np.int64))
+    assert batches_per_pass(count, size) == len(expected)
+    found = load_batches(images, batch_size=size, steps=len(expected))
+    assert [batch.size for batch in found] == expected
+    assert count_uses(images, range(1), batch_size=size, steps=len(expected)) == [1] * count
+
+
+def test_every_image_is_used_equally_often(images) -> None:
+    """20 images in batches of 6 are 4 batches of 5 a pass; epochs of 5 and 6 steps end within a pass."""
+    assert count_uses(images, range(1), steps=4) == [1] * 20
+    assert count_uses(images, range(3), steps=4) == [3] * 20
+    assert sorted(count_uses(images, range(1), steps=5)) == [1] * 15 + [2] * 5
+    assert sorted(count_uses(images, range(2), steps=5)) == [2] * 10 + [3] * 10
+    assert count_uses(images, range(4), steps=5) == [5] * 20
+    assert count_uses(images, range(2), steps=6) == [3] * 20
+    # The last step of the first epoch begins the pass that the second epoch ends.
+    last, first = load_batches(images, steps=5)[4:], load_batches(images, epoch=1, steps=5)[:3]
+    assert sorted(torch.cat([batch.indices for batch in (*last, *first)]).tolist()) == list(range(20))
+    assert [batch.key for batch in load_batches(images, epoch=1, steps=5)] == [(0, 1, step) for step in range(5)]
+
+
+def test_epochs_of_one_pass_have_the_order_of_their_epoch(images) -> None:
+    for epoch in range(3):
+        one, other = (load_batches(images, epoch=epoch, batch_size=5, steps=steps) for steps in (None, 4))
+        assert [batch.indices.tolist() for batch in one] == [batch.indices.tolist() for batch in other]
 
 
 def test_order_depends_on_seed_and_epoch_alone(images) -> None:
@@ -71,10 +117,10 @@ def test_keys_are_seed_epoch_and_step(images) -> None:
 
 
 @pytest.mark.parametrize("world", [2, 3, 4])
-@pytest.mark.parametrize("drop_last", [True, False])
-def test_shares_of_all_processes_form_the_global_batch(images, world, drop_last) -> None:
-    alone = load_batches(images, drop_last=drop_last)
-    shares = [load_batches(images, drop_last=drop_last, rank=rank, world=world) for rank in range(world)]
+@pytest.mark.parametrize("steps", [None, 4, 7])
+def test_shares_of_all_processes_form_the_global_batch(images, world, steps) -> None:
+    alone = load_batches(images, steps=steps)
+    shares = [load_batches(images, steps=steps, rank=rank, world=world) for rank in range(world)]
     assert {len(share) for share in shares} == {len(alone)}
     for step, whole in enumerate(alone):
         parts = [share[step] for share in shares]
@@ -89,8 +135,8 @@ def test_shares_of_all_processes_form_the_global_batch(images, world, drop_last)
 
 
 def test_shuffle_false_keeps_the_order(images) -> None:
-    found = load_batches(images, [3, 1, 2], batch_size=2, shuffle=False, drop_last=False)
-    assert [batch.indices.tolist() for batch in found] == [[3, 1], [2]]
+    found = load_batches(images, [3, 1, 2, 0], batch_size=3, shuffle=False, steps=2)
+    assert [batch.indices.tolist() for batch in found] == [[3, 1], [2, 0]]
 
 
 def test_batch_size_is_limited_to_the_number_of_images(images) -> None:

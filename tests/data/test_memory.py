@@ -17,7 +17,7 @@ MEASURE = """
 import sys
 import numpy as np
 from simclr_med.data.npz import Npz
-from simclr_med.data.loader import Batches
+from simclr_med.data.loader import Batches, batches_per_pass
 
 def measure_anonymous_memory():
     lines = open("/proc/self/status").read().splitlines()
@@ -28,7 +28,7 @@ highest = before
 train = Npz("big", sys.argv[1], None, None).split("train")
 assert isinstance(train.images, np.memmap)
 total = 0
-for batch in Batches(train, np.arange(len(train)), 256, 0, 0, drop_last=False):
+for batch in Batches(train, np.arange(len(train)), 256, 0, 0, steps=batches_per_pass(len(train), 256)):
     highest = max(highest, measure_anonymous_memory())
     total += len(batch.images)
 print(total, highest - before)

@@ -105,7 +105,14 @@ class Commands:
 
 PRETRAIN = ("stage=pretrain", "stage.batch_size=16", "keep=all", "stage.checkpoint_every_s=0", *FIT)
 PROBE = ("stage=probe", "init=pretrained", "stage.resamples=0")
-FINETUNE = ("stage=finetune", "init=pretrained", "stage.projection_layers=1", "stage.resamples=0", *FIT)
+FINETUNE = (
+    "stage=finetune",
+    "stage.min_steps=0",
+    "init=pretrained",
+    "stage.projection_layers=1",
+    "stage.resamples=0",
+    *FIT,
+)
 
 
 def command_cases(bench: Commands) -> dict[str, tuple[Target, tuple[str, ...], str]]:

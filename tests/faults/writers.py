@@ -32,7 +32,7 @@ TRAINING = (*SMALL, "stage.epochs=3", "stage.batch_size=32", "schedule.warmup_ep
 # The words of each command, in the order of the study. {pretrain} and {baseline} are folders of finished runs.
 COMMANDS: dict[str, tuple[str, ...]] = {
     "pretrain": ("stage=pretrain", *TRAINING),
-    "baseline": ("stage=baseline", *TRAINING),
+    "baseline": ("stage=baseline", "stage.min_steps=0", *TRAINING),
     "probe": ("stage=probe", "dataset=synthetic", "encoder=tiny", "data_fraction=n50", "init.run={pretrain}"),
     "test": ("stage=test", "dataset=synthetic", "stage.run={baseline}", "stage.resamples=50"),
     "predict": ("stage=predict", "dataset=synthetic", "stage.run={baseline}"),

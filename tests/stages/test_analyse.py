@@ -143,7 +143,13 @@ def test_a_probe_without_captum(staged, result, tmp_path: Path, monkeypatch, cap
 
 def test_a_classifier_and_where_it_looks(staged, result, monkeypatch, capsys) -> None:
     """Its own encoder is looked at, and its answers are those it was scored with."""
-    words = ("stage.resamples=0", "stage.epochs=1", "schedule.warmup_epochs=0", "stage.batch_size=16")
+    words = (
+        "stage.resamples=0",
+        "stage.epochs=1",
+        "stage.min_steps=0",
+        "schedule.warmup_epochs=0",
+        "stage.batch_size=16",
+    )
     first = staged("baseline", *words)
     given: list[Any] = []
     real = looks_module.plot_gallery

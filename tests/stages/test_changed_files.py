@@ -22,7 +22,7 @@ from simclr_med.stages.saved_model import load_saved_model
 
 FIT = ("stage.epochs=1", "schedule.warmup_epochs=0", "stage.batch_size=16")
 PROBE = ("init=pretrained", "stage.resamples=0")
-FINETUNE = (*PROBE, *FIT, "stage.projection_layers=1")
+FINETUNE = (*PROBE, *FIT, "stage.min_steps=0", "stage.projection_layers=1")
 CHANGED = "has changed since the run finished (result.json records another hash). Restore it, or repeat the run"
 
 
@@ -98,7 +98,7 @@ def test_runs_without_recorded_hashes_open_with_one_line_each(staged, pretrained
 
 
 def test_the_identity_of_a_saved_model_covers_its_encoder(staged) -> None:
-    tuned = staged("baseline", *FIT, "stage.resamples=0")
+    tuned = staged("baseline", *FIT, "stage.min_steps=0", "stage.resamples=0")
     before = model(str(tuned)).hash
     another_encoder(tuned / "encoder.safetensors")
     assert model(str(tuned)).hash != before

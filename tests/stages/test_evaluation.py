@@ -21,7 +21,7 @@ from simclr_med.metrics import classification
 from simclr_med.runs.run import open_run
 
 QUICK = ("encoder=tiny", "logger=none", "trainer=cpu", "trainer.threads=1")
-TRAIN = ("stage.epochs=2", "schedule.warmup_epochs=0", "stage.batch_size=16", "stage.resamples=50")
+TRAIN = ("stage.epochs=2", "stage.min_steps=0", "schedule.warmup_epochs=0", "stage.batch_size=16", "stage.resamples=50")
 
 
 class Opened(Exception):
@@ -63,7 +63,7 @@ def result(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("stage", ["probe", "baseline"])
 def test_recorded_scores_are_those_of_the_predictions(do, stage: str) -> None:
-    folder = do(f"stage={stage}", "init=random", "stage.resamples=50", *(TRAIN[:3] if stage == "baseline" else ()))
+    folder = do(f"stage={stage}", "init=random", "stage.resamples=50", *(TRAIN[:4] if stage == "baseline" else ()))
     kept = np.load(folder / "predictions.npz")
     again = classification.compute_scores("multi-class", kept["labels"], kept["probabilities"])
     recorded = result(folder)
@@ -95,7 +95,7 @@ def test_pretraining_never_opens_the_test_split(do, cells: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["probe", "baseline"])
 def test_scoring_a_saved_model_again_gives_its_own_figures(do, stage: str) -> None:
-    first = do(f"stage={stage}", "init=random", "stage.resamples=50", *(TRAIN[:3] if stage == "baseline" else ()))
+    first = do(f"stage={stage}", "init=random", "stage.resamples=50", *(TRAIN[:4] if stage == "baseline" else ()))
     again = do("stage=test", f"stage.run={first}", "stage.resamples=50")
     own, found = result(first), result(again)
     for name, value in found["metrics"].items():
@@ -159,7 +159,7 @@ def test_every_medmnist_set_trains_a_step_and_is_scored(do, tmp_path: Path, flag
         f"dataset={flag}",
         "dataset.verify=false",
         f"paths.data={tmp_path / 'data'}",
-        *TRAIN[1:3],
+        *TRAIN[1:4],
         "stage.epochs=1",
         "stage.resamples=0",
     )

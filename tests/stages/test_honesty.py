@@ -13,7 +13,13 @@ from simclr_med.data.npz import Npz
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 2
-TRAIN = (f"stage.epochs={EPOCHS}", "schedule.warmup_epochs=0", "stage.batch_size=16", "stage.resamples=20")
+TRAIN = (
+    f"stage.epochs={EPOCHS}",
+    "stage.min_steps=0",
+    "schedule.warmup_epochs=0",
+    "stage.batch_size=16",
+    "stage.resamples=20",
+)
 WORDS = {
     "probe": ("init=random", "stage.resamples=20"),
     "finetune": ("init=random", *TRAIN),

@@ -17,7 +17,7 @@ from simclr_med.models.head_files import LoadedHead
 from simclr_med.models.heads import linear_head
 from simclr_med.stages.saved_model import SavedModel, check_classes, load_saved_model
 
-TRAIN = ("schedule.warmup_epochs=0", "stage.batch_size=16", "stage.resamples=30", "stage.epochs=1")
+TRAIN = ("schedule.warmup_epochs=0", "stage.min_steps=0", "stage.batch_size=16", "stage.resamples=30", "stage.epochs=1")
 WORDS = {"probe": ("init=pretrained", "stage.resamples=30"), "finetune": ("init=pretrained", *TRAIN)}
 
 

@@ -16,8 +16,8 @@ from simclr_med.metrics_csv import read_rows
 from simclr_med.models.checkpoints import load_checkpoint
 from simclr_med.training.callbacks import checkpoint
 
-QUICK = ("schedule.warmup_epochs=0", "stage.batch_size=16", "stage.resamples=0")
-LONG = (*QUICK, "stage.epochs=30", "stage.patience=2", "stage.checkpoint_every_s=0")
+QUICK = ("schedule.warmup_epochs=0", "stage.min_steps=0", "stage.batch_size=16", "stage.resamples=0")
+LONG = (*QUICK, "stage.epochs=30", "stage.patience=2", "stage.patience_steps=0", "stage.checkpoint_every_s=0")
 
 
 class Killed(Exception):

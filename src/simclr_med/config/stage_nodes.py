@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import field
 from typing import Any, Optional
 
@@ -70,6 +71,11 @@ class TrainingStage(Stage):
     def micro_batches(self) -> int:
         """Micro-batches of one optimizer step."""
         return 1
+
+    @property
+    def least_steps(self) -> Optional[int]:
+        """Optimizer steps of an epoch, at least; None for a stage whose epoch is one pass over the images."""
+        return None
 
     @property
     def knn_bank(self) -> int:
@@ -192,12 +198,28 @@ class Probe(CurveStage):
 
 @node
 class Supervised(TrainingStage, CurveStage):
+    min_steps: int = bounded(0)
     select_by: str = one_of("auroc", "accuracy", "loss")
     patience: Optional[int] = bounded(1)
+    patience_steps: int = bounded(0)
     class_weights: str = one_of("none", "balanced")
+    label_smoothing: float = bounded(0, 0.9)
+    encoder_lr: float = bounded(open_low=0, high=1)
     layer_decay: float = bounded(open_low=0, high=1)
+    head_epochs: int = bounded(0)
+    ema_decay: Optional[float] = bounded(open_low=0, high=0.9999)
     projection_layers: int = one_of(0, 1)
     resamples: int = bounded(0)
+
+    @property
+    def least_steps(self) -> int:
+        return math.ceil(self.min_steps / self.epochs)
+
+    def patience_epochs(self, steps_per_epoch: int) -> int:
+        """Epochs without improvement after which training stops: patience_steps or more; all for no patience."""
+        if self.patience is None:
+            return self.epochs
+        return max(self.patience, math.ceil(self.patience_steps / steps_per_epoch))
 
     @property
     def chooses_by_labels(self) -> bool:

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from simclr_med.data.device_images import copy_to_device, fits_on_device
-from simclr_med.data.loader import CPU, Batches
+from simclr_med.data.loader import CPU, Batches, batches_per_pass
 from simclr_med.data.source import ImageSet, Source
 from simclr_med.data.subsets import split_subset
 from simclr_med.errors import DataError
@@ -35,6 +35,8 @@ class ImageDataModule(LightningDataModule):
         processes: number of processes that share each micro-batch.
         bank: maximum number of training images in the bank of the kNN monitor.
         limit_steps: maximum number of optimizer steps per epoch, for debugging.
+        least_steps: minimum number of optimizer steps per epoch; batches are then nearly equal and hold every image
+            (`Batches`). None makes an epoch one pass in full batches, as NT-Xent needs.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class ImageDataModule(LightningDataModule):
         processes: int = 1,
         bank: int = 2000,
         limit_steps: int | None = None,
+        least_steps: int | None = None,
     ) -> None:
         super().__init__()
         self.source = source
@@ -57,6 +60,7 @@ class ImageDataModule(LightningDataModule):
         self.processes = processes
         self.bank = bank
         self.limit_steps = limit_steps
+        self.least_steps = least_steps
         self.notes: list[str] = []
         self._train: ImageSet | None = None
         self._val: ImageSet | None = None
@@ -82,12 +86,29 @@ class ImageDataModule(LightningDataModule):
         self._check_image_count()
         if len(self._val) == 1:
             self.notes.append("There is a single validation image; its metrics are not meaningful.")
-        largest = len(self.indices) - len(self.indices) % (self.accumulate * self.processes)
+        shares = 1 if self.least_steps is not None else self.accumulate * self.processes
+        largest = len(self.indices) - len(self.indices) % shares
         self.batch_size = min(self.requested_batch_size, largest)
         if self.batch_size < self.requested_batch_size:
             self.notes.append(
                 f"stage.batch_size={self.requested_batch_size} is larger than the {len(self.indices)} training images; "
                 f"using {self.batch_size}."
+            )
+        if self.least_steps is not None:
+            self._check_batches()
+
+    def _check_batches(self) -> None:
+        """Check that each process has an image of every batch; say where an epoch is more than one pass."""
+        count, batches = len(self.indices), batches_per_pass(len(self.indices), self.batch_size)
+        if count // batches < self.processes:
+            raise DataError(
+                f"stage.batch_size={self.requested_batch_size}: batches of {count // batches} images are too few for "
+                f"trainer.devices={self.processes}. Raise it, or lower trainer.devices."
+            )
+        if self.steps_per_epoch > batches:
+            self.notes.append(
+                f"An epoch has {self.steps_per_epoch} steps (stage.min_steps / stage.epochs): it passes over the "
+                f"{count} training images {self.steps_per_epoch / batches:.3g} times."
             )
 
     def _check_image_count(self) -> None:
@@ -117,8 +138,11 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps per epoch; an incomplete last batch is dropped."""
-        steps = len(self.indices) // self.batch_size
+        """Optimizer steps per epoch."""
+        if self.least_steps is None:
+            steps = len(self.indices) // self.batch_size  # an incomplete last batch is dropped
+        else:
+            steps = max(batches_per_pass(len(self.indices), self.batch_size), self.least_steps)
         return steps if self.limit_steps is None else min(steps, self.limit_steps)
 
     def has_identical_images(self) -> bool:
@@ -137,6 +161,7 @@ class ImageDataModule(LightningDataModule):
             epoch=self.trainer.current_epoch,
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
+            steps=None if self.least_steps is None else self.steps_per_epoch * self.accumulate,
             device=self._device(),
             resident=self._load_resident(),
         )
@@ -151,7 +176,6 @@ class ImageDataModule(LightningDataModule):
             seed=self.seed,
             epoch=VAL_EPOCH,
             shuffle=False,
-            drop_last=True,
             device=self._device(),
         )
 

@@ -6,6 +6,7 @@ Shape letters: B rows of this process's share, G rows of the global batch, L lab
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -26,6 +27,15 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     return torch.randperm(count, generator=generator).numpy()
 
 
+def batches_per_pass(count: int, batch_size: int) -> int:
+    """Return the number of nearly equal batches that hold every row once.
+
+    Each has at most batch_size rows, but at least two: one image has no statistics for batch normalisation, so three
+    rows in batches of two are one batch.
+    """
+    return max(1, min(-(-count // batch_size), count // 2))
+
+
 class Batches:
     """One epoch over selected rows of a split; every iteration yields the same batches.
 
@@ -37,7 +47,9 @@ class Batches:
         rank, world: number of this process and number of processes. Each global batch is cut into ``world`` contiguous
             shares, so that all processes together use the same batches as a single process.
         shuffle: random order; false keeps the order of indices.
-        drop_last: drop the last batch if it is not full.
+        steps: batches of the epoch. A pass over the rows is cut into nearly equal batches, which hold every row, and
+            passes follow each other across the ends of epochs, so that a run uses every row equally often. None makes
+            the epoch one pass in full batches, and drops an incomplete last one.
         device: of the batches.
         resident: the images of the selected rows on this device, uint8 [N, H, W, C]; None copies each batch to it.
     """
@@ -52,7 +64,7 @@ class Batches:
         rank: int = 0,
         world: int = 1,
         shuffle: bool = True,
-        drop_last: bool = True,
+        steps: int | None = None,
         device: torch.device = CPU,
         resident: Tensor | None = None,
     ) -> None:
@@ -66,19 +78,15 @@ class Batches:
         self.rank = rank
         self.world = world
         self.shuffle = shuffle
-        self.drop_last = drop_last
+        self.steps = steps
         self.device = device
         self.resident = resident
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.indices), self.batch_size)
-        return whole + (rest > 0 and not self.drop_last)
+        return len(self.indices) // self.batch_size if self.steps is None else self.steps
 
     def __iter__(self) -> Iterator[Batch]:
-        count = len(self.indices)
-        order = epoch_order(count, self.seed, self.epoch) if self.shuffle else np.arange(count)
-        for step in range(len(self)):
-            positions_G = order[step * self.batch_size : (step + 1) * self.batch_size]
+        for step, positions_G in enumerate(self._global_batches()):
             start, stop = (len(positions_G) * r // self.world for r in (self.rank, self.rank + 1))
             positions_B = positions_G[start:stop]
             rows_B = self.indices[positions_B]
@@ -91,6 +99,25 @@ class Batches:
                 rows=(start, stop),
                 size=len(positions_G),
             )
+
+    def _global_batches(self) -> Iterator[np.ndarray]:
+        """Yield the positions of each global batch in the indices."""
+        if self.steps is None:
+            order = self._order(self.epoch)
+            for step in range(len(self)):
+                yield order[step * self.batch_size : (step + 1) * self.batch_size]
+            return
+        batches = batches_per_pass(len(self.indices), self.batch_size)
+        steps = range(self.epoch * self.steps, (self.epoch + 1) * self.steps)  # counted from the start of the run
+        for number, of_pass in groupby(steps, key=lambda step: step // batches):
+            parts = np.array_split(self._order(number), batches)
+            for step in of_pass:
+                yield parts[step % batches]
+
+    def _order(self, number: int) -> np.ndarray:
+        """Return the order of a pass over the rows, which is the epoch where an epoch is one pass."""
+        count = len(self.indices)
+        return epoch_order(count, self.seed, number) if self.shuffle else np.arange(count)
 
     def _select_images(self, positions_B: np.ndarray, rows_B: np.ndarray) -> Tensor:
         """Return the images of these rows, which stand at these positions of the indices."""

@@ -110,17 +110,41 @@ class _Gather(torch.autograd.Function):
 
 
 def classification_loss(
-    task: Task, logits_BK: Tensor, labels_BL: Tensor, class_weight_K: Tensor | None = None
+    task: Task,
+    logits_BK: Tensor,
+    labels_BL: Tensor,
+    class_weight_K: Tensor | None = None,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """Return the mean cross-entropy of the true class; for a multi-label set, the binary one of every label.
+
+    In several processes, the mean of their values, which is the one whose gradient DDP computes, is that of one
+    process with the global batch, however many rows and class weights each of them has.
 
     Args:
         task: the kind of labels.
         logits_BK: of any float dtype.
         labels_BL: int64, in medmnist's layout.
         class_weight_K: weights of each class's images, or of the positive labels of a multi-label set, 0 or more.
+        label_smoothing: part of the target that is spread evenly over the classes, or over a label's two values, in
+            [0, 1) (Szegedy et al., arXiv 1512.00567, section 7).
     """
     if task == MULTI_LABEL:
-        targets_BK = labels_BL.to(logits_BK.dtype)
-        return F.binary_cross_entropy_with_logits(logits_BK, targets_BK, pos_weight=class_weight_K)
-    return F.cross_entropy(logits_BK, labels_BL[:, 0], weight=class_weight_K)
+        targets_BK = labels_BL.to(logits_BK.dtype) * (1 - label_smoothing) + label_smoothing / 2
+        total = F.binary_cross_entropy_with_logits(logits_BK, targets_BK, pos_weight=class_weight_K, reduction="sum")
+        weight = total.new_tensor(float(logits_BK.numel()))
+    else:
+        labels_B = labels_BL[:, 0]
+        total = F.cross_entropy(
+            logits_BK, labels_B, weight=class_weight_K, reduction="sum", label_smoothing=label_smoothing
+        )
+        weight = total.new_tensor(float(len(labels_B))) if class_weight_K is None else class_weight_K[labels_B].sum()
+    return total / _mean_over_processes(weight)
+
+
+def _mean_over_processes(value: Tensor) -> Tensor:
+    if not (dist.is_available() and dist.is_initialized()):
+        return value
+    total = value.clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()

@@ -108,6 +108,8 @@ def build_layerwise_optimizer(
     named_parameters: NamedParameters,
     decay: float,
     groups: Sequence[Sequence[str]],
+    encoder_lr: float = 1.0,
+    split: bool = False,
 ) -> Optimizer:
     """Return an optimizer whose learning rate falls from the head to the input (Bao et al., arXiv 2106.08254, 3.2).
 
@@ -117,18 +119,20 @@ def build_layerwise_optimizer(
         decay: factor on the rate from one group to the one before it, in (0, 1]; the head has the full rate. 1 gives
             the plain optimizer.
         groups: the encoder's `layer_groups`, from the input to the output.
+        encoder_lr: factor on the rate of the whole encoder, besides decay.
+        split: whether head and encoder have parameter groups of their own at equal rates too.
 
     Raises:
         ValueError: a parameter of the encoder in no group or in two, or a name in a group that is no parameter.
     """
-    if decay == 1:
+    if decay == encoder_lr == 1 and not split:
         return make(named_parameters)
     depths = _split_by_depth(list(named_parameters), groups)
     deepest, *others = sorted(depths, reverse=True)
     optimizer = make(depths[deepest])
     for depth in others:
         for group in make(depths[depth]).param_groups:
-            optimizer.add_param_group({**group, "lr": group["lr"] * decay ** (deepest - depth)})
+            optimizer.add_param_group({**group, "lr": group["lr"] * encoder_lr * decay ** (deepest - depth)})
     return optimizer
 
 

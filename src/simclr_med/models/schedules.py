@@ -45,6 +45,11 @@ def warmup_cosine(total_steps: int, steps_per_epoch: int, warmup_epochs: float, 
     return factor
 
 
+def peak_step(factor: Factor, total_steps: int) -> int:
+    """Return the first step of a run with the highest factor, where a warm-up ends; 0 for a schedule without one."""
+    return max(range(total_steps), key=factor)
+
+
 def multistep(total_steps: int, steps_per_epoch: int, milestones: Sequence[float], gamma: float) -> Factor:
     """Return ``gamma`` to the power of the number of milestones passed.
 

@@ -133,6 +133,7 @@ def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:
         processes=cfg.trainer.devices,
         bank=cfg.stage.knn_bank,
         limit_steps=cfg.trainer.limit_steps,
+        least_steps=cfg.stage.least_steps,
     )
     data.setup()
     parts = {"train": data.train.names} | ({} if data.holds_out else {"val": data.val.names})

@@ -23,6 +23,7 @@ from simclr_med.models.encoder_files import encoder_hash, save_encoder
 from simclr_med.models.head_files import load_projection, save_head
 from simclr_med.models.heads import classifier_on, linear_head
 from simclr_med.models.optimizers import build_layerwise_optimizer
+from simclr_med.models.schedules import peak_step
 from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
 from simclr_med.plots.training import plot_training_curves
 from simclr_med.runs.file_hashes import verify_files
@@ -62,11 +63,14 @@ def supervised(run: Run[Config[Supervised]], source: Source) -> None:
         setup = build_training_setup(run, source)
         module = build_module(run, setup.data)
         metric, higher = f"val/{stage.select_by}", stage.select_by != "loss"
-        patience = stage.epochs if stage.patience is None or len(setup.data.val) == 0 else stage.patience
+        steps = setup.data.steps_per_epoch
+        patience = stage.patience_epochs(steps) if len(setup.data.val) else stage.epochs
+        # Weights of the warm-up are not kept: batch norm's running statistics still hold much of their initial values.
+        first = peak_step(module.schedule(), steps * stage.epochs) // steps
         callbacks = (
             MetricsCsv(setup.metrics_csv, METRICS),
-            EarlyStopping(metric, higher, patience),
-            Checkpoints(run.checkpoints, stage.checkpoint_every_s, numerics_environment(run), metric, higher),
+            EarlyStopping(metric, higher, patience, first),
+            Checkpoints(run.checkpoints, stage.checkpoint_every_s, numerics_environment(run), metric, higher, first),
             ProgressLine(setup.data.batch_size),
         )
         checkpoint = setup.find_checkpoint(module, callbacks)
@@ -99,10 +103,16 @@ def build_module(run: Run[Config[Supervised]], data: ImageDataModule) -> Classif
             partial(build_optimizer, cfg.optimizer),
             decay=cfg.stage.layer_decay,
             groups=encoder.layer_groups(),
+            encoder_lr=cfg.stage.encoder_lr,
+            split=cfg.stage.head_epochs > 0,
         ),
         schedule=schedule_builder(run, data.steps_per_epoch),
         class_weight_K=balanced_weights(task, labels_NL, classes) if cfg.stage.class_weights == "balanced" else None,
         validation=data,
+        label_smoothing=cfg.stage.label_smoothing,
+        head_epochs=cfg.stage.head_epochs,
+        steps_per_epoch=data.steps_per_epoch,
+        ema_decay=cfg.stage.ema_decay,
     )
 
 
@@ -128,15 +138,16 @@ def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Out
     cfg, task = run.cfg, require_task(source, run.cfg.stage.name)
     table = read_rows(setup.metrics_csv)
     best, epoch = _best_weights(run, module, table)
-    save_encoder(run.folder / "encoder.safetensors", module.encoder, {"config_hash": run.config_hash})
-    save_head(run.folder / "head.safetensors", module.head, source.classes, task)
-    digest = encoder_hash(module.encoder)
     module.to(setup.device)
+    encoder, head = module.kept()
+    save_encoder(run.folder / "encoder.safetensors", encoder, {"config_hash": run.config_hash})
+    save_head(run.folder / "head.safetensors", head, source.classes, task)
+    digest = encoder_hash(encoder)
     labels: Any = data.train.labels
     scored = score_test_split(
         source,
         labels[data.indices],
-        lambda: predict_proba(module.encoder, module.head, task, source.split("test").images, to_float, setup.device),
+        lambda: predict_proba(encoder, head, task, source.split("test").images, to_float, setup.device),
         run.folder,
         cfg.stage.resamples,
         data.notes,
@@ -146,12 +157,15 @@ def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Out
             **count_labels(trained=len(data.indices), chosen_by=len(data.val)),
             "train/best_epoch": epoch,
             "train/epochs": len(table),
+            "train/best_step": int(table[epoch - 1]["step"]),
+            "train/steps": int(table[-1]["step"]),
         }
     )
     picture = setup.figures / "training.png"
     plot_training_curves(setup.metrics_csv, picture, PANELS)
     images_per_s = round(statistics.median(float(row["train/images_per_s"]) for row in table), 1)
-    rows = {"best epoch": f"{epoch} of {len(table)}", "speed": f"{images_per_s:.0f} images/s"}
+    steps = f"step {table[epoch - 1]['step']} of {table[-1]['step']}"
+    rows = {"best epoch": f"{epoch} of {len(table)} ({steps})", "speed": f"{images_per_s:.0f} images/s"}
     return Outcome(
         title=f"{cfg.stage.name.capitalize()} on {cfg.dataset.name}",
         rows=summary_rows(scored) | rows,

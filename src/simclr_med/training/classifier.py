@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from simclr_med.errors import RunError
 from simclr_med.evaluation.predict import predict_proba
@@ -65,6 +66,12 @@ class Classifier(LightningModule):
         schedule: makes the function from an optimizer step to the factor on the learning rate.
         class_weight_K: of the loss, as in `classification_loss`; None gives every image the same weight.
         validation: the images that choose the epoch.
+        label_smoothing: of the loss, as in `classification_loss`.
+        head_epochs: epochs at the start in which the head trains alone, on features of the encoder in eval mode. The
+            optimizer then needs parameter groups of its own for the head.
+        steps_per_epoch: optimizer steps.
+        ema_decay: of the averaged weights, which are validated and kept (Tarvainen and Valpola, arXiv 1703.01780,
+            equation 2, with the batch norm's statistics); None averages nothing.
 
     Attributes:
         epoch_metrics: metrics of the last epoch by name, the same on every process.
@@ -81,6 +88,10 @@ class Classifier(LightningModule):
         schedule: Callable[[], Callable[[int], float]],
         class_weight_K: Tensor | None,
         validation: ValidationData,
+        label_smoothing: float = 0.0,
+        head_epochs: int = 0,
+        steps_per_epoch: int = 1,
+        ema_decay: float | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -92,6 +103,15 @@ class Classifier(LightningModule):
         self.schedule = schedule
         self.register_buffer("class_weight_K", class_weight_K, persistent=False)
         self.validation = validation
+        self.label_smoothing = label_smoothing
+        self.head_epochs = head_epochs
+        self.steps_per_epoch = steps_per_epoch
+        # Part of the state dict, so that checkpoints hold it.
+        self.averaged: AveragedModel | None = None
+        if ema_decay is not None:
+            average = get_ema_multi_avg_fn(ema_decay)
+            self.averaged = AveragedModel(self._networks(), multi_avg_fn=average, use_buffers=True)
+            self.averaged.requires_grad_(False)  # DDP would wait for their gradients
         self.epoch_metrics: dict[str, float] = {}
         self._losses: list[Tensor] = []
         self._gradient_norm = torch.zeros(())
@@ -100,8 +120,26 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer([*self.encoder.named_parameters(), *self.head.named_parameters(prefix="head")])
-        scheduler = LambdaLR(optimizer, self.schedule())
+        factor, start = self.schedule(), self.head_epochs * self.steps_per_epoch
+        head = {id(parameter) for parameter in self.head.parameters()}
+
+        def encoder_factor(step: int) -> float:
+            return factor(step) if step >= start else 0.0
+
+        factors = [factor if id(group["params"][0]) in head else encoder_factor for group in optimizer.param_groups]
+        scheduler = LambdaLR(optimizer, factors)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def kept(self) -> tuple[Encoder, nn.Module]:
+        """Return the encoder and the head that are validated and kept: the averaged ones where weights are averaged."""
+        if self.averaged is None:
+            return self.encoder, self.head
+        networks: Any = self.averaged.module
+        return networks["encoder"], networks["head"]
+
+    def _networks(self) -> nn.ModuleDict:
+        networks: Any = {"encoder": self.encoder, "head": self.head}
+        return nn.ModuleDict(networks)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["encoder_metadata"] = encoder_metadata(self.encoder)
@@ -114,9 +152,11 @@ class Classifier(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         assert batch.labels is not None, "the stage checks that there are labels"
         views_BCHW = self.view(batch.images, batch.key, batch.rows, batch.size)
+        _, epoch, _ = batch.key
+        self.encoder.train(epoch >= self.head_epochs)
         logits_BK = self.head(self.encoder(views_BCHW.to(self.dtype)))
         weight: Any = self.class_weight_K
-        value = classification_loss(self.task, logits_BK, batch.labels, weight)
+        value = classification_loss(self.task, logits_BK, batch.labels, weight, self.label_smoothing)
         self._losses.append(value.detach())
         self._images += batch.size
         return value
@@ -125,6 +165,8 @@ class Classifier(LightningModule):
         self._gradient_norm = nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if self.averaged is not None:
+            self.averaged.update_parameters(self._networks())
         if not self.trainer.is_last_batch:
             return
         loss = torch.stack(self._losses).mean().to(self._gradient_norm.dtype)
@@ -151,7 +193,8 @@ class Classifier(LightningModule):
         names = ("accuracy", "auroc", "balanced_accuracy")
         if len(val.labels) == 0:
             return dict.fromkeys(("val/loss", *(f"val/{name}" for name in names)), float("nan"))
-        probabilities_NK = predict_proba(self.encoder, self.head, self.task, val.images, self.to_float, self.device)
+        encoder, head = self.kept()
+        probabilities_NK = predict_proba(encoder, head, self.task, val.images, self.to_float, self.device)
         if not np.isfinite(probabilities_NK).all():
             raise RunError(
                 f"Diverged in epoch {self.current_epoch + 1}: a probability on validation is not finite. Training "

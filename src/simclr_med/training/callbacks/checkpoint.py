@@ -69,14 +69,16 @@ def _free_mib(path: Path) -> int:
 
 
 class Checkpoints(Callback):
-    """Saves last.ckpt at the end of an epoch once every_s seconds have passed, and best.ckpt at the best epoch.
+    """Saves last.ckpt at the end of an epoch once every_s seconds have passed, and best.ckpt where an epoch is chosen.
 
     Args:
         folder: of the checkpoints.
         every_s: seconds between two saves of last.ckpt; the final epoch is always saved.
         environment: what bit-identical results depend on; a run resumed under another environment says so.
         watched: the metric that chooses the best epoch; the first of equal epochs wins, epochs without it are skipped.
+            None chooses none.
         higher: whether a higher value is better.
+        first: epoch from which one may be chosen, from 0; those before belong to the warm-up.
     """
 
     def __init__(
@@ -84,20 +86,23 @@ class Checkpoints(Callback):
         folder: Path,
         every_s: float,
         environment: Mapping[str, Any],
-        watched: str = "val/loss",
+        watched: str | None = None,
         higher: bool = False,
+        first: int = 0,
     ) -> None:
         self.folder, self.every_s, self.environment = folder, every_s, dict(environment)
         self.watched, self.sign = watched, -1.0 if higher else 1.0
+        self.first = first
         self.best = float("inf")
         self._environment_before: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        value = cast(HasEpochMetrics, pl_module).epoch_metrics.get(self.watched)
-        if value is not None and self.sign * value < self.best:
-            self.best = self.sign * value
-            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
+        if self.watched is not None and trainer.current_epoch >= self.first:
+            value = self.sign * cast(HasEpochMetrics, pl_module).epoch_metrics[self.watched]
+            if value < self.best:
+                self.best = value
+                trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
         final = trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop
         due = final or time.monotonic() - self._saved_at >= self.every_s
         # Every process takes part in saving, so they must agree although their clocks differ.

@@ -21,16 +21,20 @@ class EarlyStopping(Callback):
         watched: the metric to improve; an epoch in which it is NaN is no improvement.
         higher: whether a higher value is better.
         epochs: number of epochs without improvement, 1 or more.
+        first: epoch from which they count, from 0; those before belong to the warm-up.
     """
 
-    def __init__(self, watched: str, higher: bool, epochs: int) -> None:
+    def __init__(self, watched: str, higher: bool, epochs: int, first: int = 0) -> None:
         self.watched = watched
         self.sign = -1.0 if higher else 1.0
         self.epochs = epochs
+        self.first = first
         self.best = float("inf")
         self.waited = 0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch < self.first:
+            return
         value = self.sign * cast(HasEpochMetrics, pl_module).epoch_metrics[self.watched]
         better = value < self.best
         self.best, self.waited = (value, 0) if better else (self.best, self.waited + 1)
