@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from simclr_med.metrics_csv import read_rows
+from simclr_med.training import classifier
 from simclr_med.training.simclr import METRICS
 
 pytestmark = pytest.mark.process
@@ -68,3 +69,23 @@ def test_float32_first_step_has_the_same_gradients(command: Command, cells: Path
         gradients = [tensor - weights[name] for weights in after]
         scale = gradients[0].abs().max().clamp_min(1e-6)
         assert (gradients[0] - gradients[1]).abs().max() / scale < 1e-4, name
+
+
+@pytest.mark.parametrize("more", [(), ("stage.ema_decay=0.9", "stage.head_epochs=1", "stage.label_smoothing=0.1")])
+def test_classifier_of_two_processes_is_that_of_one(
+    command: Command, cells: Path, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    """25 of 33 labels are trained on, in batches of 13 and 12: the processes have unequal shares and class weights."""
+    words = ("stage=baseline", "dataset=npz", f"dataset.path={cells}", "encoder=tiny", "logger=none", *more)
+    words = (*words, "data_fraction.samples=33", "stage.batch_size=16", "stage.class_weights=balanced")
+    words = (*words, "stage.epochs=3", "stage.min_steps=9", "schedule.warmup_epochs=0", "trainer.precision=64-true")
+    tables = []
+    for trainer in ("cpu", "ddp_cpu"):
+        done = command(*words, "stage.resamples=0", f"trainer={trainer}", f"paths.runs={tmp_path / trainer}")
+        assert done.returncode == 0, done.stderr
+        tables.append(read_rows(next((tmp_path / trainer).glob("baseline/*/*/metrics.csv"))))
+    one, two = tables
+    assert [row["step"] for row in one] == [row["step"] for row in two] == ["3", "6", "9"]
+    for a, b in zip(one, two, strict=True):
+        for name in set(classifier.METRICS) - {"train/images_per_s"}:
+            assert float(a[name]) == pytest.approx(float(b[name]), abs=1e-6), name

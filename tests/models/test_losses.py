@@ -195,3 +195,48 @@ def test_cross_entropy_of_every_label_by_itself(weights: tuple[float, ...] | Non
     given = None if weights is None else torch.tensor(weights).double()
     found = classification_loss("multi-label, binary-class", logits, labels, given)
     assert float(found) == pytest.approx(total / 12, rel=1e-12)
+
+
+@pytest.mark.parametrize("weights", [None, (0.5, 2.0, 0.0)])
+def test_label_smoothing_is_torchs(weights: tuple[float, ...] | None) -> None:
+    logits, labels = projections(6, 3), torch.tensor([[0], [1], [1], [0], [1], [0]])
+    given = None if weights is None else torch.tensor(weights).double()
+    found = classification_loss("multi-class", logits, labels, given, label_smoothing=0.1)
+    expected = torch.nn.functional.cross_entropy(logits, labels[:, 0], weight=given, label_smoothing=0.1)
+    assert float(found) == pytest.approx(float(expected), rel=1e-12)
+    assert float(found) != pytest.approx(float(classification_loss("multi-class", logits, labels, given)), rel=1e-4)
+
+
+def test_label_smoothing_of_several_labels_spreads_each_over_its_two_values() -> None:
+    logits, labels = torch.tensor([[2.0, -1.0]]).double(), torch.tensor([[1, 0]])
+    found = classification_loss("multi-label, binary-class", logits, labels, label_smoothing=0.1)
+    log_p = [math.log(1 / (1 + math.exp(-x))) for x in (2.0, -1.0)]
+    log_q = [math.log(1 / (1 + math.exp(x))) for x in (2.0, -1.0)]
+    expected = -(0.95 * log_p[0] + 0.05 * log_q[0] + 0.05 * log_p[1] + 0.95 * log_q[1]) / 2
+    assert float(found) == pytest.approx(expected, rel=1e-12)
+
+
+def classifier_gradient(rank: int, world: int, task: str, weights: Tensor | None) -> dict[str, Tensor]:
+    """Loss and gradient of a linear classifier on a rank's share of 7 images, averaged over ranks as DDP does."""
+    features, weight = projections(7, 4), projections(4, 3, seed=1).requires_grad_()
+    labels = torch.tensor([[0], [1], [2], [2], [2], [0], [2]])
+    if task.startswith("multi-label"):
+        labels = torch.nn.functional.one_hot(labels[:, 0], 3)
+    start, stop = (7 * r // world for r in (rank, rank + 1))
+    loss = classification_loss(task, features[start:stop] @ weight, labels[start:stop], weights, 0.1)  # type: ignore[arg-type]
+    loss.backward()
+    grad, value = weight.grad, loss.detach().clone()
+    if world > 1:
+        dist.all_reduce(grad)
+        dist.all_reduce(value)
+    return {"loss": value / world, "grad": grad / world}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("task", ["multi-class", "multi-label, binary-class"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_classifier_gradient_of_unequal_shares_is_that_of_one_process(task: str, weighted: bool) -> None:
+    weights = torch.tensor([0.3, 3.0, 1.5]).double() if weighted else None
+    alone = classifier_gradient(0, 1, task, weights)
+    for result in in_processes(3, classifier_gradient, task, weights):
+        torch.testing.assert_close(result, alone, rtol=1e-12, atol=1e-14)

@@ -228,3 +228,25 @@ def test_an_encoders_own_parameter_named_as_the_heads_keeps_its_group() -> None:
     optimizer = build_layerwise_optimizer(MAKERS["sgd"], named, 0.5, [["head.weight"]])
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert rates == {id(own): 0.05, id(classifiers): 0.1}
+
+
+def test_encoder_has_a_rate_of_its_own() -> None:
+    encoder, head = tiny(), linear_head(64, 3)
+    named = [*encoder.named_parameters(), *head.named_parameters(prefix="head")]
+
+    def rates(**options: float | bool) -> dict[str, float]:
+        optimizer = build_layerwise_optimizer(
+            MAKERS["sgd"], named, groups=encoder.layer_groups(), **({"decay": 1.0} | options)
+        )
+        found = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        return {name: found[id(parameter)] for name, parameter in named}
+
+    slow = rates(encoder_lr=0.25)
+    assert {name: rate for name, rate in slow.items() if name.startswith("head.")} == {
+        "head.weight": 0.1,
+        "head.bias": 0.1,
+    }
+    assert {rate for name, rate in slow.items() if not name.startswith("head.")} == {0.025}
+    both = rates(encoder_lr=0.25, decay=0.5)
+    assert (both["layer4.0.conv1.weight"], both["conv1.weight"]) == pytest.approx((0.1 * 0.25 * 0.5, 0.1 * 0.25 / 32))
+    assert set(rates(split=True).values()) == {0.1}

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from simclr_med.models.schedules import constant, multistep, warmup_cosine
+from simclr_med.models.schedules import constant, multistep, peak_step, warmup_cosine
 
 
 def test_warmup_cosine_factors() -> None:
@@ -43,6 +43,13 @@ def test_multistep_factors() -> None:
 def test_multistep_starts_with_an_epoch() -> None:
     factor = multistep(total_steps=21, steps_per_epoch=3, milestones=[0.5], gamma=0.5)
     assert [factor(step) for step in range(21)] == [1.0] * 12 + [0.5] * 9
+
+
+def test_peak_is_where_the_warm_up_ends() -> None:
+    assert peak_step(warmup_cosine(500, 5, warmup_epochs=5, final_factor=0), 500) == 25
+    assert peak_step(warmup_cosine(500, 5, warmup_epochs=0, final_factor=0), 500) == 0
+    assert peak_step(multistep(20, 2, milestones=[0.6, 0.8], gamma=0.1), 20) == 0
+    assert peak_step(constant(3, 1), 3) == 0
 
 
 def test_constant_factors() -> None:

@@ -76,6 +76,59 @@ def test_cut_short_after_any_epoch_it_ends_as_if_nothing_had_happened(staged, ki
             assert (again / name).read_bytes() == (whole / name).read_bytes(), (epoch, name)
 
 
+@pytest.mark.process
+def test_cut_short_with_every_option_it_ends_as_if_nothing_had_happened(staged, killed, tmp_path: Path) -> None:
+    """Epochs that end within a pass, a head that trains first, and averaged weights."""
+    words = ("baseline", *LONG, "stage.epochs=4", "stage.patience=null", "stage.min_steps=20", "stage.head_epochs=2")
+    words = (*words, "stage.ema_decay=0.8", "stage.label_smoothing=0.1", "stage.encoder_lr=0.5")
+    whole = staged(*words, "data_fraction.samples=30")
+    assert [row["step"] for row in read_rows(whole / "metrics.csv")] == ["5", "10", "15", "20"]
+    for epoch in range(4):
+        runs = f"paths.runs={tmp_path / str(epoch)}"
+        killed("last.ckpt", epoch, *words, "data_fraction.samples=30", runs)
+        again = staged(*words, "data_fraction.samples=30", runs)
+        assert lasting(again) == lasting(whole), epoch
+        for name in ("predictions.npz", "encoder.safetensors", "head.safetensors"):
+            assert (again / name).read_bytes() == (whole / name).read_bytes(), (epoch, name)
+
+
+def test_averaged_weights_are_saved(staged, result) -> None:
+    folder = staged("baseline", *QUICK, "stage.epochs=2", "stage.patience=null", "stage.ema_decay=0.5")
+    saved = load_checkpoint(folder / "checkpoints" / "best.ckpt")["state_dict"]
+    for file in ("encoder", "head"):
+        for name, tensor in safetensors.torch.load_file(folder / f"{file}.safetensors").items():
+            assert torch.equal(tensor, saved[f"averaged.module.{file}.{name}"]), name
+    assert not torch.equal(saved["head.weight"], saved["averaged.module.head.weight"])
+    own = result(folder)["metrics"]
+    again = staged("test", f"stage.run={folder}", "stage.resamples=0")
+    assert result(again)["metrics"]["test/auroc"] == own["test/auroc"]
+
+
+def test_few_images_are_trained_for_the_least_number_of_steps(staged, result, capsys) -> None:
+    words = ("baseline", *QUICK, "stage.epochs=4", "stage.patience=1", "data_fraction.samples=10")
+    folder = staged(*words, "stage.min_steps=18", "stage.patience_steps=100")
+    said = "An epoch has 5 steps (stage.min_steps / stage.epochs): it passes over the 7 training images 5 times."
+    assert said in capsys.readouterr().out
+    assert [row["step"] for row in read_rows(folder / "metrics.csv")] == ["5", "10", "15", "20"]
+    found = result(folder)["metrics"]
+    assert (found["train/steps"], found["train/epochs"]) == (20, 4)
+    assert found["train/best_step"] == 5 * found["train/best_epoch"]
+
+
+def test_every_image_is_trained_on_in_batches_of_equal_size(staged) -> None:
+    folder = staged("baseline", *QUICK, "stage.epochs=1", "stage.batch_size=40")
+    assert [row["step"] for row in read_rows(folder / "metrics.csv")] == ["2"]
+
+
+@pytest.mark.parametrize(("warmup", "first"), [(0, 0), (2, 2), (2.5, 2)])
+def test_weights_of_the_warm_up_are_not_kept(staged, result, warmup: float, first: int) -> None:
+    folder = staged("baseline", *LONG, "stage.epochs=8", f"schedule.warmup_epochs={warmup}", "optimizer.lr=0.01")
+    values = [float(row["val/auroc"]) for row in read_rows(folder / "metrics.csv")][first:]
+    found = result(folder)["metrics"]
+    assert found["train/best_epoch"] == first + int(np.argmax(values)) + 1
+    assert len(values) == waited(values, 2)
+
+
 def test_cut_short_between_the_best_and_the_last_state(staged, killed, tmp_path: Path) -> None:
     words = ("baseline", *LONG, "seed=0", "stage.patience=null", "stage.epochs=4")
     whole = staged(*words)

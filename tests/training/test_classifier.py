@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -44,16 +45,19 @@ class Plain(nn.Module):
         return to_float(images)
 
 
-def build_classifier(task: Any = "multi-class", weights: torch.Tensor | None = None, decay: float = 1.0) -> Classifier:
+def build_classifier(
+    task: Any = "multi-class", weights: torch.Tensor | None = None, decay: float = 1.0, **options: Any
+) -> Classifier:
     torch.manual_seed(0)
     make = partial(sgd, lr=0.1, momentum=0.0, weight_decay=0.0, decay_norm_and_bias=False)
     encoder = tiny()
     return Classifier(
         *(encoder, linear_head(64, 3), Plain(), to_float, task),
-        optimizer=partial(build_layerwise_optimizer, make, decay=decay, groups=encoder.layer_groups()),
+        optimizer=partial(build_layerwise_optimizer, make, decay=decay, groups=encoder.layer_groups(), split=True),
         schedule=lambda: lambda step: 0.5**step,
         class_weight_K=weights,
         validation=Data(task),
+        **options,
     )
 
 
@@ -136,3 +140,62 @@ def test_balanced_weights_of_a_multi_label_set() -> None:
     """Positives and negatives of each label have the same total weight; a label with only one of them keeps 1."""
     labels = np.array([[1, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 0]])
     assert balanced_weights(MULTI, labels, 4).tolist() == pytest.approx([3, 1, 1, 1 / 3])
+
+
+def train_steps(module: Classifier, steps: int, steps_per_epoch: int = 1) -> list[dict[str, torch.Tensor]]:
+    """Train some steps on the batch of `batch` as Lightning does; return the state dict after each."""
+    configured = module.configure_optimizers()
+    optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    module.trainer = SimpleNamespace(is_last_batch=False)  # type: ignore[assignment]
+    states = []
+    for step in range(steps):
+        one = batch("multi-class")._replace(key=(0, step // steps_per_epoch, step % steps_per_epoch))
+        optimizer.zero_grad()
+        module.training_step(one, step).backward()
+        optimizer.step()
+        scheduler.step()
+        module.on_train_batch_end(None, one, step)
+        states.append({name: tensor.clone() for name, tensor in module.state_dict().items()})
+    return states
+
+
+def test_head_trains_first_on_the_features_of_the_frozen_encoder() -> None:
+    module = build_classifier(head_epochs=2, steps_per_epoch=2)
+    module.encoder.eval()
+    frozen = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    with torch.no_grad():
+        features = module.encoder(to_float(torch.from_numpy(IMAGES)))
+        expected = float(
+            nn.functional.cross_entropy(module.head(features), torch.from_numpy(LABELS["multi-class"])[:, 0])
+        )
+    module.encoder.train()
+    assert float(module.training_step(batch("multi-class"), 0).detach()) == pytest.approx(expected)
+    states = train_steps(module, 6, steps_per_epoch=2)
+    for state in states[:4]:
+        assert all(torch.equal(state[name], frozen[name]) for name in frozen if name.startswith("encoder."))
+        assert not torch.equal(state["head.weight"], frozen["head.weight"])
+    assert not torch.equal(states[4]["encoder.conv1.weight"], frozen["encoder.conv1.weight"])
+    assert int(states[5]["encoder.bn1.num_batches_tracked"]) == 2
+
+
+def test_averaged_weights_are_those_of_the_formula_and_are_validated() -> None:
+    module = build_classifier(ema_decay=0.75)
+    states = train_steps(module, 3)
+    for name in ("encoder.conv1.weight", "encoder.bn1.running_mean", "head.bias"):
+        first, second, third = (state[name] for state in states)
+        expected = 0.75 * (0.75 * first + 0.25 * second) + 0.25 * third
+        torch.testing.assert_close(states[2][f"averaged.module.{name}"], expected)
+        assert not torch.equal(expected, third)
+    trained = {id(p) for group in module.configure_optimizers()["optimizer"].param_groups for p in group["params"]}
+    assert not trained & {id(p) for p in module.averaged.parameters()}  # type: ignore[union-attr]
+    encoder, head = module.kept()
+    plain = build_classifier()
+    plain.encoder.load_state_dict(encoder.state_dict())
+    plain.head.load_state_dict(head.state_dict())
+    assert module.validate() == plain.validate()
+    assert module.validate() != train_and_validate(build_classifier(), 3)
+
+
+def train_and_validate(module: Classifier, steps: int) -> dict[str, float]:
+    train_steps(module, steps)
+    return module.validate()

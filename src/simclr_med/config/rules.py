@@ -10,7 +10,7 @@ from typing import Any
 from simclr_med.config.bounds import LARGEST_INTEGER
 from simclr_med.config.data_nodes import Folder
 from simclr_med.config.schema import Config, Multistep, ResNet, TinyEncoder, WarmupCosine
-from simclr_med.config.stage_nodes import Analyse, Predict, Pretrain, Preview, Probe, Report, Stage, Test
+from simclr_med.config.stage_nodes import Analyse, Predict, Pretrain, Preview, Probe, Report, Stage, Supervised, Test
 from simclr_med.runs.identity import slug
 from simclr_med.types import MULTI_LABEL
 
@@ -159,6 +159,8 @@ def _stage(cfg: Config[Any], stage: Stage) -> Iterator[str]:
         yield from _micro_batches(stage, cfg.trainer.devices)
     if isinstance(stage, Probe):
         yield from _strengths(stage)
+    if isinstance(stage, Supervised) and 0 < stage.head_epochs >= stage.epochs:
+        yield f"stage.head_epochs={stage.head_epochs}: expected less than stage.epochs={stage.epochs}. Lower it."
     if isinstance(stage, Report):
         yield from _report(cfg, stage)
     if isinstance(stage, Preview):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from simclr_med.errors import CheckpointError
-from simclr_med.training.callbacks.checkpoint import AtomicCheckpointIO, find_resumable
+from simclr_med.training.callbacks.checkpoint import AtomicCheckpointIO, Checkpoints, find_resumable
 
 
 def save(folder: Path, epoch: int) -> None:
@@ -49,6 +51,23 @@ def test_good_checkpoint_stays_after_a_fallback(tmp_path: Path) -> None:
     save(tmp_path, 2)
     (tmp_path / "last.ckpt").write_bytes(b"x")
     assert find_resumable(tmp_path)[1]["epoch"] == 1
+
+
+@pytest.mark.parametrize(("watched", "first", "chosen"), [("val/x", 0, [0, 3]), ("val/x", 2, [2, 3]), (None, 0, [])])
+def test_best_checkpoint_is_saved_where_an_epoch_is_chosen(
+    tmp_path: Path, watched: str | None, first: int, chosen: list[int]
+) -> None:
+    saved: list[int] = []
+    trainer: Any = SimpleNamespace(
+        should_stop=False,
+        max_epochs=9,
+        strategy=SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision),
+        save_checkpoint=lambda path, weights_only=False: saved.append(trainer.current_epoch),
+    )
+    callback = Checkpoints(tmp_path, 1e9, {}, watched, higher=True, first=first)
+    for trainer.current_epoch, value in enumerate((0.6, float("nan"), 0.5, 0.7, 0.7)):
+        callback.on_train_epoch_end(trainer, SimpleNamespace(epoch_metrics={"val/x": value}))  # type: ignore[arg-type]
+    assert saved == chosen
 
 
 def test_missing_folder_is_one_line(tmp_path: Path) -> None:

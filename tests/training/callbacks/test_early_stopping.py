@@ -18,6 +18,7 @@ def epochs_until_stop(callback: EarlyStopping, values: list[float]) -> int | Non
         should_stop=False, strategy=SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
     )
     for count, value in enumerate(values, start=1):
+        trainer.current_epoch = count - 1
         callback.on_train_epoch_end(trainer, SimpleNamespace(epoch_metrics={"val/x": value}))  # type: ignore[arg-type]
         if trainer.should_stop:
             return count
@@ -41,6 +42,12 @@ def test_training_stops_after_epochs_without_improvement(
     values: list[float], epochs: int, higher: bool, expected: int | None
 ) -> None:
     assert epochs_until_stop(EarlyStopping("val/x", higher, epochs), values) == expected
+
+
+def test_epochs_of_the_warm_up_do_not_count() -> None:
+    values = [0.9, 0.8, 0.5, 0.6, 0.5, 0.5]
+    assert epochs_until_stop(EarlyStopping("val/x", True, 2), values) == 3
+    assert epochs_until_stop(EarlyStopping("val/x", True, 2, first=2), values) == 6
 
 
 @pytest.mark.parametrize("cut", range(8))
