@@ -73,6 +73,7 @@ EXTRA = {
     "training/devices.py": {"simclr_med"},
     "evaluation/projections.py": {"threadpoolctl", "umap"},
     "evaluation/probe.py": {"threadpoolctl"},
+    "evaluation/monitors.py": {"threadpoolctl"},
     "evaluation/gradcam.py": {"captum"},
     "tracking/workspaces.py": {"wandb_workspaces"},
     "tracking/panels.py": {"wandb_workspaces"},

@@ -42,14 +42,16 @@ class Batch(NamedTuple):
 
 
 class KnnSets(NamedTuple):
-    """Labelled images of the k-nearest-neighbour monitor.
+    """Labelled images of the monitors of pretraining, a k-nearest-neighbour classifier and a linear probe.
 
     Attributes:
         bank_NHWC, queries_MHWC: uint8.
         bank_targets_NK, targets_MK: one-hot or multi-label, float.
+        task: several labels, or one of two or more classes.
     """
 
     bank_NHWC: np.ndarray
     bank_targets_NK: Tensor
     queries_MHWC: np.ndarray
     targets_MK: Tensor
+    task: Task

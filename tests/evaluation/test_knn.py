@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from simclr_med.evaluation.features import extract_features
-from simclr_med.evaluation.knn import knn_accuracy, knn_scores, validation_knn_accuracy
+from simclr_med.evaluation.knn import knn_accuracy, knn_scores
 from simclr_med.evaluation.representation import alignment, effective_rank, feature_std, uniformity
-from simclr_med.types import KnnSets
 
 
 def test_scores_equal_a_loop() -> None:
@@ -48,24 +47,6 @@ def test_features_come_in_order_and_the_mode_is_kept() -> None:
     torch.testing.assert_close(one, whole)
     assert encoder.training
     assert encoder[2].num_batches_tracked == 0
-
-
-def test_no_labels_no_accuracy() -> None:
-    assert validation_knn_accuracy(torch.nn.Identity(), None, lambda x: x, torch.device("cpu"), 3, 0.1) is None
-
-
-def test_separated_classes_are_found() -> None:
-    images = np.zeros((20, 4, 4, 1), np.uint8)
-    images[10:] = 255
-    images[:, 0, 0, 0] = 128
-    targets = torch.eye(2).repeat_interleave(10, dim=0)
-    sets = KnnSets(images, targets, images, targets)
-    encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 16, bias=False))
-    torch.nn.init.eye_(encoder[1].weight)
-    accuracy = validation_knn_accuracy(
-        encoder, sets, lambda x: x.permute(0, 3, 1, 2) / 255, torch.device("cpu"), 5, 0.1
-    )
-    assert accuracy == 1.0
 
 
 def test_alignment() -> None:

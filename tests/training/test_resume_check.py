@@ -118,7 +118,7 @@ def test_every_flaw_is_found_and_an_intact_checkpoint_has_none(composed, cells: 
         assert flaw is not None, name
         assert "\n" not in flaw, name
         assert "layout is unknown" not in flaw, (name, flaw)
-    best = load_checkpoint(run.checkpoints / "best.ckpt")
+    best = load_checkpoint(run.checkpoints / "last.ckpt")
     assert find_weights_flaw(best, module, epochs=3) is None
     assert find_weights_flaw(best, module, epochs=int(best["epoch"])) is not None
     CHANGES["NaN in a weight"](best)

@@ -54,7 +54,7 @@ def test_run_leaves_every_file_and_repeats_exactly(composed, tmp_path, cells, ca
     assert files[0].read_bytes() == files[1].read_bytes()
     left = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file()}
     assert left == {
-        *("config.yaml", "result.json", "metrics.csv", "encoder.safetensors", "checkpoints/best.ckpt"),
+        *("config.yaml", "result.json", "metrics.csv", "encoder.safetensors"),
         *("figures/training.png", "figures/views.png", "projection_head.safetensors"),
     }
     table = read_rows(run.folder / "metrics.csv")
@@ -63,7 +63,8 @@ def test_run_leaves_every_file_and_repeats_exactly(composed, tmp_path, cells, ca
     assert all(table[-1].values()), table[-1]
     result = run.result()
     assert result["metrics"]["train/loss"] == float(table[-1]["train/loss"])
-    assert {"val/loss", "val/knn_accuracy", "val/knn_accuracy_before"} <= set(result["metrics"])
+    monitors = {"val/knn_accuracy", "val/knn_accuracy_before", "val/probe_auroc", "val/probe_auroc_before"}
+    assert {"val/loss", *monitors} <= set(result["metrics"])
     assert str(run.folder) in capsys.readouterr().out
 
 

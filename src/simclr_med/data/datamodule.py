@@ -15,7 +15,7 @@ from simclr_med.data.loader import CPU, Batches, batches_per_pass
 from simclr_med.data.source import ImageSet, Source
 from simclr_med.data.subsets import split_subset
 from simclr_med.errors import DataError
-from simclr_med.types import KnnSets
+from simclr_med.types import MULTI_LABEL, KnnSets
 
 VAL_EPOCH = 0  # epoch in the key of validation views, so that every validation uses the same views
 
@@ -194,7 +194,7 @@ class ImageDataModule(LightningDataModule):
         return self._resident
 
     def knn_sets(self) -> KnnSets | None:
-        """Return the kNN monitor's bank and validation images with one-hot targets; None if a split has no labels."""
+        """Return the monitors' bank and validation images with one-hot targets; None if a split has no labels."""
         if self.train.labels is None or self.val.labels is None:
             return None
         rows = self.indices
@@ -206,6 +206,7 @@ class ImageDataModule(LightningDataModule):
             one_hot_targets(self.train.labels[rows], classes),
             self.val.images,
             one_hot_targets(self.val.labels, classes),
+            MULTI_LABEL if self.val.labels.shape[1] > 1 else "multi-class",
         )
 
 

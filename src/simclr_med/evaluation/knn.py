@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from simclr_med.evaluation.features import extract_features
-from simclr_med.models.encoders import Encoder
-from simclr_med.types import KnnSets
 
 
 def knn_scores(
@@ -58,24 +52,3 @@ def knn_accuracy(scores_NK: Tensor, targets_NK: Tensor) -> float:
     if multi_label:
         return float(((scores_NK > 0.5) == (targets_NK > 0.5)).float().mean())
     return float((scores_NK.argmax(dim=1) == targets_NK.argmax(dim=1)).float().mean())
-
-
-def validation_knn_accuracy(
-    encoder: Encoder,
-    sets: KnnSets | None,
-    to_float: Callable[[Tensor], Tensor],
-    device: torch.device,
-    k: int,
-    temperature: float,
-) -> float | None:
-    """Return the accuracy of the queries by their neighbours in the bank, on the encoder's features.
-
-    None without labels. The other arguments are those of `extract_features` and `knn_scores`.
-    """
-    if sets is None:
-        return None
-    bank, queries = (
-        extract_features(encoder, images, to_float, device) for images in (sets.bank_NHWC, sets.queries_MHWC)
-    )
-    scores = knn_scores(queries, bank, sets.bank_targets_NK.to(device), k, temperature)
-    return knn_accuracy(scores, sets.targets_MK.to(device))

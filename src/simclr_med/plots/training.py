@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,12 @@ def read_curves(metrics_csv: Path) -> pd.DataFrame:
     return table.where(table.abs() <= LARGEST)
 
 
-def plot_training_curves(metrics_csv: Path, target: Path, panels: Sequence[tuple[str, Sequence[str]]]) -> None:
+def plot_training_curves(
+    metrics_csv: Path,
+    target: Path,
+    panels: Sequence[tuple[str, Sequence[str]]],
+    marks: Mapping[str, tuple[str, float]] = MappingProxyType({}),
+) -> None:
     """Draw a panel for each group of metrics over the epochs, at most four panels in a row.
 
     Metrics without values are left out; metrics that are in no panel get panels of their own at the end.
@@ -36,6 +42,7 @@ def plot_training_curves(metrics_csv: Path, target: Path, panels: Sequence[tuple
         metrics_csv: of a run.
         target: PNG to write.
         panels: (title, names of the metrics).
+        marks: (label, value) of a metric to compare it with, drawn as a thin line of its colour over all epochs.
     """
     table = read_curves(metrics_csv)
     measured = [name for name in map(str, table) if "/" in name and table[name].notna().any()]
@@ -48,7 +55,7 @@ def plot_training_curves(metrics_csv: Path, target: Path, panels: Sequence[tuple
     figure = Figure(figsize=(3.4 * across, 2.6 * down), layout="constrained", dpi=150)
     axes = figure.subplots(down, across, squeeze=False).ravel()
     for axis, (label, names) in zip(axes[: len(drawn)], drawn, strict=True):
-        _draw_curves(axis, table, names)
+        _draw_curves(axis, table, names, marks)
         axis.set_xlabel("epoch")
         axis.set_title(label, fontsize=10)
     for axis in axes[len(drawn) :]:
@@ -56,12 +63,15 @@ def plot_training_curves(metrics_csv: Path, target: Path, panels: Sequence[tuple
     figure.savefig(target)
 
 
-def _draw_curves(axis: Any, table: pd.DataFrame, names: Sequence[str]) -> None:
-    """Draw each metric as a line with its own colour and line style; several metrics have a legend."""
+def _draw_curves(axis: Any, table: pd.DataFrame, names: Sequence[str], marks: Mapping[str, tuple[str, float]]) -> None:
+    """Draw each metric as a line with its own colour and line style, and its mark; several lines have a legend."""
     for colour, line_style, name in zip(itertools.cycle(COLOURS), itertools.cycle(LINE_STYLES), names):
         known = table[["epoch", name]].dropna()
         marker = "o" if len(known) < 40 else None
         axis.plot(known["epoch"] + 1, known[name], line_style, color=colour, label=name, marker=marker, markersize=3)
+        if name in marks:
+            label, value = marks[name]
+            axis.axhline(value, color=colour, linewidth=0.8, label=f"{name}, {label}")
     # All panels have the same range, also for metrics that are not measured every epoch.
     last = int(table["epoch"].max()) + 1
     pad = max(0.5, 0.02 * last)
@@ -70,7 +80,7 @@ def _draw_curves(axis: Any, table: pd.DataFrame, names: Sequence[str]) -> None:
     axis.ticklabel_format(axis="y", useOffset=False, scilimits=(-3, 5))
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
-    if len(names) > 1:
+    if len(axis.lines) > 1:
         axis.legend(frameon=False, fontsize=8)
 
 

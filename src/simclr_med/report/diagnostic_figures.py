@@ -31,10 +31,11 @@ _MAX_CURVE_BYTES = 2 << 20  # of a metrics.csv; one of 1,000 epochs has 0.2 MiB
 # Predictions per run in a bin that is drawn. The seeds share their images, so more runs do not make up for few images.
 _MIN_PREDICTIONS = 10
 _MONITORS = (
+    ("val/knn_accuracy", METRIC_NAMES["val/knn_accuracy"]),
+    ("val/probe_auroc", METRIC_NAMES["val/probe_auroc"]),
     ("train/loss", "contrastive loss"),
     ("val/loss", "validation loss"),
     ("train/top1", "contrastive accuracy"),
-    ("val/knn_accuracy", METRIC_NAMES["val/knn_accuracy"]),
     ("train/effective_rank", "effective rank"),
     ("train/alignment", "alignment"),
     ("train/uniformity", "uniformity"),

@@ -30,6 +30,8 @@ FRACTIONS = (
     "knn_accuracy_before",
     "knn_auroc",
     "macro_f1",
+    "probe_auroc",
+    "probe_auroc_before",
     "recall",
     "top1",
     "top5",

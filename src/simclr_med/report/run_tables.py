@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from simclr_med.report.methods import SCORED, sort_budgets, sort_methods
 from simclr_med.report.score_tables import METRIC_NAMES, Table, build_table, format_number
+
+MOST_SENTENCES = 5  # about single runs, above the results
 
 
 def build_cost_table(table: pd.DataFrame) -> list[Table]:
@@ -93,6 +97,25 @@ def build_missing_table(table: pd.DataFrame) -> list[Table]:
     return [build_table("missing", "Missing runs", note, shown, shown)]
 
 
+def describe_fallen_pretraining(table: pd.DataFrame) -> list[str]:
+    """Return a sentence for each finished pretraining run that ended below its start on validation."""
+    rows = table[(table["state"] == "finished") & (table["stage"] == "pretrain")]
+    sentences = []
+    for row in rows.sort_values(["data", "encoder", "augmentation", "seed"]).to_dict("records"):
+        fallen = [
+            f"{METRIC_NAMES[name]} {row[name]:.3f} (before: {row[f'{name}_before']:.3f})"
+            for name in ("val/knn_accuracy", "val/probe_auroc")
+            if row.get(name, math.nan) < row.get(f"{name}_before", math.nan)
+        ]
+        if fallen:
+            run = f"{row['data']}, {row['method']}, {row['encoder']}, seed {row['seed']}"
+            sentences.append(f"Pretraining ended below its start: {run}: {' and '.join(fallen)}.")
+    if len(sentences) > MOST_SENTENCES:
+        more = len(sentences) - MOST_SENTENCES
+        return [*sentences[:MOST_SENTENCES], f"{more} more pretraining runs ended below their start."]
+    return sentences
+
+
 def build_pretraining_table(table: pd.DataFrame) -> list[Table]:
     """Return the finished pretraining runs with the metrics of their last epoch."""
     rows = table[(table["state"] == "finished") & (table["stage"] == "pretrain")]
@@ -106,6 +129,8 @@ def build_pretraining_table(table: pd.DataFrame) -> list[Table]:
         "train/uniformity": "uniformity",
         "val/knn_accuracy": METRIC_NAMES["val/knn_accuracy"],
         "val/knn_accuracy_before": "validation kNN accuracy before pretraining",
+        "val/probe_auroc": METRIC_NAMES["val/probe_auroc"],
+        "val/probe_auroc_before": "validation probe AUROC before pretraining",
     }
     numbers = rows[["data", "encoder", "augmentation", "method", "seed", *(name for name in metrics if name in rows)]]
     numbers = numbers.sort_values(["data", "encoder", "augmentation", "seed"]).reset_index(drop=True)

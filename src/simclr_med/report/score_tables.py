@@ -18,6 +18,7 @@ METRIC_NAMES = {
     "test/balanced_accuracy": "balanced accuracy",
     "test/macro_f1": "macro F1",
     "val/knn_accuracy": "validation kNN accuracy",
+    "val/probe_auroc": "validation probe AUROC",
 }
 MAIN = ("test/accuracy", "test/auroc")
 _TRANSFER_KEYS = ["kind", "encoder", "budget", "sequence"]

@@ -14,6 +14,7 @@ from simclr_med.report.cells import NONE
 from simclr_med.report.collect import Collection
 from simclr_med.report.comparisons import MARGIN
 from simclr_med.report.html import render_page
+from simclr_med.report.run_tables import describe_fallen_pretraining
 from simclr_med.report.score_tables import select_scored_runs
 from simclr_med.report.sections import Section, build_sections, count_states
 from simclr_med.report.table_files import assign_file_names, write_table
@@ -106,6 +107,7 @@ def _build_warnings(collection: Collection) -> list[str]:
             f"{subject} no recorded hash of the predictions (an earlier version wrote them), so the comparisons cannot "
             "verify these files."
         )
+    warnings += describe_fallen_pretraining(collection.table)
     if collection.damaged:
         count = len(collection.damaged)
         subject = "1 run cannot be read and is" if count == 1 else f"{count} runs cannot be read and are"

@@ -16,7 +16,7 @@ from simclr_med.config.stage_nodes import Pretrain
 from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
 from simclr_med.errors import DataError
-from simclr_med.evaluation.knn import validation_knn_accuracy
+from simclr_med.evaluation.monitors import fallen_metrics, measure_encoder
 from simclr_med.metrics_csv import read_rows
 from simclr_med.models.encoder_files import encoder_hash, save_encoder
 from simclr_med.models.head_files import save_projection
@@ -35,11 +35,12 @@ from simclr_med.training.callbacks.progress import ProgressLine
 from simclr_med.training.devices import resolve_device
 from simclr_med.training.simclr import METRICS, SimCLR
 
+MONITORS = {"val/knn_accuracy": "validation kNN accuracy", "val/probe_auroc": "validation probe AUROC"}
 PANELS = (
+    ("is it learning? kNN and probe on validation", tuple(MONITORS)),
     ("NT-Xent loss", ("train/loss", "val/loss")),
     ("contrastive accuracy", ("train/top1", "train/top5")),
     ("mean rank of the other view", ("train/mean_rank",)),
-    ("kNN accuracy on validation", ("val/knn_accuracy",)),
     ("alignment of the views", ("train/alignment",)),
     ("uniformity", ("train/uniformity",)),
     ("effective rank of the features", ("train/effective_rank",)),
@@ -121,9 +122,8 @@ def _save_and_measure(setup: TrainingSetup[Pretrain], module: SimCLR) -> Outcome
     table = read_rows(setup.metrics_csv)
     final = {name: float(table[-1][name]) for name in METRICS if table[-1][name]}
     start, _ = build_encoder(run)
-    before = validation_knn_accuracy(start.to(setup.device), data.knn_sets(), to_float, setup.device, *module.knn)
-    if before is not None:
-        final["val/knn_accuracy_before"] = before
+    before = measure_encoder(start.to(setup.device), data.knn_sets(), to_float, setup.device, *module.knn)
+    final |= {f"{name}_before": value for name, value in before.items()}
     digest = encoder_hash(module.encoder)
     save_encoder(run.folder / "encoder.safetensors", module.encoder, {"config_hash": run.config_hash})
     save_projection(run.folder / "projection_head.safetensors", module.head)
@@ -135,7 +135,7 @@ def _save_and_measure(setup: TrainingSetup[Pretrain], module: SimCLR) -> Outcome
         metrics=final,
         timing={"wall_s": float(table[-1]["wall_s"]), "images_per_s": images_per_s},
         facts={"encoder_hash": digest},
-        pictures=_pictures(setup, module),
+        pictures=_pictures(setup, module, final),
         logged={},  # each epoch's metrics are logged already
     )
 
@@ -145,16 +145,22 @@ def _summary_rows(final: dict[str, float], data: ImageDataModule) -> dict[str, s
     if "val/loss" in final:
         rows["validation loss"] = f"{final['val/loss']:.3f}"
     rows["effective rank"] = f"{final['train/effective_rank']:.1f}"
-    if "val/knn_accuracy" in final:
-        now, before = final["val/knn_accuracy"], final["val/knn_accuracy_before"]
-        rows["validation kNN accuracy"] = f"{now:.3f} (before training: {before:.3f})"
+    for name, title in MONITORS.items():
+        if {name, f"{name}_before"} <= set(final):
+            rows[title] = f"{final[name]:.3f} (before training: {final[f'{name}_before']:.3f})"
+    if fallen := fallen_metrics(final):
+        rows["warning"] = f"{' and '.join(MONITORS[name] for name in fallen)} ended below the start"
     return rows
 
 
-def _pictures(setup: TrainingSetup[Pretrain], module: SimCLR) -> list[Path]:
+def _pictures(setup: TrainingSetup[Pretrain], module: SimCLR, final: dict[str, float]) -> list[Path]:
     cfg, data = setup.run.cfg, setup.data
     curves, sheet = setup.figures / "training.png", setup.figures / "views.png"
-    plot_training_curves(setup.metrics_csv, curves, PANELS)
+    start = "untrained encoder" if setup.run.init.path is None else "before training"
+    marks = {name: (start, final[f"{name}_before"]) for name in MONITORS if f"{name}_before" in final}
+    candidates = 2 * (data.batch_size // cfg.stage.accumulate) - 1
+    marks |= {f"train/top{k}": ("chance", min(1.0, k / candidates)) for k in (1, 5)}
+    plot_training_curves(setup.metrics_csv, curves, PANELS, marks)
     chosen = data.indices[:: max(1, len(data.indices) // 6)][:6]
     originals = np.ascontiguousarray(data.train.images[chosen])
     batch = torch.from_numpy(originals)

@@ -55,6 +55,7 @@ def build_views() -> list[View]:
                     wr.LinePlot(title="contrastive loss", y=["train/loss", "val/loss"], **epochs),
                     wr.LinePlot(title="contrastive accuracy", y=["train/top1", "train/top5"], **epochs),
                     wr.LinePlot(title="validation kNN accuracy", y=["val/knn_accuracy"], **epochs),
+                    wr.LinePlot(title="validation probe AUROC", y=["val/probe_auroc"], **epochs),
                     wr.LinePlot(title="effective rank of the features", y=["train/effective_rank"], **epochs),
                     wr.LinePlot(title="uniformity", y=["train/uniformity"], **epochs),
                     wr.LinePlot(title="alignment of the views", y=["train/alignment"], **epochs),

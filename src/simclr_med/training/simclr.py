@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from simclr_med.evaluation.knn import validation_knn_accuracy
+from simclr_med.evaluation.monitors import measure_encoder
 from simclr_med.evaluation.representation import alignment, effective_rank, feature_std, uniformity
 from simclr_med.models.encoder_files import encoder_metadata
 from simclr_med.models.encoders import Encoder
@@ -33,14 +33,15 @@ METRICS = (
     "train/images_per_s",
     "val/loss",
     "val/knn_accuracy",
+    "val/probe_auroc",
 )
 
 
 class ValidationData(Protocol):
-    """The data that a run is monitored on. Labels are only used by the kNN monitor; nothing is learned from them."""
+    """The data that a run is monitored on. Labels serve the monitors alone; the encoder learns nothing from them."""
 
     def knn_sets(self) -> KnnSets | None:
-        """The labelled images of the kNN monitor; None without labels."""
+        """The labelled images of the monitors; None without labels."""
 
 
 class SimCLR(LightningModule):
@@ -54,7 +55,7 @@ class SimCLR(LightningModule):
         optimizer: named parameters to an optimizer.
         schedule: makes the function from an optimizer step to the factor on the learning rate.
         temperature: of NT-Xent, above 0.
-        validation: the data of the kNN monitor, or None without any.
+        validation: the data of the monitors, or None without any.
         knn: number of neighbours and temperature of the kNN monitor.
 
     Attributes:
@@ -187,7 +188,4 @@ class SimCLR(LightningModule):
         if self._validation_losses:
             found["val/loss"] = sum(self._validation_losses) / len(self._validation_losses)
         sets = None if self.validation is None else self.validation.knn_sets()
-        accuracy = validation_knn_accuracy(self.encoder, sets, self.to_float, self.device, *self.knn)
-        if accuracy is not None:
-            found["val/knn_accuracy"] = accuracy
-        return found
+        return found | measure_encoder(self.encoder, sets, self.to_float, self.device, *self.knn)
