@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## Install, then study the synthetic data set and write its report (about 5 minutes, no download)
 	$(BIN)/simclr-med stage=study dataset=synthetic logger=none stage.epochs=5 stage.supervised_epochs=10 \
-		'stage.curve=[50,250,full]' 'stage.supervised=[100]'
+		stage.supervised_min_steps=100 'stage.curve=[50,250,full]' 'stage.supervised=[100]'
 
 # The thesis's study and its controls, pretraining first: 4,896 sweep jobs.
 PAPER := thesis_pretrain further_pretrain label_efficiency control supervised class_balance augmentation_ablation \

@@ -128,3 +128,20 @@ def test_score_axis_is_limited_to_the_range_of_scores() -> None:
     for axis in chart.figure.axes:
         low, high = axis.get_ylim()
         assert -0.02 <= low < high <= 1.02
+
+
+def test_marks_are_drawn_in_the_colour_of_their_metric(figures: list[Figure], tmp_path: Path) -> None:
+    marks = {"val/knn_accuracy": ("untrained encoder", 3.5), "train/top1": ("chance", 0.25)}
+    plot_training_curves(table(tmp_path / "metrics.csv", 20), tmp_path / "training.png", PANELS, marks)
+    lines = shown(figures[0])
+    for name, (label, value) in marks.items():
+        mark = lines[f"{name}, {label}"]
+        assert set(mark.get_ydata()) == {value}
+        assert mark.get_color() == lines[name].get_color()
+    first = figures[0].axes[0]
+    assert first.get_title().startswith("is it learning?")
+    assert [text.get_text() for text in first.get_legend().get_texts()] == [
+        "val/knn_accuracy",
+        "val/knn_accuracy, untrained encoder",
+        "val/probe_auroc",
+    ]

@@ -47,6 +47,7 @@ def test_every_step_composes_and_looks_for_the_encoder_that_was_made(composed: C
     assert [list(one.stage.init_seeds) for one in found[3:7]] == [[3, 4, 5], [3, 4, 5], [3, 4, 5], []]
     assert [list(one.stage.seeds) for one in found[3:7]] == [[0, 1, 2, 3, 4]] * 2 + [[0, 1, 2]] * 2
     assert all(one.encoder.name == "tiny" for one in found[:7])
+    assert [(one.stage.epochs, one.stage.min_steps) for one in found[5:7]] == [(100, 500)] * 2
 
 
 def test_where_the_choices_come_from_is_for_the_steps_with_labels_and_other_fractions_for_pretraining(
@@ -65,8 +66,8 @@ def test_the_plan_says_what_fewer_encoders_and_seeds_can_conclude(composed: Call
         return "\n".join(describe_design(cfg.stage, plan_steps(cfg, ["stage=study"], 1000), rate=1000.0))
 
     assert told() == (
-        "With 3 encoders, the verdicts are about the method. stage.encoders=1 is cheaper (about 0:06:49 in all instead "
-        "of 0:16:20); its report describes only that encoder."
+        "With 3 encoders, the verdicts are about the method. stage.encoders=1 is cheaper (about 0:07:43 in all instead "
+        "of 0:18:08); its report describes only that encoder."
     )
     one = "With one encoder, the report describes this encoder and not the method."
     assert told("stage.encoders=1").startswith(one)

@@ -242,6 +242,7 @@ class Predict(Stage):
 class Study(RepeatedStage):
     epochs: int = bounded(1)
     supervised_epochs: int = bounded(1)
+    supervised_min_steps: int = bounded(0)
     curve: list[Any] = MISSING
     supervised: list[Any] = MISSING
     encoders: int = bounded(1)

@@ -18,6 +18,7 @@ SHORT = 20  # epochs below which a supervised run has no warm-up
 PRETRAINING = ("augmentation", "optimizer", "schedule", "seed", "data_fraction")
 VALIDATION = "data_fraction.validation"  # the key of that group that is for the steps with labels
 LEAST_SEEDS = 3  # for an interval or a verdict in the report
+BATCH = 128  # of finetune and baseline
 WAIT = 0.5  # part of the epochs after which early stopping ends a supervised run, roughly
 
 
@@ -81,11 +82,12 @@ def plan_steps(cfg: Config[Study], overrides: Sequence[str], images: int) -> lis
         f"stage.budgets={_listed(budgets)}",
         f"stage.seeds={_listed(node.repeats)}",
         f"stage.epochs={node.supervised_epochs}",
+        f"stage.min_steps={node.supervised_min_steps}",
     )
     if node.supervised_epochs < SHORT:
         tuned = (*tuned, "schedule.warmup_epochs=0")
-    labelled = sum(_images(word, images) for word in budgets) * len(node.repeats)
-    cost = labelled * node.supervised_epochs * FORWARD * WAIT
+    labelled = sum(_trained_images(node, _images(word, images)) for word in budgets) * len(node.repeats)
+    cost = labelled * FORWARD * WAIT
     count = len(encoders)
     features = images * count * FORWARD
     pretraining = (*shared_overrides(overrides, without=("seed",)), "stage=pretrain", f"stage.epochs={node.epochs}")
@@ -150,6 +152,11 @@ def _images(word: Any, images: int) -> float:
     if asked["percent"] is not None:
         return images * asked["percent"] / 100
     return float(images if word == "full" else asked["samples"] or 0)
+
+
+def _trained_images(node: Study, labels: float) -> float:
+    """The images that a supervised run trains on in all epochs, roughly."""
+    return max(node.supervised_epochs * labels, node.supervised_min_steps * min(labels, BATCH))
 
 
 def _listed(values: Sequence[Any]) -> str:
