@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from simclr_med.errors import RunError
 from simclr_med.evaluation.predict import predict_proba
@@ -109,8 +110,9 @@ class Classifier(LightningModule):
         # Part of the state dict, so that checkpoints hold it.
         self.averaged: AveragedModel | None = None
         if ema_decay is not None:
-            average = get_ema_multi_avg_fn(ema_decay)
-            self.averaged = AveragedModel(self._networks(), multi_avg_fn=average, use_buffers=True)
+            # Not torch's own function, which cannot be pickled for other processes.
+            average: Any = partial(_average, ema_decay)
+            self.averaged = AveragedModel(self._networks(), avg_fn=average, use_buffers=True)
             self.averaged.requires_grad_(False)  # DDP would wait for their gradients
         self.epoch_metrics: dict[str, float] = {}
         self._losses: list[Tensor] = []
@@ -202,6 +204,11 @@ class Classifier(LightningModule):
             )
         scores = classification.compute_scores(self.task, val.labels, probabilities_NK)
         return {"val/loss": scores["nll"], **{f"val/{name}": scores[name] for name in names}}
+
+
+def _average(decay: float, averaged: Tensor, current: Tensor, _: Tensor) -> Tensor:
+    """Return the exponential moving average after one more value."""
+    return decay * averaged + (1 - decay) * current
 
 
 def balanced_weights(task: Task, labels_NL: np.ndarray, classes: int) -> Tensor:
