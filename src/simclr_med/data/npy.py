@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from simclr_med.atomic import write_atomically
+from simclr_med.atomic import remove_unfinished, write_atomically
 from simclr_med.data.hashing import BLOCK, cached_digest, read_stamp
 from simclr_med.data.progress import show_progress
 
@@ -44,8 +44,7 @@ def write(path: Path, shape: tuple[int, ...], blocks: Iterable[bytes | memoryvie
             raise ValueError(f"{written} bytes written for an array of shape {shape}")
         file.write(crc.to_bytes(CRC_BYTES, "little"))
 
-    for unfinished in path.parent.glob(f".{path.name}.*.tmp"):  # from a killed process
-        unfinished.unlink(missing_ok=True)
+    remove_unfinished(path)
     write_atomically(path, fill)
 
 
