@@ -43,18 +43,17 @@ def run_command(argv: Sequence[str]) -> int:
     """
     try:
         launch = find_launch(os.environ)
+        if launch is not None and launch.rank > 0:
+            return follow(launch)
+        processes = None if launch is None else FirstProcess(launch)
     except UserError as error:
         return ProblemPrinter().report(error).status
-    if launch is None:
-        return _run_command(argv, None)
-    if launch.rank > 0:
-        return follow(launch)
-    first = FirstProcess(launch)
     status = RunError.exit_code
     try:
-        status = _run_command(argv, first)
+        status = _run_command(argv, processes)
     finally:
-        first.end(status)
+        if processes is not None:
+            processes.end(status)
     return status
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import signal
 import socket
@@ -93,9 +94,9 @@ class FirstProcess:
 
     def end(self, status: int) -> None:
         """Make the other processes exit with this command's exit code."""
-        with suppress(RuntimeError):  # the connection is lost, so that the others end by themselves
+        with suppress(RuntimeError, RunError):  # a process is lost, which has ended already
             self._store.set(f"{next(self._messages)}", json.dumps({"status": status}))
-            self._collect("ended", ANSWER_S)
+            self._collect("ended", ANSWER_S if self._lost is None else POLL_S)
 
     def _first_cause(self, number: int, error: Exception) -> Exception:
         """Return the error to report when a training failed: that of the process that failed by itself."""
@@ -116,8 +117,8 @@ class FirstProcess:
         for rank in range(1, self.launch.processes):
             if not _wait(self._store, f"{name}/{rank}", until):
                 self._lost = RunError(
-                    f"trainer.nodes: process {rank} of {self.launch.processes} ended during the run or does not "
-                    "answer. Read its output, then repeat the command to resume."
+                    f"{self.launch.launcher}: process {rank} of {self.launch.processes} ended during the run or does "
+                    "not answer. Read its output, then repeat the command to resume."
                 )
                 raise self._lost
             answer = json.loads(self._store.get(f"{name}/{rank}"))
@@ -129,8 +130,11 @@ def follow(launch: Launch) -> int:
     """Take part in the trainings of the process of rank 0 until its command ends, and return its exit code."""
     exit_at_once(signal.SIGTERM)
     exit_at_once(signal.SIGHUP)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else torch warns of a lost connection, in 20 lines
     try:
         store = _open_store(launch)
+        import lightning.pytorch  # noqa: F401  # takes seconds, during which rank 0 opens the run
+
         for number in count():
             _wait(store, f"{number}")
             message = json.loads(store.get(f"{number}"))
@@ -138,7 +142,7 @@ def follow(launch: Launch) -> int:
                 store.set(f"ended/{launch.rank}", "null")
                 return int(message["status"])
             _take_part(store, launch, number, Path(message["path"]), message["sha256"])
-    except RuntimeError:  # the process of rank 0 was killed; its own output or its launcher says why
+    except (RuntimeError, RunError):  # the process of rank 0 was killed or reports this; its own output says why
         return RunError.exit_code
     raise AssertionError("unreachable")
 
@@ -199,14 +203,26 @@ def _describe(error: Exception, launch: Launch) -> str:
 
 
 def _open_store(launch: Launch) -> Any:
-    """Connect with the store that the launcher's agent or the process of rank 0 serves."""
-    from torch.distributed import PrefixStore, rendezvous
+    """Connect with the store that torchrun's agent or the process of rank 0 serves, once all processes have started.
 
-    environment = cluster_environment(launch)
-    _ = environment.main_address, environment.main_port  # sets the variables that torch reads
-    store, *_ = next(
-        rendezvous("env://", rank=launch.rank, world_size=launch.processes, timeout=timedelta(seconds=START_S))
-    )
+    Raises:
+        RunError: not all processes have started in time.
+    """
+    from torch.distributed import DistError, PrefixStore, rendezvous
+
+    if launch.launcher == "srun":
+        environment = cluster_environment(launch)
+        _ = environment.main_address, environment.main_port  # sets the variables that torch reads
+    try:
+        store, *_ = next(
+            rendezvous("env://", rank=launch.rank, world_size=launch.processes, timeout=timedelta(seconds=START_S))
+        )
+    except DistError as error:
+        address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise RunError(
+            f"{launch.launcher}: the {launch.processes} processes could not connect at {address} ({error}). Set "
+            "MASTER_ADDR and MASTER_PORT to a free port of the first node."
+        ) from error
     return PrefixStore("simclr_med", store)
 
 

@@ -69,9 +69,9 @@ class Fit:
             self.epochs,
             self.steps,
             self.accumulate,
-            [*first, *self.callbacks, *([] if launch is None else [OwnSignals()])],
-            loggers,
-            self.validate_every,
+            callbacks=[*first, *self.callbacks, *([] if launch is None else [OwnSignals()])],
+            loggers=loggers,
+            validate_every=self.validate_every,
         )
         path = None if self.checkpoint is None else str(self.checkpoint)
         trainer.fit(self.module, datamodule=self.data, ckpt_path=path, weights_only=True)
