@@ -99,7 +99,7 @@ def test_two_agents_of_torchrun_equal_one_process(cells: Path, tmp_path: Path) -
 
 
 def test_killed_node_ends_the_other_and_the_run_resumes(cells: Path, tmp_path: Path) -> None:
-    line = (*PRETRAIN, "dataset=npz", f"dataset.path={cells}", "stage.epochs=40", "stage.monitor_every=20")
+    line = (*PRETRAIN, "dataset=npz", f"dataset.path={cells}", "stage.epochs=20", "stage.monitor_every=10")
     line = (*line, "stage.checkpoint_every_s=0", "trainer.nodes=2")
     assert end(start(*line, f"paths.runs={tmp_path / 'whole'}"))[0] == [0, 0]
     runs = tmp_path / "killed"
@@ -124,9 +124,9 @@ def test_killed_node_ends_the_other_and_the_run_resumes(cells: Path, tmp_path: P
 
 
 def test_wrong_number_of_processes_and_other_data_are_one_line(cells: Path, tmp_path: Path) -> None:
-    codes, _, errors = end(start(*PRETRAIN, "dataset=synthetic", "trainer.nodes=3", f"paths.runs={tmp_path}"))
+    codes, _, errors = end(start(*PRETRAIN, "dataset=synthetic", "trainer.nodes=4", f"paths.runs={tmp_path}"))
     assert codes == [2, 2]
-    assert errors[0].startswith("trainer.nodes=3 trainer.devices=1: expected 1 on each of 3 node(s)")
+    assert errors[0].startswith("trainer.nodes=4 trainer.devices=1: expected 1 on each of 4 node(s)")
     assert [len(text.splitlines()) for text in errors] == [1, 0]
     other = tmp_path / "other"
     other.mkdir()
