@@ -39,5 +39,5 @@ def test_number_of_processes_is_checked() -> None:
     for nodes, devices in ((2, 1), (1, 4), (4, 1)):
         with pytest.raises(ConfigError, match=f"trainer.nodes={nodes} trainer.devices={devices}"):
             check_nodes(launch, nodes, devices)
-    with pytest.raises(ConfigError, match="trainer.nodes=2: this command was started as one process"):
+    with pytest.raises(ConfigError, match=r"trainer\.nodes=2: this command was started as one process"):
         check_nodes(None, nodes=2, devices=1)
