@@ -29,6 +29,7 @@ from simclr_med.safe_files import open_regular
 START_S = 600.0  # that the processes of all nodes may need until they have started
 READ_S = 1800.0  # that the other processes may need to read the data
 ANSWER_S = 10.0  # that a process needs to say how its training ended, once the connection is closed
+END_S = 60.0  # that the others need to read the exit code; they may still import Lightning
 VISIBLE_S = 30.0  # until a file that one node wrote is seen by the others; NFS keeps folders for some seconds
 POLL_S = 0.05
 
@@ -96,7 +97,7 @@ class FirstProcess:
         """Make the other processes exit with this command's exit code."""
         with suppress(RuntimeError, RunError):  # a process is lost, which has ended already
             self._store.set(f"{next(self._messages)}", json.dumps({"status": status}))
-            self._collect("ended", ANSWER_S if self._lost is None else POLL_S)
+            self._collect("ended", END_S if self._lost is None else POLL_S)
 
     def _first_cause(self, number: int, error: Exception) -> Exception:
         """Return the error to report when a training failed: that of the process that failed by itself."""
