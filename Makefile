@@ -43,7 +43,7 @@ test-process: $(READY)  ## Run the tests that start real training processes
 test-gpu: $(READY)  ## Run the tests on an NVIDIA GPU (about 4 minutes)
 	$(BIN)/python -m pytest -q -m gpu
 
-test-slurm: $(READY)  ## Run the tests on a real SLURM of one node: needs root and Debian's slurm-wlm and munge
+test-slurm: $(READY)  ## Run the tests on a real SLURM of two nodes: needs root and Debian's slurm-wlm and munge
 	$(BIN)/python -m pytest -q -m slurm
 
 fuzz: $(READY)  ## Run the property tests of the readers of files for 10 minutes (FUZZ_S=60: one minute), in rounds

@@ -118,6 +118,11 @@ def _handle(stop: StopSignal) -> dict[int, Any]:
     return ours
 
 
+def exit_at_once(number: int) -> None:
+    """End the process at once on this signal: for a process that writes nothing."""
+    signal.signal(number, _exit)
+
+
 def _kill_children() -> None:
     import multiprocessing
 

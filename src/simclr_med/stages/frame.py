@@ -169,4 +169,4 @@ def numerics_environment(run: Run[Config[Any]]) -> dict[str, Any]:
     """What the bits of the run's weights depend on besides its config."""
     node = run.cfg.trainer
     precision = devices.name_precision(node.precision, node.accelerator)
-    return devices.numerics_environment(devices.resolve_device(node.accelerator), node.devices, precision)
+    return devices.numerics_environment(devices.resolve_device(node.accelerator), node.processes, precision)

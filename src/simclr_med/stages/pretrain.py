@@ -98,7 +98,7 @@ def build_module(run: Run[Config[Pretrain]], data: ImageDataModule) -> SimCLR:
     hidden = cfg.stage.head.hidden or encoder.width
     with seeded_init(cfg.seed, Stream.HEAD):
         head = projection_head(encoder.width, **cfg.stage.head.to_dict() | {"hidden": hidden})
-    if cfg.trainer.devices > 1:
+    if cfg.trainer.processes > 1:
         device_type = resolve_device(cfg.trainer.accelerator).type
         convert_sync_batchnorm(encoder, device_type)
         convert_sync_batchnorm(head, device_type)

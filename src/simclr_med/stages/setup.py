@@ -26,8 +26,8 @@ from simclr_med.training import devices
 from simclr_med.training.callbacks.checkpoint import find_resumable
 from simclr_med.training.callbacks.early_stopping import epochs_to_train
 from simclr_med.training.callbacks.lock_check import LockCheck
+from simclr_med.training.fit import Fit
 from simclr_med.training.resume_check import find_flaw
-from simclr_med.training.trainer import build_trainer
 from simclr_med.types import SPLITS, Split
 
 T = TypeVar("T", bound=TrainingStage)
@@ -93,21 +93,25 @@ class TrainingSetup(Generic[T]):
         """
         run = self.run
         epochs = run.cfg.stage.epochs
-        trainer = build_trainer(
-            run.plain.trainer,
-            build_strategy(run),
+        fit = Fit(
+            run.cfg.trainer.to_dict(),
             run.folder,
             epochs if checkpoint is None else epochs_to_train(checkpoint[1], epochs),
             self.data.steps_per_epoch,
             run.cfg.stage.micro_batches,
-            callbacks=[*([LockCheck(run.lock)] if run.lock is not None else []), *callbacks],
-            loggers=loggers,
-            validate_every=validate_every,
+            callbacks,
+            validate_every,
+            module,
+            self.data,
+            None if checkpoint is None else checkpoint[0],
         )
         if checkpoint is not None:
             print(f"resuming from epoch {checkpoint[1]['epoch'] + 1} of {epochs}: {run.folder}", flush=True)
-        path = None if checkpoint is None else checkpoint[0]
-        trainer.fit(module, datamodule=self.data, ckpt_path=path, weights_only=True)
+        own = {"first": [LockCheck(run.lock)] if run.lock is not None else [], "loggers": loggers}
+        if run.processes is None:
+            fit.train(None, build_strategy(run), **own)
+        else:
+            run.processes.train(fit, run.folder, partial(fit.train, run.processes.launch, **own))
         run.check_lock()
 
 
@@ -130,7 +134,7 @@ def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:
         batch_size=cfg.stage.batch_size,
         seed=cfg.seed,
         accumulate=cfg.stage.micro_batches,
-        processes=cfg.trainer.devices,
+        processes=cfg.trainer.processes,
         bank=cfg.stage.knn_bank,
         limit_steps=cfg.trainer.limit_steps,
     )
@@ -159,7 +163,7 @@ def scored_splits(cfg: Config[Any]) -> tuple[Split, ...]:
 def build_strategy(run: Run[Config[Any]]) -> Any:
     """Lightning's strategy: a flag as it is, or the object that the config names; one device needs no processes."""
     strategy = run.cfg.trainer.strategy
-    if run.cfg.trainer.devices == 1:
+    if run.cfg.trainer.processes == 1:
         return "auto"
     return strategy if isinstance(strategy, str) else build.instantiate_node(strategy)
 

@@ -81,7 +81,7 @@ def build_module(run: Run[Config[Supervised]], data: ImageDataModule) -> Classif
     print(f"Starting from {weights}", flush=True)
     with seeded_init(cfg.seed, Stream.HEAD):
         head = _head(run, encoder.width, classes)
-    if cfg.trainer.devices > 1:
+    if cfg.trainer.processes > 1:
         device_type = resolve_device(cfg.trainer.accelerator).type
         convert_sync_batchnorm(encoder, device_type)
         convert_sync_batchnorm(head, device_type)
