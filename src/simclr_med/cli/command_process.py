@@ -117,7 +117,11 @@ def _can_fork() -> bool:
 
 def _run(argv: Sequence[str], output: tuple[IO[Any], IO[Any]] | None) -> NoReturn:
     """Run a command in a fork and exit with its code."""
-    for number, file in enumerate(output or (), 1):
-        os.dup2(file.fileno(), number)
+    if output is not None:
+        for number, file in enumerate(output, 1):
+            os.dup2(file.fileno(), number)
+        sys.stdout, sys.stderr = (
+            os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False) for number in (1, 2)
+        )
     reset_signals()
     sys.exit(run_command(argv))

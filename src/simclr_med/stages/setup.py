@@ -6,7 +6,7 @@ import csv
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,7 @@ from simclr_med.tracking.loggers import close_loggers, log_pictures, log_predict
 from simclr_med.training import devices
 from simclr_med.training.callbacks.checkpoint import find_resumable
 from simclr_med.training.callbacks.early_stopping import epochs_to_train
+from simclr_med.training.callbacks.late_loggers import LateLoggers
 from simclr_med.training.callbacks.lock_check import LockCheck
 from simclr_med.training.resume_check import find_flaw
 from simclr_med.training.trainer import build_trainer
@@ -50,6 +51,8 @@ from simclr_med.types import SPLITS, Split
 
 S = TypeVar("S", bound=Stage)
 T = TypeVar("T", bound=TrainingStage)
+
+ENDING_S = 5.0  # that loggers have to start after the run has failed
 
 # The path of a checkpoint and its content.
 Checkpoint = tuple[Path, dict[str, Any]]
@@ -96,14 +99,29 @@ class StageFrame:
     def __init__(self, run: Run[Config[Any]]) -> None:
         self.run = run
         self.loggers: list[Any] = []
+        self._late: LateLoggers | None = None
         self._began = time.monotonic()
         self._outcome: Outcome | None = None
         self._wall_s = 0.0
 
     def start_loggers(self) -> list[Any]:
         """Start the run's loggers; after the checks of the data, so that a refused run logs nothing."""
-        self.loggers = build_loggers(self.run)
+        self.loggers = prepare_loggers(self.run)()
         return self.loggers
+
+    def start_loggers_late(self) -> LateLoggers:
+        """Start the run's loggers in a thread; `wait_for_loggers` ends it."""
+        self._late = LateLoggers(prepare_loggers(self.run))
+        return self._late
+
+    def wait_for_loggers(self, timeout: float | None = None) -> None:
+        """Take over the loggers that a thread has started.
+
+        Raises:
+            TimeoutError: they have not started after so many seconds.
+        """
+        if self._late is not None:
+            self.loggers = self._late.join(timeout)
 
     def finish(self, outcome: Outcome) -> None:
         """Log pictures and predictions, then the scores, and write result.json.
@@ -157,6 +175,8 @@ def open_stage(run: Run[Config[Any]], uses_device: bool = True) -> Iterator[Stag
     try:
         yield frame
     except BaseException:
+        with suppress(Exception):  # of their start, which may be the one that is raised already
+            frame.wait_for_loggers(ENDING_S)
         close_loggers(frame.loggers, failed=True)
         raise
     close_loggers(frame.loggers, failed=False)
@@ -203,15 +223,16 @@ class TrainingSetup(Generic[T]):
         self,
         module: LightningModule,
         callbacks: Sequence[Callback],
-        loggers: Sequence[Any],
+        frame: StageFrame,
         checkpoint: Checkpoint | None,
         validate_every: int | None = None,
     ) -> None:
-        """Train, from the checkpoint where there is one.
+        """Start the loggers and train, from the checkpoint where there is one.
 
         Args:
             module: at its first step.
-            callbacks, loggers: of the trainer.
+            callbacks: of the trainer.
+            frame: of the stage; starts the loggers.
             checkpoint: of `find_checkpoint`.
             validate_every: as in `build_trainer`.
 
@@ -220,6 +241,10 @@ class TrainingSetup(Generic[T]):
         """
         run = self.run
         epochs = run.cfg.stage.epochs
+        # A resumed run logs what the loggers lack, and other processes get the loggers when they start.
+        starts_late = checkpoint is None and run.cfg.trainer.devices == 1 and run.cfg.logger.loggers
+        late = [frame.start_loggers_late()] if starts_late else []
+        loggers = [] if starts_late else frame.start_loggers()
         trainer = build_trainer(
             run.plain.trainer,
             build_strategy(run),
@@ -227,7 +252,7 @@ class TrainingSetup(Generic[T]):
             epochs if checkpoint is None else epochs_to_train(checkpoint[1], epochs),
             self.data.steps_per_epoch,
             run.cfg.stage.micro_batches,
-            callbacks=[*([LockCheck(run.lock)] if run.lock is not None else []), *callbacks],
+            callbacks=[*([LockCheck(run.lock)] if run.lock is not None else []), *late, *callbacks],
             loggers=loggers,
             validate_every=validate_every,
         )
@@ -235,6 +260,7 @@ class TrainingSetup(Generic[T]):
             print(f"resuming from epoch {checkpoint[1]['epoch'] + 1} of {epochs}: {run.folder}", flush=True)
         path = None if checkpoint is None else checkpoint[0]
         trainer.fit(module, datamodule=self.data, ckpt_path=path, weights_only=True)
+        frame.wait_for_loggers()
         run.check_lock()
 
 
@@ -336,21 +362,14 @@ def load_initial_weights(encoder: Encoder, init: Init) -> str:
     return load_weights(encoder, load_encoder_state(init.path))
 
 
-def build_loggers(run: Run[Config[Any]]) -> list[Any]:
-    """Build the run's loggers and log its config and environment; `tracking.loggers.close_loggers` ends them."""
+def prepare_loggers(run: Run[Config[Any]]) -> Callable[[], list[Any]]:
+    """Return the function that builds the run's loggers and logs its config and environment.
+
+    `tracking.loggers.close_loggers` ends them.
+    """
     cfg = run.cfg
     budget = budget_name(cfg.data_fraction)
-    loggers = [
-        build.instantiate_node(
-            node,
-            folder=run.folder,
-            name=f"{cfg.stage.name}-{cfg.dataset.name}-{run.config_hash[:10]}",
-            group=f"{cfg.stage.name}-{cfg.dataset.name}",
-            job_type=cfg.stage.name,
-            tags=[cfg.dataset.name, cfg.augmentation.name, cfg.encoder.name, budget, f"seed{cfg.seed}"],
-        )
-        for node in cfg.logger.loggers
-    ]
+    # Read here: each thread has a number of torch threads of its own.
     parameters: Any = OmegaConf.to_container(run.plain, resolve=True)
     parameters |= {
         "method": method_name(run.plain, run.init),
@@ -358,9 +377,24 @@ def build_loggers(run: Run[Config[Any]]) -> list[Any]:
         "data_hash": run.data_hash,
         "environment": numerics_environment(run) | collect_provenance(run),
     }
-    for logger in loggers:
-        logger.log_hyperparams(parameters)
-    return loggers
+
+    def build_loggers() -> list[Any]:
+        loggers = [
+            build.instantiate_node(
+                node,
+                folder=run.folder,
+                name=f"{cfg.stage.name}-{cfg.dataset.name}-{run.config_hash[:10]}",
+                group=f"{cfg.stage.name}-{cfg.dataset.name}",
+                job_type=cfg.stage.name,
+                tags=[cfg.dataset.name, cfg.augmentation.name, cfg.encoder.name, budget, f"seed{cfg.seed}"],
+            )
+            for node in cfg.logger.loggers
+        ]
+        for logger in loggers:
+            logger.log_hyperparams(parameters)
+        return loggers
+
+    return build_loggers
 
 
 def build_strategy(run: Run[Config[Any]]) -> Any:
