@@ -174,6 +174,26 @@ def test_a_longer_pretraining_is_told_to_take_longer(composed: Callable[..., Dic
     assert (short.images, long.images) == (1000, 2000)
 
 
+def test_every_step_gets_the_folders_of_own_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = [SimpleNamespace(provider=name, path=f"/{name}") for name in ("hydra", "main", "command-line", "schema")]
+    searched = "hydra.searchpath=['file:///more']"
+    hydra = SimpleNamespace(
+        runtime=SimpleNamespace(config_sources=sources), overrides=SimpleNamespace(hydra=["hydra.mode=RUN", searched])
+    )
+    monkeypatch.setattr(study_module, "HydraConfig", SimpleNamespace(get=lambda: hydra))
+    flags = study_module._own_folders()
+    assert flags == ["--config-dir", "/command-line", searched]
+    called: list[tuple[str, ...]] = []
+
+    def capture(argv: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+        called.append(argv)
+        return subprocess.CompletedProcess(argv, 0, "pending     /runs/a", "")
+
+    monkeypatch.setattr(study_module, "capture_command", capture)
+    study_module.read_states([Step("one", ("a=b",))], flags)
+    assert called == [(*flags, "a=b", "dry_run=true")]
+
+
 @pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_killed_step_does_not_end_the_study(
@@ -212,7 +232,7 @@ def test_a_killed_step_does_not_end_the_study(
         "Pretraining on synthetic",
         "Step 2 of 4",
         "Step 3 of 4",
-        "Probe of random weights of seed 0",
+        "Probe on synthetic",
         "Step 4 of 4",
         "Report on 1 data set",
     ]
