@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 from simclr_med.cli.arguments import CommandLine, as_sweep_axes, parse_argv
@@ -81,7 +82,8 @@ def _run_jobs(command: CommandLine, processes: FirstProcess | None) -> int:
     overrides = as_sweep_axes(command.overrides) if command.is_sweep else command.overrides
     sys.argv[1:] = [*command.flags, *overrides]  # Hydra reads them there
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its exceptions instead of printing them
-    HydraConfig.instance().cfg = None  # a Python process may run several commands
+    HydraConfig.instance().cfg = None  # a Python process may run several commands, one of them in a fork
+    GlobalHydra.instance().clear()
     session = Session(allow_code=command.allows_code, processes=processes)
     status = 0
     try:

@@ -76,15 +76,16 @@ class TrainingSetup(Generic[T]):
         self,
         module: LightningModule,
         callbacks: Sequence[Callback],
-        loggers: Sequence[Any],
+        frame: StageFrame,
         checkpoint: Checkpoint | None,
         validate_every: int | None = None,
     ) -> None:
-        """Train, from the checkpoint where there is one.
+        """Start the loggers and train, from the checkpoint where there is one.
 
         Args:
             module: at its first step.
-            callbacks, loggers: of the trainer.
+            callbacks: of the trainer.
+            frame: of the stage; starts the loggers.
             checkpoint: of `find_checkpoint`.
             validate_every: as in `build_trainer`.
 
@@ -93,6 +94,10 @@ class TrainingSetup(Generic[T]):
         """
         run = self.run
         epochs = run.cfg.stage.epochs
+        # A resumed run logs what the loggers lack, and other processes get the loggers when they start.
+        starts_late = checkpoint is None and run.cfg.trainer.processes == 1 and run.cfg.logger.loggers
+        late = [frame.start_loggers_late()] if starts_late else []
+        loggers = [] if starts_late else frame.start_loggers()
         fit = Fit(
             run.cfg.trainer.to_dict(),
             run.folder,
@@ -107,11 +112,13 @@ class TrainingSetup(Generic[T]):
         )
         if checkpoint is not None:
             print(f"resuming from epoch {checkpoint[1]['epoch'] + 1} of {epochs}: {run.folder}", flush=True)
-        own = {"first": [LockCheck(run.lock)] if run.lock is not None else [], "loggers": loggers}
+        locks = [LockCheck(run.lock)] if run.lock is not None else []
+        own = {"first": [*locks, *late], "loggers": loggers}
         if run.processes is None:
             fit.train(None, build_strategy(run), **own)
         else:
             run.processes.train(fit, run.folder, partial(fit.train, run.processes.launch, **own))
+        frame.wait_for_loggers()
         run.check_lock()
 
 

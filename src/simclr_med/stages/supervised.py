@@ -24,7 +24,6 @@ from simclr_med.models.head_files import load_projection, save_head
 from simclr_med.models.heads import classifier_on, linear_head
 from simclr_med.models.optimizers import build_layerwise_optimizer
 from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
-from simclr_med.plots.training import plot_training_curves
 from simclr_med.runs.file_hashes import verify_files
 from simclr_med.runs.run import Run
 from simclr_med.stages.frame import Outcome, numerics_environment, open_stage
@@ -70,7 +69,7 @@ def supervised(run: Run[Config[Supervised]], source: Source) -> None:
             ProgressLine(setup.data.batch_size),
         )
         checkpoint = setup.find_checkpoint(module, callbacks)
-        setup.fit(module, callbacks, frame.start_loggers(), checkpoint)
+        setup.fit(module, callbacks, frame, checkpoint)
         frame.finish(_save_and_score(setup, module))
 
 
@@ -148,6 +147,9 @@ def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Out
             "train/epochs": len(table),
         }
     )
+    # Imported after the training, which would start later for it.
+    from simclr_med.plots.training import plot_training_curves
+
     picture = setup.figures / "training.png"
     plot_training_curves(setup.metrics_csv, picture, PANELS)
     images_per_s = round(statistics.median(float(row["train/images_per_s"]) for row in table), 1)
