@@ -51,9 +51,11 @@ def open_regular(path: Path, most_bytes: int | None = None) -> io.BufferedReader
     return os.fdopen(descriptor, "rb")
 
 
-def check_regular(path: Path, most_bytes: int | None = None) -> None:
-    """Raise OSError where `open_regular` would, for a file that a library opens by its path."""
-    _check(path, os.stat(path), most_bytes)
+def check_regular(path: Path, most_bytes: int | None = None) -> os.stat_result:
+    """Raise OSError where `open_regular` would, for a file that a library opens by its path; return its status."""
+    found = os.stat(path)
+    _check(path, found, most_bytes)
+    return found
 
 
 @contextmanager

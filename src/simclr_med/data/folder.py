@@ -12,7 +12,7 @@ import numpy as np
 
 from simclr_med.data.decoding import Intensity
 from simclr_med.data.file_errors import describe_read_error
-from simclr_med.data.hashing import cached_digest, digest_stream, read_stamp
+from simclr_med.data.hashing import cached_digest, digest_stream, format_stamp
 from simclr_med.data.image_cache import DecodingRecipe, load_images
 from simclr_med.data.layout import infer_task
 from simclr_med.data.limits import MOST_IMAGE_BYTES
@@ -175,9 +175,7 @@ class Folder:
         if self._groups_csv is not None:
             files.append(self._groups_csv)
         try:
-            for file in files:
-                check_regular(file, MOST_IMAGE_BYTES)
-            stamps = [(str(file), read_stamp(file)) for file in files]
+            stamps = [(str(file), format_stamp(check_regular(file, MOST_IMAGE_BYTES))) for file in files]
         except OSError as error:
             if self._groups_csv is not None and error.filename == str(self._groups_csv):
                 raise describe_csv_error(self._groups_csv, error) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -64,11 +64,11 @@ def split_by_group(
     for stratum, groups_of_stratum in enumerate(_stratify(labels, members)):
         total = sum(len(members[group]) for group in groups_of_stratum)
         permutation = np.random.default_rng([seed, stratum]).permutation(len(groups_of_stratum))
-        order = [groups_of_stratum[position] for position in permutation]
+        order = deque(groups_of_stratum[position] for position in permutation)
         for part, fraction in enumerate(fractions):
             taken = 0
             while order and taken + len(members[order[0]]) / 2 < fraction * total:
-                items = members[order.pop(0)]
+                items = members[order.popleft()]
                 parts[part].extend(items)
                 taken += len(items)
         parts[-1].extend(item for group in order for item in members[group])
