@@ -106,7 +106,10 @@ def decode_image(file: Path, size: int, channels: int, intensity: Intensity) -> 
 
     try:
         with open_regular(file, MOST_IMAGE_BYTES) as opened:
-            image = _read_image(file, opened, intensity).convert("L" if channels == 1 else "RGB")
+            image = _read_image(file, opened, intensity)
+        mode = "L" if channels == 1 else "RGB"
+        if image.mode != mode:  # convert would copy
+            image = image.convert(mode)
         return np.asarray(_resize_and_crop(image, size), np.uint8).reshape(size, size, channels)
     except UnsupportedImage as error:
         raise DataError(f"{file}: {error}. Convert or remove the file.") from error
@@ -143,7 +146,8 @@ def _read_image(file: Path, opened: BinaryIO, intensity: Intensity) -> Image:
         check_size(*_tile_size(image))
         check_pages(_count_pages(image))
         image.load()
-        upright = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
+        upright: Image = image
     is_16_bit = upright.mode.startswith("I;16") or (upright.mode == "I" and image.format == "PNG")
     if is_16_bit:
         return pil.fromarray(_reduce_to_8_bits(np.asarray(upright), intensity))
@@ -184,6 +188,8 @@ def _resize_and_crop(image: Image, size: int) -> Image:
     from PIL import Image as pil
 
     width, height = image.size
+    if width == height == size:
+        return image
     scale = size / min(width, height)
     new_width = max(size, round(width * scale))
     new_height = max(size, round(height * scale))
