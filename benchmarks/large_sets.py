@@ -16,6 +16,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,13 @@ def write_folder(folder: Path, files: int, side: int, channels: int) -> None:
     for label in range(CLASSES):
         (folder / f"class{label}").mkdir(parents=True)
     starts = range(0, files, BLOCK)
+    counts = [min(BLOCK, files - start) for start in starts]
     with ProcessPoolExecutor() as pool:
-        for _ in pool.map(_write_block, *zip(*((folder, s, min(BLOCK, files - s), side, channels) for s in starts))):
+        for _ in pool.map(partial(_write_block, folder, side, channels), starts, counts):
             pass
 
 
-def _write_block(folder: Path, start: int, count: int, side: int, channels: int) -> None:
+def _write_block(folder: Path, side: int, channels: int, start: int, count: int) -> None:
     images = draw_squares(count, side, np.random.default_rng([start, side]), channels)
     for number, image in enumerate(images, start=start):
         pixels = Image.fromarray(image if channels == 3 else image[:, :, 0])
@@ -91,10 +93,10 @@ def measure(name: str, data: Path, given: argparse.Namespace, folder: Path) -> d
     return {start: measure_start([*fixed, f"seed={seed}"], folder) for seed, start in enumerate(STARTS)}
 
 
-def build_table(name: str, images: int, report: dict[str, Any]) -> Table:
+def build_table(name: str, images: int, starts: dict[str, Any]) -> Table:
     """Return the table of one data set: a column for each start."""
-    table = Table("", *report, title=f"{name}: {images:,} images")
-    runs = list(report.values())
+    table = Table("", *starts, title=f"{name}: {images:,} images")
+    runs = list(starts.values())
     for phase in runs[0]["seconds"]:
         table.add_row(f"{phase}, s", *(f"{run['seconds'].get(phase, 0.0):.2f}" for run in runs))
         if phase == FIRST_STEP:
@@ -139,8 +141,8 @@ def main() -> None:
             data, began = Path(made) / f"images{'.npz' if name == 'npz' else ''}", time.monotonic()
             WRITERS[name](data, counts[name], given.side, given.channels)
             console.print(f"{name}: made in {time.monotonic() - began:.0f} s", highlight=False)
-            report["sets"][name] = measure(name, data, given, Path(made)) | {}
-        console.print(build_table(name, counts[name], report["sets"][name]))
+            report["sets"][name] = {"images": counts[name], "starts": measure(name, data, given, Path(made))}
+        console.print(build_table(name, **report["sets"][name]))
         if given.json is not None:
             given.json.write_text(json.dumps(report, indent=2), encoding="utf-8")
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from folder_sources import build_folder
+from joblib.externals import loky
 from PIL import Image
 
 from simclr_med.data import decoding, image_cache
@@ -244,6 +245,31 @@ def test_large_split_is_memory_mapped(write_images, monkeypatch) -> None:
     found = build_folder(write_images(*number_names(""))).split("train")
     assert isinstance(found.images, np.memmap)
     assert [image[0, 0, 0] for image in found.images] == [sum(name.encode()) % 256 for name in found.names]
+
+
+def test_processes_decode_as_threads_do(write_images, monkeypatch) -> None:
+    root = write_images(*number_names("", count=50))
+    names = number_names("", count=50)
+    expected = np.concatenate(list(decoding.decode_images(root, names, 4, 1, "full")))
+    monkeypatch.setattr(decoding, "MANY", 10)
+    monkeypatch.setattr(decoding, "BLOCK", 4)
+    monkeypatch.setattr(decoding, "AHEAD", 1)
+    np.testing.assert_array_equal(np.concatenate(list(decoding.decode_images(root, names, 4, 1, "full"))), expected)
+    for name in ("007.png", "030.png"):
+        (root / name).write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"images/007.png: not a readable image"):
+        list(decoding.decode_images(root, names, 4, 1, "full"))
+
+
+def test_few_decoded_blocks_wait_in_memory(monkeypatch) -> None:
+    started = []
+    monkeypatch.setattr(decoding, "BLOCK", 1)
+    monkeypatch.setattr(decoding, "_decode_block", lambda _, names, **options: started.append(names) or np.zeros(1))
+    blocks = decoding.decode_images(Path("/none"), [str(n) for n in range(1000)], 1, 1, "full")
+    for _ in range(3):
+        next(blocks)
+    blocks.close()
+    assert len(started) <= decoding.AHEAD * loky.cpu_count() + 3
 
 
 def test_content_hash_changes_with_names_bytes_and_patients(write_images, tmp_path: Path) -> None:
