@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -53,12 +56,25 @@ def decode_images(
         # PIL's, on damaged or large files; the error says what is wrong.
         warnings.simplefilter("ignore")
         if len(names) > MANY:
-            quiet = {"initializer": warnings.simplefilter, "initargs": ("ignore",)}
-            pool = loky.get_reusable_executor(cores, timeout=IDLE_S, **quiet)
+            pool = loky.get_reusable_executor(
+                cores, timeout=IDLE_S, initializer=_prepare_process, initargs=(os.getpid(),)
+            )
             yield from _map_ahead(pool, decode, blocks, AHEAD * cores)
             return
         with ThreadPoolExecutor(cores) as threads:
             yield from _map_ahead(threads, decode, blocks, AHEAD * cores)
+
+
+def _prepare_process(parent: int) -> None:
+    """Silence PIL, and end with the parent: after a kill -9, a process that waits to hand over its images stays."""
+
+    def end_with_parent() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    warnings.simplefilter("ignore")
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _map_ahead(
