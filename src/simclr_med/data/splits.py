@@ -79,7 +79,13 @@ def _stratify(labels: Sequence[str | None], members: Mapping[str, Sequence[int]]
     """Return the groups of each stratum, sorted; strata are in the order of their labels."""
     strata: dict[str, list[str]] = defaultdict(list)
     for group, items in members.items():
-        counts = Counter(labels[item] or "" for item in items)
-        most_frequent = min(counts, key=lambda label: (-counts[label], label))
-        strata[most_frequent].append(group)
+        strata[_most_frequent([labels[item] or "" for item in items])].append(group)
     return [sorted(strata[label]) for label in sorted(strata)]
+
+
+def _most_frequent(labels: Sequence[str]) -> str:
+    """Return the most frequent label; of several ones, the first by name."""
+    if len(labels) == 1:  # without patients every image is a group, and a Counter for each takes seconds
+        return labels[0]
+    counts = Counter(labels)
+    return min(counts, key=lambda label: (-counts[label], label))
