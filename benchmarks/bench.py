@@ -32,13 +32,12 @@ import parts
 import pretrain
 import scaling
 from images import write_data
-from machine import OtherLoad, print_header
+from machine import MAX_OTHER_CORES, OtherLoad, print_header
 from processes import run_watched
 from rich.console import Console
 from rich.table import Table
 
 Arguments = argparse.Namespace
-MAX_OTHER_CORES = 0.1  # load of other programs above which the measurements are unreliable
 SETTING = "ResNet-18, stock stem, 28 px, batch 256, augmentation=novel, 2 cores"
 
 

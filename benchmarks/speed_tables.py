@@ -14,6 +14,7 @@ from typing import Any
 
 import evaluation
 from data_sizes import sum_to_first_step
+from machine import MAX_OTHER_CORES
 from spread import format_spread, spread
 
 ROOT = Path(__file__).parents[1]
@@ -54,12 +55,16 @@ def _format_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def _render_machine(report: Report) -> str:
     machine, versions, given = report["machine"], report["versions"], report.get("settings", {})
     shown = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "lightning") if name in versions)
-    loads = [cores for cores in report.get("others", {}).values() if cores is not None]
+    starts = [start for found in report.get("sets", {}).values() for start in found["starts"].values()]
+    loads = [*report.get("others", {}).values(), *(start["others"] for start in starts)]
+    most = max((cores for cores in loads if cores is not None), default=0.0)
     lines = [f"{machine['cpu']}, {machine['cores']} cores, {machine['instructions']}, {shown}"]
     if "encoder" in given:
         lines += [f"{given['encoder']}, 28 px, batch {given['batch_size']}, `augmentation=novel`"]
         lines += [f"{given['repeats']} rounds in turns; values are the median (range)"]
-    lines += [f"other programs used up to {max(loads):.2f} cores meanwhile"] if loads else []
+    lines += [f"other programs used up to {most:.2f} cores meanwhile"]
+    if most > MAX_OTHER_CORES:
+        lines += ["**these figures are too low, because the machine was busy; they will be measured again**"]
     return "".join(f"- {line}\n" for line in lines)
 
 

@@ -321,6 +321,13 @@ def test_table_has_the_figures_of_the_results(speed_tables):
     assert speed_tables.render_page(found, {"cpu": {"peers": peers}}) == found
 
 
+def test_page_says_that_the_machine_was_busy(speed_tables):
+    page = "<!-- speed: machine -->\n<!-- /speed -->\n"
+    quiet = {"machine": {"cpu": "a", "cores": 2, "instructions": "b"}, "versions": {}, "others": {"peers": 0.05}}
+    assert "busy" not in speed_tables.render_page(page, {"cpu": quiet})
+    assert "busy" in speed_tables.render_page(page, {"cpu": quiet | {"others": {"peers": 0.05, "sizes": 0.2}}})
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_large_sets_have_the_given_sizes(large_sets, tmp_path, channels):
     large_sets.write_npz(tmp_path / "images.npz", 4100, 8, channels)
