@@ -71,6 +71,7 @@ THIRD: dict[str, set[str]] = {
 EXTRA = {
     "data/datamodule.py": {"lightning"},
     "runs/processes.py": {"torch", "lightning"},
+    "data/decoding.py": {"joblib"},
     "training/devices.py": {"simclr_med"},
     "evaluation/projections.py": {"threadpoolctl", "umap"},
     "evaluation/probe.py": {"threadpoolctl"},

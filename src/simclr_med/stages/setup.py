@@ -22,6 +22,7 @@ from simclr_med.csv_cells import escape_cell
 from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
 from simclr_med.runs.run import Run
+from simclr_med.stages.frame import StageFrame
 from simclr_med.training import devices
 from simclr_med.training.callbacks.checkpoint import find_resumable
 from simclr_med.training.callbacks.early_stopping import epochs_to_train
