@@ -42,7 +42,7 @@ SETTING = "ResNet-18, stock stem, 28 px, batch 256, augmentation=novel, 2 cores"
 
 
 def measure_peers(given: Arguments, folder: Path, console: Console) -> dict[str, Any]:
-    installed = [name for name in pretrain.PEERS if name != "lightly" or find_spec("lightly") is not None]
+    installed = [name for name in pretrain.PEERS if not name.startswith("lightly") or find_spec("lightly") is not None]
     if len(installed) < len(pretrain.PEERS):
         console.print("lightly is not installed (extra bench); skipping it.")
     argv = [f"--images={given.peer_images}", f"--batch-size={given.batch_size}", f"--repeats={given.repeats}"]

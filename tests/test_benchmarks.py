@@ -179,17 +179,18 @@ def test_cpu_time_of_the_process(pretrain, tmp_path):
 
 def test_every_system_trains_for_the_given_steps(pretrain, tmp_path):
     given = pretrain.parse_arguments(["--images=700", "--batch-size=256", "--epochs=3", "--peer-epochs=2"])
-    ours = pretrain.build_our_command(given, tmp_path / "images.npz", tmp_path)
-    peer = pretrain.build_peer_command(given, pretrain.PEERS["original"], tmp_path / "images.npz")
+    ours = pretrain.build_our_command(given, "auto", tmp_path / "images.npz", tmp_path)
+    peer = pretrain.build_peer_command(given, "lightly, bf16", tmp_path / "images.npz")
     assert pretrain.count_steps(given, given.epochs) == 6
     assert {"stage.epochs=3", "stage.batch_size=256", "augmentation=novel", "encoder=resnet18"} <= set(ours)
-    assert {"--steps=4", "--batch-size=256", "--augmentation=novel", "--encoder=resnet18"} <= set(peer)
+    assert {"--steps=4", "--batch-size=256", "--augmentation=novel", "--encoder=resnet18", "--bf16"} <= set(peer)
 
 
 def test_our_command_composes(pretrain, composed, cells, tmp_path):
     given = pretrain.parse_arguments(["--batch-size=16", "--images=40"])
-    cfg = composed(*pretrain.build_our_command(given, cells, tmp_path)[3:])
+    cfg = composed(*pretrain.build_our_command(given, "32-true", cells, tmp_path)[3:])
     assert (cfg.stage.batch_size, cfg.dataset.path, cfg.logger.name) == (16, str(cells), "none")
+    assert cfg.trainer.precision == "32-true"
 
 
 class FakeClock:
