@@ -13,7 +13,7 @@ FUZZ_S ?= 600
 
 .DEFAULT_GOAL := help
 .PHONY: help demo paper test test-process test-gpu test-slurm faults fuzz check lint audit types format docs bench \
-	bench-gpu parity wheel clean
+	bench-gpu bench-growth bench-tables parity wheel clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,7 +43,7 @@ test-process: $(READY)  ## Run the tests that start real training processes
 test-gpu: $(READY)  ## Run the tests on an NVIDIA GPU (about 4 minutes)
 	$(BIN)/python -m pytest -q -m gpu
 
-test-slurm: $(READY)  ## Run the tests on a real SLURM of one node: needs root and Debian's slurm-wlm and munge
+test-slurm: $(READY)  ## Run the tests on a real SLURM of two nodes: needs root and Debian's slurm-wlm and munge
 	$(BIN)/python -m pytest -q -m slurm
 
 fuzz: $(READY)  ## Run the property tests of the readers of files for 10 minutes (FUZZ_S=60: one minute), in rounds
@@ -74,9 +74,15 @@ format: $(READY)  ## Format the code
 docs: $(READY)  ## Build the documentation into site/, strictly; needs no network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: $(READY)  ## Measure the speed, against peers and in parts (about 13 minutes on two cores)
+bench: $(READY)  ## Measure the speed, against peers and in parts (about 18 minutes on two cores); JSON=FILE saves it
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/bench.py $(JSON:%=--json %)
+
+bench-growth: $(READY)  ## Measure a folder of 200,000 images and 1,000,000 images in a file (30 GB of disk); JSON=FILE
+	$(BIN)/python benchmarks/large_sets.py $(JSON:%=--json %)
+
+bench-tables: $(READY)  ## Write the measurements of benchmarks/results/ into README.md and docs/speed.md
+	$(BIN)/python benchmarks/speed_tables.py
 
 bench-gpu: $(READY)  ## Measure the speed on a GPU (about 8 minutes); QUICK=--quick takes three
 	$(BIN)/python benchmarks/gpu.py $(QUICK)

@@ -8,6 +8,7 @@
     sizes       1k, 10k and 100k images: rate, memory, and time to the first step
     imports     import time of each package
     scaling     images per second by image side, batch size and encoder
+    evaluation  features, a probe curve, an epoch of finetuning with its validation, and the report over 1,000 runs
 Every measurement runs the real command in a new process. Run it on an otherwise idle machine.
 """
 
@@ -24,24 +25,24 @@ from pathlib import Path
 from typing import Any
 
 import data_sizes
+import evaluation
 import imports
 import overhead
 import parts
 import pretrain
 import scaling
 from images import write_data
-from machine import OtherLoad, print_header
+from machine import MAX_OTHER_CORES, OtherLoad, print_header
 from processes import run_watched
 from rich.console import Console
 from rich.table import Table
 
 Arguments = argparse.Namespace
-MAX_OTHER_CORES = 0.1  # load of other programs above which the measurements are unreliable
 SETTING = "ResNet-18, stock stem, 28 px, batch 256, augmentation=novel, 2 cores"
 
 
 def measure_peers(given: Arguments, folder: Path, console: Console) -> dict[str, Any]:
-    installed = [name for name in pretrain.PEERS if name != "lightly" or find_spec("lightly") is not None]
+    installed = [name for name in pretrain.PEERS if not name.startswith("lightly") or find_spec("lightly") is not None]
     if len(installed) < len(pretrain.PEERS):
         console.print("lightly is not installed (extra bench); skipping it.")
     argv = [f"--images={given.peer_images}", f"--batch-size={given.batch_size}", f"--repeats={given.repeats}"]
@@ -89,6 +90,12 @@ def measure_scaling(given: Arguments, folder: Path, console: Console) -> dict[st
     return report
 
 
+def measure_evaluation(given: Arguments, folder: Path, console: Console) -> dict[str, Any]:
+    report = evaluation.measure(given.encoder, given.images, given.repeats, given.runs, folder)
+    console.print(evaluation.build_table(report))
+    return report
+
+
 PARTS: dict[str, Callable[[Arguments, Path, Console], dict[str, Any]]] = {
     "peers": measure_peers,
     "parts": measure_parts,
@@ -96,6 +103,7 @@ PARTS: dict[str, Callable[[Arguments, Path, Console], dict[str, Any]]] = {
     "sizes": measure_sizes,
     "imports": measure_imports,
     "scaling": measure_scaling,
+    "evaluation": measure_evaluation,
 }
 
 
@@ -141,7 +149,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Arguments:
         description="Measure all published speed figures.", epilog=f"parts: {', '.join(PARTS)}"
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds of peers")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds of peers and evaluation")
     parser.add_argument("--rounds", type=int, default=1, help="rounds of sizes and scaling")
     parser.add_argument("--images", type=int, default=2560, help="training images of parts and overhead")
     parser.add_argument("--peer-images", type=int, default=1280, help="training images of peers")
@@ -153,6 +161,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Arguments:
         "--batches", type=int, nargs="+", default=[64, 128, 256, 512, 1024], help="batch sizes of scaling"
     )
     parser.add_argument("--encoders", nargs="+", choices=scaling.ENCODERS, default=list(scaling.ENCODERS))
+    parser.add_argument("--runs", type=int, default=1000, help="runs of the report of evaluation")
     parser.add_argument("--json", type=Path, help="file for all measurements")
     given = parser.parse_args(argv)
     for name in ("repeats", "rounds"):
@@ -166,7 +175,7 @@ def main() -> None:
     console = Console(width=None if sys.stdout.isatty() else 110)  # a fixed width, so that tables fit into a file
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(given).items()}
     report: dict[str, Any] = print_header(console) | {"settings": settings, "seconds": {}, "others": {}}
-    rounds = f"{given.repeats} rounds of peers, {given.rounds} of sizes and scaling"
+    rounds = f"{given.repeats} rounds of peers and evaluation, {given.rounds} of sizes and scaling"
     console.print(f"{given.encoder}, batch size {given.batch_size}, {rounds}", highlight=False)
     for name in given.only:
         started, others = time.monotonic(), OtherLoad()

@@ -44,7 +44,7 @@ from simclr_med.config.validate import validate_config
 from simclr_med.metrics_csv import read_rows
 from simclr_med.models.losses import nt_xent
 from simclr_med.runs.run import open_run
-from simclr_med.stages.frame import numerics_environment
+from simclr_med.stages.frame import StageFrame, numerics_environment
 from simclr_med.stages.pretrain import build_module
 from simclr_med.stages.setup import build_training_setup
 from simclr_med.training.callbacks.checkpoint import Checkpoints
@@ -117,7 +117,7 @@ def measure_case(case: Case, data: Path, runs: Path, device: torch.device, epoch
             Checkpoints(run.checkpoints, cfg.stage.checkpoint_every_s, numerics_environment(run)),
             ProgressLine(setup.data.batch_size),
         )
-        setup.fit(module, callbacks, [])
+        setup.fit(module, callbacks, StageFrame(run), None)
         rates = [float(row["train/images_per_s"]) for row in read_rows(setup.metrics_csv)]
         peak = read_peak(device)
         images = setup.data.train.images[: case.batch_size]

@@ -30,7 +30,7 @@ def write_data(
     if source is None:
         generator = np.random.default_rng(seed)
         for split, count in counts.items():
-            content[f"{split}_images"] = _draw_squares(count, side, generator)
+            content[f"{split}_images"] = draw_squares(count, side, generator)
             content[f"{split}_labels"] = (np.arange(count) % 8).astype(np.uint8)[:, None]
     else:
         with np.load(source, allow_pickle=False) as file:
@@ -43,13 +43,13 @@ def write_data(
     np.savez(path, **content)
 
 
-def _draw_squares(count: int, side: int, generator: np.random.Generator) -> np.ndarray:
-    """Return uint8 [count, side, side, 3]: 7 x 7 coloured squares with noise."""
-    drawn = np.empty((count, side, side, 3), np.uint8)
+def draw_squares(count: int, side: int, generator: np.random.Generator, channels: int = 3) -> np.ndarray:
+    """Return uint8 [count, side, side, channels]: 7 x 7 coloured squares with noise."""
+    drawn = np.empty((count, side, side, channels), np.uint8)
     times = -(-side // 7)
     for start in range(0, count, BLOCK):
         part = drawn[start : start + BLOCK]
-        coarse = generator.integers(30, 226, (len(part), 7, 7, 3), dtype=np.int16)
+        coarse = generator.integers(30, 226, (len(part), 7, 7, channels), dtype=np.int16)
         blocks = coarse.repeat(times, axis=1).repeat(times, axis=2)[:, :side, :side]
         part[:] = blocks + generator.integers(-20, 21, blocks.shape, dtype=np.int16)
     return drawn

@@ -1,6 +1,6 @@
 """The alternative that benchmarks compare with: SimCLR from lightly's example with the same settings.
 
-    python benchmarks/lightly_peer.py DATA.npz [--batch-size 256] [--steps 6] [--warmup 1] [--augmentation novel]
+    python benchmarks/lightly_peer.py DATA.npz [--batch-size 256] [--steps 6] [--warmup 1] [--bf16]
 
 Needs the extra `bench`. Uses lightly's transform, loss and projection head on torchvision's ResNet, PIL images in a
 DataLoader with 2 workers, one forward pass per view, and AdamW. Its transform has neither equalise nor sharpness and
@@ -53,7 +53,7 @@ def main() -> None:
     def loss_of(model: nn.Module, one: Tensor, two: Tensor) -> Tensor:
         return criterion(model(one), model(two))
 
-    print(json.dumps(train(loader, build_network(given.encoder), loss_of, given.steps, given.warmup)))
+    print(json.dumps(train(loader, build_network(given.encoder), loss_of, given.steps, given.warmup, given.bf16)))
 
 
 if __name__ == "__main__":

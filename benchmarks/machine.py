@@ -13,6 +13,7 @@ from rich.console import Console
 
 PACKAGES = ("simclr-med", "torch", "torchvision", "lightning", "lightly", "wandb", "numpy", "pillow", "pillow-simd")
 STAT = Path("/proc/stat")
+MAX_OTHER_CORES = 0.1  # load of other programs above which the measurements are unreliable
 
 
 def describe_machine() -> dict[str, str | float]:

@@ -113,8 +113,17 @@ def train(
     loss_of: Callable[[nn.Module, Tensor, Tensor], Tensor],
     steps: int,
     warmup: int,
+    bf16: bool = False,
 ) -> dict[str, Any]:
-    """Train for this number of steps; the rate excludes the warm-up steps but not the images prefetched in them."""
+    """Train for this number of steps; the rate excludes the warm-up steps but not the images prefetched in them.
+
+    Args:
+        loader: of two views of each image.
+        model: to train.
+        loss_of: the loss of model and two batches of views.
+        steps, warmup: number of all steps, and of those that the rate excludes.
+        bf16: compute model and loss under bfloat16 autocast.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=1e-4)
@@ -122,7 +131,8 @@ def train(
     for step, (one, two) in enumerate(_iterate_batches(loader, steps)):
         if step == warmup:
             began = _read_clock(device)
-        loss = loss_of(model, one.to(device), two.to(device))
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            loss = loss_of(model, one.to(device), two.to(device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -166,6 +176,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--augmentation", choices=("natural", "simple", "novel", "greyscale"), default="novel")
     parser.add_argument("--encoder", choices=ENCODERS, default="resnet18")
     parser.add_argument("--workers", type=int, default=2, help="processes of the DataLoader")
+    parser.add_argument("--bf16", action="store_true", help="compute under bfloat16 autocast")
     given = parser.parse_args(argv)
     if not 0 <= given.warmup < given.steps:
         parser.error(f"--warmup={given.warmup}: expected at least 0 and less than --steps={given.steps}.")
@@ -199,7 +210,7 @@ def main() -> None:
     def loss_of(model: nn.Module, one: Tensor, two: Tensor) -> Tensor:
         return nt_xent_by_broadcast(model(torch.cat((one, two))))
 
-    print(json.dumps(train(loader, build_network(given.encoder), loss_of, given.steps, given.warmup)))
+    print(json.dumps(train(loader, build_network(given.encoder), loss_of, given.steps, given.warmup, given.bf16)))
 
 
 if __name__ == "__main__":

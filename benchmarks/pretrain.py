@@ -31,8 +31,12 @@ from rich.table import Table
 from spread import format_spread, spread
 
 HERE = Path(__file__).parent
-OURS = "simclr-med"
-PEERS = {"original": HERE / "original.py", "lightly": HERE / "lightly_peer.py"}
+OURS = {"simclr-med": "auto", "simclr-med, 32-true": "32-true"}  # trainer.precision
+PEERS: dict[str, tuple[str, ...]] = {
+    "original": ("original.py",),
+    "lightly": ("lightly_peer.py",),
+    "lightly, bf16": ("lightly_peer.py", "--bf16"),
+}
 RATES = ("whole", "step", "cpu")
 
 
@@ -48,19 +52,21 @@ class Measured(NamedTuple):
     cpu: float
 
 
-def build_our_command(given: argparse.Namespace, data: Path, runs: Path) -> list[str]:
+def build_our_command(given: argparse.Namespace, precision: str, data: Path, runs: Path) -> list[str]:
     """Return the real command as a user types it."""
     return [
         *(sys.executable, "-m", "simclr_med.cli.main", "stage=pretrain", "dataset=npz", f"dataset.path={data}"),
         *(f"encoder={given.encoder}", f"augmentation={given.augmentation}", f"stage.epochs={given.epochs}"),
         *(f"stage.batch_size={given.batch_size}", "logger=none", f"paths.runs={runs}"),
+        f"trainer.precision={precision}",
     ]
 
 
-def build_peer_command(given: argparse.Namespace, script: Path, data: Path) -> list[str]:
+def build_peer_command(given: argparse.Namespace, peer: str, data: Path) -> list[str]:
     """Return the command of a peer with its own number of epochs."""
+    script, *flags = PEERS[peer]
     return [
-        *(sys.executable, str(script), str(data), f"--batch-size={given.batch_size}"),
+        *(sys.executable, str(HERE / script), str(data), *flags, f"--batch-size={given.batch_size}"),
         f"--steps={count_steps(given, given.peer_epochs)}",
         *(f"--augmentation={given.augmentation}", f"--encoder={given.encoder}"),
     ]
@@ -71,31 +77,31 @@ def count_steps(given: argparse.Namespace, epochs: int) -> int:
     return epochs * (given.images // given.batch_size)
 
 
-def measure_ours(given: argparse.Namespace, data: Path, folder: Path) -> Measured:
+def measure_ours(given: argparse.Namespace, name: str, data: Path, folder: Path) -> Measured:
     with tempfile.TemporaryDirectory(dir=folder) as runs:
-        wall_s, cpu_s, _ = time_process(build_our_command(given, data, Path(runs)), folder)
+        wall_s, cpu_s, _ = time_process(build_our_command(given, OURS[name], data, Path(runs)), folder)
         (result,) = Path(runs).glob("pretrain/*/*/result.json")
         rate = json.loads(result.read_text(encoding="utf-8"))["timing"]["images_per_s"]
     images = count_steps(given, given.epochs) * given.batch_size
-    return Measured(OURS, wall_s, cpu_s, images, images / wall_s, rate, images / cpu_s)
+    return Measured(name, wall_s, cpu_s, images, images / wall_s, rate, images / cpu_s)
 
 
 def measure_peer(given: argparse.Namespace, name: str, data: Path, folder: Path) -> Measured:
-    wall_s, cpu_s, printed = time_process(build_peer_command(given, PEERS[name], data), folder)
+    wall_s, cpu_s, printed = time_process(build_peer_command(given, name, data), folder)
     reported = json.loads(printed.splitlines()[-1])
     images = reported["images_trained"]
     return Measured(name, wall_s, cpu_s, images, images / wall_s, reported["images_per_s"], images / cpu_s)
 
 
 def measure(given: argparse.Namespace, log: Callable[[str], None]) -> list[list[Measured]]:
-    """Return the rounds, each with one process of every system, ours first."""
+    """Return the rounds, each with one process of every system: ours at its default, ours in float32, the peers."""
     rounds = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = folder / "images.npz"
         write_data(data, given.data, given.images, given.side)
         for number in range(given.repeats):
-            done = [measure_ours(given, data, folder)]
+            done = [measure_ours(given, system, data, folder) for system in OURS]
             done += [measure_peer(given, peer, data, folder) for peer in given.peers]
             rounds.append(done)
             log(f"round {number + 1} of {given.repeats}: " + ", ".join(f"{m.system} {m.wall_s:.1f} s" for m in done))
@@ -111,7 +117,7 @@ def compute_rates(rounds: list[list[Measured]]) -> dict[str, dict[str, dict[str,
 
 
 def compute_ratios(rounds: list[list[Measured]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Return peer -> rate -> min, median and max over the rounds of ours / peer within the same round."""
+    """Return system -> rate -> min, median and max over the rounds of ours, at its default, / system in one round."""
     ours, *peers = zip(*rounds, strict=True)
     return {
         each[0].system: {

@@ -127,7 +127,10 @@ def write(
         "metrics": recorded,
         "intervals": bounds,
         "timing": {"wall_s": 36.0} | ({"images_per_s": 100.0} if stage != "probe" else {}),
-        "provenance": {"data_hash": "sha256:abcdef", "init": {"kind": "x", "run": made_by and made_by.name}},
+        "provenance": {
+            "data_hash": "sha256:abcdef",
+            "init": {"kind": "x", "hash": "x:0", "run": made_by and made_by.name},
+        },
         "tables": tables,
         "files": hash_files(folder),
     }

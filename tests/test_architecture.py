@@ -70,6 +70,8 @@ THIRD: dict[str, set[str]] = {
 # One module of a package that needs more than its neighbours, and the package itself for its version.
 EXTRA = {
     "data/datamodule.py": {"lightning"},
+    "runs/processes.py": {"torch", "lightning"},
+    "data/decoding.py": {"joblib"},
     "training/devices.py": {"simclr_med"},
     "evaluation/projections.py": {"threadpoolctl", "umap"},
     "evaluation/probe.py": {"threadpoolctl"},
@@ -121,9 +123,47 @@ def test_every_import_is_allowed(path: Path) -> None:
         assert allowed, f"{place} imports {name}"
 
 
-def test_main_imports_no_torch() -> None:
-    code = "import sys, simclr_med.cli.main; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+# Packages that take a tenth of a second or more to import.
+HEAVY = {
+    "torch",
+    "lightning",
+    "torchvision",
+    "torchmetrics",
+    "sklearn",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "wandb",
+    "PIL",
+}
+# Those that Lightning imports itself, so that no stage can do without them.
+OF_LIGHTNING = {"torch", "lightning", "torchvision", "torchmetrics", "scipy", "matplotlib", "PIL"}
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--help",), 0),
+        (("stage=pretrain", "dataset=synthetic", "stage.epochs=0"), 2),
+        (
+            ("stage=pretrain", "dataset=synthetic", "dry_run=true"),
+            0,
+        ),  # all that a finished run does before it is skipped
+    ],
+)
+def test_nothing_heavy_is_imported_before_a_stage(words: tuple[str, ...], code: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "simclr_med", *words, f"paths.runs={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "simclr_med.cli.main" in names
+    assert not names & HEAVY
+
+
+def test_training_starts_without_what_only_its_end_needs() -> None:
+    code = "import sys, simclr_med.stages.pretrain, simclr_med.stages.supervised; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & HEAVY == OF_LIGHTNING
 
 
 def test_no_dumping_grounds() -> None:

@@ -45,6 +45,16 @@ def bench() -> Iterator[ModuleType]:
 
 
 @pytest.fixture(scope="module")
+def speed_tables() -> Iterator[ModuleType]:
+    yield from import_script("speed_tables")
+
+
+@pytest.fixture(scope="module")
+def large_sets() -> Iterator[ModuleType]:
+    yield from import_script("large_sets")
+
+
+@pytest.fixture(scope="module")
 def lightly_peer() -> Iterator[ModuleType]:
     pytest.importorskip("lightly", reason="the extra bench is not installed")
     yield from import_script("lightly_peer")
@@ -169,17 +179,18 @@ def test_cpu_time_of_the_process(pretrain, tmp_path):
 
 def test_every_system_trains_for_the_given_steps(pretrain, tmp_path):
     given = pretrain.parse_arguments(["--images=700", "--batch-size=256", "--epochs=3", "--peer-epochs=2"])
-    ours = pretrain.build_our_command(given, tmp_path / "images.npz", tmp_path)
-    peer = pretrain.build_peer_command(given, pretrain.PEERS["original"], tmp_path / "images.npz")
+    ours = pretrain.build_our_command(given, "auto", tmp_path / "images.npz", tmp_path)
+    peer = pretrain.build_peer_command(given, "lightly, bf16", tmp_path / "images.npz")
     assert pretrain.count_steps(given, given.epochs) == 6
     assert {"stage.epochs=3", "stage.batch_size=256", "augmentation=novel", "encoder=resnet18"} <= set(ours)
-    assert {"--steps=4", "--batch-size=256", "--augmentation=novel", "--encoder=resnet18"} <= set(peer)
+    assert {"--steps=4", "--batch-size=256", "--augmentation=novel", "--encoder=resnet18", "--bf16"} <= set(peer)
 
 
 def test_our_command_composes(pretrain, composed, cells, tmp_path):
     given = pretrain.parse_arguments(["--batch-size=16", "--images=40"])
-    cfg = composed(*pretrain.build_our_command(given, cells, tmp_path)[3:])
+    cfg = composed(*pretrain.build_our_command(given, "32-true", cells, tmp_path)[3:])
     assert (cfg.stage.batch_size, cfg.dataset.path, cfg.logger.name) == (16, str(cells), "none")
+    assert cfg.trainer.precision == "32-true"
 
 
 class FakeClock:
@@ -282,6 +293,81 @@ def test_random_images_of_several_blocks(pretrain, tmp_path):
         assert file["train_images"].shape == (4100, 8, 8, 3)
         assert file["test_labels"].shape == (5, 1)
         assert file["train_images"][4096:].std() > 10
+
+
+def test_tables_of_the_pages_are_those_of_the_results(speed_tables):
+    results = speed_tables.read_results()
+    for page in speed_tables.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert "<!-- speed: peers -->" in text
+        assert speed_tables.render_page(text, results) == text, "run `make bench-tables`"
+
+
+def test_every_table_is_on_a_page_and_without_typed_figures(speed_tables):
+    page = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    assert set(speed_tables.BLOCKS) == {name for _, name, _ in speed_tables.BLOCK.findall(page)}
+    typed, _, _ = speed_tables.BLOCK.sub("", page).partition("## On a GPU")
+    assert "images/s" not in typed
+    assert "\n|" not in typed
+
+
+def test_table_has_the_figures_of_the_results(speed_tables):
+    page = "before\n<!-- speed: peers -->\nold\n<!-- /speed -->\n<!-- speed: parts -->\nold\n<!-- /speed -->\nafter\n"
+    spread = {"min": 1.0, "median": 2.4, "max": 3.0}
+    peers = {"rates": {"simclr-med": {"step": spread, "whole": spread}}, "ratios": {}}
+    found = speed_tables.render_page(page, {"cpu": {"peers": peers}})
+    assert "| `simclr-med` | 2 (1-3) | 2 (1-3) |  |  |\n<!-- /speed -->" in found
+    assert "old" not in found
+    assert speed_tables.NOT_MEASURED in found
+    assert speed_tables.render_page(found, {"cpu": {"peers": peers}}) == found
+
+
+def test_page_says_that_the_machine_was_busy(speed_tables):
+    page = "<!-- speed: machine -->\n<!-- /speed -->\n"
+    quiet = {"machine": {"cpu": "a", "cores": 2, "instructions": "b"}, "versions": {}, "others": {"peers": 0.05}}
+    assert "busy" not in speed_tables.render_page(page, {"cpu": quiet})
+    assert "busy" in speed_tables.render_page(page, {"cpu": quiet | {"others": {"peers": 0.05, "sizes": 0.2}}})
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_large_sets_have_the_given_sizes(large_sets, tmp_path, channels):
+    large_sets.write_npz(tmp_path / "images.npz", 4100, 8, channels)
+    with np.load(tmp_path / "images.npz") as file:
+        assert file["train_images"].shape == (4100, 8, 8, channels)
+        assert file["val_labels"].shape == (large_sets.HELD_OUT, 1)
+        assert not np.array_equal(file["train_images"][0], file["train_images"][4096])
+    large_sets.write_folder(tmp_path / "folder", 20, 8, channels)
+    files = sorted((tmp_path / "folder").rglob("*.png"))
+    assert len(files) == 20
+    assert len({file.parent for file in files}) == large_sets.CLASSES
+    assert Image.open(files[0]).mode == ("L" if channels == 1 else "RGB")
+
+
+def test_memory_of_child_processes_is_watched(large_sets):
+    memory = sys.modules["memory"]
+    if memory.read_memory(os.getpid()) == (0, 0):
+        pytest.skip("requires /proc (Linux)")
+    hold = "import time; kept = bytearray(b'x' * (64 << 20)); time.sleep(1)"
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold!r}])"
+    with memory.MemoryWatch() as watch:
+        subprocess.run([sys.executable, "-c", child], check=True)
+    assert 64 << 20 < watch.peaks.largest < 512 << 20
+    assert watch.peaks.together > watch.peaks.largest
+
+
+def test_copied_run_is_another_run_that_the_report_reads(bench, tmp_path):
+    from run_folders import write
+
+    from simclr_med.report.results import read_result
+    from simclr_med.runs.file_hashes import verify_files
+
+    template = write(tmp_path / "template", "probe", seed=3)
+    copies = [bench.evaluation.copy_run(template, tmp_path / "runs", seed) for seed in (1, 2)]
+    results = [read_result(copy) for copy in copies]
+    assert [result.seed for result in results] == [3001, 3002]
+    assert [copy.parents[2] for copy in copies] == [tmp_path / "runs"] * 2
+    assert results[0].metrics == read_result(template).metrics
+    assert verify_files(copies[0], "config.yaml", "predictions.npz") is None
 
 
 @pytest.mark.process

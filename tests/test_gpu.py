@@ -30,7 +30,7 @@ from simclr_med.data import datamodule, device_images
 from simclr_med.metrics_csv import read_rows
 from simclr_med.models.losses import _Gather, nt_xent
 from simclr_med.runs.run import open_run
-from simclr_med.stages import setup as stage_setup
+from simclr_med.training import fit
 
 DEVICE = torch.device(os.environ.get("SIMCLR_MED_TEST_DEVICE", "cuda"))
 ON_CUDA = DEVICE.type == "cuda"
@@ -207,12 +207,12 @@ class _NoWaiting(Callback):
 def test_no_training_step_waits_for_the_gpu(
     composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, augmentation: str
 ) -> None:
-    watch, build_trainer = _NoWaiting(), stage_setup.build_trainer
+    watch, build_trainer = _NoWaiting(), fit.build_trainer
 
     def build_watched(*arguments: Any, callbacks: Any, **named: Any) -> Any:
         return build_trainer(*arguments, callbacks=[*callbacks, watch], **named)
 
-    monkeypatch.setattr(stage_setup, "build_trainer", build_watched)
+    monkeypatch.setattr(fit, "build_trainer", build_watched)
     try:
         run_stage(composed, tmp_path, *SHORT, "stage.batch_size=32", f"augmentation={augmentation}", TRAINER)
     finally:

@@ -13,16 +13,18 @@ from pathlib import Path
 import pytest
 
 from simclr_med.metrics_csv import read_rows
+from simclr_med.training.devices import resolve_precision
 
 pytestmark = pytest.mark.process
 EPOCHS = 80
 
 
-def words(cells: Path, runs: Path) -> list[str]:
+def words(cells: Path, runs: Path, precision: str = "32-true") -> list[str]:
     return [
         *(sys.executable, "-m", "simclr_med", "stage=pretrain", "dataset=npz", f"dataset.path={cells}"),
         *(f"paths.runs={runs}", "encoder=tiny", f"stage.epochs={EPOCHS}", "stage.batch_size=16", "logger=none"),
         *("stage.checkpoint_every_s=0", "stage.monitor_every=20", "trainer=cpu", "trainer.threads=1"),
+        f"trainer.precision={precision}",
     ]
 
 
@@ -35,13 +37,16 @@ def lasting(path: Path) -> list[dict[str, str]]:
     return [{key: value for key, value in row.items() if key not in timed} for row in read_rows(path)]
 
 
-def test_resume_after_kills_gives_identical_weights(cells: Path, tmp_path: Path) -> None:
-    subprocess.run(words(cells, tmp_path / "whole"), check=True, capture_output=True)
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_resume_after_kills_gives_identical_weights(cells: Path, tmp_path: Path, precision: str) -> None:
+    if precision == "bf16-mixed" and resolve_precision("auto", "cpu") != precision:
+        pytest.skip("this CPU does not compute bfloat16")
+    subprocess.run(words(cells, tmp_path / "whole", precision), check=True, capture_output=True)
     choose = random.Random(0)
     killed = 0
     for _ in range(5):
         runs = tmp_path / "killed"
-        process = subprocess.Popen(words(cells, runs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(words(cells, runs, precision), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         # Kill some epochs after the run has begun (or resumed), wherever in the epoch that falls.
         table = next(iter(runs.glob("pretrain/*/*/metrics.csv")), None)
         before = len(read_rows(table)) if table else 0
@@ -55,13 +60,13 @@ def test_resume_after_kills_gives_identical_weights(cells: Path, tmp_path: Path)
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
     assert killed == 5
-    done = subprocess.run(words(cells, runs), check=True, capture_output=True, text=True)
+    done = subprocess.run(words(cells, runs, precision), check=True, capture_output=True, text=True)
     assert "resuming from epoch" in done.stdout
     one, two = folder(tmp_path / "whole"), folder(runs)
     assert (one / "encoder.safetensors").read_bytes() == (two / "encoder.safetensors").read_bytes()
     assert lasting(one / "metrics.csv") == lasting(two / "metrics.csv")
     assert [int(row["epoch"]) for row in read_rows(two / "metrics.csv")] == list(range(EPOCHS))
-    again = subprocess.run(words(cells, runs), check=True, capture_output=True, text=True)
+    again = subprocess.run(words(cells, runs, precision), check=True, capture_output=True, text=True)
     assert again.stdout.startswith("Already finished, skipping")
 
 

@@ -1,8 +1,9 @@
-"""A real SLURM of one node: a sweep, and a job that is requeued during its run."""
+"""A real SLURM of two nodes: a sweep, and jobs that are requeued during their run, one of them on both nodes."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from simclr_med.metrics_csv import read_rows
 
 TOOLS = ("slurmctld", "slurmd", "munged", "scontrol")
 pytestmark = [
@@ -48,6 +51,11 @@ def weights(runs: Path, seed: int) -> bytes:
     return path.read_bytes()
 
 
+def losses(runs: Path) -> list[float]:
+    (path,) = runs.glob("pretrain/*/*/metrics.csv")
+    return [float(row["train/loss"]) for row in read_rows(path)]
+
+
 def epochs(runs: Path, seed: int) -> int:
     return sum(len(path.read_text().splitlines()) - 1 for path in runs.glob(f"pretrain/*/*-seed{seed}-*/metrics.csv"))
 
@@ -81,6 +89,29 @@ def test_requeued_job_ends_with_identical_weights(cluster: dict[str, str], tmp_p
     assert epochs(runs, 0) == epochs(runs, 1) == 40
     subprocess.run(command(tmp_path / "alone", length, "seed=0"), check=True, capture_output=True, timeout=120)
     assert weights(runs, 0) == weights(tmp_path / "alone", 0)
+
+
+def test_requeued_job_of_two_nodes_equals_one_process(cluster: dict[str, str], tmp_path: Path) -> None:
+    words = ("stage.epochs=10", "trainer.precision=64-true")
+    runs, log = tmp_path / "runs", tmp_path / "log"
+    script = tmp_path / "job.sh"
+    # The names of these nodes have no address.
+    task = shlex.join(command(runs, *words, "trainer.nodes=2"))
+    script.write_text(f"#!/bin/bash\nexport MASTER_ADDR=127.0.0.1\nsrun --kill-on-bad-exit=1 {task}\n")
+    options = ("--nodes=2", "--ntasks-per-node=1", "--requeue", "--open-mode=append", f"--output={log}")
+    job = slurm(cluster, "sbatch", "--parsable", *options, str(script)).strip()
+    deadline = time.monotonic() + 180
+    while epochs(runs, 0) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    slurm(cluster, "scontrol", "requeue", job)
+    assert 3 <= epochs(runs, 0) < 10, log.read_text()
+    while not list(runs.glob("pretrain/*/*/result.json")) and time.monotonic() < deadline:
+        subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], env=cluster, capture_output=True)
+        time.sleep(1)
+    subprocess.run(command(tmp_path / "alone", *words), check=True, capture_output=True, timeout=120)
+    assert "resuming from epoch" in log.read_text()
+    assert losses(runs) == pytest.approx(losses(tmp_path / "alone"), abs=1e-4)
+    assert len(losses(runs)) == 10
 
 
 def test_rejected_job_is_reported_in_one_line(cluster: dict[str, str], tmp_path: Path) -> None:

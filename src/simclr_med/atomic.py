@@ -61,6 +61,12 @@ def remove_temporary_files(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_unfinished(path: Path) -> None:
+    """Delete what killed processes left of their writes of one file. No other process may write it."""
+    for unfinished in path.parent.glob(f".{path.name}.*.tmp"):
+        unfinished.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a rename inside a folder to disk. Windows has no fsync for folders."""
     if os.name == "nt":

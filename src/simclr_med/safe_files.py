@@ -31,7 +31,7 @@ MOST_DIRECTORY_BYTES = MIB  # of the list of members at the end of a zip file: a
 LONGEST_NUMBER = 400  # characters; a float has at most 309 digits before its point
 
 
-def open_regular(path: Path, most_bytes: int | None = None) -> io.BufferedReader:
+def open_regular(path: Path | str, most_bytes: int | None = None) -> io.BufferedReader:
     """Open a regular file, or a link to one, for reading.
 
     Args:
@@ -51,9 +51,11 @@ def open_regular(path: Path, most_bytes: int | None = None) -> io.BufferedReader
     return os.fdopen(descriptor, "rb")
 
 
-def check_regular(path: Path, most_bytes: int | None = None) -> None:
-    """Raise OSError where `open_regular` would, for a file that a library opens by its path."""
-    _check(path, os.stat(path), most_bytes)
+def check_regular(path: Path | str, most_bytes: int | None = None) -> os.stat_result:
+    """Raise OSError where `open_regular` would, for a file that a library opens by its path; return its status."""
+    found = os.stat(path)
+    _check(path, found, most_bytes)
+    return found
 
 
 @contextmanager
@@ -126,7 +128,7 @@ class _BoundedReads(io.BufferedReader):
         return super().read(size)
 
 
-def _check(path: Path, found: os.stat_result, most_bytes: int | None) -> None:
+def _check(path: Path | str, found: os.stat_result, most_bytes: int | None) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise OSError(errno.EISDIR, "is a folder", str(path))
     if not stat.S_ISREG(found.st_mode):

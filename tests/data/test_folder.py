@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 from folder_sources import build_folder
+from joblib.externals import loky
 from PIL import Image
 
 from simclr_med.data import decoding, image_cache
@@ -244,6 +248,67 @@ def test_large_split_is_memory_mapped(write_images, monkeypatch) -> None:
     found = build_folder(write_images(*number_names(""))).split("train")
     assert isinstance(found.images, np.memmap)
     assert [image[0, 0, 0] for image in found.images] == [sum(name.encode()) % 256 for name in found.names]
+
+
+def test_processes_decode_as_threads_do(write_images, monkeypatch) -> None:
+    root = write_images(*number_names("", count=50))
+    names = number_names("", count=50)
+    expected = np.concatenate(list(decoding.decode_images(root, names, 4, 1, "full")))
+    monkeypatch.setattr(decoding, "MANY", 10)
+    monkeypatch.setattr(decoding, "BLOCK", 4)
+    monkeypatch.setattr(decoding, "AHEAD", 1)
+    np.testing.assert_array_equal(np.concatenate(list(decoding.decode_images(root, names, 4, 1, "full"))), expected)
+    for name in ("007.png", "030.png"):
+        (root / name).write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"images/007.png: not a readable image"):
+        list(decoding.decode_images(root, names, 4, 1, "full"))
+
+
+def read_parent(process: Path) -> int | None:
+    """Return the number of a process's parent; None where the process ended meanwhile."""
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
+DECODE_FOR_EVER = """
+import sys
+from pathlib import Path
+from simclr_med.data import decoding
+decoding.MANY = 0
+while True:
+    for block in decoding.decode_images(Path(sys.argv[1]), sys.argv[2:] * 1000, 64, 3, "full"):
+        print("decoding", flush=True)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="requires /proc (Linux)")
+def test_killed_command_leaves_no_decoding_process(write_images) -> None:
+    root = write_images("a.png")
+    command = [sys.executable, "-c", DECODE_FOR_EVER, str(root), "a.png"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as main:
+        assert main.stdout is not None
+        assert main.stdout.readline() == b"decoding\n"
+        children = [process for process in Path("/proc").glob("[0-9]*") if read_parent(process) == main.pid]
+        main.kill()
+    deadline = time.monotonic() + 60
+    while any(process.exists() for process in children) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert children
+    assert not [process for process in children if process.exists()]
+
+
+def test_few_decoded_blocks_wait_in_memory(monkeypatch) -> None:
+    started = []
+    monkeypatch.setattr(decoding, "BLOCK", 1)
+    monkeypatch.setattr(decoding, "_decode_block", lambda _, names, **options: started.append(names) or np.zeros(1))
+    blocks = decoding.decode_images(Path("/none"), [str(n) for n in range(1000)], 1, 1, "full")
+    for _ in range(3):
+        next(blocks)
+    blocks.close()
+    assert len(started) <= decoding.AHEAD * loky.cpu_count() + 3
 
 
 def test_content_hash_changes_with_names_bytes_and_patients(write_images, tmp_path: Path) -> None:

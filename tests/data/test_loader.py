@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,35 @@ def test_memory_map_gives_the_same_batches(images, tmp_path: Path) -> None:
     for one, other in zip(load_batches(images), load_batches(mapped), strict=True):
         assert torch.equal(one.images, other.images)
         other.images.zero_()  # the batch is a copy: the map is read-only
+
+
+class SpiedMap(mmap.mmap):
+    """A memory map that lists what the system is told to read, as ranges of bytes."""
+
+    announced: list[tuple[int, int]]
+
+    def madvise(self, option: int, start: int = 0, length: int = 0) -> None:
+        super().madvise(option, start, length)
+        self.announced.append((start, start + length))
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_WILLNEED"), reason="requires madvise")
+def test_rows_of_a_memory_map_are_announced_before_they_are_read(tmp_path: Path) -> None:
+    offset, shape = 100, (20, 40, 50, 3)
+    stored = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    (tmp_path / "a").write_bytes(bytes(offset) + stored.tobytes())
+    with open(tmp_path / "a", "rb") as file:
+        mapped = SpiedMap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    mapped.announced = []
+    array = np.ndarray.__new__(np.memmap, shape, np.uint8, mapped, offset)
+    array.offset = offset
+    (batch,) = load_batches(ImageSet(array, None), [3, 4, 17], batch_size=3, shuffle=False)
+    np.testing.assert_array_equal(batch.images.numpy(), stored[[3, 4, 17]])
+    assert len(mapped.announced) == 3
+    for row, (start, stop) in zip((3, 4, 17), mapped.announced, strict=True):
+        assert start % mmap.PAGESIZE == 0
+        assert start <= offset + row * 6000 < start + mmap.PAGESIZE
+        assert stop == offset + (row + 1) * 6000
 
 
 def test_batches_of_unlabelled_and_multi_label_images(images) -> None:

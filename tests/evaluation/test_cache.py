@@ -112,6 +112,15 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path, capsys: pyt
     assert line.startswith(f"{tmp_path / 'file'}: features could not be stored (")
 
 
+def test_what_a_killed_process_left_is_deleted(tmp_path: Path) -> None:
+    left, other = tmp_path / ".key.safetensors.4194305.tmp", tmp_path / ".ab.safetensors.4194305.tmp"
+    for path in (left, other):
+        path.write_bytes(b"half")
+    load_or_compute(tmp_path, "key", lambda: torch.ones(3, 2))
+    assert not left.exists()
+    assert other.exists()  # of a process that may be at work
+
+
 def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
     def refuse(path: Path, write: object) -> None:
         raise OSError(28, "No space left on device")

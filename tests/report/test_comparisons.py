@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,8 @@ def test_better_worse_and_inconclusive(add: Add, runs: Path) -> None:
         ]
         assert comparison.verdict in sentence
     assert "cells, “probe, own novel” against “untrained control”: better with n50." in summarise(comparisons, rows)
+    every = [replace(comparison, budget="full") for comparison in comparisons]
+    assert any("better with all labels." in sentence for sentence in summarise(every, rows))
     table = build_comparison_table(comparisons)[0]
     assert list(table.numbers["verdict"]) == [comparison.verdict for comparison in comparisons]
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A SLURM of one node on this machine, for the tests marked slurm: cluster.sh start|stop FOLDER. Needs root and Debian's
+# A SLURM of two nodes on this machine, node1 and node2, for the tests marked slurm: cluster.sh start|stop FOLDER. Needs root and Debian's
 # slurm-wlm and munge. All state lies in FOLDER; stop ends every daemon that start began.
 set -euo pipefail
 command=$1 folder=$2
@@ -18,22 +18,21 @@ start() {
     fi
     local host memory
     host=$(hostname -s)
-    memory=$(($(awk '/MemTotal/ {print $2}' /proc/meminfo) / 1024 * 9 / 10))
+    memory=$(($(awk '/MemTotal/ {print $2}' /proc/meminfo) / 1024 * 9 / 20))
     cat >"$conf" <<END
 ClusterName=tests
 SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=16817
-SlurmdPort=16818
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 CryptoType=crypto/munge
 StateSaveLocation=$folder/state
-SlurmdSpoolDir=$folder/spool
+SlurmdSpoolDir=$folder/spool/%n
 SlurmctldPidFile=$folder/slurmctld.pid
-SlurmdPidFile=$folder/slurmd.pid
+SlurmdPidFile=$folder/%n.pid
 SlurmctldLogFile=$folder/slurmctld.log
-SlurmdLogFile=$folder/slurmd.log
+SlurmdLogFile=$folder/%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -45,13 +44,16 @@ ReturnToService=2
 SlurmdTimeout=30
 MinJobAge=600
 SchedulerParameters=requeue_delay=1,sched_interval=2,bf_interval=2,batch_sched_delay=1
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory State=UNKNOWN
-PartitionName=tests Nodes=$host Default=YES MaxTime=INFINITE State=UP
+NodeName=node[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[16818-16819] CPUs=$((($(nproc) + 1) / 2)) RealMemory=$memory State=UNKNOWN
+PartitionName=tests Nodes=node[1-2] Default=YES MaxTime=INFINITE State=UP
 END
     SLURM_CONF=$conf slurmctld
-    SLURM_CONF=$conf slurmd
+    for node in node1 node2; do
+        mkdir -p "$folder/spool/$node"
+        SLURM_CONF=$conf slurmd -N "$node"
+    done
     for _ in $(seq 60); do
-        if SLURM_CONF=$conf sinfo --noheader --format=%t 2>/dev/null | grep -q idle; then
+        if SLURM_CONF=$conf sinfo --noheader --format='%t %D' 2>/dev/null | grep -q 'idle 2'; then
             return
         fi
         sleep 0.5
@@ -62,7 +64,7 @@ END
 
 stop() {
     SLURM_CONF=$conf scancel --user=root 2>/dev/null || true
-    for name in slurmd slurmctld; do
+    for name in node1 node2 slurmctld; do
         [ -f "$folder/$name.pid" ] && kill "$(cat "$folder/$name.pid")" 2>/dev/null || true
     done
     [ -f /run/munge/tests.pid ] && kill "$(cat /run/munge/tests.pid)" 2>/dev/null || true

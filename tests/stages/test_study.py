@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -132,9 +137,7 @@ def test_what_is_finished_is_no_time_to_come(
         "c": "no encoder  init=pretrained: no finished run fits.",
     }
     monkeypatch.setattr(
-        study_module.subprocess,
-        "run",
-        lambda command, **_: subprocess.CompletedProcess(command, 0, said[command[3]], ""),
+        study_module, "capture_command", lambda argv: subprocess.CompletedProcess(argv, 0, said[argv[0]], "")
     )
     steps = [
         Step("one", ("a",), 1000),
@@ -170,3 +173,82 @@ def test_a_longer_pretraining_is_told_to_take_longer(composed: Callable[..., Dic
         plan_steps(validate_config(composed("stage=study", f"stage.epochs={n}")), [], 100)[0] for n in (10, 20)
     )
     assert (short.images, long.images) == (1000, 2000)
+
+
+def test_every_step_gets_the_folders_of_own_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = [SimpleNamespace(provider=name, path=f"/{name}") for name in ("hydra", "main", "command-line", "schema")]
+    searched = "hydra.searchpath=['file:///more']"
+    hydra = SimpleNamespace(
+        runtime=SimpleNamespace(config_sources=sources), overrides=SimpleNamespace(hydra=["hydra.mode=RUN", searched])
+    )
+    monkeypatch.setattr(study_module, "HydraConfig", SimpleNamespace(get=lambda: hydra))
+    flags = study_module._own_folders()
+    assert flags == ["--config-dir", "/command-line", searched]
+    called: list[tuple[str, ...]] = []
+
+    def capture(argv: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+        called.append(argv)
+        return subprocess.CompletedProcess(argv, 0, "pending     /runs/a", "")
+
+    monkeypatch.setattr(study_module, "capture_command", capture)
+    study_module.read_states([Step("one", ("a=b",))], flags)
+    assert called == [(*flags, "a=b", "dry_run=true")]
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_killed_step_does_not_end_the_study(
+    tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    own = tmp_path / "own" / "augmentation" / "mine.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("defaults:\n  - light\n  - _self_\nname: mine\n")
+    words = [
+        *("--config-dir", str(tmp_path / "own"), "stage=study", "dataset=synthetic"),
+        *("encoder=tiny", "augmentation=mine", "stage.epochs=1", "schedule.warmup_epochs=0"),
+        *("stage.encoders=1", "stage.curve=[50]", "stage.supervised=[]", "stage.probe_repeats=[0]"),
+        *("trainer=cpu", "trainer.threads=2", "stage.timed_steps=0"),
+    ]
+    environment = {**os.environ, "SIMCLR_MED_RUNS": str(tmp_path / "runs"), "OMP_NUM_THREADS": "2"}
+    lines = []
+    with subprocess.Popen(
+        [sys.executable, "-m", "simclr_med", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as study:
+        assert study.stdout is not None
+        assert study.stderr is not None
+        for line in study.stdout:
+            lines.append(line.rstrip())
+            if line.startswith("Step 2 of 4: probe of the encoders"):
+                os.kill(_only_child(study.pid), signal.SIGKILL)
+        message = study.stderr.read()
+    assert study.returncode == 1
+    assert message.splitlines()[-1] == "stage=study: failed steps: probe of the encoders. The same command resumes."
+    order = [line for line in lines if line.startswith(("Step ", "Pretraining on", "Probe ", "Report on"))]
+    assert [line.split(":")[0] for line in order] == [
+        "Step 1 of 4",
+        "Pretraining on synthetic",
+        "Step 2 of 4",
+        "Step 3 of 4",
+        "Probe on synthetic",
+        "Step 4 of 4",
+        "Report on 1 data set",
+    ]
+    done = command(*words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Already finished, skipping") == 2
+    assert len(list(tmp_path.glob("runs/probe/synthetic/*/result.json"))) == 2
+
+
+def _only_child(pid: int) -> int:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if children:
+            (child,) = children
+            return int(child)
+        time.sleep(0.01)
+    raise AssertionError("no step was started")

@@ -80,7 +80,7 @@ def parse_argv(argv: list[str]) -> CommandLine:
             raise ConfigError(f"{shown}: not UTF-8 text. Set LANG=C.UTF-8, or rename the file.")
         flag, equals, value = word.partition("=")
         if not word.startswith("-"):
-            _check_group(word)
+            _check_override(word)
             overrides.append(quote_for_hydra(word))
         elif word in _ALONE | _SWEEPS:
             flags.append(word)
@@ -147,9 +147,19 @@ def _check(flag: str, value: str) -> None:
         raise ConfigError(f"{flag} {value}: there is no such folder. Check the path.")
 
 
-def _check_group(word: str) -> None:
-    """Refuse a list of a group's options: Hydra would merge them into one config that fits neither."""
+def _check_override(word: str) -> None:
+    """Refuse what Hydra would accept and what then ends in a config that the user did not ask for.
+
+    An override without a key replaces the whole config, a deleted key leaves interpolations to it behind, an empty
+    ``paths.runs`` puts a sweep's folder into the root of the disk, and a list of a group's options merges them.
+    """
     group, _, value = word.lstrip("+").partition("=")
+    if not group:
+        raise ConfigError(f"{word}: not of the form <key>=<value>. Write the key before the equals sign.")
+    if word.startswith("~"):
+        raise ConfigError(f"{word}: keys cannot be deleted. Remove this override.")
+    if group.startswith("paths.") and value in ("", "''", '""'):
+        raise ConfigError(f"{word}: expected a value, not an empty text. Give a value.")
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     if value.startswith("[") and group in groups:
         raise ConfigError(f"{word}: expected one option, found a list. Use -m {group}=a,b to run one job for each.")

@@ -166,8 +166,6 @@ def _wrong_type(override: str, causes: list[BaseException]) -> str | None:
 def _wrong_key(override: str, error: Exception, added: list[str], conf: Path) -> str:
     """Return what is wrong with an override that names a key, group or option that does not exist."""
     key = override.split("=")[0].lstrip("+~")
-    if override.startswith("~"):
-        return f"{override}: keys cannot be deleted. Remove this override."
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _unknown_option(override, error)
     if "Could not override" in str(error) or "Key" in str(error) or "not in" in str(error):
@@ -182,7 +180,9 @@ def _wrong_key(override: str, error: Exception, added: list[str], conf: Path) ->
     if isinstance(error, RecursionError):
         return f"{override}: its YAML file refers to itself, or is nested too deeply. Correct the file."
     if "Config group override must be" in str(error):
-        return f"{override}: expected the name of an option. Choose one of {', '.join(list_options([conf], key))}."
+        options = ", ".join(list_options([conf], key))
+        remedy = f"Choose one of {options}." if options else "Remove this override."
+        return f"{override}: expected the name of an option. {remedy}"
     if isinstance(error, UnicodeDecodeError):
         return f"{override}: the YAML file is not UTF-8. Save it in this encoding."
     return f"{override}: Hydra cannot compose it ({first_line(error)}). Change the value."

@@ -16,10 +16,13 @@ from simclr_med.cli.failures import ProblemPrinter, describe_unexpected
 from simclr_med.cli.pretrain_command import with_command
 from simclr_med.config import budgets
 from simclr_med.config.schema import Config
+from simclr_med.config.stage_nodes import Study
 from simclr_med.config.validate import validate_config
-from simclr_med.errors import BusyError, MissingEncoderError, RunError, UserError
+from simclr_med.errors import BusyError, ConfigError, MissingEncoderError, RunError, UserError
 from simclr_med.runs.identity import Init, compute_config_hash, run_folder
 from simclr_med.runs.job_cache import JobCache
+from simclr_med.runs.launch import check_nodes
+from simclr_med.runs.processes import FirstProcess
 from simclr_med.runs.run import Run, open_run, run_state
 from simclr_med.runs.signals import exit_code
 from simclr_med.runs.sweep import RunOutcome
@@ -36,22 +39,38 @@ class Job:
         overrides: of the job.
         wait: for another process that is running the same run.
         in_sweep: a sweep's overrides are for several stages, so a stage may ignore some of them.
+        processes: hands trainings to the other processes of the command; None if this process was started alone.
     """
 
     cfg: DictConfig
     overrides: Sequence[str]
     wait: bool = True
     in_sweep: bool = False
+    processes: FirstProcess | None = None
 
     def run(self, printer: ProblemPrinter) -> list[RunOutcome]:
         """Run all runs of the job. All configs are checked before the first run starts."""
         checked = () if self.in_sweep else self.overrides
         try:
             configs = [validate_config(config, checked) for config in budgets.expand_budgets(self.cfg)]
+            for config in configs:
+                self._check_processes(config)
         except Exception as error:
             return [printer.report(error)]
         cache = JobCache()
         return [self._execute(config, cache, printer) for config in configs]
+
+    def _check_processes(self, cfg: Config[Any]) -> None:
+        """Raise ConfigError if the command was not started in as many processes as the run needs."""
+        if cfg.dry_run:
+            return
+        launch = None if self.processes is None else self.processes.launch
+        if launch is not None and isinstance(cfg.stage, Study):
+            raise ConfigError(
+                f"stage=study: not available with {launch.launcher}, since its steps are commands of their own. Run "
+                f"the steps one by one with {launch.launcher}."
+            )
+        check_nodes(launch, cfg.trainer.nodes, cfg.trainer.devices)
 
     def _execute(self, cfg: Config[Any], cache: JobCache, printer: ProblemPrinter) -> RunOutcome:
         """Find or make one run and call its stage."""
@@ -61,7 +80,7 @@ class Job:
             data_hash = source.content_hash()
             if cfg.dry_run:
                 return _look_up(cfg, data_hash, init)
-            with open_run(cfg, data_hash, init, self.wait, cache) as run:
+            with open_run(cfg, data_hash, init, self.wait, cache, self.processes) as run:
                 return _call_stage(run, source, started)
         except BusyError as error:
             print(str(error), flush=True)

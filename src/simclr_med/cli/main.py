@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 from simclr_med.cli.arguments import CommandLine, as_sweep_axes, parse_argv
@@ -24,6 +25,8 @@ from simclr_med.config.folders import CONF
 from simclr_med.config.registry import register
 from simclr_med.errors import ConfigError, RunError, UserError
 from simclr_med.runs import sweep
+from simclr_med.runs.launch import find_launch
+from simclr_med.runs.processes import FirstProcess, follow
 
 BROKEN_PIPE = 141  # the shell's exit code for SIGPIPE
 
@@ -34,7 +37,28 @@ def main() -> None:
 
 
 def run_command(argv: Sequence[str]) -> int:
-    """Run a command line and return its exit code: 0, 2 for a config error, 1 for any other error."""
+    """Run a command line and return its exit code: 0, 2 for a config error, 1 for any other error.
+
+    Where srun or torchrun started the command in several processes, only that of rank 0 runs it. The others take part
+    in its trainings and return the same exit code.
+    """
+    try:
+        launch = find_launch(os.environ)
+        if launch is not None and launch.rank > 0:
+            return follow(launch)
+        processes = None if launch is None else FirstProcess(launch)
+    except UserError as error:
+        return ProblemPrinter().report(error).status
+    status = RunError.exit_code
+    try:
+        status = _run_command(argv, processes)
+    finally:
+        if processes is not None:
+            processes.end(status)
+    return status
+
+
+def _run_command(argv: Sequence[str], processes: FirstProcess | None) -> int:
     try:
         command = parse_argv(list(argv))
         _check_working_directory()
@@ -48,18 +72,19 @@ def run_command(argv: Sequence[str]) -> int:
             print(help_text(folders), flush=True)
             return 0
         register(folders)
-        return _run_jobs(command)
+        return _run_jobs(command, processes)
     except BrokenPipeError:
         return _discard_output()
 
 
-def _run_jobs(command: CommandLine) -> int:
+def _run_jobs(command: CommandLine, processes: FirstProcess | None) -> int:
     """Let Hydra call a session for each job, then print the summary of a sweep."""
     overrides = as_sweep_axes(command.overrides) if command.is_sweep else command.overrides
     sys.argv[1:] = [*command.flags, *overrides]  # Hydra reads them there
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its exceptions instead of printing them
-    HydraConfig.instance().cfg = None  # a Python process may run several commands
-    session = Session(allow_code=command.allows_code)
+    HydraConfig.instance().cfg = None  # a Python process may run several commands, one of them in a fork
+    GlobalHydra.instance().clear()
+    session = Session(allow_code=command.allows_code, processes=processes)
     status = 0
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(session)()

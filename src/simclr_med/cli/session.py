@@ -12,6 +12,7 @@ from simclr_med.cli.jobs import Job
 from simclr_med.config.folders import CONF
 from simclr_med.config.registry import register
 from simclr_med.runs.gpus import claim_gpus
+from simclr_med.runs.processes import FirstProcess
 from simclr_med.runs.sweep import RunOutcome, SweepJob, current_job, exit_status, record_outcomes
 
 # A worker of a parallel sweep imports this module before it composes the config of its job.
@@ -27,15 +28,19 @@ class Session:
     Args:
         in_worker: whether another process started the sweep that this session works on.
         allow_code: whether allow_code was typed on the command line. Otherwise it is false, whatever a YAML says.
+        processes: hands trainings to the other processes of the command; a worker has none.
 
     Attributes:
         outcomes: of all runs outside a sweep. Those of a sweep are in its records.
         postponed: sweep jobs that another process was running when their turn came.
     """
 
-    def __init__(self, in_worker: bool = False, allow_code: bool = False) -> None:
+    def __init__(
+        self, in_worker: bool = False, allow_code: bool = False, processes: FirstProcess | None = None
+    ) -> None:
         self.in_worker = in_worker
         self.allow_code = allow_code
+        self.processes = processes
         self.outcomes: list[RunOutcome] = []
         self.postponed: list[tuple[SweepJob, DictConfig]] = []
         self.printer = ProblemPrinter()
@@ -50,7 +55,7 @@ class Session:
         if job is not None:
             # A worker cannot come back to a job later, so it waits.
             return self._run_sweep_job(job, cfg, wait=self.in_worker)
-        self.outcomes += Job(cfg, HydraConfig.get().overrides.task).run(self.printer)
+        self.outcomes += Job(cfg, HydraConfig.get().overrides.task, processes=self.processes).run(self.printer)
         return exit_status(self.outcomes)
 
     def run_postponed(self) -> None:
@@ -64,7 +69,7 @@ class Session:
         record_outcomes(job, [RunOutcome("started", 1)])
         if self.in_worker:
             claim_gpus(cfg.trainer.devices)
-        outcomes = Job(cfg, job.overrides, wait, in_sweep=True).run(self.printer)
+        outcomes = Job(cfg, job.overrides, wait, in_sweep=True, processes=self.processes).run(self.printer)
         record_outcomes(job, outcomes)
         if not wait and any(outcome.outcome == "busy" for outcome in outcomes):
             self.postponed.append((job, cfg))

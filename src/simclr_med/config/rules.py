@@ -9,7 +9,7 @@ from typing import Any
 
 from simclr_med.config.bounds import LARGEST_INTEGER
 from simclr_med.config.data_nodes import Folder
-from simclr_med.config.schema import Config, Multistep, ResNet, TinyEncoder, WarmupCosine
+from simclr_med.config.schema import Config, Multistep, ResNet, TinyEncoder, Trainer, WarmupCosine
 from simclr_med.config.stage_nodes import Analyse, Predict, Pretrain, Preview, Probe, Report, Stage, Supervised, Test
 from simclr_med.runs.identity import slug
 from simclr_med.types import MULTI_LABEL
@@ -108,17 +108,21 @@ def _channel_statistics(cfg: Config[Any]) -> Iterator[str]:
 def _cuda_graphs(cfg: Config[Any]) -> Iterator[str]:
     if not cfg.trainer.cuda_graphs:
         return
-    if cfg.trainer.devices > 1:
-        yield (
-            f"trainer.cuda_graphs=true: not available with trainer.devices={cfg.trainer.devices}. Set "
-            "trainer.cuda_graphs=false."
-        )
+    if cfg.trainer.processes > 1:
+        several = " ".join(f"{key}={value}" for key, value in _process_keys(cfg.trainer).items())
+        yield f"trainer.cuda_graphs=true: not available with {several}. Set trainer.cuda_graphs=false."
     elif isinstance(cfg.stage, Pretrain) and cfg.stage.accumulate > 1:
         # A graph returns every gradient in the same memory, so that it cannot be summed.
         yield (
             f"trainer.cuda_graphs=true: not available with stage.accumulate={cfg.stage.accumulate}. Set "
             "trainer.cuda_graphs=false."
         )
+
+
+def _process_keys(trainer: Trainer) -> dict[str, int]:
+    """The keys whose product is the number of processes; without trainer.nodes on one machine."""
+    nodes = {} if trainer.nodes == 1 else {"trainer.nodes": trainer.nodes}
+    return {**nodes, "trainer.devices": trainer.devices}
 
 
 def _is_finite(value: Any) -> bool:
@@ -156,7 +160,7 @@ def _stage(cfg: Config[Any], stage: Stage) -> Iterator[str]:
     if not isinstance(stage, Report):  # its folder follows from its data sets
         yield from _folder(stage)
     if isinstance(stage, Pretrain):
-        yield from _micro_batches(stage, cfg.trainer.devices)
+        yield from _micro_batches(stage, cfg.trainer)
     if isinstance(stage, Probe):
         yield from _strengths(stage)
     if isinstance(stage, Supervised) and 0 < stage.head_epochs >= stage.epochs:
@@ -195,13 +199,16 @@ def _perplexities(stage: Analyse) -> Iterator[str]:
             yield f"stage.perplexities={value}: expected a number >= 1. {use_default('stage.perplexities')}"
 
 
-def _micro_batches(stage: Pretrain, devices: int) -> Iterator[str]:
-    if min(stage.batch_size - 1, stage.accumulate, devices) < 1 or max(stage.accumulate, devices) > LARGEST_INTEGER:
+def _micro_batches(stage: Pretrain, trainer: Trainer) -> Iterator[str]:
+    counts = (stage.accumulate, trainer.nodes, trainer.devices)
+    if min(stage.batch_size - 1, *counts) < 1 or max(counts) > LARGEST_INTEGER:
         return  # reported as out of bounds
-    shares = f"stage.accumulate x trainer.devices = {stage.accumulate} x {devices}"
-    if stage.batch_size % (stage.accumulate * devices):
+    parts = stage.accumulate * trainer.processes
+    factors = {"stage.accumulate": stage.accumulate, **_process_keys(trainer)}
+    shares = f"{' x '.join(factors)} = {' x '.join(map(str, factors.values()))}"
+    if stage.batch_size % parts:
         yield f"stage.batch_size={stage.batch_size}: expected a multiple of {shares}. Choose another batch size."
-    elif stage.batch_size // (stage.accumulate * devices) < 2:
+    elif stage.batch_size // parts < 2:
         yield (
             f"stage.batch_size={stage.batch_size}: less than two images for each micro-batch of each process "
             f"({shares}). Raise it."

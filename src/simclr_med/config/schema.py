@@ -144,12 +144,18 @@ class InitImageNet(Option):
 class Trainer(Part):
     name: str = MISSING
     accelerator: str = one_of("auto", "cpu", "gpu", "cuda", "mps")
+    nodes: int = bounded(1)
     devices: int = bounded(1)
     strategy: Any = MISSING
     precision: str = one_of("auto", "32-true", "64-true", "tf32", "bf16-mixed", "16-mixed")
     cuda_graphs: bool = MISSING
     threads: Optional[int] = bounded(1, 4096)
     limit_steps: Optional[int] = bounded(1)
+
+    @property
+    def processes(self) -> int:
+        """Processes that train together: one for each device of each node."""
+        return self.nodes * self.devices
 
 
 @node

@@ -114,27 +114,50 @@ def _without_target(cfg: DictConfig) -> Iterator[str]:
 
 def _without_value(cfg: DictConfig) -> Iterator[str]:
     """Required keys without a value, and interpolations that do not resolve."""
-    found: set[str] = set()
+    found: dict[str, list[str]] = {}
+    raw: dict[str, str] = {}
     for key, node in _nodes(cfg, ""):
         for child in node:
             full = f"{key}.{child!s}" if key else str(child)
             if OmegaConf.is_missing(node, child):
-                found.add(f"{full}=???: a value is required. Add {full}=... to the command line.")
+                found[full] = [f"{full}=???: a value is required. Add {full}=... to the command line."]
                 continue
             try:
                 node[child]
             except InterpolationToMissingValueError:
                 continue  # reported for the key that has no value
-            except InterpolationKeyError as error:
-                lost = re.search(r"'(.*)' not found", str(error))
-                raw = str(node._get_node(child)._value())
-                if lost is None or f"${{{lost[1]}}}" in raw:  # else reported for that key
-                    found.add(f"{full}={raw}: the config has no such key. Correct the name inside ${{...}}.")
             except OmegaConfBaseException as error:
+                raw[full] = str(node._get_node(child)._value())
+                lost = re.search(r"'(.*)' not found", str(error)) if isinstance(error, InterpolationKeyError) else None
+                if lost is not None and f"${{{lost[1]}}}" not in raw[full]:
+                    continue  # reported for the key that names it
                 # Our own error, raised inside a resolver, is clearer than the one that OmegaConf wraps it in.
                 ours = [cause for cause in error_chain(error) if isinstance(cause, ConfigError)]
-                found.update(ours[0].problems if ours else (f"{full}: {str(error).splitlines()[0]}",))
-    yield from sorted(found)
+                found[full] = list(ours[0].problems) if ours else [f"{full}={raw[full]}: {_unresolved(error)}"]
+    # A key that refers to another one of these is not reported, unless they refer to each other.
+    first = {
+        full: problems
+        for full, problems in found.items()
+        if not any(f"${{{other}}}" in raw.get(full, "") for other in found if other != full)
+    }
+    reported = first or dict(list(found.items())[:1])
+    yield from sorted({problem for problems in reported.values() for problem in problems})
+
+
+def _unresolved(error: OmegaConfBaseException) -> str:
+    """Return why an interpolation has no value, and what to do."""
+    message = str(error).splitlines()[0]
+    if isinstance(error, InterpolationKeyError):
+        return "the config has no such key. Correct the name inside ${...}."
+    if "Recursive interpolation" in message:
+        return "refers to itself. Give a value."
+    if variable := re.search(r"Environment variable '(.*)' not found", message):
+        return f"the environment variable {variable[1]} is not set. Set it, or give a value."
+    if resolver := re.search(r"Unsupported interpolation type (\S+)", message):
+        return f"there is no resolver {resolver[1]}. Correct the name inside ${{...}}."
+    if "could not be converted" in message:
+        return "refers to a value of another type. Change the name inside ${...}."
+    return f"cannot be resolved ({message}). Change the value."
 
 
 def _nodes(node: Any, key: str) -> Iterator[tuple[str, Any]]:

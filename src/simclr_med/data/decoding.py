@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -22,14 +26,18 @@ if TYPE_CHECKING:
 
 Intensity = Literal["full", "minmax"]
 RULES_VERSION = 1  # increase with every change of the rules below, so that cached arrays are decoded again
-BLOCK = 64  # images decoded at a time
+BLOCK = 16  # images decoded by one worker at a time
+AHEAD = 8  # decoded blocks of each worker that wait in memory
+MANY = 10_000  # images: more are decoded by processes, which start in about a second, and not by threads, of which only
+# one runs Python at a time
+IDLE_S = 10  # seconds that a process waits for more images before it ends
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 
 
 def decode_images(
     root: Path, names: Sequence[str], size: int, channels: int, intensity: Intensity
 ) -> Iterator[np.ndarray]:
-    """Decode the images in order; yield blocks, uint8 [B, size, size, channels] in [0, 255].
+    """Decode the images in order, on all cores; yield blocks, uint8 [B, size, size, channels] in [0, 255].
 
     Args:
         root: the folder.
@@ -37,16 +45,57 @@ def decode_images(
         size, channels, intensity: as for `decode_image`.
 
     Raises:
-        DataError: a file cannot be decoded.
+        DataError: a file cannot be decoded; of several ones, the first.
     """
-    workers = min(8, os.cpu_count() or 1)  # threads: PIL decodes and resizes without Python's lock
-    with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(names), BLOCK):
-            files = [root / name for name in names[start : start + BLOCK]]
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of PIL, on damaged or large files; the error says what is wrong
-                decoded = list(pool.map(lambda file: decode_image(file, size, channels, intensity), files))
-            yield np.stack(decoded)
+    from joblib.externals import loky  # late: only a folder that is not in the cache needs it
+
+    cores = loky.cpu_count()
+    blocks = [names[start : start + BLOCK] for start in range(0, len(names), BLOCK)]
+    decode = partial(_decode_block, root, size=size, channels=channels, intensity=intensity)
+    with warnings.catch_warnings():
+        # PIL's, on damaged or large files; the error says what is wrong.
+        warnings.simplefilter("ignore")
+        if len(names) > MANY:
+            pool = loky.get_reusable_executor(
+                cores, timeout=IDLE_S, initializer=_prepare_process, initargs=(os.getpid(),)
+            )
+            yield from _map_ahead(pool, decode, blocks, AHEAD * cores)
+            return
+        with ThreadPoolExecutor(cores) as threads:
+            yield from _map_ahead(threads, decode, blocks, AHEAD * cores)
+
+
+def _prepare_process(parent: int) -> None:
+    """Silence PIL, and end with the parent: after a kill -9, a process that waits to hand over its images stays."""
+
+    def end_with_parent() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    warnings.simplefilter("ignore")
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _map_ahead(
+    pool: Executor, function: Callable[[Sequence[str]], np.ndarray], blocks: Sequence[Sequence[str]], ahead: int
+) -> Iterator[np.ndarray]:
+    """Yield the results in order; at most `ahead` of them are kept in memory."""
+    started: deque[Future[np.ndarray]] = deque()
+    try:
+        for block in blocks:
+            started.append(pool.submit(function, block))
+            if len(started) == ahead:
+                yield started.popleft().result()
+        while started:
+            yield started.popleft().result()
+    finally:
+        for future in started:
+            future.cancel()
+
+
+def _decode_block(root: Path, names: Sequence[str], size: int, channels: int, intensity: Intensity) -> np.ndarray:
+    return np.stack([decode_image(root / name, size, channels, intensity) for name in names])
 
 
 def decode_image(file: Path, size: int, channels: int, intensity: Intensity) -> np.ndarray:
@@ -73,7 +122,10 @@ def decode_image(file: Path, size: int, channels: int, intensity: Intensity) -> 
 
     try:
         with open_regular(file, MOST_IMAGE_BYTES) as opened:
-            image = _read_image(file, opened, intensity).convert("L" if channels == 1 else "RGB")
+            image = _read_image(file, opened, intensity)
+        mode = "L" if channels == 1 else "RGB"
+        if image.mode != mode:  # convert would copy
+            image = image.convert(mode)
         return np.asarray(_resize_and_crop(image, size), np.uint8).reshape(size, size, channels)
     except UnsupportedImage as error:
         raise DataError(f"{file}: {error}. Convert or remove the file.") from error
@@ -110,7 +162,8 @@ def _read_image(file: Path, opened: BinaryIO, intensity: Intensity) -> Image:
         check_size(*_tile_size(image))
         check_pages(_count_pages(image))
         image.load()
-        upright = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
+        upright: Image = image
     is_16_bit = upright.mode.startswith("I;16") or (upright.mode == "I" and image.format == "PNG")
     if is_16_bit:
         return pil.fromarray(_reduce_to_8_bits(np.asarray(upright), intensity))
@@ -151,6 +204,8 @@ def _resize_and_crop(image: Image, size: int) -> Image:
     from PIL import Image as pil
 
     width, height = image.size
+    if width == height == size:
+        return image
     scale = size / min(width, height)
     new_width = max(size, round(width * scale))
     new_height = max(size, round(height * scale))

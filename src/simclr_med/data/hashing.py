@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -36,7 +37,11 @@ def read_stamp(file: Path) -> str:
     Another content can have the same size and modification time (``cp -p``, ``touch -r``), but no program can set the
     change time.
     """
-    stat = file.stat()
+    return format_stamp(file.stat())
+
+
+def format_stamp(stat: os.stat_result) -> str:
+    """Return `read_stamp` of a file whose status is known."""
     return f"{stat.st_size:x}-{stat.st_mtime_ns:x}-{stat.st_ctime_ns:x}-{stat.st_ino:x}"
 
 

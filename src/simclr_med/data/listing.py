@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NoReturn
 
 from simclr_med.data.file_errors import describe_read_error
@@ -60,13 +60,14 @@ def list_images(root: Path, class_folders: bool | None) -> tuple[Entry, ...]:
             "Convert the files, or check the path."
         )
     _check_names(root, names)
-    parts = [PurePosixPath(name).parts for name in names]
+    parts = [tuple(name.split("/")) for name in names]
     splits = _find_split_folders(root, parts)
     depth = 1 if splits else 0
     has_classes = _has_class_folders(root, names, [len(part) > depth + 1 for part in parts], class_folders)
     if has_classes:
         folders = [root / split for split in splits] or [root]
-        _check_class_folders(folders, {root.joinpath(*part[: depth + 1]) for part in parts})
+        filled = {part[: depth + 1] for part in parts}
+        _check_class_folders(folders, {root.joinpath(*part) for part in filled})
     return tuple(
         Entry(name, splits[part[0]] if splits else None, part[depth] if has_classes else None)
         for name, part in zip(names, parts, strict=True)
@@ -83,9 +84,11 @@ def _find_images(root: Path) -> Iterator[str]:
             continue
         visited.add((stat.st_dev, stat.st_ino))
         children[:] = sorted(child for child in children if not _is_hidden(child))
+        below = Path(folder).relative_to(root).as_posix()
+        prefix = "" if below == "." else f"{below}/"
         for file in files:
             if not _is_hidden(file) and file.lower().endswith(ENDINGS):
-                yield Path(folder, file).relative_to(root).as_posix()
+                yield prefix + file
 
 
 def _refuse_folder(error: OSError) -> NoReturn:
@@ -105,10 +108,12 @@ def _describe_other_files(root: Path) -> str:
 
 def _check_names(root: Path, names: Sequence[str]) -> None:
     """Check that every name is valid UTF-8, since names are recorded as text."""
-    for name in names:
-        shown = str(root / name).encode("utf-8", "backslashreplace").decode()
-        if shown != str(root / name):
-            raise DataError(f"{shown}: the file name is not UTF-8. Rename the file.")
+    for name in (root.as_posix(), *names):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            shown = str(root / name).encode("utf-8", "backslashreplace").decode()
+            raise DataError(f"{shown}: the file name is not UTF-8. Rename the file.") from None
 
 
 def _find_split_folders(root: Path, parts: Sequence[tuple[str, ...]]) -> dict[str, Split]:

@@ -5,6 +5,7 @@ Shape letters: B rows of this process's share, G rows of the global batch, L lab
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from itertools import groupby
 
@@ -132,5 +133,18 @@ def _select_rows(images_NHWC: np.ndarray, rows_B: np.ndarray) -> np.ndarray:
         return np.take(images_NHWC, rows_B, axis=0)
     selected = np.empty((len(rows_B), *images_NHWC.shape[1:]), np.uint8)
     by_row = np.argsort(rows_B, kind="stable")
+    _start_reading(images_NHWC, rows_B[by_row])
     selected[by_row] = images_NHWC[rows_B[by_row]]
     return selected
+
+
+def _start_reading(images_NHWC: np.memmap, rows_B: np.ndarray) -> None:
+    """Tell the system which rows come next: it then reads them all at once from the disk, and nothing around them."""
+    mapped = images_NHWC.base
+    if not isinstance(mapped, mmap.mmap) or not hasattr(mmap, "MADV_WILLNEED"):  # a view of a map; Windows
+        return
+    first = images_NHWC.offset % mmap.ALLOCATIONGRANULARITY  # of the array in the map
+    row_bytes = images_NHWC[0].nbytes
+    for start in (first + rows_B * row_bytes).tolist():
+        page = start - start % mmap.PAGESIZE
+        mapped.madvise(mmap.MADV_WILLNEED, page, start + row_bytes - page)

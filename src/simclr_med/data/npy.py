@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from simclr_med.atomic import write_atomically
+from simclr_med.atomic import remove_unfinished, write_atomically
 from simclr_med.data.hashing import BLOCK, cached_digest, read_stamp
 from simclr_med.data.progress import show_progress
 
@@ -20,7 +20,7 @@ CRC_BYTES = 4  # length of the checksum behind the array; numpy's readers ignore
 
 
 def write(path: Path, shape: tuple[int, ...], blocks: Iterable[bytes | memoryview]) -> None:
-    """Write a uint8 array in C order from blocks of bytes.
+    """Write a uint8 array in C order from blocks of bytes, and note its checksum, so that `read` need not compute it.
 
     Args:
         path: the .npy file; its folder exists. The caller holds the lock of this file.
@@ -32,9 +32,11 @@ def write(path: Path, shape: tuple[int, ...], blocks: Iterable[bytes | memoryvie
         ValueError: the blocks have more or fewer bytes than the shape.
     """
 
+    crc = 0
+
     def fill(file: BinaryIO) -> None:
+        nonlocal crc
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        crc = 0
         written = 0
         for block in blocks:
             file.write(block)
@@ -42,11 +44,11 @@ def write(path: Path, shape: tuple[int, ...], blocks: Iterable[bytes | memoryvie
             written += len(block)
         if written != math.prod(shape):
             raise ValueError(f"{written} bytes written for an array of shape {shape}")
-        file.write(crc.to_bytes(CRC_BYTES, "little"))
+        file.write(_to_bytes(crc))
 
-    for unfinished in path.parent.glob(f".{path.name}.*.tmp"):  # from a killed process
-        unfinished.unlink(missing_ok=True)
+    remove_unfinished(path)
     write_atomically(path, fill)
+    cached_digest(_digest_key(path), read_stamp(path), lambda: _to_bytes(crc).hex())
 
 
 def read(path: Path, shape: tuple[int, ...], mapped: bool) -> np.ndarray | None:
@@ -70,7 +72,7 @@ def read(path: Path, shape: tuple[int, ...], mapped: bool) -> np.ndarray | None:
             if os.fstat(file.fileno()).st_size != length:
                 return None
             if mapped:
-                crc = cached_digest(f"crc32:{path.absolute()}", read_stamp(path), lambda: _compute_crc(file, path.name))
+                crc = cached_digest(_digest_key(path), read_stamp(path), lambda: _compute_crc(file, path.name))
                 file.seek(-CRC_BYTES, os.SEEK_END)
                 return np.memmap(path, np.uint8, "r", offset, shape) if crc == file.read().hex() else None
             array = np.empty(shape, np.uint8)
@@ -91,4 +93,12 @@ def _compute_crc(file: BinaryIO, name: str) -> str:
             crc = zlib.crc32(block, crc)
             done += len(block)
             update(done, total)
-    return crc.to_bytes(CRC_BYTES, "little").hex()
+    return _to_bytes(crc).hex()
+
+
+def _digest_key(path: Path) -> str:
+    return f"crc32:{path.absolute()}"
+
+
+def _to_bytes(crc: int) -> bytes:
+    return crc.to_bytes(CRC_BYTES, "little")

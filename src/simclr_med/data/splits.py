@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -64,11 +64,11 @@ def split_by_group(
     for stratum, groups_of_stratum in enumerate(_stratify(labels, members)):
         total = sum(len(members[group]) for group in groups_of_stratum)
         permutation = np.random.default_rng([seed, stratum]).permutation(len(groups_of_stratum))
-        order = [groups_of_stratum[position] for position in permutation]
+        order = deque(groups_of_stratum[position] for position in permutation)
         for part, fraction in enumerate(fractions):
             taken = 0
             while order and taken + len(members[order[0]]) / 2 < fraction * total:
-                items = members[order.pop(0)]
+                items = members[order.popleft()]
                 parts[part].extend(items)
                 taken += len(items)
         parts[-1].extend(item for group in order for item in members[group])
@@ -79,7 +79,13 @@ def _stratify(labels: Sequence[str | None], members: Mapping[str, Sequence[int]]
     """Return the groups of each stratum, sorted; strata are in the order of their labels."""
     strata: dict[str, list[str]] = defaultdict(list)
     for group, items in members.items():
-        counts = Counter(labels[item] or "" for item in items)
-        most_frequent = min(counts, key=lambda label: (-counts[label], label))
-        strata[most_frequent].append(group)
+        strata[_most_frequent([labels[item] or "" for item in items])].append(group)
     return [sorted(strata[label]) for label in sorted(strata)]
+
+
+def _most_frequent(labels: Sequence[str]) -> str:
+    """Return the most frequent label; of several ones, the first by name."""
+    if len(labels) == 1:  # without patients every image is a group, and a Counter for each takes seconds
+        return labels[0]
+    counts = Counter(labels)
+    return min(counts, key=lambda label: (-counts[label], label))

@@ -14,7 +14,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from torch import Tensor
 
-from simclr_med.atomic import write_bytes
+from simclr_med.atomic import remove_unfinished, write_bytes
 from simclr_med.models.encoder_files import weights_hash
 
 _NAME = "features_ND"
@@ -67,6 +67,7 @@ def load_or_compute(folder: Path, key: str, compute: Callable[[], Tensor]) -> Te
 
 def _store(path: Path, key: str, features: Tensor) -> None:
     try:
+        remove_unfinished(path)
         content = safetensors.torch.save({_NAME: features}, _checks(key, features))
         write_bytes(path, content)
     except OSError as error:

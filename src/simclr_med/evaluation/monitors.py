@@ -7,12 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from simclr_med.evaluation.features import extract_features
 from simclr_med.evaluation.knn import knn_accuracy, knn_scores
-from simclr_med.evaluation.logistic_path import Labelled, fit_path
 from simclr_med.metrics import classification
 from simclr_med.models.encoders import Encoder
 from simclr_med.types import MULTI_LABEL, KnnSets, Task
@@ -50,6 +48,11 @@ def measure_encoder(
 
 def _probe_auroc(bank_ND: np.ndarray, queries_MD: np.ndarray, sets: KnnSets) -> float:
     """Return the AUROC of logistic regression with a fixed strength; NaN if it is not defined, or training diverged."""
+    # Imported after the first steps, which would start later for scikit-learn.
+    from threadpoolctl import threadpool_limits
+
+    from simclr_med.evaluation.logistic_path import Labelled, fit_path
+
     if not (np.isfinite(bank_ND).all() and np.isfinite(queries_MD).all()):
         return math.nan
     labels_NL, labels_ML = (_to_labels(sets.task, targets) for targets in (sets.bank_targets_NK, sets.targets_MK))

@@ -6,6 +6,8 @@ Labels have medmnist's layout, int [N, L]. Probabilities are [N, K]: a distribut
 set), or independent probabilities of the labels of a multi-label set. Accuracy and AUROC equal those of medmnist's
 Evaluator (medmnist 3.0, ``evaluator.py``) with one exception: a class without an AUROC, because all images or none have
 it, is left out of the mean and does not make the mean undefined.
+
+scikit-learn is imported by the functions that call it, since a pretraining run calls none of them.
 """
 
 from __future__ import annotations
@@ -13,8 +15,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
-from sklearn.metrics import f1_score, multilabel_confusion_matrix, roc_auc_score
 
 from simclr_med.types import MULTI_LABEL, Task
 
@@ -80,6 +80,8 @@ def split_binary_problems(
 
 def auroc_per_class(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> np.ndarray:
     """Return the AUROC of each problem of `split_binary_problems`, [M]; NaN where all labels are equal."""
+    from sklearn.metrics import roc_auc_score
+
     truth, score = split_binary_problems(task, labels_NL, probabilities_NK)
     return np.array(
         [
@@ -116,6 +118,8 @@ def balanced_accuracy(task: Task, labels_NL: np.ndarray, probabilities_NK: np.nd
 
 def macro_f1(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> float:
     """Return the mean F1 of the classes or labels; 0 for one without images and predictions."""
+    from sklearn.metrics import f1_score
+
     true, predicted = y_true(task, labels_NL), y_pred(task, probabilities_NK)
     classes = range(probabilities_NK.shape[1])
     return float(f1_score(true, predicted, labels=list(classes), average="macro", zero_division=0))
@@ -158,6 +162,9 @@ def calibration_error(task: Task, labels_NL: np.ndarray, probabilities_NK: np.nd
 
 def confusion_matrix(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> list[Any]:
     """Return the counts by (true class, predicted class), [K][K]; multi-label: one matrix per label, [K][2][2]."""
+    from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
+    from sklearn.metrics import multilabel_confusion_matrix
+
     true, predicted = y_true(task, labels_NL), y_pred(task, probabilities_NK)
     if task == MULTI_LABEL:
         return list(multilabel_confusion_matrix(true, predicted).tolist())
@@ -166,6 +173,7 @@ def confusion_matrix(task: Task, labels_NL: np.ndarray, probabilities_NK: np.nda
 
 def _one_hot(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the true and the predicted classes or labels, bool [N, K]."""
+
     true, predicted = y_true(task, labels_NL), y_pred(task, probabilities_NK)
     if task == MULTI_LABEL:
         return true == 1, predicted == 1

@@ -25,6 +25,7 @@ NONE = "\N{EN DASH}"  # shown in a cell without a number
 PARTS = ("mean", "low", "high", "runs", "population", "values")  # columns of a metric
 _MANY_IMAGES = 1e6  # degrees of freedom of an interval over test images that a run recorded
 _MAX_LISTED = 4  # values in a cell without an interval
+_FACTS = ("start", "seed", "share", "intervals", "test_images", "class_counts")  # of a run, besides its scores
 _IDENTIFYING = ("test/nll", "test/auroc", "test/accuracy")  # scores in which different runs differ
 
 
@@ -37,10 +38,11 @@ def summarise_cells(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str
         a metric do not count in its mean and its runs.
     """
     records = []
+    read = rows.columns.intersection([*_FACTS, *_IDENTIFYING, *metrics])  # a table has hundreds of columns
     for key, group in rows.groupby(list(by), sort=False, dropna=False):
         row: dict[str, object] = dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True))
         row |= {"images": float(count_labels(group).mean()), "runs": len(group)}
-        runs = group.to_dict("records")
+        runs = group[read].to_dict("records")
         for metric in metrics:
             known = [run for run in runs if not np.isnan(run.get(metric, np.nan))]
             row |= dict(zip((f"{metric} {part}" for part in PARTS), _summarise(known, metric), strict=True))

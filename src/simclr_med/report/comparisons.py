@@ -160,9 +160,14 @@ def correct_family(family: Sequence[Comparison]) -> list[Comparison]:
     ]
 
 
+def name_budget(budget: str) -> str:
+    """Return a label budget as an item of a list: ``n50``, or ``all labels``."""
+    return "all labels" if budget == "full" else budget
+
+
 def name_labels(budget: str) -> str:
-    """Return a label budget as words of a sentence."""
-    return "all labels" if budget == "full" else f"budget {budget}"
+    """Return a label budget as words of a sentence: ``budget n50``, or ``all labels``."""
+    return f"budget {budget}" if name_budget(budget) == budget else name_budget(budget)
 
 
 def _compare_pairs(

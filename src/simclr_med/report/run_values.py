@@ -58,7 +58,8 @@ def load_values(
         notes: of the report.
     """
     methods: dict[str, MethodValues] = {}
-    for row in rows.to_dict("records"):
+    columns = ["folder", "predictions_hash", "method", "seed", "start", *_METRICS.values()]
+    for row in rows[rows.columns.intersection(columns)].to_dict("records"):
         path, recorded = Path(row["folder"]) / "predictions.npz", row.get("predictions_hash")
         try:
             task, labels, probabilities = read(path, recorded if isinstance(recorded, str) else None)

@@ -12,7 +12,7 @@ from simclr_med.report import diagnostic_figures, run_tables, score_figures, sco
 from simclr_med.report.budgets import describe_missing_classes
 from simclr_med.report.collect import Collection
 from simclr_med.report.comparison_texts import build_comparison_table, format_comparison
-from simclr_med.report.comparisons import MARGIN, VERDICTS, Comparison, compare_methods
+from simclr_med.report.comparisons import MARGIN, VERDICTS, Comparison, compare_methods, name_budget
 from simclr_med.report.methods import KINDS, find_main_method
 from simclr_med.report.published import Source, match_published
 from simclr_med.report.score_figures import Chart
@@ -133,12 +133,12 @@ def summarise(comparisons: Sequence[Comparison], rows: pd.DataFrame) -> list[str
     for comparison in comparisons:
         if {comparison.a, comparison.b} <= main_methods[comparison.data, comparison.encoder]:
             verdicts = pairs.setdefault((comparison.group, comparison.a, comparison.b), {})
-            verdicts.setdefault(comparison.verdict, []).append(comparison.budget)
+            verdicts.setdefault(comparison.verdict, []).append(name_budget(comparison.budget))
     return [f"{group}, “{a}” against “{b}”: {_format_verdicts(verdicts)}." for (group, a, b), verdicts in pairs.items()]
 
 
 def _format_verdicts(verdicts: Mapping[str, Sequence[str]]) -> str:
-    """Return the verdicts with their budgets: ``better with n50, n100; inconclusive with full``."""
+    """Return the verdicts with their budgets: ``better with n50, n100; inconclusive with all labels``."""
     parts = []
     for verdict in VERDICTS:
         if budgets := verdicts.get(verdict):

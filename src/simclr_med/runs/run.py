@@ -26,6 +26,7 @@ from simclr_med.runs.identity import Init, compute_config_hash, run_folder
 from simclr_med.runs.job_cache import JobCache
 from simclr_med.runs.leftovers import RESUMABLE, find_leftovers, remove_leftovers
 from simclr_med.runs.lock import HeldLock, hold_lock
+from simclr_med.runs.processes import FirstProcess
 from simclr_med.runs.signals import StopSignal, terminate_on_signal
 from simclr_med.safe_files import read_json
 
@@ -70,6 +71,7 @@ class Run(Generic[C_co]):
         cache: what the runs of the job share.
         stop_signal: the signal that asked the run to stop, if any.
         lock: of the folder; None for a finished run, in which nothing is written.
+        processes: hands trainings to the other processes of the command; None if this process was started alone.
     """
 
     folder: Path
@@ -81,6 +83,7 @@ class Run(Generic[C_co]):
     cache: JobCache = field(default_factory=JobCache)
     stop_signal: StopSignal = field(default_factory=StopSignal)
     lock: HeldLock | None = None
+    processes: FirstProcess | None = None
 
     @property
     def plain(self) -> DictConfig:
@@ -214,7 +217,14 @@ def _read_result(folder: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def open_run(cfg: C, data_hash: str, init: Init, wait: bool = True, cache: JobCache | None = None) -> Iterator[Run[C]]:
+def open_run(
+    cfg: C,
+    data_hash: str,
+    init: Init,
+    wait: bool = True,
+    cache: JobCache | None = None,
+    processes: FirstProcess | None = None,
+) -> Iterator[Run[C]]:
     """Open the run of this config: create or find its folder, and hold its lock until the block ends.
 
     Args:
@@ -223,6 +233,7 @@ def open_run(cfg: C, data_hash: str, init: Init, wait: bool = True, cache: JobCa
         init: initial weights of the encoder.
         wait: for another process that is running this; False raises BusyError.
         cache: what the runs of the job share; None creates an empty cache.
+        processes: of the command, as in `Run`.
 
     Raises:
         BusyError: another process is running this and wait is False.
@@ -251,7 +262,7 @@ def open_run(cfg: C, data_hash: str, init: Init, wait: bool = True, cache: JobCa
             raise RunError(
                 f"paths.runs={plain.paths.runs}: the folder cannot be written ({error.strerror}). Choose another one."
             ) from error
-        yield Run(folder, config_hash, state, cfg, data_hash, init, cache, stop, held_lock)
+        yield Run(folder, config_hash, state, cfg, data_hash, init, cache, stop, held_lock, processes)
 
 
 def _prepare_folder(folder: Path, config_hash: str, cfg: DictConfig, repeats: bool) -> State:

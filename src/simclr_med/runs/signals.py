@@ -30,6 +30,27 @@ def exit_on_interrupt() -> None:
         signal.signal(signal.SIGINT, _exit)
 
 
+@contextmanager
+def block_signals() -> Iterator[None]:
+    """Delay SIGTERM, SIGHUP and SIGINT until the block has ended; for a fork, which calls `reset_signals`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*SIGNALS, signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def reset_signals() -> None:
+    """Handle signals in a fork as a command does that has just started; those that are ignored stay ignored."""
+    sys.unraisablehook = sys.__unraisablehook__
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _exit)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*SIGNALS, signal.SIGINT))
+
+
 class StopSignal:
     """The signal that asked a run to stop.
 
@@ -116,6 +137,11 @@ def _handle(stop: StopSignal) -> dict[int, Any]:
     for number in ours:
         signal.signal(number, stop.stop)
     return ours
+
+
+def exit_at_once(number: int) -> None:
+    """End the process at once on this signal: for a process that writes nothing."""
+    signal.signal(number, _exit)
 
 
 def _kill_children() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ from simclr_med.runs.run import Run
 from simclr_med.stages.summary import print_summary
 from simclr_med.tracking.loggers import close_loggers, log_pictures, log_predictions
 from simclr_med.training import devices
+from simclr_med.training.callbacks.late_loggers import LateLoggers
+
+ENDING_S = 5.0  # that loggers have to start after the run has failed
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,29 @@ class StageFrame:
     def __init__(self, run: Run[Config[Any]]) -> None:
         self.run = run
         self.loggers: list[Any] = []
+        self._late: LateLoggers | None = None
         self._began = time.monotonic()
         self._outcome: Outcome | None = None
         self._wall_s = 0.0
 
     def start_loggers(self) -> list[Any]:
         """Start the run's loggers; after the checks of the data, so that a refused run logs nothing."""
-        self.loggers = build_loggers(self.run)
+        self.loggers = prepare_loggers(self.run)()
         return self.loggers
+
+    def start_loggers_late(self) -> LateLoggers:
+        """Start the run's loggers in a thread; `wait_for_loggers` ends it."""
+        self._late = LateLoggers(prepare_loggers(self.run))
+        return self._late
+
+    def wait_for_loggers(self, timeout: float | None = None) -> None:
+        """Take over the loggers that a thread has started.
+
+        Raises:
+            TimeoutError: they have not started after so many seconds.
+        """
+        if self._late is not None:
+            self.loggers = self._late.join(timeout)
 
     def finish(self, outcome: Outcome) -> None:
         """Log pictures and predictions, then the scores, and write result.json.
@@ -127,27 +145,22 @@ def open_stage(run: Run[Config[Any]], uses_device: bool = True) -> Iterator[Stag
     try:
         yield frame
     except BaseException:
+        with suppress(Exception):  # of their start, which may be the one that is raised already
+            frame.wait_for_loggers(ENDING_S)
         close_loggers(frame.loggers, failed=True)
         raise
     close_loggers(frame.loggers, failed=False)
     frame.print_summary()
 
 
-def build_loggers(run: Run[Config[Any]]) -> list[Any]:
-    """Build the run's loggers and log its config and environment; `tracking.loggers.close_loggers` ends them."""
+def prepare_loggers(run: Run[Config[Any]]) -> Callable[[], list[Any]]:
+    """Return the function that builds the run's loggers and logs its config and environment.
+
+    `tracking.loggers.close_loggers` ends them.
+    """
     cfg = run.cfg
     budget = budget_name(cfg.data_fraction)
-    loggers = [
-        build.instantiate_node(
-            node,
-            folder=run.folder,
-            name=f"{cfg.stage.name}-{cfg.dataset.name}-{run.config_hash[:10]}",
-            group=f"{cfg.stage.name}-{cfg.dataset.name}",
-            job_type=cfg.stage.name,
-            tags=[cfg.dataset.name, cfg.augmentation.name, cfg.encoder.name, budget, f"seed{cfg.seed}"],
-        )
-        for node in cfg.logger.loggers
-    ]
+    # Read here: each thread has a number of torch threads of its own.
     parameters: Any = OmegaConf.to_container(run.plain, resolve=True)
     parameters |= {
         "method": method_name(run.plain, run.init),
@@ -155,9 +168,24 @@ def build_loggers(run: Run[Config[Any]]) -> list[Any]:
         "data_hash": run.data_hash,
         "environment": numerics_environment(run) | collect_provenance(run),
     }
-    for logger in loggers:
-        logger.log_hyperparams(parameters)
-    return loggers
+
+    def build_loggers() -> list[Any]:
+        loggers = [
+            build.instantiate_node(
+                node,
+                folder=run.folder,
+                name=f"{cfg.stage.name}-{cfg.dataset.name}-{run.config_hash[:10]}",
+                group=f"{cfg.stage.name}-{cfg.dataset.name}",
+                job_type=cfg.stage.name,
+                tags=[cfg.dataset.name, cfg.augmentation.name, cfg.encoder.name, budget, f"seed{cfg.seed}"],
+            )
+            for node in cfg.logger.loggers
+        ]
+        for logger in loggers:
+            logger.log_hyperparams(parameters)
+        return loggers
+
+    return build_loggers
 
 
 def collect_provenance(run: Run[Config[Any]]) -> dict[str, Any]:
@@ -169,4 +197,4 @@ def numerics_environment(run: Run[Config[Any]]) -> dict[str, Any]:
     """What the bits of the run's weights depend on besides its config."""
     node = run.cfg.trainer
     precision = devices.name_precision(node.precision, node.accelerator)
-    return devices.numerics_environment(devices.resolve_device(node.accelerator), node.devices, precision)
+    return devices.numerics_environment(devices.resolve_device(node.accelerator), node.processes, precision)

@@ -22,7 +22,6 @@ from simclr_med.models.encoder_files import encoder_hash, save_encoder
 from simclr_med.models.head_files import save_projection
 from simclr_med.models.heads import projection_head
 from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
-from simclr_med.plots.training import plot_training_curves, plot_views
 from simclr_med.runs.run import Run
 from simclr_med.stages.frame import Outcome, numerics_environment, open_stage
 from simclr_med.stages.network import build_encoder, seeded_init
@@ -65,7 +64,7 @@ def pretrain(run: Run[Config[Pretrain]], source: Source) -> None:
             ProgressLine(setup.data.batch_size // stage.micro_batches),
         )
         checkpoint = setup.find_checkpoint(module, callbacks)
-        setup.fit(module, callbacks, frame.start_loggers(), checkpoint, validate_every=stage.monitor_every)
+        setup.fit(module, callbacks, frame, checkpoint, validate_every=stage.monitor_every)
         frame.finish(_save_and_measure(setup, module))
 
 
@@ -99,7 +98,7 @@ def build_module(run: Run[Config[Pretrain]], data: ImageDataModule) -> SimCLR:
     hidden = cfg.stage.head.hidden or encoder.width
     with seeded_init(cfg.seed, Stream.HEAD):
         head = projection_head(encoder.width, **cfg.stage.head.to_dict() | {"hidden": hidden})
-    if cfg.trainer.devices > 1:
+    if cfg.trainer.processes > 1:
         device_type = resolve_device(cfg.trainer.accelerator).type
         convert_sync_batchnorm(encoder, device_type)
         convert_sync_batchnorm(head, device_type)
@@ -154,6 +153,9 @@ def _summary_rows(final: dict[str, float], data: ImageDataModule) -> dict[str, s
 
 
 def _pictures(setup: TrainingSetup[Pretrain], module: SimCLR, final: dict[str, float]) -> list[Path]:
+    # Imported after the training, which would start later for it.
+    from simclr_med.plots.training import plot_training_curves, plot_views
+
     cfg, data = setup.run.cfg, setup.data
     curves, sheet = setup.figures / "training.png", setup.figures / "views.png"
     start = "untrained encoder" if setup.run.init.path is None else "before training"

@@ -22,12 +22,13 @@ from simclr_med.csv_cells import escape_cell
 from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
 from simclr_med.runs.run import Run
+from simclr_med.stages.frame import StageFrame
 from simclr_med.training import devices
 from simclr_med.training.callbacks.checkpoint import find_resumable
 from simclr_med.training.callbacks.early_stopping import epochs_to_train
 from simclr_med.training.callbacks.lock_check import LockCheck
+from simclr_med.training.fit import Fit
 from simclr_med.training.resume_check import find_flaw
-from simclr_med.training.trainer import build_trainer
 from simclr_med.types import SPLITS, Split
 
 T = TypeVar("T", bound=TrainingStage)
@@ -76,15 +77,16 @@ class TrainingSetup(Generic[T]):
         self,
         module: LightningModule,
         callbacks: Sequence[Callback],
-        loggers: Sequence[Any],
+        frame: StageFrame,
         checkpoint: Checkpoint | None,
         validate_every: int | None = None,
     ) -> None:
-        """Train, from the checkpoint where there is one.
+        """Start the loggers and train, from the checkpoint where there is one.
 
         Args:
             module: at its first step.
-            callbacks, loggers: of the trainer.
+            callbacks: of the trainer.
+            frame: of the stage; starts the loggers.
             checkpoint: of `find_checkpoint`.
             validate_every: as in `build_trainer`.
 
@@ -93,21 +95,31 @@ class TrainingSetup(Generic[T]):
         """
         run = self.run
         epochs = run.cfg.stage.epochs
-        trainer = build_trainer(
-            run.plain.trainer,
-            build_strategy(run),
+        # A resumed run logs what the loggers lack, and other processes get the loggers when they start.
+        starts_late = checkpoint is None and run.cfg.trainer.processes == 1 and run.cfg.logger.loggers
+        late = [frame.start_loggers_late()] if starts_late else []
+        loggers = [] if starts_late else frame.start_loggers()
+        fit = Fit(
+            run.cfg.trainer.to_dict(),
             run.folder,
             epochs if checkpoint is None else epochs_to_train(checkpoint[1], epochs),
             self.data.steps_per_epoch,
             run.cfg.stage.micro_batches,
-            callbacks=[*([LockCheck(run.lock)] if run.lock is not None else []), *callbacks],
-            loggers=loggers,
-            validate_every=validate_every,
+            callbacks,
+            validate_every,
+            module,
+            self.data,
+            None if checkpoint is None else checkpoint[0],
         )
         if checkpoint is not None:
             print(f"resuming from epoch {checkpoint[1]['epoch'] + 1} of {epochs}: {run.folder}", flush=True)
-        path = None if checkpoint is None else checkpoint[0]
-        trainer.fit(module, datamodule=self.data, ckpt_path=path, weights_only=True)
+        locks = [LockCheck(run.lock)] if run.lock is not None else []
+        own = {"first": [*locks, *late], "loggers": loggers}
+        if run.processes is None:
+            fit.train(None, build_strategy(run), **own)
+        else:
+            run.processes.train(fit, run.folder, partial(fit.train, run.processes.launch, **own))
+        frame.wait_for_loggers()
         run.check_lock()
 
 
@@ -130,7 +142,7 @@ def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:
         batch_size=cfg.stage.batch_size,
         seed=cfg.seed,
         accumulate=cfg.stage.micro_batches,
-        processes=cfg.trainer.devices,
+        processes=cfg.trainer.processes,
         bank=cfg.stage.knn_bank,
         limit_steps=cfg.trainer.limit_steps,
         least_steps=cfg.stage.least_steps,
@@ -160,7 +172,7 @@ def scored_splits(cfg: Config[Any]) -> tuple[Split, ...]:
 def build_strategy(run: Run[Config[Any]]) -> Any:
     """Lightning's strategy: a flag as it is, or the object that the config names; one device needs no processes."""
     strategy = run.cfg.trainer.strategy
-    if run.cfg.trainer.devices == 1:
+    if run.cfg.trainer.processes == 1:
         return "auto"
     return strategy if isinstance(strategy, str) else build.instantiate_node(strategy)
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 from rich.table import Table
 
+from simclr_med.cli.command_process import call_command, capture_command
 from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Study
 from simclr_med.data.source import Source
@@ -21,6 +20,7 @@ from simclr_med.errors import ConfigError, DataError, RunError
 from simclr_med.runs.fields import Fields
 from simclr_med.runs.run import Run
 from simclr_med.safe_files import read_json
+from simclr_med.stages import pretrain, probe, report, supervised  # noqa: F401 (imported once, for the forks of all steps)
 from simclr_med.stages.frame import collect_provenance
 from simclr_med.stages.study_plan import (
     START_S,
@@ -30,8 +30,6 @@ from simclr_med.stages.study_plan import (
     plan_steps,
     shared_overrides,
 )
-
-ENDING_S = 15.0  # that a step has to save a checkpoint when the study is terminated
 
 
 def study(run: Run[Config[Study]], source: Source) -> None:
@@ -50,17 +48,18 @@ def study(run: Run[Config[Study]], source: Source) -> None:
         )
     began = time.monotonic()
     words = list(HydraConfig.get().overrides.task)
+    flags = _own_folders()
     steps = plan_steps(cfg, words, len(source.split("train").images))
-    states = read_states(steps)
+    states = read_states(steps, flags)
     left = any(share_left(found) for step, found in zip(steps, states, strict=True) if not step.always)
-    rate = _rate(shared_overrides(words), cfg.stage.timed_steps) if cfg.stage.timed_steps and left else None
+    rate = _rate([*flags, *shared_overrides(words)], cfg.stage.timed_steps) if cfg.stage.timed_steps and left else None
     print_plan(steps, states, rate)
     for line in describe_design(cfg.stage, steps, rate):
         print(line, flush=True)
     failed: list[str] = []
     for number, step in enumerate(steps, 1):
         print(f"\nStep {number} of {len(steps)}: {step.name}", flush=True)
-        if _command(step.words):
+        if call_command([*flags, *step.words]):
             failed.append(step.name)
             if number <= cfg.stage.encoders:
                 break  # every other step needs the encoders
@@ -70,29 +69,42 @@ def study(run: Run[Config[Study]], source: Source) -> None:
 
 
 def _rate(common: Sequence[str], steps: int) -> float | None:
-    """Images a second of a few steps of pretraining on this machine; None when they fail."""
+    """Images a second of a few steps of pretraining on this machine; None when they fail.
+
+    Args:
+        common: words of every step.
+        steps: to time.
+    """
     with tempfile.TemporaryDirectory() as folder:
         words = ("stage=pretrain", "stage.epochs=1", f"trainer.limit_steps={steps}", "logger=none")
-        command = [sys.executable, "-m", "simclr_med", *common, *words, f"paths.runs={folder}"]
-        with _terminated_with_us(
-            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        ) as process:
-            process.wait()
+        with open(os.devnull, "wb") as null:
+            call_command((*common, *words, f"paths.runs={folder}"), (null, null))
         for path in Path(folder).glob("pretrain/*/*/result.json"):
             return Fields.from_record(read_json(path)).fields("timing").number_or_none("images_per_s", 1e-9)
     return None
 
 
-def read_states(steps: Sequence[Step]) -> list[list[str]]:
+def _own_folders() -> list[str]:
+    """The words of the command line that name folders of the user's own options; every step needs them."""
+    hydra = HydraConfig.get()
+    typed = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    searched = [word for word in hydra.overrides.hydra if word.startswith("hydra.searchpath=")]
+    return [*(word for path in typed for word in ("--config-dir", path)), *searched]
+
+
+def read_states(steps: Sequence[Step], flags: Sequence[str] = ()) -> list[list[str]]:
     """Return the state of each run of each step, as ``dry_run=true`` prints it.
+
+    Args:
+        steps: of the study.
+        flags: that every command needs besides the step's own words.
 
     Raises:
         ConfigError: the command of a step is wrong.
     """
     states, problems = [], []
     for step in steps:
-        command = [sys.executable, "-m", "simclr_med", *step.words, "dry_run=true"]
-        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+        done = capture_command((*flags, *step.words, "dry_run=true"))
         problems += done.stderr.splitlines() if done.returncode == ConfigError.exit_code else []
         states.append(
             ["pending" if line.startswith("no encoder") else line.split()[0] for line in done.stdout.splitlines()]
@@ -120,23 +132,3 @@ def print_plan(steps: Sequence[Step], states: Sequence[Sequence[str]], rate: flo
         table.add_section()
         table.add_row("all", "", format_span(sum(seconds)))
     Console(markup=False, emoji=False).print(table)
-
-
-def _command(words: Sequence[str]) -> int:
-    """Run one command of this program and return its exit code."""
-    with _terminated_with_us(subprocess.Popen([sys.executable, "-m", "simclr_med", *words])) as process:
-        return process.wait()
-
-
-@contextmanager
-def _terminated_with_us(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """Terminate the process when this one is interrupted, and give it time to save its checkpoint."""
-    try:
-        yield process
-    except BaseException:
-        process.terminate()
-        try:
-            process.wait(ENDING_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        raise

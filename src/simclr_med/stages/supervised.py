@@ -25,7 +25,6 @@ from simclr_med.models.heads import classifier_on, linear_head
 from simclr_med.models.optimizers import build_layerwise_optimizer
 from simclr_med.models.schedules import peak_step
 from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
-from simclr_med.plots.training import plot_training_curves
 from simclr_med.runs.file_hashes import verify_files
 from simclr_med.runs.run import Run
 from simclr_med.stages.frame import Outcome, numerics_environment, open_stage
@@ -74,7 +73,7 @@ def supervised(run: Run[Config[Supervised]], source: Source) -> None:
             ProgressLine(setup.data.batch_size),
         )
         checkpoint = setup.find_checkpoint(module, callbacks)
-        setup.fit(module, callbacks, frame.start_loggers(), checkpoint)
+        setup.fit(module, callbacks, frame, checkpoint)
         frame.finish(_save_and_score(setup, module))
 
 
@@ -85,7 +84,7 @@ def build_module(run: Run[Config[Supervised]], data: ImageDataModule) -> Classif
     print(f"Starting from {weights}", flush=True)
     with seeded_init(cfg.seed, Stream.HEAD):
         head = _head(run, encoder.width, classes)
-    if cfg.trainer.devices > 1:
+    if cfg.trainer.processes > 1:
         device_type = resolve_device(cfg.trainer.accelerator).type
         convert_sync_batchnorm(encoder, device_type)
         convert_sync_batchnorm(head, device_type)
@@ -161,6 +160,9 @@ def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Out
             "train/steps": int(table[-1]["step"]),
         }
     )
+    # Imported after the training, which would start later for it.
+    from simclr_med.plots.training import plot_training_curves
+
     picture = setup.figures / "training.png"
     plot_training_curves(setup.metrics_csv, picture, PANELS)
     images_per_s = round(statistics.median(float(row["train/images_per_s"]) for row in table), 1)

@@ -14,6 +14,8 @@ from lightning.pytorch.strategies import DDPStrategy
 
 import simclr_med
 from simclr_med.errors import RunError
+from simclr_med.runs.launch import Launch
+from simclr_med.runs.processes import cluster_environment
 
 # Lightning's hints to the author of a script; a user of the command line cannot act on them.
 _NOISE = (
@@ -44,14 +46,21 @@ def silence_lightning() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-class GpuArithmetic(Callback):
-    """Calls `set_gpu_arithmetic` in each process that trains; a spawned process starts with torch's defaults."""
+class Arithmetic(Callback):
+    """Sets threads and GPU arithmetic in each process that trains; other processes start with the defaults.
 
-    def __init__(self, precision: str) -> None:
-        self.precision = precision
+    Args:
+        precision: as of `set_gpu_arithmetic`.
+        threads: of each process on the CPU; None leaves the number as it is.
+    """
+
+    def __init__(self, precision: str, threads: int | None) -> None:
+        self.precision, self.threads = precision, threads
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         set_gpu_arithmetic(self.precision)
+        if self.threads is not None:  # Lightning sets another number where it starts several processes
+            torch.set_num_threads(self.threads)
 
 
 def set_gpu_arithmetic(precision: str) -> None:
@@ -131,6 +140,11 @@ def numerics_environment(where: torch.device, processes: int, precision: str) ->
         "lightning": lightning.__version__,
         "simclr_med": simclr_med.__version__,
     }
+
+
+def launched_ddp(launch: Launch) -> DDPStrategy:
+    """Return the strategy for data-parallel training in the processes that srun or torchrun started."""
+    return QuietDDPStrategy(cluster_environment=cluster_environment(launch))
 
 
 def spawn_ddp() -> DDPStrategy:

@@ -13,7 +13,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from simclr_med.training.callbacks.checkpoint import AtomicCheckpointIO
 from simclr_med.training.callbacks.cuda_graphs import CudaGraphs
 from simclr_med.training.callbacks.final_validation import FinalValidation
-from simclr_med.training.devices import GpuArithmetic, resolve_precision, silence_lightning
+from simclr_med.training.devices import Arithmetic, resolve_precision, silence_lightning
 
 
 def build_trainer(
@@ -43,6 +43,7 @@ def build_trainer(
     silence_lightning()
     return Trainer(
         accelerator=node["accelerator"],
+        num_nodes=node["nodes"],
         devices=node["devices"],
         strategy=strategy,
         precision=resolve_precision(node["precision"], node["accelerator"]),  # type: ignore[arg-type]
@@ -52,7 +53,7 @@ def build_trainer(
         limit_val_batches=0 if validate_every is None else None,
         check_val_every_n_epoch=validate_every or 1,
         callbacks=[
-            GpuArithmetic(node["precision"]),
+            Arithmetic(node["precision"], node["threads"]),
             *([CudaGraphs()] if node["cuda_graphs"] else []),
             *callbacks,
             *([] if validate_every is None else [FinalValidation(validate_every)]),

@@ -35,19 +35,6 @@ class ProgressLine(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._steps = int(trainer.num_training_batches) * int(trainer.max_epochs or 1)
         self._started_at = self._printed_at = time.monotonic()
-        console = Console()
-        if trainer.is_global_zero and console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=console,
-                redirect_stdout=False,  # otherwise rich wraps the long paths of other messages
-                redirect_stderr=False,
-            )
-            self._bar.start()
-            self._bar.add_task("pretraining", total=self._steps, completed=self._done(trainer, 0))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -55,6 +42,8 @@ class ProgressLine(Callback):
         if not trainer.is_global_zero:
             return
         self._seen += 1
+        if self._seen == 1:  # not earlier: the loggers print until the first step is done
+            self._start_bar(trainer)
         now = time.monotonic()
         rate = self._seen / (now - self._started_at)
         done = self._done(trainer, batch_idx + 1)
@@ -81,6 +70,22 @@ class ProgressLine(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+    def _start_bar(self, trainer: Trainer) -> None:
+        """Show the bar on a terminal."""
+        console = Console()
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=console,
+                redirect_stdout=False,  # otherwise rich wraps the long paths of other messages
+                redirect_stderr=False,
+            )
+            self._bar.start()
+            self._bar.add_task("pretraining", total=self._steps, completed=self._done(trainer, 0))
 
     def _done(self, trainer: Trainer, batches: int) -> int:
         return trainer.current_epoch * int(trainer.num_training_batches) + batches
