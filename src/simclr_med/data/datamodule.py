@@ -103,7 +103,7 @@ class ImageDataModule(LightningDataModule):
         if count // batches < self.processes:
             raise DataError(
                 f"stage.batch_size={self.requested_batch_size}: batches of {count // batches} images are too few for "
-                f"trainer.devices={self.processes}. Raise it, or lower trainer.devices."
+                f"{self.processes} processes. Raise it, or lower trainer.devices."
             )
         if self.steps_per_epoch > batches:
             self.notes.append(
