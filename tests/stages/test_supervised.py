@@ -120,6 +120,12 @@ def test_every_image_is_trained_on_in_batches_of_equal_size(staged) -> None:
     assert [row["step"] for row in read_rows(folder / "metrics.csv")] == ["2"]
 
 
+def test_batches_with_no_image_for_a_process_are_refused(staged) -> None:
+    message = r"stage\.batch_size=2: batches of 2 images are too few for 4 processes\. Raise it"
+    with pytest.raises(DataError, match=message):
+        staged("baseline", *QUICK[:2], "stage.batch_size=2", "stage.epochs=1", "trainer.devices=4")
+
+
 @pytest.mark.parametrize(("warmup", "first"), [(0, 0), (2, 2), (2.5, 2)])
 def test_weights_of_the_warm_up_are_not_kept(staged, result, warmup: float, first: int) -> None:
     folder = staged("baseline", *LONG, "stage.epochs=8", f"schedule.warmup_epochs={warmup}", "optimizer.lr=0.01")
