@@ -115,7 +115,7 @@ def measure_extraction(encoder: str, count: int, rounds: int) -> dict[str, Any]:
     from simclr_med.config.folders import CONF
     from simclr_med.config.registry import register
     from simclr_med.evaluation.features import extract_features
-    from simclr_med.stages.setup import build_network
+    from simclr_med.stages.network import build_network
 
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
