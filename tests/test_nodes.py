@@ -126,7 +126,7 @@ def test_killed_node_ends_the_other_and_the_run_resumes(cells: Path, tmp_path: P
 def test_wrong_number_of_processes_and_other_data_are_one_line(cells: Path, tmp_path: Path) -> None:
     codes, _, errors = end(start(*PRETRAIN, "dataset=synthetic", "trainer.nodes=4", f"paths.runs={tmp_path}"))
     assert codes == [2, 2]
-    assert errors[0].startswith("trainer.nodes=4 trainer.devices=1: expected 1 on each of 4 node(s)")
+    assert errors[0].startswith("trainer.nodes=4 trainer.devices=1: expected 4 x 1 processes, 1 on each node; ")
     assert [len(text.splitlines()) for text in errors] == [1, 0]
     other = tmp_path / "other"
     other.mkdir()

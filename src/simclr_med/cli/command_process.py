@@ -1,6 +1,6 @@
 """Another command of this program as a child process: a fork of this process where that is safe, else a new Python.
 
-A fork has imported what this process has. It ends alone, whatever ends it, as a new Python does.
+A fork starts with all imports of this process. Like a new Python, it can crash or be killed without ending this process.
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ from simclr_med.cli.main import run_command
 from simclr_med.runs.gpus import visible_gpus
 from simclr_med.runs.signals import block_signals, reset_signals
 
-ENDING_S = 15.0  # that a command has to save a checkpoint when it is terminated
+ENDING_S = 15.0  # seconds that a terminated command has to save a checkpoint
 
 
 class CommandProcess(Protocol):
-    """A command at work, with the methods of `subprocess.Popen`."""
+    """A command that runs as a child process, with the methods of `subprocess.Popen`."""
 
     def wait(self, timeout: float | None = None) -> int:
-        """Return the exit code; minus the signal's number where one ended the command.
+        """Return the exit code; minus the signal's number if a signal ended the command.
+
+        Args:
+            timeout: seconds to wait; None waits until the command ends.
 
         Raises:
-            subprocess.TimeoutExpired: it is still at work after so many seconds.
+            subprocess.TimeoutExpired: the command still runs after this time.
         """
 
     def terminate(self) -> None:
@@ -52,7 +55,7 @@ class ForkedCommand:
     def __init__(self, argv: Sequence[str], output: tuple[IO[Any], IO[Any]] | None = None) -> None:
         self._argv = tuple(argv)
         self._process = multiprocessing.get_context("fork").Process(target=_run, args=(self._argv, output))
-        with block_signals():  # one that came between the fork and reset_signals would be handled as the parent's
+        with block_signals():  # the fork has the parent's handlers until it calls reset_signals
             self._process.start()
 
     def wait(self, timeout: float | None = None) -> int:
@@ -69,7 +72,7 @@ class ForkedCommand:
 
 
 def call_command(argv: Sequence[str], output: tuple[IO[Any], IO[Any]] | None = None) -> int:
-    """Run a command of this program and return its exit code. When this process is stopped, the command is too.
+    """Run a command of this program and return its exit code; an interrupt of this process also ends the command.
 
     Args:
         argv: flags and overrides.
@@ -88,7 +91,11 @@ def call_command(argv: Sequence[str], output: tuple[IO[Any], IO[Any]] | None = N
 
 
 def capture_command(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command of this program and return its exit code with what it printed."""
+    """Run a command of this program and return its exit code, stdout and stderr.
+
+    Args:
+        argv: flags and overrides.
+    """
     with TemporaryFile() as out, TemporaryFile() as err:
         code = call_command(argv, (out, err))
         texts = []
@@ -108,8 +115,8 @@ def _start(argv: Sequence[str], output: tuple[IO[Any], IO[Any]] | None) -> Comma
 def _can_fork() -> bool:
     """Whether a fork of this process can compute.
 
-    A fork has the calling thread alone. OpenMP waits for the others forever if it has used them before, which an
-    earlier job of a sweep may have done. macOS's libraries allow no fork, and a GPU's driver is left to a new process.
+    A fork has only the thread that calls it. If OpenMP used other threads before, for example in an earlier job of a
+    sweep, it waits for them forever. Libraries of macOS do not support forks, and neither do drivers of GPUs.
     """
     runs_one_job = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN
     return sys.platform == "linux" and runs_one_job and threading.active_count() == 1 and not visible_gpus()

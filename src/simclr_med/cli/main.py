@@ -82,7 +82,7 @@ def _run_jobs(command: CommandLine, processes: FirstProcess | None) -> int:
     overrides = as_sweep_axes(command.overrides) if command.is_sweep else command.overrides
     sys.argv[1:] = [*command.flags, *overrides]  # Hydra reads them there
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its exceptions instead of printing them
-    HydraConfig.instance().cfg = None  # a Python process may run several commands, one of them in a fork
+    HydraConfig.instance().cfg = None  # a Python process may run several commands, and a fork has Hydra's state
     GlobalHydra.instance().clear()
     session = Session(allow_code=command.allows_code, processes=processes)
     status = 0

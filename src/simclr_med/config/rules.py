@@ -120,7 +120,7 @@ def _cuda_graphs(cfg: Config[Any]) -> Iterator[str]:
 
 
 def _process_keys(trainer: Trainer) -> dict[str, int]:
-    """The keys whose product is the number of processes; without trainer.nodes on one machine."""
+    """Return the keys whose product is the number of processes; trainer.nodes only if there are several."""
     nodes = {} if trainer.nodes == 1 else {"trainer.nodes": trainer.nodes}
     return {**nodes, "trainer.devices": trainer.devices}
 

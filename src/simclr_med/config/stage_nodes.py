@@ -74,12 +74,12 @@ class TrainingStage(Stage):
 
     @property
     def least_steps(self) -> Optional[int]:
-        """Optimizer steps of an epoch, at least; None for a stage whose epoch is one pass over the images."""
+        """Minimum number of optimizer steps of an epoch; None for a stage whose epoch is one pass over the images."""
         return None
 
     @property
     def knn_bank(self) -> int:
-        """Training images of the kNN monitor, at most; 0 for a stage without one."""
+        """Training images of the monitors on validation, at most; 0 for a stage without monitors."""
         return 0
 
     @property
@@ -216,7 +216,11 @@ class Supervised(TrainingStage, CurveStage):
         return math.ceil(self.min_steps / self.epochs)
 
     def patience_epochs(self, steps_per_epoch: int) -> int:
-        """Epochs without improvement after which training stops: patience_steps or more; all for no patience."""
+        """Epochs without improvement after which training stops: at least patience, and at least patience_steps.
+
+        Args:
+            steps_per_epoch: optimizer steps, 1 or more.
+        """
         if self.patience is None:
             return self.epochs
         return max(self.patience, math.ceil(self.patience_steps / steps_per_epoch))

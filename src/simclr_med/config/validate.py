@@ -130,11 +130,11 @@ def _without_value(cfg: DictConfig) -> Iterator[str]:
                 raw[full] = str(node._get_node(child)._value())
                 lost = re.search(r"'(.*)' not found", str(error)) if isinstance(error, InterpolationKeyError) else None
                 if lost is not None and f"${{{lost[1]}}}" not in raw[full]:
-                    continue  # reported for the key that names it
+                    continue  # reported for the key whose own text names the missing key
                 # Our own error, raised inside a resolver, is clearer than the one that OmegaConf wraps it in.
                 ours = [cause for cause in error_chain(error) if isinstance(cause, ConfigError)]
                 found[full] = list(ours[0].problems) if ours else [f"{full}={raw[full]}: {_unresolved(error)}"]
-    # A key that refers to another one of these is not reported, unless they refer to each other.
+    # A key that refers to another key of this list is not reported. If all refer to each other, the first one is.
     first = {
         full: problems
         for full, problems in found.items()

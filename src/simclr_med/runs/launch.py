@@ -31,24 +31,24 @@ class Launch:
             nodes, devices: of the config's group trainer.
 
         Raises:
-            ConfigError: it did not.
+            ConfigError: there are more or fewer processes.
         """
         if self.processes != nodes * devices or self.on_node != devices:
             raise ConfigError(
-                f"trainer.nodes={nodes} trainer.devices={devices}: expected {devices} on each of {nodes} node(s), one "
-                f"process for each device; {self.launcher} started {self.processes} processes, {self.on_node} on each "
-                f"node. Change trainer.nodes and trainer.devices, or the options of {self.launcher}."
+                f"trainer.nodes={nodes} trainer.devices={devices}: expected {nodes} x {devices} processes, {devices} on "
+                f"each node; {self.launcher} started {self.processes}, {self.on_node} on each node. Change "
+                f"trainer.nodes and trainer.devices, or the options of {self.launcher}."
             )
 
 
 def find_launch(environment: Mapping[str, str]) -> Launch | None:
-    """Return the processes that this one was started with, or None if it was started alone.
+    """Return the processes that a launcher started with this one, or None if this one was started alone.
 
     Args:
         environment: variables of this process.
 
     Raises:
-        ConfigError: srun does not say how many tasks there are on each node.
+        ConfigError: the environment does not say how many tasks srun started on each node.
     """
     if "TORCHELASTIC_RUN_ID" in environment:  # also where srun started torchrun
         processes = int(environment["WORLD_SIZE"])
@@ -69,11 +69,11 @@ def check_nodes(launch: Launch | None, nodes: int, devices: int) -> None:
     """Check that the command runs in as many processes as its nodes and devices need.
 
     Args:
-        launch: of this command; None for one process, which starts the processes of one node by itself.
+        launch: of this command; None for one process, which starts the others of its node by itself.
         nodes, devices: of the config's group trainer.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: there are more or fewer processes.
     """
     if launch is not None:
         launch.check(nodes, devices)
