@@ -1,6 +1,6 @@
-"""Time of what follows pretraining: features, a probe curve, an epoch of finetuning, and the report over many runs.
+"""Measure what follows pretraining: features, a probe curve, an epoch of finetuning, and the report over many runs.
 
-As a script (OUT.json BEGAN ENCODER IMAGES ROUNDS) it measures the extraction of features, in float32 and bfloat16.
+As a script (OUT.json BEGAN ENCODER IMAGES ROUNDS), it measures the extraction of features in float32 and bfloat16.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def measure(encoder: str, images: int, rounds: int, runs: int, folder: Path) -> 
 
 
 def copy_runs(runs: Path, count: int) -> None:
-    """Copy the probes of a folder, each with further seeds, until there are this many runs."""
+    """Copy the probes of a folder with further seeds until there are this many runs."""
     templates = sorted(path.parent for path in runs.glob("probe/*/*/result.json"))
     for number in range(count - len(templates)):
         template = templates[number % len(templates)]
@@ -97,7 +97,11 @@ def build_table(report: dict[str, Any]) -> Table:
 
 
 def name_seconds(runs: int) -> dict[str, str]:
-    """Return the text of each quantity of `SECONDS`."""
+    """Return the name of each quantity of `SECONDS`, as tables show it.
+
+    Args:
+        runs: of the report.
+    """
     texts = (f"probe curve of {CELLS} runs on saved features", "epoch of finetuning with its validation")
     return dict(zip(SECONDS, (f"{text}, s" for text in (*texts, f"report over {runs:,} runs")), strict=True))
 
@@ -108,7 +112,7 @@ def _time_command(overrides: list[str], folder: Path) -> float:
 
 
 def measure_extraction(encoder: str, count: int, rounds: int) -> dict[str, Any]:
-    """Return images/s of the features of random images, in turns in float32 and under bfloat16 autocast."""
+    """Return the images/s of feature extraction from random images, by turns in float32 and under bfloat16 autocast."""
     from hydra import compose, initialize_config_dir
 
     from simclr_med.augment.sequence import to_float

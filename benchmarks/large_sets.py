@@ -4,7 +4,7 @@
 
 It makes the data in a temporary folder (in --folder, if given) and removes them afterwards: 200,000 PNG files of 64 px
 (2 GB, and 2.5 GB decoded) and 1,000,000 RGB images of 64 px in an .npz file (12 GB). Each set is used twice: the first
-start hashes and decodes it, the second one finds all of that in the caches.
+start hashes and decodes it, and the second finds the hash and the decoded images in the caches.
 """
 
 from __future__ import annotations

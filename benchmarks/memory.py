@@ -13,12 +13,12 @@ INTERVAL_S = 0.1  # seconds between two readings
 
 
 class Peaks(NamedTuple):
-    """Largest memory seen, in bytes; 0 where the system does not provide it.
+    """Peak memory in bytes; 0 if the system does not provide it.
 
     Attributes:
-        largest: anonymous memory (RssAnon) of the process that had most.
-        together: of all processes at one time.
-        resident: of the process that had most, with the pages of files that it maps (VmHWM).
+        largest: anonymous memory (RssAnon) of the process with the highest peak.
+        together: anonymous memory of all processes at one time.
+        resident: resident memory, with the pages of mapped files (VmHWM), of the process with the highest peak.
     """
 
     largest: int
@@ -27,7 +27,7 @@ class Peaks(NamedTuple):
 
 
 class MemoryWatch:
-    """Reads the memory of all descendants of this process in a thread, from its entry to its exit."""
+    """Context manager that reads the memory of all descendants of this process in a thread, into `peaks`."""
 
     def __init__(self) -> None:
         self.peaks = Peaks(0, 0, 0)

@@ -120,7 +120,7 @@ def train(
     Args:
         loader: of two views of each image.
         model: to train.
-        loss_of: the loss of model and two batches of views.
+        loss_of: returns the loss of a model and two batches of views.
         steps, warmup: number of all steps, and of those that the rate excludes.
         bf16: compute model and loss under bfloat16 autocast.
     """

@@ -94,7 +94,7 @@ def measure_peer(given: argparse.Namespace, name: str, data: Path, folder: Path)
 
 
 def measure(given: argparse.Namespace, log: Callable[[str], None]) -> list[list[Measured]]:
-    """Return the rounds, each with one process of every system: ours at its default, ours in float32, the peers."""
+    """Return the rounds, each with one process of every system: ours by default, ours in float32, the peers."""
     rounds = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -117,7 +117,7 @@ def compute_rates(rounds: list[list[Measured]]) -> dict[str, dict[str, dict[str,
 
 
 def compute_ratios(rounds: list[list[Measured]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Return system -> rate -> min, median and max over the rounds of ours, at its default, / system in one round."""
+    """Return system -> rate -> min, median and max over the rounds of (ours in its default precision) / system."""
     ours, *peers = zip(*rounds, strict=True)
     return {
         each[0].system: {

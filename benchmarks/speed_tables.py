@@ -1,7 +1,7 @@
 """Write the measurements of benchmarks/results/ into README.md and docs/speed.md (make bench-tables).
 
-A page has a block ``<!-- speed: NAME -->`` to ``<!-- /speed -->`` for each table; the script replaces its content. So
-no figure is typed. ``make bench JSON=...`` and ``make bench-growth JSON=...`` measure.
+For each table, a page has a block from ``<!-- speed: NAME -->`` to ``<!-- /speed -->``. The script replaces its
+content, so that nobody types a figure. ``make bench JSON=...`` and ``make bench-growth JSON=...`` measure.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def _render_large_sets(report: Report) -> str:
     return _format_table(columns, ([text, *map(show, measured)] for text, show in quantities.items()))
 
 
-# The file, the part of it that must exist, and the function that makes the block.
+# For each block: the file, the key that the file must have, and the function that makes the content.
 BLOCKS: dict[str, tuple[str, str, Callable[[Report], str]]] = {
     "machine": ("cpu", "machine", _render_machine),
     "peers": ("cpu", "peers", _render_peers),

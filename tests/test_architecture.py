@@ -70,7 +70,8 @@ THIRD: dict[str, set[str]] = {
 # One module of a package that needs more than its neighbours, and the package itself for its version.
 EXTRA = {
     "data/datamodule.py": {"lightning"},
-    "runs/processes.py": {"torch", "lightning"},
+    "runs/connection.py": {"torch", "lightning"},
+    "runs/processes.py": {"lightning"},
     "data/decoding.py": {"joblib"},
     "training/devices.py": {"simclr_med"},
     "evaluation/projections.py": {"threadpoolctl", "umap"},

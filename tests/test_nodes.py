@@ -1,4 +1,4 @@
-"""A command in two processes that a launcher started on the loopback address, each of them one node."""
+"""A command in two processes, each of them a node, which a launcher started on the loopback address."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def remove_temporary_files(folder: Path) -> None:
 
 
 def remove_unfinished(path: Path) -> None:
-    """Delete what killed processes left of their writes of one file. No other process may write it."""
+    """Delete temporary files that killed processes left of this file. No other process may write it now."""
     for unfinished in path.parent.glob(f".{path.name}.*.tmp"):
         unfinished.unlink(missing_ok=True)
 

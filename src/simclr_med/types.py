@@ -42,12 +42,12 @@ class Batch(NamedTuple):
 
 
 class KnnSets(NamedTuple):
-    """Labelled images of the monitors of pretraining, a k-nearest-neighbour classifier and a linear probe.
+    """Labelled images for the monitors of pretraining: a k-nearest-neighbour classifier and a linear probe.
 
     Attributes:
-        bank_NHWC, queries_MHWC: uint8.
+        bank_NHWC, queries_MHWC: training and validation images, uint8.
         bank_targets_NK, targets_MK: one-hot or multi-label, float.
-        task: several labels, or one of two or more classes.
+        task: the kind of labels.
     """
 
     bank_NHWC: np.ndarray

@@ -39,7 +39,7 @@ def test_images_labels_and_indices_belong_together(images) -> None:
 
 
 def count_uses(images: ImageSet, epochs: range, **options) -> list[int]:
-    """How often each image is used in some epochs."""
+    """Return how often each image is used in some epochs."""
     used = [batch.indices for epoch in epochs for batch in load_batches(images, epoch=epoch, **options)]
     return torch.bincount(torch.cat(used), minlength=len(images)).tolist()
 

@@ -31,12 +31,12 @@ class Flat(nn.Linear):
 
 
 def label_by_light(images: np.ndarray) -> np.ndarray:
-    """0, 1 or 2 by the light of the upper half, with noise."""
+    """Return labels 0, 1 or 2 by the brightness of the upper half, with noise."""
     light = images[:, :2].mean(axis=(1, 2, 3)) + GENERATOR.normal(0, 10, len(images))
     return np.digitize(light, (120, 135))
 
 
-def test_no_labels_nothing_is_measured() -> None:
+def test_nothing_is_measured_without_labels() -> None:
     assert measure_encoder(Flat(), None, flat, CPU, 3, 0.1) == {}  # type: ignore[arg-type]
 
 
@@ -64,7 +64,7 @@ def test_probe_is_scikit_learns_logistic_regression_with_one_strength() -> None:
     assert 0.6 < expected < 1
 
 
-def test_several_labels_have_a_probe_each() -> None:
+def test_each_label_of_a_multi_label_set_has_a_probe() -> None:
     labels = [
         np.stack([label_by_light(images) > 0, GENERATOR.integers(0, 2, len(images))], 1) for images in (BANK, QUERIES)
     ]

@@ -198,7 +198,7 @@ def test_cross_entropy_of_every_label_by_itself(weights: tuple[float, ...] | Non
 
 
 @pytest.mark.parametrize("weights", [None, (0.5, 2.0, 0.0)])
-def test_label_smoothing_is_torchs(weights: tuple[float, ...] | None) -> None:
+def test_label_smoothing_equals_that_of_torch(weights: tuple[float, ...] | None) -> None:
     logits, labels = projections(6, 3), torch.tensor([[0], [1], [1], [0], [1], [0]])
     given = None if weights is None else torch.tensor(weights).double()
     found = classification_loss("multi-class", logits, labels, given, label_smoothing=0.1)

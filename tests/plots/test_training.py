@@ -139,7 +139,7 @@ def test_marks_are_drawn_in_the_colour_of_their_metric(figures: list[Figure], tm
         assert set(mark.get_ydata()) == {value}
         assert mark.get_color() == lines[name].get_color()
     first = figures[0].axes[0]
-    assert first.get_title().startswith("is it learning?")
+    assert first.get_title() == "kNN and linear probe on validation"
     assert [text.get_text() for text in first.get_legend().get_texts()] == [
         "val/knn_accuracy",
         "val/knn_accuracy, untrained encoder",

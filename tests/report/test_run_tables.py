@@ -44,7 +44,7 @@ def test_runs_without_the_monitors_and_unfinished_ones_are_not_named() -> None:
     assert describe_fallen_pretraining(earlier) == []
 
 
-def test_many_are_counted() -> None:
+def test_more_than_five_sentences_are_counted() -> None:
     sentences = describe(*[{"val/knn_accuracy": 0.1}] * (MOST_SENTENCES + 3))
     assert len(sentences) == MOST_SENTENCES + 1
     assert sentences[-1] == "3 more pretraining runs ended below their start."

@@ -1,4 +1,4 @@
-"""What the processes of other nodes read of a training."""
+"""The training that the processes of other nodes read."""
 
 from __future__ import annotations
 

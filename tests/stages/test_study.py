@@ -40,7 +40,7 @@ def test_every_step_composes_and_looks_for_the_encoder_that_was_made(composed: C
     words = ["stage=study", "dataset=synthetic", "augmentation=simclr", "seed=3", "encoder=tiny", "stage.epochs=5"]
     cfg = validate_config(composed(*words))
     steps = plan_steps(cfg, words, images=2000)
-    found = [validate_config(composed(*step.words)) for step in steps]
+    found = [validate_config(composed(*step.overrides)) for step in steps]
     names = ["pretrain", "pretrain", "pretrain", "probe", "probe", "finetune", "baseline", "report"]
     assert [one.stage.name for one in found] == names
     assert [one.seed for one in found[:3]] == [3, 4, 5]
@@ -60,7 +60,7 @@ def test_where_the_choices_come_from_is_for_the_steps_with_labels_and_other_frac
 ) -> None:
     words = ["stage=study", "data_fraction=n500", "data_fraction.validation=split"]
     steps = plan_steps(validate_config(composed(*words)), words, images=2000)
-    found = [validate_config(composed(*step.words), step.words) for step in steps]
+    found = [validate_config(composed(*step.overrides), step.overrides) for step in steps]
     assert [one.data_fraction.name for one in found] == ["n500"] * 3 + ["full"] * 5
     assert [one.data_fraction.validation for one in found[3:7]] == ["split"] * 4
 
@@ -88,7 +88,7 @@ def test_budgets_that_the_data_cannot_fill_are_left_out(
     composed: Callable[..., DictConfig], images: int, curve: list
 ) -> None:
     steps = plan_steps(validate_config(composed("stage=study")), ["stage=study"], images)
-    assert list(validate_config(composed(*steps[3].words)).stage.budgets) == curve
+    assert list(validate_config(composed(*steps[3].overrides)).stage.budgets) == curve
 
 
 def test_a_budget_that_is_left_out_is_told_in_whatever_form_it_was_asked_for(
@@ -96,7 +96,7 @@ def test_a_budget_that_is_left_out_is_told_in_whatever_form_it_was_asked_for(
 ) -> None:
     words = ["stage=study", "stage.curve=[n50,pct10,per_class5,n5000,60]", "stage.supervised=[100]"]
     steps = plan_steps(validate_config(composed(*words)), words, images=60)
-    assert list(validate_config(composed(*steps[3].words)).stage.budgets) == ["n50", "pct10", "per_class5"]
+    assert list(validate_config(composed(*steps[3].overrides)).stage.budgets) == ["n50", "pct10", "per_class5"]
     assert capsys.readouterr().out.splitlines() == [
         f"stage.{key} is not less than the 60 training images: left out."
         for key in ("curve=n5000", "curve=60", "supervised=100")

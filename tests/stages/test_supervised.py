@@ -77,8 +77,8 @@ def test_cut_short_after_any_epoch_it_ends_as_if_nothing_had_happened(staged, ki
 
 
 @pytest.mark.process
-def test_cut_short_with_every_option_it_ends_as_if_nothing_had_happened(staged, killed, tmp_path: Path) -> None:
-    """Epochs that end within a pass, a head that trains first, and averaged weights."""
+def test_interrupted_run_with_every_option_ends_like_an_uninterrupted_one(staged, killed, tmp_path: Path) -> None:
+    """Its epochs end within a pass, its head trains first, and its weights are averaged."""
     words = ("baseline", *LONG, "stage.epochs=4", "stage.patience=null", "stage.min_steps=20", "stage.head_epochs=2")
     words = (*words, "stage.ema_decay=0.8", "stage.label_smoothing=0.1", "stage.encoder_lr=0.5")
     whole = staged(*words, "data_fraction.samples=30")

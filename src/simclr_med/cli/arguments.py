@@ -148,10 +148,13 @@ def _check(flag: str, value: str) -> None:
 
 
 def _check_override(word: str) -> None:
-    """Refuse what Hydra would accept and what then ends in a config that the user did not ask for.
+    """Refuse overrides that Hydra accepts although their effect is not what the user asked for.
 
-    An override without a key replaces the whole config, a deleted key leaves interpolations to it behind, an empty
-    ``paths.runs`` puts a sweep's folder into the root of the disk, and a list of a group's options merges them.
+    An override without a key replaces the whole config. A deleted key leaves interpolations that refer to it. An empty
+    ``paths.runs`` puts a sweep's folder into the root of the disk. A list of a group's options merges them.
+
+    Raises:
+        ConfigError: one of these.
     """
     group, _, value = word.lstrip("+").partition("=")
     if not group:

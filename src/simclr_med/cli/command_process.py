@@ -1,6 +1,6 @@
 """Another command of this program as a child process: a fork of this process where that is safe, else a new Python.
 
-A fork starts with all imports of this process. Like a new Python, it can crash or be killed without ending this process.
+A fork starts with all imports of this process. Like a new Python, it can be killed without ending this process.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Job:
         launch = None if self.processes is None else self.processes.launch
         if launch is not None and isinstance(cfg.stage, Study):
             raise ConfigError(
-                f"stage=study: not available with {launch.launcher}, since its steps are commands of their own. Run "
+                f"stage=study: not available with {launch.launcher}, since each step is a separate command. Run "
                 f"the steps one by one with {launch.launcher}."
             )
         check_nodes(launch, cfg.trainer.nodes, cfg.trainer.devices)

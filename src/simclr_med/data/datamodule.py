@@ -33,7 +33,7 @@ class ImageDataModule(LightningDataModule):
         seed: seed of the order and of the views.
         accumulate: micro-batches of one optimizer step; a `Batch` is one micro-batch.
         processes: number of processes that share each micro-batch.
-        bank: maximum number of training images in the bank of the kNN monitor.
+        bank: maximum number of training images in the bank of the monitors (`knn_sets`).
         limit_steps: maximum number of optimizer steps per epoch, for debugging.
         least_steps: minimum number of optimizer steps per epoch; batches are then nearly equal and hold every image
             (`Batches`). None makes an epoch one pass in full batches, as NT-Xent needs.
@@ -98,12 +98,16 @@ class ImageDataModule(LightningDataModule):
             self._check_batches()
 
     def _check_batches(self) -> None:
-        """Check that each process has an image of every batch; say where an epoch is more than one pass."""
+        """Check that each process has an image of every batch; note it if an epoch is more than one pass.
+
+        Raises:
+            DataError: a batch has fewer images than there are processes.
+        """
         count, batches = len(self.indices), batches_per_pass(len(self.indices), self.batch_size)
         if count // batches < self.processes:
             raise DataError(
                 f"stage.batch_size={self.requested_batch_size}: batches of {count // batches} images are too few for "
-                f"{self.processes} processes. Raise it, or lower trainer.devices."
+                f"{self.processes} processes. Raise it, or lower trainer.nodes or trainer.devices."
             )
         if self.steps_per_epoch > batches:
             self.notes.append(

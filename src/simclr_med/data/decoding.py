@@ -28,8 +28,9 @@ Intensity = Literal["full", "minmax"]
 RULES_VERSION = 1  # increase with every change of the rules below, so that cached arrays are decoded again
 BLOCK = 16  # images decoded by one worker at a time
 AHEAD = 8  # decoded blocks of each worker that wait in memory
-MANY = 10_000  # images: more are decoded by processes, which start in about a second, and not by threads, of which only
-# one runs Python at a time
+# More images than this are decoded by processes, which take about a second to start; fewer by threads, of which only
+# one runs Python at a time.
+MANY = 10_000
 IDLE_S = 10  # seconds that a process waits for more images before it ends
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 
@@ -45,7 +46,7 @@ def decode_images(
         size, channels, intensity: as for `decode_image`.
 
     Raises:
-        DataError: a file cannot be decoded; of several ones, the first.
+        DataError: a file cannot be decoded; if several cannot, the first of them.
     """
     from joblib.externals import loky  # late: only a folder that is not in the cache needs it
 
@@ -53,7 +54,7 @@ def decode_images(
     blocks = [names[start : start + BLOCK] for start in range(0, len(names), BLOCK)]
     decode = partial(_decode_block, root, size=size, channels=channels, intensity=intensity)
     with warnings.catch_warnings():
-        # PIL's, on damaged or large files; the error says what is wrong.
+        # Warnings of PIL about damaged or large files; the error says what is wrong.
         warnings.simplefilter("ignore")
         if len(names) > MANY:
             pool = loky.get_reusable_executor(
@@ -66,7 +67,10 @@ def decode_images(
 
 
 def _prepare_process(parent: int) -> None:
-    """Silence PIL, and end with the parent: after a kill -9, a process that waits to hand over its images stays."""
+    """Silence PIL, and make this process end with its parent.
+
+    Otherwise it stays if the parent is killed while this process waits to hand over its images.
+    """
 
     def end_with_parent() -> None:
         while os.getppid() == parent:
@@ -80,7 +84,7 @@ def _prepare_process(parent: int) -> None:
 def _map_ahead(
     pool: Executor, function: Callable[[Sequence[str]], np.ndarray], blocks: Sequence[Sequence[str]], ahead: int
 ) -> Iterator[np.ndarray]:
-    """Yield the results in order; at most `ahead` of them are kept in memory."""
+    """Apply a function to each block and yield the results in order; at most `ahead` of them are in memory."""
     started: deque[Future[np.ndarray]] = deque()
     try:
         for block in blocks:

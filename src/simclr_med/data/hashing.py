@@ -41,7 +41,7 @@ def read_stamp(file: Path) -> str:
 
 
 def format_stamp(stat: os.stat_result) -> str:
-    """Return `read_stamp` of a file whose status is known."""
+    """Return the stamp of `read_stamp` for a file's status."""
     return f"{stat.st_size:x}-{stat.st_mtime_ns:x}-{stat.st_ctime_ns:x}-{stat.st_ino:x}"
 
 

@@ -31,8 +31,12 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
 def batches_per_pass(count: int, batch_size: int) -> int:
     """Return the number of nearly equal batches that hold every row once.
 
-    Each has at most batch_size rows, but at least two: one image has no statistics for batch normalisation, so three
-    rows in batches of two are one batch.
+    Each has at most batch_size rows, but at least two, because batch normalisation has no statistics of one image:
+    three rows in batches of two are one batch.
+
+    Args:
+        count: rows, 1 or more.
+        batch_size: rows of a batch, at most.
     """
     return max(1, min(-(-count // batch_size), count // 2))
 
@@ -49,7 +53,7 @@ class Batches:
             shares, so that all processes together use the same batches as a single process.
         shuffle: random order; false keeps the order of indices.
         steps: batches of the epoch. A pass over the rows is cut into nearly equal batches, which hold every row, and
-            passes follow each other across the ends of epochs, so that a run uses every row equally often. None makes
+            a pass continues in the next epoch, so that a run uses every row equally often. None makes
             the epoch one pass in full batches, and drops an incomplete last one.
         device: of the batches.
         resident: the images of the selected rows on this device, uint8 [N, H, W, C]; None copies each batch to it.
@@ -102,7 +106,7 @@ class Batches:
             )
 
     def _global_batches(self) -> Iterator[np.ndarray]:
-        """Yield the positions of each global batch in the indices."""
+        """Yield the positions of each global batch in the indices, int64 [G]."""
         if self.steps is None:
             order = self._order(self.epoch)
             for step in range(len(self)):
@@ -116,7 +120,11 @@ class Batches:
                 yield parts[step % batches]
 
     def _order(self, number: int) -> np.ndarray:
-        """Return the order of a pass over the rows, which is the epoch where an epoch is one pass."""
+        """Return the order of a pass over the rows, int64 [N].
+
+        Args:
+            number: of the pass; the number of the epoch if an epoch is one pass.
+        """
         count = len(self.indices)
         return epoch_order(count, self.seed, number) if self.shuffle else np.arange(count)
 
@@ -139,7 +147,7 @@ def _select_rows(images_NHWC: np.ndarray, rows_B: np.ndarray) -> np.ndarray:
 
 
 def _start_reading(images_NHWC: np.memmap, rows_B: np.ndarray) -> None:
-    """Tell the system which rows come next: it then reads them all at once from the disk, and nothing around them."""
+    """Tell the system which rows are read next, so that it reads all of them at once and nothing around them."""
     mapped = images_NHWC.base
     if not isinstance(mapped, mmap.mmap) or not hasattr(mmap, "MADV_WILLNEED"):  # a view of a map; Windows
         return

@@ -20,7 +20,7 @@ CRC_BYTES = 4  # length of the checksum behind the array; numpy's readers ignore
 
 
 def write(path: Path, shape: tuple[int, ...], blocks: Iterable[bytes | memoryview]) -> None:
-    """Write a uint8 array in C order from blocks of bytes, and note its checksum, so that `read` need not compute it.
+    """Write a uint8 array in C order from blocks of bytes, and save its checksum, so that `read` does not compute it.
 
     Args:
         path: the .npy file; its folder exists. The caller holds the lock of this file.

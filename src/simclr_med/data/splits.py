@@ -84,7 +84,7 @@ def _stratify(labels: Sequence[str | None], members: Mapping[str, Sequence[int]]
 
 
 def _most_frequent(labels: Sequence[str]) -> str:
-    """Return the most frequent label; of several ones, the first by name."""
+    """Return the most frequent label; of equally frequent ones, the first in alphabetical order."""
     if len(labels) == 1:  # without patients every image is a group, and a Counter for each takes seconds
         return labels[0]
     counts = Counter(labels)

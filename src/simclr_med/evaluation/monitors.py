@@ -1,4 +1,4 @@
-"""What is measured on validation during pretraining. Labels serve these figures alone."""
+"""Metrics on validation during pretraining. They use labels, but the encoder learns nothing from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from simclr_med.metrics import classification
 from simclr_med.models.encoders import Encoder
 from simclr_med.types import MULTI_LABEL, KnnSets, Task
 
-# Of the online probe, which is fitted without a choice. Ours: a middle strength of stage=probe.
+# Regularisation strength of the probe, which is not chosen. Ours: from the middle of the grid of stage=probe.
 LAMBDA = 1e-2
 MAX_ITERATIONS, TOLERANCE = 50, 1e-4
 
@@ -28,10 +28,13 @@ def measure_encoder(
     k: int,
     temperature: float,
 ) -> dict[str, float]:
-    """Return ``val/knn_accuracy`` and ``val/probe_auroc`` of an encoder, those that are defined.
+    """Return ``val/knn_accuracy`` and ``val/probe_auroc`` of an encoder, in [0, 1], as far as they are defined.
 
-    The neighbours and the training images of the linear probe are those of the bank. The other arguments are those of
-    `extract_features` and `knn_scores`.
+    Args:
+        encoder: to measure.
+        sets: the bank holds the neighbours and the images that the linear probe is fitted to; None without labels.
+        to_float, device: as in `extract_features`.
+        k, temperature: as in `knn_scores`.
     """
     if sets is None:
         return {}
@@ -47,8 +50,8 @@ def measure_encoder(
 
 
 def _probe_auroc(bank_ND: np.ndarray, queries_MD: np.ndarray, sets: KnnSets) -> float:
-    """Return the AUROC of logistic regression with a fixed strength; NaN if it is not defined, or training diverged."""
-    # Imported after the first steps, which would start later for scikit-learn.
+    """Return the AUROC of logistic regression with a fixed strength; NaN if it is not defined or features diverged."""
+    # Imported here, because scikit-learn would delay the first training step.
     from threadpoolctl import threadpool_limits
 
     from simclr_med.evaluation.logistic_path import Labelled, fit_path
@@ -72,6 +75,6 @@ def _to_labels(task: Task, targets_NK: Tensor) -> np.ndarray:
 
 
 def fallen_metrics(metrics: dict[str, float]) -> list[str]:
-    """Return the names of the metrics on validation that are below their value before pretraining."""
+    """Return the names of the monitors whose value is below the one before pretraining (``<name>_before``)."""
     names = ("val/knn_accuracy", "val/probe_auroc")
     return [name for name in names if metrics.get(name, math.nan) < metrics.get(f"{name}_before", math.nan)]

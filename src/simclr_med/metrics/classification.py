@@ -7,7 +7,7 @@ set), or independent probabilities of the labels of a multi-label set. Accuracy 
 Evaluator (medmnist 3.0, ``evaluator.py``) with one exception: a class without an AUROC, because all images or none have
 it, is left out of the mean and does not make the mean undefined.
 
-scikit-learn is imported by the functions that call it, since a pretraining run calls none of them.
+scikit-learn is imported by the functions that call it, so that training starts earlier.
 """
 
 from __future__ import annotations
@@ -173,7 +173,6 @@ def confusion_matrix(task: Task, labels_NL: np.ndarray, probabilities_NK: np.nda
 
 def _one_hot(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the true and the predicted classes or labels, bool [N, K]."""
-
     true, predicted = y_true(task, labels_NL), y_pred(task, probabilities_NK)
     if task == MULTI_LABEL:
         return true == 1, predicted == 1

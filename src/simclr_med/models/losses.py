@@ -116,18 +116,18 @@ def classification_loss(
     class_weight_K: Tensor | None = None,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Return the mean cross-entropy of the true class; for a multi-label set, the binary one of every label.
+    """Return the mean cross-entropy of the true class; for a multi-label set, the mean binary one of all labels.
 
-    In several processes, the mean of their values, which is the one whose gradient DDP computes, is that of one
-    process with the global batch, however many rows and class weights each of them has.
+    With several processes, DDP averages their gradients. The average of the returned values is the loss of the global
+    batch in one process, also if the processes have different numbers of rows or sums of class weights.
 
     Args:
         task: the kind of labels.
         logits_BK: of any float dtype.
         labels_BL: int64, in medmnist's layout.
         class_weight_K: weights of each class's images, or of the positive labels of a multi-label set, 0 or more.
-        label_smoothing: part of the target that is spread evenly over the classes, or over a label's two values, in
-            [0, 1) (Szegedy et al., arXiv 1512.00567, section 7).
+        label_smoothing: part of the target, in [0, 1), that is spread evenly over the classes, or over the two values
+            of each label (Szegedy et al., arXiv 1512.00567, section 7).
     """
     if task == MULTI_LABEL:
         targets_BK = labels_BL.to(logits_BK.dtype) * (1 - label_smoothing) + label_smoothing / 2
@@ -143,6 +143,7 @@ def classification_loss(
 
 
 def _mean_over_processes(value: Tensor) -> Tensor:
+    """Return the mean of a value that has no gradient; the value itself in a single process."""
     if not (dist.is_available() and dist.is_initialized()):
         return value
     total = value.clone()

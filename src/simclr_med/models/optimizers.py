@@ -119,8 +119,8 @@ def build_layerwise_optimizer(
         decay: factor on the rate from one group to the one before it, in (0, 1]; the head has the full rate. 1 gives
             the plain optimizer.
         groups: the encoder's `layer_groups`, from the input to the output.
-        encoder_lr: factor on the rate of the whole encoder, besides decay.
-        split: whether head and encoder have parameter groups of their own at equal rates too.
+        encoder_lr: further factor on the rates of the encoder, in (0, 1].
+        split: separate the parameter groups of head and encoder even if their rates are equal.
 
     Raises:
         ValueError: a parameter of the encoder in no group or in two, or a name in a group that is no parameter.

@@ -46,7 +46,12 @@ def warmup_cosine(total_steps: int, steps_per_epoch: int, warmup_epochs: float, 
 
 
 def peak_step(factor: Factor, total_steps: int) -> int:
-    """Return the first step of a run with the highest factor, where a warm-up ends; 0 for a schedule without one."""
+    """Return the first step of a run with the highest factor: the end of the warm-up, or 0 without one.
+
+    Args:
+        factor: of the schedule.
+        total_steps: of the run, 1 or more.
+    """
     return max(range(total_steps), key=factor)
 
 

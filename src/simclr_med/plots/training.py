@@ -42,7 +42,7 @@ def plot_training_curves(
         metrics_csv: of a run.
         target: PNG to write.
         panels: (title, names of the metrics).
-        marks: (label, value) of a metric to compare it with, drawn as a thin line of its colour over all epochs.
+        marks: (label, value) of a constant to compare a metric with, drawn as a thin line in the metric's colour.
     """
     table = read_curves(metrics_csv)
     measured = [name for name in map(str, table) if "/" in name and table[name].notna().any()]

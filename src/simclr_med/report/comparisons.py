@@ -166,7 +166,7 @@ def name_budget(budget: str) -> str:
 
 
 def name_labels(budget: str) -> str:
-    """Return a label budget as words of a sentence: ``budget n50``, or ``all labels``."""
+    """Return a label budget as part of a sentence: ``budget n50``, or ``all labels``."""
     return f"budget {budget}" if name_budget(budget) == budget else name_budget(budget)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from simclr_med.report.methods import SCORED, sort_budgets, sort_methods
 from simclr_med.report.score_tables import METRIC_NAMES, Table, build_table, format_number
 
-MOST_SENTENCES = 5  # about single runs, above the results
+MOST_SENTENCES = 5  # about single runs, above the results of the page
 
 
 def build_cost_table(table: pd.DataFrame) -> list[Table]:
@@ -98,7 +98,7 @@ def build_missing_table(table: pd.DataFrame) -> list[Table]:
 
 
 def describe_fallen_pretraining(table: pd.DataFrame) -> list[str]:
-    """Return a sentence for each finished pretraining run that ended below its start on validation."""
+    """Return a sentence for each finished pretraining run whose monitors ended below their values before it."""
     rows = table[(table["state"] == "finished") & (table["stage"] == "pretrain")]
     sentences = []
     for row in rows.sort_values(["data", "encoder", "augmentation", "seed"]).to_dict("records"):

@@ -35,14 +35,14 @@ class Launch:
         """
         if self.processes != nodes * devices or self.on_node != devices:
             raise ConfigError(
-                f"trainer.nodes={nodes} trainer.devices={devices}: expected {nodes} x {devices} processes, {devices} on "
-                f"each node; {self.launcher} started {self.processes}, {self.on_node} on each node. Change "
+                f"trainer.nodes={nodes} trainer.devices={devices}: expected {nodes} x {devices} processes, {devices} "
+                f"on each node; {self.launcher} started {self.processes}, {self.on_node} on each node. Change "
                 f"trainer.nodes and trainer.devices, or the options of {self.launcher}."
             )
 
 
 def find_launch(environment: Mapping[str, str]) -> Launch | None:
-    """Return the processes that a launcher started with this one, or None if this one was started alone.
+    """Return the processes that a launcher started together with this one, or None if it is alone.
 
     Args:
         environment: variables of this process.

@@ -1,7 +1,7 @@
 """One command in several processes: the process of rank 0 runs the command, the others take part in its trainings.
 
 Rank 0 alone composes the config, opens runs and writes files. It hands each training to the others as a pickled file in
-the run's folder, as the multiprocessing module hands it to a spawned process, and messages through torch's store.
+the run's folder, like the multiprocessing module to a spawned process. All other messages go through torch's store.
 """
 
 from __future__ import annotations
@@ -13,25 +13,23 @@ import pickle
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import timedelta
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
 from simclr_med.atomic import write_bytes
 from simclr_med.errors import RunError, UserError
+from simclr_med.runs.connection import POLL_S, open_store, process_group, wait_for_key
 from simclr_med.runs.launch import Launch
 from simclr_med.runs.signals import exit_at_once
 from simclr_med.safe_files import open_regular
 
-START_S = 600.0  # that the processes of all nodes may need until they have started
-READ_S = 1800.0  # that the other processes may need to read the data
-ANSWER_S = 10.0  # that a process needs to say how its training ended, once the connection is closed
-END_S = 60.0  # that the others need to read the exit code; they may still import Lightning
-VISIBLE_S = 30.0  # until a file that one node wrote is seen by the others; NFS keeps folders for some seconds
-POLL_S = 0.05
+READ_S = 1800.0  # seconds that the other processes may need to read the data
+ANSWER_S = 10.0  # seconds that a process may need to say how its training ended, once the connection is closed
+END_S = 60.0  # seconds that the others may need to read the exit code; they may still import Lightning
+VISIBLE_S = 30.0  # seconds until the other nodes see a new file; NFS caches the content of folders
 
 
 class Training(Protocol):
@@ -42,7 +40,7 @@ class Training(Protocol):
         """The library of torch.distributed that connects the processes."""
 
     def prepare(self) -> None:
-        """Read the data."""
+        """Read the data, before the processes connect."""
 
     def train(self, launch: Launch | None) -> Any:
         """Train together with the other processes."""
@@ -57,7 +55,7 @@ class FirstProcess:
 
     def __init__(self, launch: Launch) -> None:
         self.launch = launch
-        self._store = _open_store(launch)
+        self._store = open_store(launch)
         self._messages = count()
         self._lost: RunError | None = None
 
@@ -88,19 +86,19 @@ class FirstProcess:
         if problems:
             raise RunError(problems[0]["text"])
         try:
-            with _process_group(self._store, self.launch, number, training.backend):
+            with process_group(self._store, self.launch, number, training.backend):
                 own()
         except Exception as error:
             raise self._first_cause(number, error) from error
 
     def end(self, status: int) -> None:
         """Make the other processes exit with this command's exit code."""
-        with suppress(RuntimeError, RunError):  # a process is lost, which has ended already
+        with suppress(RuntimeError, RunError):  # another process has ended already
             self._store.set(f"{next(self._messages)}", json.dumps({"status": status}))
             self._collect("ended", END_S if self._lost is None else POLL_S)
 
     def _first_cause(self, number: int, error: Exception) -> Exception:
-        """Return the error to report when a training failed: that of the process that failed by itself."""
+        """Return the error to report: a user's error of any process, else the error of this one."""
         if isinstance(error, UserError):
             return error
         problems = self._collect(f"{number}/done", ANSWER_S)
@@ -111,12 +109,12 @@ class FirstProcess:
         """Wait for an answer of each other process and return the problems among them.
 
         Raises:
-            RunError: a process did not answer in time, or the connection is lost.
+            RunError: a process did not answer in time.
         """
         until = time.monotonic() + most_s
         problems = []
         for rank in range(1, self.launch.processes):
-            if not _wait(self._store, f"{name}/{rank}", until):
+            if not wait_for_key(self._store, f"{name}/{rank}", until):
                 self._lost = RunError(
                     f"{self.launch.launcher}: process {rank} of {self.launch.processes} ended during the run or does "
                     "not answer. Read its output, then repeat the command to resume."
@@ -133,26 +131,19 @@ def follow(launch: Launch) -> int:
     exit_at_once(signal.SIGHUP)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else torch warns of a lost connection, in 20 lines
     try:
-        store = _open_store(launch)
+        store = open_store(launch)
         import lightning.pytorch  # noqa: F401  # takes seconds, during which rank 0 opens the run
 
         for number in count():
-            _wait(store, f"{number}")
+            wait_for_key(store, f"{number}")
             message = json.loads(store.get(f"{number}"))
             if "status" in message:
                 store.set(f"ended/{launch.rank}", "null")
                 return int(message["status"])
             _take_part(store, launch, number, Path(message["path"]), message["sha256"])
-    except (RuntimeError, RunError):  # the process of rank 0 was killed or reports this; its own output says why
+    except (RuntimeError, RunError):  # the process of rank 0 was killed, or reports the error itself
         return RunError.exit_code
     raise AssertionError("unreachable")
-
-
-def cluster_environment(launch: Launch) -> Any:
-    """Return Lightning's view of the launcher. SLURM requeues a job by itself, so that Lightning's requeue is off."""
-    from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-
-    return TorchElasticEnvironment() if launch.launcher == "torchrun" else SLURMEnvironment(auto_requeue=False)
 
 
 def _take_part(store: Any, launch: Launch, number: int, path: Path, sha256: str) -> None:
@@ -165,11 +156,11 @@ def _take_part(store: Any, launch: Launch, number: int, path: Path, sha256: str)
         store.set(ready, _describe(error, launch))
         return
     store.set(ready, "null")
-    _wait(store, f"{number}/start")
+    wait_for_key(store, f"{number}/start")
     if not json.loads(store.get(f"{number}/start")):
         return
     try:
-        with _process_group(store, launch, number, training.backend):
+        with process_group(store, launch, number, training.backend):
             training.train(launch)
         store.set(done, "null")
     except Exception as error:
@@ -180,7 +171,7 @@ def _read_training(path: Path, sha256: str) -> Training:
     """Read the file that the process of rank 0 wrote; its hash came through the store.
 
     Raises:
-        RunError: it is not on a disk that both processes share.
+        RunError: this process does not see the file, because the folder is not on a shared disk.
     """
     until = time.monotonic() + VISIBLE_S
     while True:
@@ -201,54 +192,3 @@ def _describe(error: Exception, launch: Launch) -> str:
     text = error.problems[0] if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     where = f"process {launch.rank} on {socket.gethostname()}"
     return json.dumps({"is_user_error": is_user_error, "text": f"{text} ({where})"})
-
-
-def _open_store(launch: Launch) -> Any:
-    """Connect with the store that torchrun's agent or the process of rank 0 serves, once all processes have started.
-
-    Raises:
-        RunError: not all processes have started in time.
-    """
-    from torch.distributed import DistError, PrefixStore, rendezvous
-
-    if launch.launcher == "srun":
-        environment = cluster_environment(launch)
-        _ = environment.main_address, environment.main_port  # sets the variables that torch reads
-    try:
-        store, *_ = next(
-            rendezvous("env://", rank=launch.rank, world_size=launch.processes, timeout=timedelta(seconds=START_S))
-        )
-    except DistError as error:
-        address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        raise RunError(
-            f"{launch.launcher}: the {launch.processes} processes could not connect at {address} ({error}). Set "
-            "MASTER_ADDR and MASTER_PORT to a free port of the first node."
-        ) from error
-    return PrefixStore("simclr_med", store)
-
-
-@contextmanager
-def _process_group(store: Any, launch: Launch, number: int, backend: str) -> Iterator[None]:
-    """Connect the processes for one training; an error closes the connections, which ends the others' training too."""
-    from torch import distributed
-
-    distributed.init_process_group(
-        backend,
-        store=distributed.PrefixStore(f"{number}/group", store),
-        rank=launch.rank,
-        world_size=launch.processes,
-    )
-    try:
-        yield
-        distributed.barrier()
-    finally:
-        distributed.destroy_process_group()
-
-
-def _wait(store: Any, key: str, until: float = float("inf")) -> bool:
-    """Wait for a key and return whether it came in time. A loop, since a wait inside the store stops no signal."""
-    while not store.check([key]):
-        if time.monotonic() > until:
-            return False
-        time.sleep(POLL_S)
-    return True

@@ -32,7 +32,7 @@ def exit_on_interrupt() -> None:
 
 @contextmanager
 def block_signals() -> Iterator[None]:
-    """Delay SIGTERM, SIGHUP and SIGINT until the block has ended; for a fork, which calls `reset_signals`."""
+    """Delay SIGTERM, SIGHUP and SIGINT until the block ends. A fork made inside it calls `reset_signals`."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (*SIGNALS, signal.SIGINT))
     try:
         yield
@@ -41,7 +41,7 @@ def block_signals() -> Iterator[None]:
 
 
 def reset_signals() -> None:
-    """Handle signals in a fork as a command does that has just started; those that are ignored stay ignored."""
+    """Handle signals in a fork like a new command. Ignored signals stay ignored."""
     sys.unraisablehook = sys.__unraisablehook__
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
@@ -140,7 +140,7 @@ def _handle(stop: StopSignal) -> dict[int, Any]:
 
 
 def exit_at_once(number: int) -> None:
-    """End the process at once on this signal: for a process that writes nothing."""
+    """Make this signal end the process at once; for a process that writes nothing."""
     signal.signal(number, _exit)
 
 

@@ -25,7 +25,7 @@ from simclr_med.tracking.loggers import close_loggers, log_pictures, log_predict
 from simclr_med.training import devices
 from simclr_med.training.callbacks.late_loggers import LateLoggers
 
-ENDING_S = 5.0  # that loggers have to start after the run has failed
+ENDING_S = 5.0  # seconds that loggers have to start after the run has failed
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,21 @@ class StageFrame:
         return self.loggers
 
     def start_loggers_late(self) -> LateLoggers:
-        """Start the run's loggers in a thread; `wait_for_loggers` ends it."""
+        """Start the run's loggers in a thread, and return the callback that gives them to the trainer.
+
+        `wait_for_loggers` waits for the thread.
+        """
         self._late = LateLoggers(prepare_loggers(self.run))
         return self._late
 
     def wait_for_loggers(self, timeout: float | None = None) -> None:
-        """Take over the loggers that a thread has started.
+        """Wait until the thread has started the loggers, if there is one, and keep them.
+
+        Args:
+            timeout: seconds to wait; None waits as long as the start takes.
 
         Raises:
-            TimeoutError: they have not started after so many seconds.
+            TimeoutError: the loggers have not started in this time.
         """
         if self._late is not None:
             self.loggers = self._late.join(timeout)
@@ -145,7 +151,7 @@ def open_stage(run: Run[Config[Any]], uses_device: bool = True) -> Iterator[Stag
     try:
         yield frame
     except BaseException:
-        with suppress(Exception):  # of their start, which may be the one that is raised already
+        with suppress(Exception):  # an error of their start may be the one that is raised already
             frame.wait_for_loggers(ENDING_S)
         close_loggers(frame.loggers, failed=True)
         raise
@@ -154,13 +160,13 @@ def open_stage(run: Run[Config[Any]], uses_device: bool = True) -> Iterator[Stag
 
 
 def prepare_loggers(run: Run[Config[Any]]) -> Callable[[], list[Any]]:
-    """Return the function that builds the run's loggers and logs its config and environment.
+    """Return a function that builds the run's loggers and logs its config and environment.
 
-    `tracking.loggers.close_loggers` ends them.
+    `tracking.loggers.close_loggers` ends the loggers.
     """
     cfg = run.cfg
     budget = budget_name(cfg.data_fraction)
-    # Read here: each thread has a number of torch threads of its own.
+    # Read in this thread, because each thread has its own number of torch threads.
     parameters: Any = OmegaConf.to_container(run.plain, resolve=True)
     parameters |= {
         "method": method_name(run.plain, run.init),
@@ -189,12 +195,12 @@ def prepare_loggers(run: Run[Config[Any]]) -> Callable[[], list[Any]]:
 
 
 def collect_provenance(run: Run[Config[Any]]) -> dict[str, Any]:
-    """What every result says of how it was made."""
+    """Return what every result says about how it was made: commit, versions of packages, and threads."""
     return {"git": git_commit(), "versions": package_versions(), "threads": torch.get_num_threads()}
 
 
 def numerics_environment(run: Run[Config[Any]]) -> dict[str, Any]:
-    """What the bits of the run's weights depend on besides its config."""
+    """Return what the exact weights of the run depend on besides its config."""
     node = run.cfg.trainer
     precision = devices.name_precision(node.precision, node.accelerator)
     return devices.numerics_environment(devices.resolve_device(node.accelerator), node.processes, precision)

@@ -36,7 +36,7 @@ from simclr_med.training.simclr import METRICS, SimCLR
 
 MONITORS = {"val/knn_accuracy": "validation kNN accuracy", "val/probe_auroc": "validation probe AUROC"}
 PANELS = (
-    ("is it learning? kNN and probe on validation", tuple(MONITORS)),
+    ("kNN and linear probe on validation", tuple(MONITORS)),
     ("NT-Xent loss", ("train/loss", "val/loss")),
     ("contrastive accuracy", ("train/top1", "train/top5")),
     ("mean rank of the other view", ("train/mean_rank",)),
@@ -153,7 +153,7 @@ def _summary_rows(final: dict[str, float], data: ImageDataModule) -> dict[str, s
 
 
 def _pictures(setup: TrainingSetup[Pretrain], module: SimCLR, final: dict[str, float]) -> list[Path]:
-    # Imported after the training, which would start later for it.
+    # Imported here, because it would delay the start of training.
     from simclr_med.plots.training import plot_training_curves, plot_views
 
     cfg, data = setup.run.cfg, setup.data

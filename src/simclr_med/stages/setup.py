@@ -86,7 +86,7 @@ class TrainingSetup(Generic[T]):
         Args:
             module: at its first step.
             callbacks: of the trainer.
-            frame: of the stage; starts the loggers.
+            frame: of the stage; it starts the loggers.
             checkpoint: of `find_checkpoint`.
             validate_every: as in `build_trainer`.
 
@@ -95,7 +95,7 @@ class TrainingSetup(Generic[T]):
         """
         run = self.run
         epochs = run.cfg.stage.epochs
-        # A resumed run logs what the loggers lack, and other processes get the loggers when they start.
+        # A run that resumes logs what its loggers lack, and several processes get their loggers when they start.
         starts_late = checkpoint is None and run.cfg.trainer.processes == 1 and run.cfg.logger.loggers
         late = [frame.start_loggers_late()] if starts_late else []
         loggers = [] if starts_late else frame.start_loggers()

@@ -20,7 +20,7 @@ from simclr_med.errors import ConfigError, DataError, RunError
 from simclr_med.runs.fields import Fields
 from simclr_med.runs.run import Run
 from simclr_med.safe_files import read_json
-from simclr_med.stages import pretrain, probe, report, supervised  # noqa: F401 (imported once, for the forks of all steps)
+from simclr_med.stages import pretrain, probe, report, supervised  # noqa: F401 (imported once, for all steps)
 from simclr_med.stages.frame import collect_provenance
 from simclr_med.stages.study_plan import (
     START_S,
@@ -47,19 +47,20 @@ def study(run: Run[Config[Study]], source: Source) -> None:
             "with stage=pretrain."
         )
     began = time.monotonic()
-    words = list(HydraConfig.get().overrides.task)
+    overrides = list(HydraConfig.get().overrides.task)
     flags = _own_folders()
-    steps = plan_steps(cfg, words, len(source.split("train").images))
+    steps = plan_steps(cfg, overrides, len(source.split("train").images))
     states = read_states(steps, flags)
     left = any(share_left(found) for step, found in zip(steps, states, strict=True) if not step.always)
-    rate = _rate([*flags, *shared_overrides(words)], cfg.stage.timed_steps) if cfg.stage.timed_steps and left else None
+    timed = cfg.stage.timed_steps
+    rate = _rate([*flags, *shared_overrides(overrides)], timed) if timed and left else None
     print_plan(steps, states, rate)
     for line in describe_design(cfg.stage, steps, rate):
         print(line, flush=True)
     failed: list[str] = []
     for number, step in enumerate(steps, 1):
         print(f"\nStep {number} of {len(steps)}: {step.name}", flush=True)
-        if call_command([*flags, *step.words]):
+        if call_command([*flags, *step.overrides]):
             failed.append(step.name)
             if number <= cfg.stage.encoders:
                 break  # every other step needs the encoders
@@ -69,23 +70,23 @@ def study(run: Run[Config[Study]], source: Source) -> None:
 
 
 def _rate(common: Sequence[str], steps: int) -> float | None:
-    """Images a second of a few steps of pretraining on this machine; None when they fail.
+    """Return the images per second of a few steps of pretraining on this machine; None if they fail.
 
     Args:
-        common: words of every step.
-        steps: to time.
+        common: flags and overrides of every step of the study.
+        steps: number of training steps to time.
     """
     with tempfile.TemporaryDirectory() as folder:
-        words = ("stage=pretrain", "stage.epochs=1", f"trainer.limit_steps={steps}", "logger=none")
+        own = ("stage=pretrain", "stage.epochs=1", f"trainer.limit_steps={steps}", "logger=none")
         with open(os.devnull, "wb") as null:
-            call_command((*common, *words, f"paths.runs={folder}"), (null, null))
+            call_command((*common, *own, f"paths.runs={folder}"), (null, null))
         for path in Path(folder).glob("pretrain/*/*/result.json"):
             return Fields.from_record(read_json(path)).fields("timing").number_or_none("images_per_s", 1e-9)
     return None
 
 
 def _own_folders() -> list[str]:
-    """The words of the command line that name folders of the user's own options; every step needs them."""
+    """Return the part of the command line that names folders of the user's own options; every step needs it."""
     hydra = HydraConfig.get()
     typed = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     searched = [word for word in hydra.overrides.hydra if word.startswith("hydra.searchpath=")]
@@ -97,14 +98,14 @@ def read_states(steps: Sequence[Step], flags: Sequence[str] = ()) -> list[list[s
 
     Args:
         steps: of the study.
-        flags: that every command needs besides the step's own words.
+        flags: that every command needs besides the overrides of its step.
 
     Raises:
         ConfigError: the command of a step is wrong.
     """
     states, problems = [], []
     for step in steps:
-        done = capture_command((*flags, *step.words, "dry_run=true"))
+        done = capture_command((*flags, *step.overrides, "dry_run=true"))
         problems += done.stderr.splitlines() if done.returncode == ConfigError.exit_code else []
         states.append(
             ["pending" if line.startswith("no encoder") else line.split()[0] for line in done.stdout.splitlines()]

@@ -18,7 +18,7 @@ SHORT = 20  # epochs below which a supervised run has no warm-up
 PRETRAINING = ("augmentation", "optimizer", "schedule", "seed", "data_fraction")
 VALIDATION = "data_fraction.validation"  # the key of that group that is for the steps with labels
 LEAST_SEEDS = 3  # for an interval or a verdict in the report
-BATCH = 128  # of finetune and baseline
+BATCH = 128  # stage.batch_size of finetune and baseline
 WAIT = 0.5  # part of the epochs after which early stopping ends a supervised run, roughly
 
 
@@ -28,14 +28,14 @@ class Step:
 
     Attributes:
         name: as the plan shows it.
-        words: its overrides.
+        overrides: of the command.
         images: that it trains on over all its epochs, in units of pretraining.
         always: whether it runs again each time.
         encoders: number of encoders that it uses.
     """
 
     name: str
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     images: float = 0.0
     always: bool = False
     encoders: int = 1

@@ -64,7 +64,7 @@ def supervised(run: Run[Config[Supervised]], source: Source) -> None:
         metric, higher = f"val/{stage.select_by}", stage.select_by != "loss"
         steps = setup.data.steps_per_epoch
         patience = stage.patience_epochs(steps) if len(setup.data.val) else stage.epochs
-        # Weights of the warm-up are not kept: batch norm's running statistics still hold much of their initial values.
+        # Weights of the warm-up are not kept: batch normalisation's statistics are still near their initial values.
         first = peak_step(module.schedule(), steps * stage.epochs) // steps
         callbacks = (
             MetricsCsv(setup.metrics_csv, METRICS),
@@ -160,7 +160,7 @@ def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Out
             "train/steps": int(table[-1]["step"]),
         }
     )
-    # Imported after the training, which would start later for it.
+    # Imported here, because it would delay the start of training.
     from simclr_med.plots.training import plot_training_curves
 
     picture = setup.figures / "training.png"

@@ -69,10 +69,10 @@ class Classifier(LightningModule):
         validation: the images that choose the epoch.
         label_smoothing: of the loss, as in `classification_loss`.
         head_epochs: epochs at the start in which the head trains alone, on features of the encoder in eval mode. The
-            optimizer then needs parameter groups of its own for the head.
-        steps_per_epoch: optimizer steps.
-        ema_decay: of the averaged weights, which are validated and kept (Tarvainen and Valpola, arXiv 1703.01780,
-            equation 2, with the batch norm's statistics); None averages nothing.
+            optimizer then needs separate parameter groups for the head.
+        steps_per_epoch: optimizer steps of an epoch.
+        ema_decay: of the averaged weights, in (0, 1), which are validated and kept (Tarvainen and Valpola, arXiv
+            1703.01780, equation 2; batch normalisation's statistics are averaged too); None averages nothing.
 
     Attributes:
         epoch_metrics: metrics of the last epoch by name, the same on every process.
@@ -133,7 +133,7 @@ class Classifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def kept(self) -> tuple[Encoder, nn.Module]:
-        """Return the encoder and the head that are validated and kept: the averaged ones where weights are averaged."""
+        """Return the encoder and the head that are validated and saved: the averaged ones if weights are averaged."""
         if self.averaged is None:
             return self.encoder, self.head
         networks: Any = self.averaged.module

@@ -14,8 +14,8 @@ from lightning.pytorch.strategies import DDPStrategy
 
 import simclr_med
 from simclr_med.errors import RunError
+from simclr_med.runs.connection import cluster_environment
 from simclr_med.runs.launch import Launch
-from simclr_med.runs.processes import cluster_environment
 
 # Lightning's hints to the author of a script; a user of the command line cannot act on them.
 _NOISE = (
@@ -47,10 +47,10 @@ def silence_lightning() -> None:
 
 
 class Arithmetic(Callback):
-    """Sets threads and GPU arithmetic in each process that trains; other processes start with the defaults.
+    """Sets threads and GPU arithmetic in each process that trains, since new processes start with the defaults.
 
     Args:
-        precision: as of `set_gpu_arithmetic`.
+        precision: as in `set_gpu_arithmetic`.
         threads: of each process on the CPU; None leaves the number as it is.
     """
 

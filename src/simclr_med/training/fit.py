@@ -1,4 +1,4 @@
-"""A training that one process or several run from the same arguments."""
+"""A training that one or several processes run with the same arguments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Fit:
     """What all processes of a training share; it can be pickled.
 
     Attributes:
-        node, folder, epochs, steps, accumulate, callbacks, validate_every: as of `build_trainer`.
+        node, folder, epochs, steps, accumulate, callbacks, validate_every: as in `build_trainer`.
         module: at its first step.
         data: of the module.
         checkpoint: to resume from; None starts at the first step.
@@ -40,7 +40,7 @@ class Fit:
 
     @property
     def backend(self) -> str:
-        """The library that connects the processes."""
+        """The library of torch.distributed that connects the processes."""
         return "nccl" if resolve_device(self.node["accelerator"]).type == "cuda" else "gloo"
 
     def prepare(self) -> None:
@@ -57,9 +57,9 @@ class Fit:
         """Train in this process.
 
         Args:
-            launch: the processes that train together; None for this one and those that it starts by itself.
-            strategy: Lightning's, where launch is None.
-            first: callbacks of this process alone, before those of all.
+            launch: the processes that a launcher started; None for this one and those that it starts itself.
+            strategy: Lightning's, if launch is None; not used otherwise.
+            first: callbacks of this process alone; they precede those of all processes.
             loggers: of this process.
         """
         trainer = build_trainer(

@@ -38,7 +38,7 @@ METRICS = (
 
 
 class ValidationData(Protocol):
-    """The data that a run is monitored on. Labels serve the monitors alone; the encoder learns nothing from them."""
+    """The data that a run is monitored on. Only the monitors use labels; the encoder learns nothing from them."""
 
     def knn_sets(self) -> KnnSets | None:
         """The labelled images of the monitors; None without labels."""

@@ -17,7 +17,7 @@ def after_step(late: LateLoggers, trainer: Any) -> None:
     late.on_train_batch_end(trainer, None, None, None, 0)  # type: ignore[arg-type]
 
 
-def test_the_trainer_gets_them_after_its_first_step() -> None:
+def test_the_trainer_gets_the_loggers_after_its_first_step() -> None:
     has_stepped, loggers = threading.Event(), [object()]
 
     def start() -> list[Logger]:

@@ -69,16 +69,16 @@ def _free_mib(path: Path) -> int:
 
 
 class Checkpoints(Callback):
-    """Saves last.ckpt at the end of an epoch once every_s seconds have passed, and best.ckpt where an epoch is chosen.
+    """Saves last.ckpt at the end of an epoch once every_s seconds have passed, and best.ckpt at the best epoch so far.
 
     Args:
         folder: of the checkpoints.
         every_s: seconds between two saves of last.ckpt; the final epoch is always saved.
         environment: what bit-identical results depend on; a run resumed under another environment says so.
         watched: the metric that chooses the best epoch; the first of equal epochs wins, epochs without it are skipped.
-            None chooses none.
+            None chooses no epoch and saves no best.ckpt.
         higher: whether a higher value is better.
-        first: epoch from which one may be chosen, from 0; those before belong to the warm-up.
+        first: the first epoch that may be chosen, counted from 0; those before it belong to the warm-up.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ class EarlyStopping(Callback):
         watched: the metric to improve; an epoch in which it is NaN is no improvement.
         higher: whether a higher value is better.
         epochs: number of epochs without improvement, 1 or more.
-        first: epoch from which they count, from 0; those before belong to the warm-up.
+        first: the first epoch that counts, counted from 0; those before it belong to the warm-up.
     """
 
     def __init__(self, watched: str, higher: bool, epochs: int, first: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Start the loggers in a thread while a run makes its first step, since Weights & Biases takes a second or more."""
+"""Start the loggers in a thread during the first step of a run, since Weights & Biases takes a second or more."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger
 class LateLoggers(Callback):
     """Starts loggers in a thread, and gives them to the trainer after its first step, before anything is logged.
 
-    It stands before the callbacks that print, so that the loggers' own lines come first.
+    It must precede the callbacks that print, so that the loggers' own lines come first.
 
     Args:
         start: returns the loggers.
@@ -28,8 +28,11 @@ class LateLoggers(Callback):
     def join(self, timeout: float | None = None) -> list[Logger]:
         """Wait for the loggers and return them, or raise the error of their start.
 
+        Args:
+            timeout: seconds to wait; None waits as long as the start takes.
+
         Raises:
-            TimeoutError: they have not started after so many seconds.
+            TimeoutError: the loggers have not started in this time.
         """
         return self._loggers.result(timeout)
 

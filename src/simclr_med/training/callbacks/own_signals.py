@@ -1,4 +1,4 @@
-"""Signals keep their handlers during a training in several processes."""
+"""Keep the handler of SIGTERM during a training in several processes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class OwnSignals(Callback):
-    """Puts back the handler of SIGTERM that the process had before training.
+    """Restores the handler of SIGTERM that the process had before training.
 
-    Lightning's handler waits for the other processes, which may have ended or wait in another operation.
+    Lightning's handler waits for the other processes, which may have ended or may wait in another operation.
     """
 
     def __init__(self) -> None:

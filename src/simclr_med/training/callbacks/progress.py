@@ -72,7 +72,7 @@ class ProgressLine(Callback):
             self._bar = None
 
     def _start_bar(self, trainer: Trainer) -> None:
-        """Show the bar on a terminal."""
+        """Show the progress bar if the output is a terminal."""
         console = Console()
         if console.is_terminal:
             self._bar = Progress(
