@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
 import os
 import subprocess
@@ -27,6 +29,17 @@ def import_script(name: str) -> Iterator[ModuleType]:
         yield __import__(name)
         for added in {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - before:
             sys.modules.pop(added, None)
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_what_a_script_imports_from_the_package_exists(script: Path) -> None:
+    """Also what its functions import, since most of them run only in a measurement."""
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("simclr_med"):
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:
+                found = hasattr(module, alias.name) or importlib.util.find_spec(f"{node.module}.{alias.name}")
+                assert found, f"{node.module} has no {alias.name}"
 
 
 @pytest.fixture(scope="module")
