@@ -61,10 +61,11 @@ def _render_machine(report: Report) -> str:
     lines = [f"{machine['cpu']}, {machine['cores']} cores, {machine['instructions']}, {shown}"]
     if "encoder" in given:
         lines += [f"{given['encoder']}, 28 px, batch {given['batch_size']}, `augmentation=novel`"]
-        lines += [f"{given['repeats']} rounds in turns; values are the median (range)"]
+        rounds = "one round" if given["repeats"] == 1 else f"{given['repeats']} rounds in turns"
+        lines += [f"{rounds}; values are the median (range)"]
     lines += [f"other programs used up to {most:.2f} cores meanwhile"]
     if most > MAX_OTHER_CORES:
-        lines += ["**these figures are too low, because the machine was busy; they will be measured again**"]
+        lines += ["**the machine was busy: rates are too low and times too long; they will be measured again**"]
     return "".join(f"- {line}\n" for line in lines)
 
 
