@@ -15,7 +15,7 @@ from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-FIRST_STEP = "first step"
+FIRST_STEP = "first step"  # the loggers (W&B) start in a thread meanwhile
 
 
 class Phases:
@@ -69,7 +69,6 @@ def main() -> None:
         inner = sys.modules[run.__module__]
         phases.mark_calls(sys.modules["simclr_med.stages.setup"], "load_images", None, "data read")
         phases.mark_calls(inner, "build_module", "data checked", "network built")
-        phases.mark_calls(sys.modules["simclr_med.tracking.loggers"], "wandb_logger", None, "loggers (W&B)")
         _watch_fit(phases, growth)
         return run
 
