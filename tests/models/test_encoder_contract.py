@@ -32,7 +32,7 @@ from simclr_med.stages.network import build_network
 CONF = Path(__file__).parents[2] / "conf" / "encoder"
 OPTIONS = [*sorted(path.stem for path in CONF.glob("*.yaml")), "toy"]
 # The whole chain of stages takes seconds for each option: one ResNet stands for all of them.
-CHAINED = [*sorted(set(OPTIONS) - {"resnet18", "resnet18_small_stem", "resnet34", "resnet50"})]
+CHAINED = [*sorted(set(OPTIONS) - {"resnet18", "resnet18_half_stem", "resnet18_small_stem", "resnet34", "resnet50"})]
 QUICK = ("logger=none", "trainer=cpu", "trainer.threads=1", "dataset=npz")
 
 

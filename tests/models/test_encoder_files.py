@@ -200,12 +200,22 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_encoder(path, trained(), {})
     encoder = resnet(18, stem="small")
     before = weights_hash(encoder.state_dict())
-    refused(path, "expected weights of resnet18 with the small stem, found those of a ResNet of 1-1-1-1", encoder)
+    refused(path, "expected weights of resnet18 with a 3x3 stem, found those of a ResNet of 1-1-1-1", encoder)
     assert weights_hash(encoder.state_dict()) == before
     torch.save(resnet(18).state_dict(), tmp_path / "stock.pth")
     refused(tmp_path / "stock.pth", "found those of resnet18 with the stock stem", encoder)
     torch.save(resnet(34).state_dict(), tmp_path / "deep.pth")
     refused(tmp_path / "deep.pth", "found those of resnet34 with the stock stem", resnet(18))
+
+
+def test_weights_of_equal_shapes_for_another_stem_are_refused(tmp_path: Path) -> None:
+    """The shapes do not show the stride of the first convolution; the recorded option does."""
+    path, half, small = tmp_path / "encoder.safetensors", resnet(18, stem="half"), resnet(18, stem="small")
+    set_option(half, {"name": "resnet18_half_stem", "stem": "half"})
+    save_encoder(path, half, {})
+    load_weights(small, load_encoder_state(path))  # a caller that records no option decides itself
+    set_option(small, {"name": "resnet18_small_stem", "stem": "small"})
+    refused(path, "expected weights of resnet18_small_stem .stem=small., found those of resnet18_half_stem", small)
 
 
 @pytest.mark.parametrize("change", ["missing", "extra"])

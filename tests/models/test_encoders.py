@@ -89,7 +89,7 @@ def test_gradients_equal_torchvisions_in_float64() -> None:
 
 
 @pytest.mark.parametrize("build", [resnet, tiny], ids=["resnet", "tiny"])
-def test_stock_stem_halves_four_times_and_small_stem_never(build) -> None:
+def test_stock_stem_quarters_and_small_stem_keeps_the_side(build) -> None:
     encoder = build(18) if build is resnet else build()
     x = images(2, 28, torch.float32)
     assert encoder.maxpool(encoder.conv1(x)).shape[-2:] == (7, 7)
@@ -99,14 +99,25 @@ def test_stock_stem_halves_four_times_and_small_stem_never(build) -> None:
     assert small(x).shape == (2, 512)
 
 
-def test_small_stem_keeps_the_keys_and_the_other_weights_shapes() -> None:
-    stock, small = resnet(18).state_dict(), resnet(18, stem="small").state_dict()
-    assert list(stock) == list(small)
-    assert [name for name in stock if stock[name].shape != small[name].shape] == ["conv1.weight"]
+def test_half_stem_halves_the_side_once() -> None:
+    half, x = resnet(18, stem="half"), images(2, 28, torch.float32)
+    stages = [half.maxpool(half.conv1(x))]
+    for stage in (half.layer1, half.layer2, half.layer3, half.layer4):
+        stages.append(stage(stages[-1]))
+    assert [maps.shape[-1] for maps in stages] == [14, 14, 7, 4, 2]
+    assert half(x).shape == (2, 512)
 
 
-def test_small_stem_is_initialised_by_its_fan_out() -> None:
-    weight = resnet(18, stem="small").conv1.weight
+@pytest.mark.parametrize("stem", ["small", "half"])
+def test_3x3_stems_keep_the_keys_and_the_other_weights_shapes(stem) -> None:
+    stock, other = resnet(18).state_dict(), resnet(18, stem=stem).state_dict()
+    assert list(stock) == list(other)
+    assert [name for name in stock if stock[name].shape != other[name].shape] == ["conv1.weight"]
+
+
+@pytest.mark.parametrize("stem", ["small", "half"])
+def test_3x3_stems_are_initialised_by_their_fan_out(stem) -> None:
+    weight = resnet(18, stem=stem).conv1.weight
     assert float(weight.detach().std()) == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -116,3 +117,24 @@ def test_damaged_records_are_left_out_with_one_line(tmp_path: Path, capsys, reco
     assert sweep.read_outcomes(tmp_path) == [("seed=0", RunOutcome("done"))]
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{tmp_path / 'jobs' / '1.json'}: unreadable and left out of the summary (")
+
+
+def test_objective_is_the_mean_of_the_recorded_metric(tmp_path: Path, capsys) -> None:
+    outcomes = []
+    for number, value in enumerate((0.5, 0.75)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "result.json").write_text(json.dumps({"metrics": {"val/probe_auroc": value}}))
+        outcomes.append(RunOutcome("skipped", folder=str(folder)))
+    assert sweep.mean_objective(outcomes, "val/probe_auroc") == 0.625
+    assert math.isnan(sweep.mean_objective(outcomes, "val/loss"))
+    assert "objective=val/loss: " in capsys.readouterr().err
+    failed = [outcomes[0], RunOutcome("failed", 1, "collapsed at epoch 1")]
+    assert math.isnan(sweep.mean_objective(failed, "val/probe_auroc"))
+    assert "collapsed at epoch 1" in capsys.readouterr().err
+
+
+def test_objective_on_the_test_split_is_refused(command: Command, cells: Path) -> None:
+    done = command("-m", "stage=probe", "dataset=npz", f"dataset.path={cells}", "seed=0,1", "objective=test/auroc")
+    assert done.returncode == 2
+    assert done.stderr.startswith("objective=test/auroc: expected a validation metric")

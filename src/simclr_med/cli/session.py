@@ -13,7 +13,7 @@ from simclr_med.config.folders import CONF
 from simclr_med.config.registry import register
 from simclr_med.runs.gpus import claim_gpus
 from simclr_med.runs.processes import FirstProcess
-from simclr_med.runs.sweep import RunOutcome, SweepJob, current_job, exit_status, record_outcomes
+from simclr_med.runs.sweep import RunOutcome, SweepJob, current_job, exit_status, mean_objective, record_outcomes
 
 # A worker of a parallel sweep imports this module before it composes the config of its job.
 register()
@@ -22,8 +22,8 @@ register()
 class Session:
     """The jobs of one process. Hydra calls it with the config of each job.
 
-    It returns an exit code and never raises an Exception, so that a sweep continues after a failed job. Launchers
-    pickle it for their workers; a worker gets an empty session.
+    It returns an exit code, or the value of ``objective`` to a sweeper that optimises it. It never raises an Exception,
+    so that a sweep continues after a failed job. Launchers pickle it for their workers; a worker gets an empty session.
 
     Args:
         in_worker: whether another process started the sweep that this session works on.
@@ -48,7 +48,7 @@ class Session:
     def __reduce__(self) -> tuple[type[Session], tuple[bool, bool]]:
         return Session, (True, self.allow_code)
 
-    def __call__(self, cfg: DictConfig) -> int:
+    def __call__(self, cfg: DictConfig) -> float:
         cfg.allow_code = cfg.allow_code and self.allow_code
         cfg.paths.own = _own_folders()
         job = current_job()
@@ -63,8 +63,12 @@ class Session:
         for job, cfg in self.postponed:
             self._run_sweep_job(job, cfg, wait=True)
 
-    def _run_sweep_job(self, job: SweepJob, cfg: DictConfig, wait: bool) -> int:
-        """Run a sweep job, with a record before its start (an interrupted job keeps it) and after its end."""
+    def _run_sweep_job(self, job: SweepJob, cfg: DictConfig, wait: bool) -> float:
+        """Run a sweep job, with a record before its start (an interrupted job keeps it) and after its end.
+
+        Returns:
+            the exit code; with ``objective`` its value, NaN where a run of the job has none.
+        """
         print(f"Job {job.number}: {' '.join(job.overrides)}", flush=True)
         record_outcomes(job, [RunOutcome("started", 1)])
         if self.in_worker:
@@ -73,7 +77,7 @@ class Session:
         record_outcomes(job, outcomes)
         if not wait and any(outcome.outcome == "busy" for outcome in outcomes):
             self.postponed.append((job, cfg))
-        return exit_status(outcomes)
+        return exit_status(outcomes) if cfg.objective is None else mean_objective(outcomes, cfg.objective)
 
 
 def _own_folders() -> list[str]:

@@ -29,7 +29,16 @@ def broken_rules(cfg: Config[Any]) -> Iterator[str]:
     yield from _cuda_graphs(cfg)
     yield from _milestones(cfg)
     yield from _targets(cfg)
+    yield from _objective(cfg)
     yield from _stage(cfg, cfg.stage)
+
+
+def _objective(cfg: Config[Any]) -> Iterator[str]:
+    if cfg.objective is not None and not cfg.objective.startswith("val/"):
+        yield (
+            f"objective={cfg.objective}: expected a validation metric, since a choice never uses the test split. Use "
+            "val/probe_auroc or val/knn_accuracy, for example."
+        )
 
 
 def use_default(key: str) -> str:

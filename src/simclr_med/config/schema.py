@@ -36,7 +36,7 @@ class Augmentation(Option):
 @node
 class ResNet(Option):
     depth: int = one_of(18, 34, 50)
-    stem: str = one_of("stock", "small")
+    stem: str = one_of("stock", "small", "half")
     zero_init_residual: bool = MISSING
     mean: list[float] = MISSING
     std: list[float] = MISSING
@@ -183,6 +183,7 @@ class Schema(Part):
     overwrite: bool = MISSING
     dry_run: bool = MISSING
     allow_code: bool = MISSING
+    objective: Optional[str] = None
     keep: str = one_of("least", "all")
 
 

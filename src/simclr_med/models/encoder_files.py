@@ -24,6 +24,8 @@ from simclr_med.models.normalization import HALF, Moments, check_moments
 from simclr_med.models.safetensors_files import is_safetensors, read_safetensors, write_safetensors
 
 _MOMENTS = ("mean", "std")
+# Arguments of an option that change its function but not the shapes of its weights: strides, for example.
+_HIDDEN_ARGUMENTS = ("stem",)
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def load_weights(encoder: Encoder, loaded: LoadedEncoder) -> str:
     expected = encoder.state_dict()
     # Files older than torch 0.4.1 have no such counters; torch fills them in.
     given = {name for name in expected if name in loaded.state or name.endswith("num_batches_tracked")}
-    fits = given == set(expected) and set(loaded.state) <= set(expected)
+    fits = given == set(expected) and set(loaded.state) <= set(expected) and _has_same_layout(encoder, loaded)
     if not fits or any(loaded.state[name].shape != expected[name].shape for name in loaded.state):
         network = _describe(get_option(encoder), expected)
         raise CheckpointError(
@@ -219,6 +221,12 @@ def _read_moments(metadata: Mapping[str, str], path: Path) -> tuple[Moments | No
     except ValueError as error:
         raise CheckpointError(f"checkpoint={path}: {error} Use another file.") from error
     return mean, std
+
+
+def _has_same_layout(encoder: Encoder, loaded: LoadedEncoder) -> bool:
+    """Whether the recorded options, if both are recorded, agree in what the shapes of the weights do not show."""
+    wanted, found = get_option(encoder) or {}, loaded.option or {}
+    return all(wanted[key] == found[key] for key in _HIDDEN_ARGUMENTS if key in wanted and key in found)
 
 
 def _broken_rule(name: str, tensor: Tensor) -> str | None:

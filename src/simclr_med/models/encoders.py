@@ -87,13 +87,14 @@ def get_option(encoder: Encoder) -> dict[str, Any] | None:
     return getattr(encoder, "option", None)
 
 
-Stem = Literal["stock", "small"]
+Stem = Literal["stock", "small", "half"]
 _LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
     18: (BasicBlock, [2, 2, 2, 2]),
     34: (BasicBlock, [3, 4, 6, 3]),
     50: (Bottleneck, [3, 4, 6, 3]),
 }
-_STEMS: tuple[Stem, ...] = ("stock", "small")
+# Kernel and stride of the first convolution. Only the stock stem has a max-pool.
+_STEMS: dict[Stem, tuple[int, int]] = {"stock": (7, 2), "small": (3, 1), "half": (3, 2)}
 
 
 class ResNetEncoder(ResNet):
@@ -127,10 +128,10 @@ class ResNetEncoder(ResNet):
         register_normalization(self, mean, std)
         self.width = self.inplanes
         self.fc = nn.Identity()  # type: ignore[assignment]
-        if stem == "small":
+        if stem != "stock":
             self.maxpool = nn.Identity()  # type: ignore[assignment]
-        if stem == "small" or self.channels != ResNetEncoder.channels:
-            kernel, stride = (3, 1) if stem == "small" else (7, 2)
+        if stem != "stock" or self.channels != ResNetEncoder.channels:
+            kernel, stride = _STEMS[stem]
             self.conv1 = nn.Conv2d(3, self.channels, kernel, stride, kernel // 2, bias=False)
             self.bn1 = nn.BatchNorm2d(self.channels)
             nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -190,8 +191,9 @@ def resnet(
 
     Args:
         depth: 18 and 34 (D = 512), or 50 (D = 2048).
-        stem: ``stock``, 7x7 at stride 2 with a max-pool; or ``small``, 3x3 at stride 1 without (SimCLR, arXiv
-            2002.05709, appendix B.9, for images of 32 pixels or less).
+        stem: ``stock``, 7x7 at stride 2 with a max-pool; ``small``, 3x3 at stride 1 without (SimCLR, arXiv 2002.05709,
+            appendix B.9, for images of 32 pixels or less), with maps 4 times as wide; or ``half``, 3x3 at stride 2
+            without, with maps twice as wide as those of ``stock``.
         zero_init_residual: starts the last batch-norm scale of each residual block at 0 (Goyal et al., arXiv
             1706.02677, section 5.1).
         mean, std: of each channel of images in [0, 1].

@@ -115,7 +115,7 @@ def _describe_resnet(state: State) -> str:
     blocks = tuple(_count(state, f"layer{stage}.{{}}.conv1.weight", 0) for stage in range(1, 5))
     name = _RESNETS.get((last, blocks), f"a ResNet of {'-'.join(map(str, blocks))} blocks")
     width, channels, kernel = state["conv1.weight"].shape[:3]
-    stem = {7: "the stock stem", 3: "the small stem"}.get(kernel, f"a {kernel}x{kernel} stem")
+    stem = "the stock stem" if kernel == 7 else f"a {kernel}x{kernel} stem"
     width_text = "" if width == 64 else f", {width} channels wide"
     channels_text = "" if channels == 3 else f", {channels} input channels"
     return f"{name} with {stem}{width_text}{channels_text}"

@@ -6,7 +6,9 @@ folder: ``<runs>/.sweeps/<time>/jobs/<number>.json``.
 
 from __future__ import annotations
 
+import math
 import shutil
+import statistics
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -161,6 +163,20 @@ def remove_unstarted(folder: Path) -> None:
         with suppress(OSError):  # not empty, or missing
             folder.parent.rmdir()
             folder.parent.parent.rmdir()
+
+
+def mean_objective(outcomes: Sequence[RunOutcome], metric: str) -> float:
+    """Return the mean of a metric over the runs of a job; NaN where one of them failed or does not record it."""
+    values = []
+    for outcome in outcomes:
+        try:
+            record = Fields.from_record(read_json(Path(outcome.folder) / "result.json"))
+            values.append(record.fields("metrics").number(metric))
+        except (OSError, ValueError) as error:
+            reason = outcome.message.partition("\n")[0] or describe_error(error)
+            print(f"objective={metric}: {outcome.folder or 'the job'} has no value ({reason}).", file=sys.stderr)
+            return math.nan
+    return statistics.fmean(values) if values else math.nan
 
 
 def exit_status(outcomes: Iterable[RunOutcome]) -> int:
