@@ -13,7 +13,7 @@ FUZZ_S ?= 600
 
 .DEFAULT_GOAL := help
 .PHONY: help demo paper test test-process test-gpu test-slurm faults fuzz check lint audit types format docs bench \
-	bench-gpu bench-growth bench-tables parity wheel clean
+	bench-gpu bench-growth bench-tables results parity wheel clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -82,7 +82,10 @@ bench-growth: $(READY)  ## Measure a folder of 200,000 images and 1,000,000 imag
 	$(BIN)/python benchmarks/large_sets.py $(JSON:%=--json %)
 
 bench-tables: $(READY)  ## Write the measurements of benchmarks/results/ into README.md and docs/speed.md
-	$(BIN)/python benchmarks/speed_tables.py
+	$(BIN)/python benchmarks/page_tables.py
+
+results: $(READY)  ## Run a study on each data set of DATA="..." (hours; resumes); make bench-tables writes docs/results.md
+	$(BIN)/python benchmarks/results.py $(DATA) --overrides "$(OVERRIDES)"
 
 bench-gpu: $(READY)  ## Measure the speed on a GPU (about 8 minutes); QUICK=--quick takes three
 	$(BIN)/python benchmarks/gpu.py $(QUICK)

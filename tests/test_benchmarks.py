@@ -58,8 +58,13 @@ def bench() -> Iterator[ModuleType]:
 
 
 @pytest.fixture(scope="module")
-def speed_tables() -> Iterator[ModuleType]:
-    yield from import_script("speed_tables")
+def page_tables() -> Iterator[ModuleType]:
+    yield from import_script("page_tables")
+
+
+@pytest.fixture(scope="module")
+def results() -> Iterator[ModuleType]:
+    yield from import_script("results")
 
 
 @pytest.fixture(scope="module")
@@ -308,38 +313,60 @@ def test_random_images_of_several_blocks(pretrain, tmp_path):
         assert file["train_images"][4096:].std() > 10
 
 
-def test_tables_of_the_pages_are_those_of_the_results(speed_tables):
-    results = speed_tables.read_results()
-    for page in speed_tables.PAGES:
+def test_tables_of_the_pages_are_those_of_the_results(page_tables):
+    results = page_tables.read_results()
+    for page in page_tables.PAGES:
         text = page.read_text(encoding="utf-8")
-        assert "<!-- speed: peers -->" in text
-        assert speed_tables.render_page(text, results) == text, "run `make bench-tables`"
+        assert page_tables.render_page(text, results) == text, "run `make bench-tables`"
 
 
-def test_every_table_is_on_a_page_and_without_typed_figures(speed_tables):
-    page = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
-    assert set(speed_tables.BLOCKS) == {name for _, name, _ in speed_tables.BLOCK.findall(page)}
-    typed, _, _ = speed_tables.BLOCK.sub("", page).partition("## On a GPU")
+def test_every_table_is_on_a_page_and_without_typed_figures(page_tables):
+    pages = {page.name: page.read_text(encoding="utf-8") for page in page_tables.PAGES}
+    assert set(page_tables.BLOCKS) == {name for _, name, _ in page_tables.BLOCK.findall("".join(pages.values()))}
+    typed, _, _ = page_tables.BLOCK.sub("", pages["speed.md"]).partition("## On a GPU")
     assert "images/s" not in typed
+    typed += page_tables.BLOCK.sub("", pages["results.md"])
     assert "\n|" not in typed
 
 
-def test_table_has_the_figures_of_the_results(speed_tables):
-    page = "before\n<!-- speed: peers -->\nold\n<!-- /speed -->\n<!-- speed: parts -->\nold\n<!-- /speed -->\nafter\n"
+def test_table_has_the_figures_of_the_results(page_tables):
+    page = "before\n<!-- table: peers -->\nold\n<!-- /table -->\n<!-- table: parts -->\nold\n<!-- /table -->\nafter\n"
     spread = {"min": 1.0, "median": 2.4, "max": 3.0}
     peers = {"rates": {"simclr-med": {"step": spread, "whole": spread}}, "ratios": {}}
-    found = speed_tables.render_page(page, {"cpu": {"peers": peers}})
-    assert "| `simclr-med` | 2 (1-3) | 2 (1-3) |  |  |\n<!-- /speed -->" in found
+    found = page_tables.render_page(page, {"cpu": {"peers": peers}})
+    assert "| `simclr-med` | 2 (1-3) | 2 (1-3) |  |  |\n<!-- /table -->" in found
     assert "old" not in found
-    assert speed_tables.NOT_MEASURED in found
-    assert speed_tables.render_page(found, {"cpu": {"peers": peers}}) == found
+    assert page_tables.NOT_MEASURED in found
+    assert page_tables.render_page(found, {"cpu": {"peers": peers}}) == found
 
 
-def test_page_says_that_the_machine_was_busy(speed_tables):
-    page = "<!-- speed: machine -->\n<!-- /speed -->\n"
+def test_page_says_that_the_machine_was_busy(page_tables):
+    page = "<!-- table: machine -->\n<!-- /table -->\n"
     quiet = {"machine": {"cpu": "a", "cores": 2, "instructions": "b"}, "versions": {}, "others": {"peers": 0.05}}
-    assert "busy" not in speed_tables.render_page(page, {"cpu": quiet})
-    assert "busy" in speed_tables.render_page(page, {"cpu": quiet | {"others": {"peers": 0.05, "sizes": 0.2}}})
+    assert "busy" not in page_tables.render_page(page, {"cpu": quiet})
+    assert "busy" in page_tables.render_page(page, {"cpu": quiet | {"others": {"peers": 0.05, "sizes": 0.2}}})
+
+
+def test_results_are_those_of_the_reports_tables(results, page_tables, tmp_path):
+    row = "cells,resnet18,{method},n50,50,15,0.8,{low},0.85,15,3 encoders x 5 seeds,\n"
+    head = "data,encoder,method,budget,images,runs," + ",".join(
+        f"test/auroc {name}" for name in ("mean", "low", "high", "runs", "population", "values")
+    )
+    scores = row.format(method="probe", low=0.7) + row.format(method="untrained control", low="")
+    (tmp_path / "label_efficiency_auroc.csv").write_text(f"{head}\n{scores}")
+    columns = "data,encoder,budget,a,b,verdict,auroc_difference,low,high,level,runs"
+    pairs = "cells,resnet18,n50,probe,untrained control,better,0.1,0.02,0.18,0.99,3 encoders x 5 seeds\n"
+    (tmp_path / "comparisons.csv").write_text(f"{columns}\n{pairs}")
+    (tmp_path / "cost.csv").write_text("stage,data,encoder,runs,hours\npretrain,cells,resnet18,3,1.25\n")
+    found = {"results": results.collect_results(tmp_path)}
+    page = "".join(
+        f"<!-- table: results_{name} -->\n<!-- /table -->\n" for name in ("scores", "comparisons", "summary")
+    )
+    text = page_tables.render_page(page, {"results": found})
+    assert "| cells | probe | 80.0 (70.0 to 85.0) |" in text
+    assert "| cells | untrained control | 80.0 |" in text
+    assert "| cells | n50 | probe | untrained control | +10.0 (+2.0 to +18.0) | better | 3 encoders x 5 seeds |" in text
+    assert "| cells | n50 | 80.0 | 80.0 (70.0 to 85.0) | +10.0 (+2.0 to +18.0), better |" in text
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -212,4 +212,5 @@ def sweep_summary(outcomes: Sequence[tuple[str, RunOutcome]], folder: Path) -> s
         lines += [reason, *(f"  {overrides}" for overrides in jobs)]
     if jobs_by_reason:
         lines.append("Repeat the command to run what is left.")
-    return "\n".join([*lines, f"Sweep:    {folder}"])
+    best = folder / "optimization_results.yaml"  # written by Hydra's Optuna sweeper
+    return "\n".join([*lines, *([f"Best:     {best}"] if best.exists() else []), f"Sweep:    {folder}"])

@@ -1,26 +1,29 @@
-"""Write the measurements of benchmarks/results/ into README.md and docs/speed.md (make bench-tables).
+"""Write the measurements of benchmarks/results/ into README.md, docs/speed.md and docs/results.md (make bench-tables).
 
-For each table, a page has a block from ``<!-- speed: NAME -->`` to ``<!-- /speed -->``. The script replaces its
-content, so that nobody types a figure. ``make bench JSON=...`` and ``make bench-growth JSON=...`` measure.
+For each table, a page has a block from ``<!-- table: NAME -->`` to ``<!-- /table -->``. The script replaces its
+content, so that nobody types a figure. ``make bench JSON=...``, ``make bench-growth JSON=...`` and ``make results``
+measure.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import evaluation
 from data_sizes import sum_to_first_step
 from machine import MAX_OTHER_CORES
+from markdown_table import format_table
+from result_tables import render_comparisons, render_scores, render_settings, render_summary
 from spread import format_spread, spread
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "speed.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "speed.md", ROOT / "docs" / "results.md")
 RESULTS = ROOT / "benchmarks" / "results"
-BLOCK = re.compile(r"(<!-- speed: (\w+) -->\n).*?(<!-- /speed -->)", flags=re.DOTALL)
+BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- /table -->)", flags=re.DOTALL)
 NOT_MEASURED = "Not measured yet.\n"
 
 Report = Mapping[str, Any]
@@ -44,12 +47,6 @@ def render_page(text: str, results: Mapping[str, Report]) -> str:
         return block[1] + (render(report) if key in report else NOT_MEASURED) + block[3]
 
     return BLOCK.sub(fill, text)
-
-
-def _format_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    columns = list(columns)
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _render_machine(report: Report) -> str:
@@ -77,13 +74,13 @@ def _render_peers(report: Report) -> str:
         factors = ("", "") if ratios is None else (format_spread(ratios[key], 1) for key in ("step", "whole"))
         rows.append([f"`{system}`", *(format_spread(rates[key], 0) for key in ("step", "whole")), *factors])
     columns = ("pipeline", "training step, images/s", "whole command, images/s", "speed-up, step", "speed-up, whole")
-    return _format_table(columns, rows)
+    return format_table(columns, rows)
 
 
 def _render_parts(report: Report) -> str:
     shares = report["parts"]["shares"]
     rows = ([name, format_spread(part["ms"], 1), format_spread(part["share"], 1)] for name, part in shares.items())
-    return _format_table(("part of a training step", "ms", "%"), rows)
+    return format_table(("part of a training step", "ms", "%"), rows)
 
 
 def _render_overhead(report: Report) -> str:
@@ -92,7 +89,7 @@ def _render_overhead(report: Report) -> str:
         ["epochs without validation", format_spread(percent["epoch"], 1)],
         ["all epochs, with validation and checkpoint", format_spread(percent["all"], 1)],
     ]
-    return _format_table(("Lightning, logging and monitors", "% above a bare loop"), rows)
+    return format_table(("Lightning, logging and monitors", "% above a bare loop"), rows)
 
 
 def _render_sizes(report: Report) -> str:
@@ -109,7 +106,7 @@ def _render_sizes(report: Report) -> str:
         [name, *(format_spread(spread(values), digits) for values in columns)]
         for name, (columns, digits) in quantities.items()
     )
-    return _format_table(("", *(f"{size} images" for size in sizes)), rows)
+    return format_table(("", *(f"{size} images" for size in sizes)), rows)
 
 
 def _render_scaling(report: Report) -> str:
@@ -119,7 +116,7 @@ def _render_scaling(report: Report) -> str:
         for name, rates in sweeps.items()
         for label, values in rates.items()
     )
-    return _format_table(("quantity", "value", "images/s"), rows)
+    return format_table(("quantity", "value", "images/s"), rows)
 
 
 def _render_evaluation(report: Report) -> str:
@@ -127,7 +124,7 @@ def _render_evaluation(report: Report) -> str:
     rows = [[text, format_spread(spread(measured[name]), 0)] for name, text in evaluation.RATES.items()]
     for name, text in evaluation.name_seconds(measured["runs"]).items():
         rows.append([text, format_spread(spread(measured[name]), 1)])
-    return _format_table((f"evaluation, {measured['encoder']}, 28 px", "median (range)"), rows)
+    return format_table((f"evaluation, {measured['encoder']}, 28 px", "median (range)"), rows)
 
 
 def _render_large_sets(report: Report) -> str:
@@ -145,7 +142,7 @@ def _render_large_sets(report: Report) -> str:
         "the same, all processes, MiB": lambda run: f"{run['memory']['together'] / 2**20:.0f}",
         "cores used by other programs": lambda run: f"{run['others'] or 0.0:.2f}",
     }
-    return _format_table(columns, ([text, *map(show, measured)] for text, show in quantities.items()))
+    return format_table(columns, ([text, *map(show, measured)] for text, show in quantities.items()))
 
 
 # For each block: the file, the key that the file must have, and the function that makes the content.
@@ -159,6 +156,10 @@ BLOCKS: dict[str, tuple[str, str, Callable[[Report], str]]] = {
     "evaluation": ("cpu", "evaluation", _render_evaluation),
     "growth_machine": ("growth", "machine", _render_machine),
     "growth": ("growth", "sets", _render_large_sets),
+    "results_settings": ("results", "results", render_settings),
+    "results_scores": ("results", "results", render_scores),
+    "results_comparisons": ("results", "results", render_comparisons),
+    "results_summary": ("results", "results", render_summary),
 }
 
 
