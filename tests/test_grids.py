@@ -17,14 +17,18 @@ NAMES = [path.stem for path in GRIDS]
 
 
 def axes(path: Path) -> dict[str, list[str]]:
-    """The values of each axis, as Hydra's sweeper reads them."""
+    """The values of each axis, as Hydra's sweeper reads them; the ends of an interval."""
     params = OmegaConf.load(path).hydra.sweeper.params
     parse = OverridesParser.create().parse_override
     found = {}
     for key, value in params.items():
         override = parse(f"{key}={value}")
-        sweep = override.is_sweep_override()
-        found[str(key)] = list(override.sweep_string_iterator()) if sweep else [str(value)]
+        if override.is_interval_sweep():
+            interval = override.value()
+            found[str(key)] = [str(interval.start), str(interval.end)]
+        else:
+            sweep = override.is_sweep_override()
+            found[str(key)] = list(override.sweep_string_iterator()) if sweep else [str(value)]
     return found
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
+# What a training stage validates: the validation split, images that the label budget holds out, or nothing.
+ValidationImages = Literal["split", "held_out", "none"]
+
 # medmnist's names of its four tasks (medmnist/info.py, key "task").
 Task = Literal["multi-class", "binary-class", "multi-label, binary-class", "ordinal-regression"]
 MULTI_LABEL: Task = "multi-label, binary-class"

@@ -93,15 +93,26 @@ class WithoutValidation(Npz):
         return super().labels(split)
 
 
-@pytest.mark.parametrize("stage", WORDS)
-def test_a_budget_uses_no_label_of_the_validation_split(staged, noisy: Path, result, stage: str) -> None:
-    words = (*WORDS[stage], "data_fraction.samples=20")
+# Of the 7, 7 and 6 images of the classes, 2 each choose the epoch. The last epoch needs no choice, the probe uses folds.
+@pytest.mark.parametrize(
+    ("stage", "words", "held_out"),
+    [
+        ("probe", (), 0),
+        ("finetune", (), 0),
+        ("baseline", (), 0),
+        ("finetune", ("stage.select_by=auroc",), 6),
+        ("baseline", ("stage.select_by=loss",), 6),
+    ],
+)
+def test_a_budget_uses_no_label_of_the_validation_split(
+    staged, noisy: Path, result, stage: str, words: tuple[str, ...], held_out: int
+) -> None:
+    words = (*WORDS[stage], "data_fraction.samples=20", *words)
     folder = staged(stage, *words, source=WithoutValidation(noisy))
     found = result(folder)["metrics"]
     assert (found["budget/labels"], found["train/images"] + found["val/images"]) == (20, 20)
-    # Of the 7, 7 and 6 images of the classes, 2 each choose the epoch; the probe chooses by folds.
-    assert found["val/images"] == (0 if stage == "probe" else 6)
-    assert "val/accuracy" in found
+    assert found["val/images"] == held_out
+    assert ("val/accuracy" in found) == (stage == "probe" or held_out > 0)
     with pytest.raises(AssertionError, match="the validation split is opened"):
         staged(stage, *words, "data_fraction.validation=split", source=WithoutValidation(noisy))
 

@@ -105,7 +105,7 @@ def test_averaged_weights_are_saved(staged, result) -> None:
 
 
 def test_few_images_are_trained_for_the_least_number_of_steps(staged, result, capsys) -> None:
-    words = ("baseline", *QUICK, "stage.epochs=4", "stage.patience=1", "data_fraction.samples=10")
+    words = ("baseline", *QUICK, "stage.epochs=4", "stage.patience=1", "data_fraction.samples=10", "stage.select_by=loss")
     folder = staged(*words, "stage.min_steps=18", "stage.patience_steps=100")
     said = "An epoch has 5 steps (stage.min_steps / stage.epochs): it passes over the 7 training images 5 times."
     assert said in capsys.readouterr().out
@@ -211,13 +211,31 @@ def test_balanced_weights_of_a_balanced_subset_change_nothing(staged) -> None:
 
 def test_every_image_of_a_small_budget_is_one_batch(staged, result, capsys) -> None:
     folder = staged("baseline", *QUICK, "stage.epochs=1", "stage.batch_size=128", "data_fraction.samples=10")
-    assert "stage.batch_size=128 is larger than the 7 training images; using 7." in capsys.readouterr().out
+    assert "stage.batch_size=128 is larger than the 10 training images; using 10." in capsys.readouterr().out
     assert [row["step"] for row in read_rows(folder / "metrics.csv")] == ["1"]
-    assert result(folder)["metrics"]["train/images"] == 7
+    assert result(folder)["metrics"]["train/images"] == 10
+
+
+def test_a_budget_trains_on_all_its_images_and_keeps_the_last_epoch(staged, result, capsys) -> None:
+    folder = staged("baseline", *QUICK, "stage.epochs=3", "stage.patience=1", "data_fraction.samples=12")
+    found = result(folder)["metrics"]
+    assert (found["train/images"], found["val/images"], found["budget/labels"]) == (12, 0, 12)
+    assert (found["train/best_epoch"], found["train/epochs"]) == (3, 3)
+    assert not any(name.startswith("val/") and name != "val/images" for name in found)
+    assert not (folder / "checkpoints" / "best.ckpt").exists()
+    assert "not defined" not in capsys.readouterr().out
+
+
+def test_the_last_epoch_can_be_kept_beside_a_validation_split(staged, result) -> None:
+    folder = staged("baseline", *QUICK, "stage.epochs=3", "stage.patience=1", "stage.select_by=last")
+    found, table = result(folder)["metrics"], read_rows(folder / "metrics.csv")
+    assert (found["val/images"], found["train/best_epoch"], len(table)) == (0, 3, 3)
+    assert found["val/auroc"] == float(table[-1]["val/auroc"])
 
 
 def test_a_budget_that_is_too_small_to_hold_an_image_out_keeps_the_last_epoch(staged, result, capsys) -> None:
-    folder = staged("baseline", *QUICK, "stage.epochs=3", "stage.patience=1", "data_fraction.per_class=1")
+    words = ("stage.epochs=3", "stage.patience=1", "stage.select_by=auroc", "data_fraction.per_class=1")
+    folder = staged("baseline", *QUICK, *words)
     assert "No class has enough of the 3 labelled images to hold one out" in capsys.readouterr().out
     found = result(folder)["metrics"]
     assert (found["train/images"], found["val/images"], found["train/best_epoch"]) == (3, 0, 3)
@@ -227,7 +245,8 @@ def test_two_images_of_one_class_are_too_few_to_hold_one_out(staged, arrays, tmp
     data = arrays()
     data["train_labels"][:] = 0
     np.savez(tmp_path / "one.npz", **data)
-    words = ("baseline", *QUICK, "stage.epochs=1", "data_fraction.samples=2", "dataset.class_names=[a,b,c]")
+    words = ("baseline", *QUICK, "stage.epochs=1", "stage.select_by=auroc", "data_fraction.samples=2")
+    words += ("dataset.class_names=[a,b,c]",)
     with pytest.raises(DataError, match=r"selects 2 of 48 and holds 1 of them out for validation\. Increase") as caught:
         staged(*words, path=tmp_path / "one.npz")
     assert "\n" not in str(caught.value)
@@ -235,7 +254,7 @@ def test_two_images_of_one_class_are_too_few_to_hold_one_out(staged, arrays, tmp
 
 def test_a_multi_label_budget_holds_a_quarter_out(staged, arrays, result, tmp_path: Path) -> None:
     np.savez(tmp_path / "several.npz", **arrays(columns=4))
-    words = ("baseline", *QUICK, "stage.epochs=1", "data_fraction.samples=20")
+    words = ("baseline", *QUICK, "stage.epochs=1", "stage.select_by=auroc", "data_fraction.samples=20")
     found = result(staged(*words, path=tmp_path / "several.npz"))["metrics"]
     assert (found["train/images"], found["val/images"]) == (15, 5)
 

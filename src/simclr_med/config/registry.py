@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from simclr_med.config import data_nodes, schema, stage_nodes
 from simclr_med.config.folders import CONF, list_sequences
 from simclr_med.config.medmnist_info import medmnist_info
-from simclr_med.runs.identity import dataset_name, validation_of_budget
+from simclr_med.runs.identity import dataset_name, epoch_of_validation, validation_of_budget
 
 # A YAML binds itself to a type by "- /schema/<group>/<name>@_here_".
 NODES: dict[str, dict[str, type]] = {
@@ -69,3 +69,4 @@ def register(folders: Sequence[Path] = (CONF,)) -> None:
     OmegaConf.register_new_resolver("joined", lambda names: "+".join(sorted(map(str, names))) or "all", replace=True)
     OmegaConf.register_new_resolver("stem", dataset_name, replace=True)
     OmegaConf.register_new_resolver("validation_of_budget", validation_of_budget, replace=True)
+    OmegaConf.register_new_resolver("epoch_of_validation", epoch_of_validation, replace=True)

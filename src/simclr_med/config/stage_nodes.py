@@ -10,6 +10,7 @@ from omegaconf import MISSING
 
 from simclr_med.config.bounds import bounded, one_of
 from simclr_med.config.nodes import Option, Part, Untyped, node
+from simclr_med.types import ValidationImages
 
 # OmegaConf reads these annotations at run time and knows no `int | None` on Python 3.10.
 # ruff: noqa: UP045
@@ -82,10 +83,13 @@ class TrainingStage(Stage):
         """Training images of the monitors on validation, at most; 0 for a stage without monitors."""
         return 0
 
-    @property
-    def chooses_by_labels(self) -> bool:
-        """Whether labels of validation images choose the epoch, so that data_fraction.validation applies."""
-        return False
+    def validates_on(self, validation: str) -> ValidationImages:
+        """Return the images that are validated after an epoch.
+
+        Args:
+            validation: data_fraction.validation.
+        """
+        return "split"
 
 
 @node
@@ -199,7 +203,7 @@ class Probe(CurveStage):
 @node
 class Supervised(TrainingStage, CurveStage):
     min_steps: int = bounded(0)
-    select_by: str = one_of("auroc", "accuracy", "loss")
+    select_by: str = one_of("last", "auroc", "accuracy", "loss")
     patience: Optional[int] = bounded(1)
     patience_steps: int = bounded(0)
     class_weights: str = one_of("none", "balanced")
@@ -226,8 +230,14 @@ class Supervised(TrainingStage, CurveStage):
         return max(self.patience, math.ceil(self.patience_steps / steps_per_epoch))
 
     @property
-    def chooses_by_labels(self) -> bool:
-        return True
+    def watched(self) -> Optional[str]:
+        """The metric that selects the epoch; None if the last one is kept."""
+        return None if self.select_by == "last" else f"val/{self.select_by}"
+
+    def validates_on(self, validation: str) -> ValidationImages:
+        if validation == "split":
+            return "split"
+        return "none" if self.watched is None else "held_out"
 
 
 @node

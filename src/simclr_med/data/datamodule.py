@@ -21,14 +21,13 @@ VAL_EPOCH = 0  # epoch in the key of validation views, so that every validation 
 
 
 class ImageDataModule(LightningDataModule):
-    """Training batches of a data fraction, and validation images: those that it holds out, or the validation split.
+    """Training batches of a data fraction, and validation images.
 
     Each process reads the data itself in `setup`, so that spawning processes pickles no images.
 
     Args:
         source: the data set.
-        fraction: keyword arguments of `subsets.split_subset`. With hold_out, validation uses the images that are held
-            out, and the validation split stays closed.
+        fraction: keyword arguments of `subsets.split_subset`, without ``hold_out``.
         batch_size: images of one optimizer step over all processes; limited to the number of images.
         seed: seed of the order and of the views.
         accumulate: micro-batches of one optimizer step; a `Batch` is one micro-batch.
@@ -37,6 +36,8 @@ class ImageDataModule(LightningDataModule):
         limit_steps: maximum number of optimizer steps per epoch, for debugging.
         least_steps: minimum number of optimizer steps per epoch; batches are then nearly equal and hold every image
             (`Batches`). None makes an epoch one pass in full batches, as NT-Xent needs.
+        validation: the validation images: the ``split``, those ``held_out`` of the data fraction, or ``none``. The
+            last two leave the validation split closed.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class ImageDataModule(LightningDataModule):
         bank: int = 2000,
         limit_steps: int | None = None,
         least_steps: int | None = None,
+        validation: ValidationImages = "split",
     ) -> None:
         super().__init__()
         self.source = source
@@ -61,6 +63,7 @@ class ImageDataModule(LightningDataModule):
         self.bank = bank
         self.limit_steps = limit_steps
         self.least_steps = least_steps
+        self.validation = validation
         self.notes: list[str] = []
         self._train: ImageSet | None = None
         self._val: ImageSet | None = None
@@ -80,9 +83,14 @@ class ImageDataModule(LightningDataModule):
             return
         self._train = self.source.split("train")
         labels, classes = self._train.labels, len(self.source.classes)
-        self.indices, held_out, self.notes = split_subset(labels, len(self._train), **self.fraction, classes=classes)
-        self.holds_out = held_out is not None
-        self._val = self.source.split("val") if held_out is None else _select(self._train, held_out)
+        hold_out, nothing = self.validation == "held_out", np.empty(0, np.int64)
+        self.indices, held_out, self.notes = split_subset(
+            labels, len(self._train), hold_out=hold_out, **self.fraction, classes=classes
+        )
+        if self.validation == "split":
+            self._val = self.source.split("val")
+        else:
+            self._val = _select(self._train, nothing if held_out is None else held_out)
         self._check_image_count()
         if len(self._val) == 1:
             self.notes.append("There is a single validation image; its metrics are not meaningful.")
@@ -121,11 +129,12 @@ class ImageDataModule(LightningDataModule):
         found = len(self.indices)
         if found < least:
             each = "" if least == 2 else " (2 in each micro-batch of each process)"
-            kept = f" and holds {len(self.val)} of them out for validation" if self.holds_out else ""
+            held_out = len(self.val) if self.validation == "held_out" else 0
+            kept = f" and holds {held_out} of them out for validation" if held_out else ""
             lower = "" if least == 2 else ", or lower stage.accumulate or trainer.devices"
             raise DataError(
                 f"dataset={self.source.name}: expected at least {least} training images{each}; data_fraction selects "
-                f"{found + len(self.val) * self.holds_out} of {len(self.train)}{kept}. Increase data_fraction{lower}."
+                f"{found + held_out} of {len(self.train)}{kept}. Increase data_fraction{lower}."
             )
 
     @property

@@ -116,6 +116,11 @@ def validation_of_budget(samples: int | None, percent: float | None, per_class: 
     return "split" if samples is percent is per_class is None else "within"
 
 
+def epoch_of_validation(validation: str) -> str:
+    """Return the default of stage.select_by: the last epoch for a budget that has no labels to spare for the choice."""
+    return "auroc" if validation == "split" else "last"
+
+
 def run_folder(cfg: DictConfig, config_hash: str, init: Init) -> Path:
     """Return ``<runs>/<stage>/<dataset>/<readable>-<hash>``; for a report ``<runs>/report/<datasets or all>``."""
     top = Path(cfg.paths.runs).absolute() / cfg.stage.name

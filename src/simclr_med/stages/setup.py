@@ -137,8 +137,7 @@ def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:
     cfg = run.cfg
     data = ImageDataModule(
         source,
-        fraction_arguments(cfg)
-        | {"hold_out": cfg.stage.chooses_by_labels and cfg.data_fraction.validation == "within"},
+        fraction_arguments(cfg),
         batch_size=cfg.stage.batch_size,
         seed=cfg.seed,
         accumulate=cfg.stage.micro_batches,
@@ -146,9 +145,10 @@ def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:
         bank=cfg.stage.knn_bank,
         limit_steps=cfg.trainer.limit_steps,
         least_steps=cfg.stage.least_steps,
+        validation=cfg.stage.validates_on(cfg.data_fraction.validation),
     )
     data.setup()
-    parts = {"train": data.train.names} | ({} if data.holds_out else {"val": data.val.names})
+    parts = {"train": data.train.names} | ({"val": data.val.names} if data.validation == "split" else {})
     if all(names is not None for names in parts.values()):
         text = io.StringIO()
         rows = ((escape_cell(name), part) for part, names in parts.items() for name in names or ())

@@ -19,7 +19,7 @@ PRETRAINING = ("augmentation", "optimizer", "schedule", "seed", "data_fraction")
 VALIDATION = "data_fraction.validation"  # the key of that group that is for the steps with labels
 LEAST_SEEDS = 3  # for an interval or a verdict in the report
 BATCH = 128  # stage.batch_size of finetune and baseline
-WAIT = 0.5  # part of the epochs after which early stopping ends a supervised run, roughly
+WAIT = 0.5  # part of the epochs after which early stopping ends a supervised run on all labels, roughly
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ def plan_steps(cfg: Config[Study], overrides: Sequence[str], images: int) -> lis
     )
     if node.supervised_epochs < SHORT:
         tuned = (*tuned, "schedule.warmup_epochs=0")
-    labelled = sum(_trained_images(node, _images(word, images)) for word in budgets) * len(node.repeats)
-    cost = labelled * FORWARD * WAIT
+    labelled = sum(_trained_images(node, word, _images(word, images)) for word in budgets) * len(node.repeats)
+    cost = labelled * FORWARD
     count = len(encoders)
     features = images * count * FORWARD
     pretraining = (*shared_overrides(overrides, without=("seed",)), "stage=pretrain", f"stage.epochs={node.epochs}")
@@ -154,9 +154,10 @@ def _images(word: Any, images: int) -> float:
     return float(images if word == "full" else asked["samples"] or 0)
 
 
-def _trained_images(node: Study, labels: float) -> float:
+def _trained_images(node: Study, budget: Any, labels: float) -> float:
     """The images that a supervised run trains on in all epochs, roughly."""
-    return max(node.supervised_epochs * labels, node.supervised_min_steps * min(labels, BATCH))
+    images = max(node.supervised_epochs * labels, node.supervised_min_steps * min(labels, BATCH))
+    return images * WAIT if budget == "full" else images
 
 
 def _listed(values: Sequence[Any]) -> str:

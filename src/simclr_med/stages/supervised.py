@@ -51,24 +51,25 @@ PANELS = (
     ("validation", ("val/auroc", "val/accuracy", "val/balanced_accuracy")),
     ("gradient norm", ("train/gradient_norm",)),
 )
-PROTOCOL = "encoder and classifier trained together; the epoch with the best validation score is kept"
+PROTOCOL = "encoder and classifier trained together; "
+BEST_EPOCH, LAST_EPOCH = "the epoch with the best validation score is kept", "the last epoch is kept"
 
 
 def supervised(run: Run[Config[Supervised]], source: Source) -> None:
-    """Train, keep the epoch with the best validation score, score it once on test; resume from a checkpoint."""
+    """Train, score the epoch that `select_by` keeps once on test; resume from a checkpoint."""
     stage = run.cfg.stage
     with open_stage(run) as frame:
         require_labels(source, stage.name, scored_splits(run.cfg))
         setup = build_training_setup(run, source)
         module = build_module(run, setup.data)
-        metric, higher = f"val/{stage.select_by}", stage.select_by != "loss"
+        metric, higher = stage.watched, stage.select_by != "loss"
         steps = setup.data.steps_per_epoch
         patience = stage.patience_epochs(steps) if len(setup.data.val) else stage.epochs
         # Weights of the warm-up are not kept: batch normalisation's statistics are still near their initial values.
         first = peak_step(module.schedule(), steps * stage.epochs) // steps
         callbacks = (
             MetricsCsv(setup.metrics_csv, METRICS),
-            EarlyStopping(metric, higher, patience, first),
+            *([] if metric is None else [EarlyStopping(metric, higher, patience, first)]),
             Checkpoints(run.checkpoints, stage.checkpoint_every_s, numerics_environment(run), metric, higher, first),
             ProgressLine(setup.data.batch_size),
         )
@@ -153,7 +154,7 @@ def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Out
     ).with_metrics(
         {
             **best,
-            **count_labels(trained=len(data.indices), chosen_by=len(data.val)),
+            **count_labels(trained=len(data.indices), chosen_by=0 if cfg.stage.watched is None else len(data.val)),
             "train/best_epoch": epoch,
             "train/epochs": len(table),
             "train/best_step": int(table[epoch - 1]["step"]),
@@ -175,7 +176,10 @@ def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Out
         intervals=scored.intervals,
         tables=scored.tables,
         timing={"wall_s": float(table[-1]["wall_s"]), "images_per_s": images_per_s},
-        facts={"protocol": PROTOCOL, "encoder_hash": digest},
+        facts={
+            "protocol": PROTOCOL + (LAST_EPOCH if cfg.stage.watched is None else BEST_EPOCH),
+            "encoder_hash": digest,
+        },
         pictures=[picture],
         predictions=scored.predictions,
         images=lambda: source.split("test").images,
@@ -197,8 +201,8 @@ def _best_weights(
             raise CheckpointError(f"checkpoint={path}: unusable ({flaw}). Start the run again with overwrite=true.")
         module.load_state_dict(content["state_dict"], strict=True)
         epoch = int(content["epoch"]) + 1
-    else:
-        print(f"val/{run.cfg.stage.select_by} is not defined on the validation images: the last epoch is kept.")
+    elif run.cfg.stage.watched is not None:
+        print(f"{run.cfg.stage.watched} is not defined on the validation images: the last epoch is kept.")
     row = table[epoch - 1]
     names = ("val/loss", "val/accuracy", "val/auroc")
     return {name: float(row[name]) for name in names if row[name] and not np.isnan(float(row[name]))}, epoch
