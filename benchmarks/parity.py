@@ -38,6 +38,22 @@ def pil_horizontal_flip(image: Image.Image, flipped: Tensor) -> Image.Image:
     return ImageOps.mirror(image) if flipped else image
 
 
+def pil_vertical_flip(image: Image.Image, flipped: Tensor) -> Image.Image:
+    return ImageOps.flip(image) if flipped else image
+
+
+def pil_right_angle_rotation(image: Image.Image, quarters: Tensor) -> Image.Image:
+    return image.rotate(90 * int(quarters), expand=True)
+
+
+def pil_rotation(image: Image.Image, rotated: Tensor, angle: Tensor) -> Image.Image:
+    if not rotated:
+        return image
+    size, pad = [image.height, image.width], min(image.size) - 1
+    padded = tv.pad(image, [pad], padding_mode="reflect")
+    return tv.center_crop(tv.rotate(padded, float(angle), InterpolationMode.BILINEAR), size)
+
+
 def pil_random_resized_crop(
     image: Image.Image, top: Tensor, left: Tensor, rows: Tensor, columns: Tensor, size: int | None
 ) -> Image.Image:
@@ -55,6 +71,10 @@ def pil_color_jitter(image: Image.Image, active: Tensor, order: Tensor, factors:
 
 def pil_random_grayscale(image: Image.Image, grey: Tensor) -> Image.Image:
     return image.convert("L").convert("RGB") if grey else image
+
+
+def pil_solarize(image: Image.Image, solarized: Tensor, threshold: int) -> Image.Image:
+    return ImageOps.solarize(image, threshold) if solarized else image
 
 
 def pil_gaussian_blur(
@@ -81,6 +101,35 @@ def pil_equalize(image: Image.Image, equalized: Tensor) -> Image.Image:
 
 def pil_sharpness(image: Image.Image, factor: Tensor) -> Image.Image:
     return ImageEnhance.Sharpness(image).enhance(float(factor))
+
+
+def hash_pixels(number: Tensor, image: Image.Image) -> np.ndarray:
+    """Return the 32 bits of each pixel, uint32 [H, W], in the arithmetic of 32-bit words."""
+    place = np.arange(image.height * image.width, dtype=np.uint32).reshape(image.height, image.width)
+    bits = place * np.uint32(0x9E3779B1) + np.uint32(int(number))
+    bits = (bits ^ bits >> np.uint32(16)) * np.uint32(0x21F0AAAD)
+    bits = (bits ^ bits >> np.uint32(15)) * np.uint32(0x735A2D97)
+    return np.asarray(bits ^ bits >> np.uint32(15))
+
+
+def pil_gaussian_noise(image: Image.Image, noisy: Tensor, std: Tensor, number: Tensor) -> Image.Image:
+    if not noisy:
+        return image
+    bits = hash_pixels(number, image)
+    radius = np.sqrt(-2 * np.log(((bits >> 16) + 0.5) / 2**16))
+    noise = float(std) * 255 * radius * np.cos(2 * np.pi * (bits & 0xFFFF) / 2**16)
+    return Image.fromarray((np.array(image) + noise[..., None]).round().clip(0, 255).astype(np.uint8))
+
+
+def pil_random_erasing(
+    image: Image.Image, erased: Tensor, top: Tensor, left: Tensor, rows: Tensor, columns: Tensor, number: Tensor
+) -> Image.Image:
+    if not erased:
+        return image
+    box = (slice(int(top), int(top) + int(rows)), slice(int(left), int(left) + int(columns)))
+    levels = torch.from_numpy((hash_pixels(number, image) >> 24).astype(np.uint8)[box])
+    filled = tv.erase(tv.pil_to_tensor(image), int(top), int(left), int(rows), int(columns), levels.expand(3, -1, -1))
+    return tv.to_pil_image(filled)
 
 
 PIL_COLOR: dict[int, Callable[[Image.Image, float], Image.Image]] = {

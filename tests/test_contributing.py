@@ -69,26 +69,26 @@ def ignore(folder: str, names: list[str]) -> set[str]:
 # (a) An augmentation op, and a sequence that uses it.
 OP = '''
 
-def solarize(threshold: int, p: float) -> Op:
-    """Inverts every level of at least a threshold, with probability p, independently per image (PIL's solarize)."""
-    sample = partial(sample_solarize, p=validate_probability("p", p))
-    return Op("solarize", sample, partial(apply_solarize, threshold=threshold))
+def posterize(bits: int, p: float) -> Op:
+    """Keeps the highest bits of every level, with probability p, independently per image (PIL's posterize)."""
+    sample = partial(sample_posterize, p=validate_probability("p", p))
+    return Op("posterize", sample, partial(apply_posterize, bits=bits))
 
 
-def sample_solarize(count: int, height: int, width: int, generator: Generator, *, p: float) -> Parameters:
-    """Returns (solarized bool [count],)."""
+def sample_posterize(count: int, height: int, width: int, generator: Generator, *, p: float) -> Parameters:
+    """Returns (posterized bool [count],)."""
     return (draw_bernoulli(p, count, generator),)
 
 
-def apply_solarize(images_BCHW: Tensor, solarized_B: Tensor, threshold: int) -> Tensor:
-    rows = find_true_rows(solarized_B, images_BCHW.device)
+def apply_posterize(images_BCHW: Tensor, posterized_B: Tensor, bits: int) -> Tensor:
+    rows = find_true_rows(posterized_B, images_BCHW.device)
     levels = to_levels(images_BCHW.index_select(0, rows))
-    inverted = torch.where(levels >= threshold, 255.0 - levels, levels)
-    return images_BCHW.index_copy(0, rows, from_levels_(inverted))
+    step = 2.0 ** (8 - bits)
+    return images_BCHW.index_copy(0, rows, from_levels_(levels.div_(step).floor_().mul_(step)))
 '''
 SEQUENCE = """\
-# Mirror, crop and solarize, as in BYOL's second view (Grill et al. 2020, appendix B).
-name: solar
+# Mirror, crop and posterize.
+name: coarse
 _target_: simclr_med.augment.sequence.Sequence
 ops:
   - _target_: simclr_med.augment.geometry.horizontal_flip
@@ -96,25 +96,25 @@ ops:
   - _target_: simclr_med.augment.geometry.random_resized_crop
     scale: [0.08, 1.0]
     ratio: [0.75, 1.3333333333333333]
-  - _target_: simclr_med.augment.color.solarize
-    threshold: 128
+  - _target_: simclr_med.augment.color.posterize
+    bits: 3
     p: 0.2
 """
 PIL_OP = """\
-def pil_solarize(image: Image.Image, solarized: Tensor, threshold: int) -> Image.Image:
-    return ImageOps.solarize(image, threshold) if solarized else image
+def pil_posterize(image: Image.Image, posterized: Tensor, bits: int) -> Image.Image:
+    return ImageOps.posterize(image, bits) if posterized else image
 
 
 """
 OP_TEST = """\
 from __future__ import annotations
 
-from simclr_med.augment.color import solarize
+from simclr_med.augment.color import posterize
 from simclr_med.augment.sequence import to_float
 
 
-def test_solarize_equals_pil(parity, make_pictures, generator):
-    images, op = make_pictures(24), solarize(threshold=128, p=0.5)
+def test_posterize_equals_pil(parity, make_pictures, generator):
+    images, op = make_pictures(24), posterize(bits=3, p=0.5)
     parameters = op.sample(24, 28, 28, generator)
     assert 0 < int(parameters[0].sum()) < 24
     ours = op.apply(to_float(images), *parameters)
@@ -125,9 +125,10 @@ def test_solarize_equals_pil(parity, make_pictures, generator):
 def add_op(tree: Tree) -> None:
     """Follow the recipes of an augmentation op and of an augmentation sequence."""
     tree.append("src/simclr_med/augment/color.py", OP)
-    tree.create("conf/augmentation/solar.yaml", SEQUENCE)
+    tree.create("conf/augmentation/coarse.yaml", SEQUENCE)
     tree.insert("benchmarks/parity.py", "PIL_COLOR: dict", PIL_OP)
-    tree.create("tests/augment/test_solarize.py", OP_TEST)
+    tree.create("tests/augment/test_posterize.py", OP_TEST)
+    tree.insert("docs/configuration.md", ", `solarize`", ", `posterize`")
 
 
 # (b) A data set of a lab, without any change of the tree.
@@ -299,9 +300,10 @@ def add_stage(tree: Tree) -> None:
 TOUCHED = {
     "op": {
         "src/simclr_med/augment/color.py",
-        "conf/augmentation/solar.yaml",
+        "conf/augmentation/coarse.yaml",
         "benchmarks/parity.py",
-        "tests/augment/test_solarize.py",
+        "docs/configuration.md",
+        "tests/augment/test_posterize.py",
     },
     "encoder": {"src/simclr_med/models/patch_net.py", "conf/encoder/patch_net.yaml"},
     "stage": {
@@ -320,7 +322,7 @@ SUBSET = (
     "tests/test_grids.py",
     "tests/test_tests.py",
     "tests/augment/test_options.py",
-    "tests/augment/test_solarize.py",
+    "tests/augment/test_posterize.py",
     "tests/models/test_encoder_contract.py",
     "tests/stages/test_describe.py",
     "tests/stages/test_preview.py",
@@ -392,9 +394,9 @@ def test_tests_over_options_and_modules_pass(copy: Path, in_copy: Callable[..., 
 
 
 def test_op_and_sequence_are_used(copy: Path, simclr_med: Callable[..., str]) -> None:
-    assert "solar" in simclr_med("--help")
-    simclr_med("stage=preview", "dataset=synthetic", "augmentation=solar", *QUICK)
-    simclr_med("stage=pretrain", "dataset=synthetic", "augmentation=solar", *QUICK, *short())
+    assert "coarse" in simclr_med("--help")
+    simclr_med("stage=preview", "dataset=synthetic", "augmentation=coarse", *QUICK)
+    simclr_med("stage=pretrain", "dataset=synthetic", "augmentation=coarse", *QUICK, *short())
     assert len(finished(copy, "pretrain", "synthetic")) == 1
 
 

@@ -177,6 +177,18 @@ def test_options_of_configuration_page_exist() -> None:
         assert named, group
 
 
+def test_configuration_page_names_every_op() -> None:
+    table = read(ROOT / "docs" / "configuration.md").partition("## Which augmentation?")[2].partition("## Messages")[0]
+    used = {
+        node["_target_"].removeprefix("simclr_med.augment.").partition(".")[::2]
+        for path in (CONF / "augmentation").glob("*.yaml")
+        for node in yaml.safe_load(read(path))["ops"]
+    }
+    rows = dict(re.findall(r"^\| `simclr_med\.augment\.([a-z]+)` \| (.*) \|$", table, flags=re.MULTILINE))
+    for module, op in sorted(used):
+        assert f"`{op}`" in rows[module], f"{module}.{op}"
+
+
 def test_grids_of_sweep_page_exist_with_their_jobs() -> None:
     rows = re.findall(r"^\| (`[^|]*) \| ([\d, ]+) \|", read(ROOT / "docs" / "sweeps.md"), flags=re.MULTILINE)
     shown = {}

@@ -35,7 +35,7 @@ from simclr_med.training import fit
 DEVICE = torch.device(os.environ.get("SIMCLR_MED_TEST_DEVICE", "cuda"))
 ON_CUDA = DEVICE.type == "cuda"
 TRAINER = "trainer=gpu" if ON_CUDA else "trainer=cpu"
-SEQUENCES = ("natural", "simple", "novel", "greyscale", "simclr", "light")
+SEQUENCES = ("natural", "simple", "novel", "greyscale", "simclr", "light", "byol", "microscopy", "xray")
 SMALL = ("dataset=synthetic", "dataset.train=192", "dataset.val=32", "dataset.test=48", "logger=none")
 SHORT = (*SMALL, "stage=pretrain", "stage.batch_size=64", "stage.epochs=2", "schedule.warmup_epochs=0")
 

@@ -1,4 +1,4 @@
-"""Colour jitter and random grayscale against PIL and torchvision."""
+"""Colour jitter, random grayscale and solarisation against PIL and torchvision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.stats import chisquare, ks_2samp
 from torchvision.transforms import ColorJitter
 from torchvision.transforms import functional as tv
 
-from simclr_med.augment.color import HUE, apply_color_jitter, color_jitter, random_grayscale, shift_hue
+from simclr_med.augment.color import HUE, apply_color_jitter, color_jitter, random_grayscale, shift_hue, solarize
 from simclr_med.augment.sequence import to_float
 
 NAMES = ("brightness", "contrast", "saturation", "hue")
@@ -132,6 +132,16 @@ def test_grayscale_is_within_one_level_of_pil(parity, make_pictures, generator):
     assert torch.equal(ours[~parameters[0]], to_float(images)[~parameters[0]])
 
 
+@pytest.mark.parametrize("threshold", [0, 128, 255])
+def test_solarize_equals_pil(parity, make_pictures, generator, threshold):
+    images = make_pictures(48, 33, 28)
+    op = solarize(threshold, 0.5)
+    parameters = op.sample(48, 33, 28, generator)
+    assert 0 < parameters[0].sum() < 48
+    ours = op.apply(to_float(images), *parameters)
+    assert parity.compute_deviation(ours, parity.apply_pil(op, images, parameters)).max() == 0
+
+
 def test_grey_images_stay_grey(make_pictures, generator):
     grey = to_float(make_pictures(48)[3::6])
     for op in (color_jitter(0.8, 0.8, 0.8, 0.2, 1.0), random_grayscale(1.0)):
@@ -143,3 +153,9 @@ def test_grey_images_stay_grey(make_pictures, generator):
 def test_values_out_of_range_are_rejected(values):
     with pytest.raises(ValueError, match="expected"):
         color_jitter(*values)
+
+
+@pytest.mark.parametrize(("threshold", "p"), [(-1, 0.5), (256, 0.5), (128, 1.1)])
+def test_solarize_values_out_of_range_are_rejected(threshold, p):
+    with pytest.raises(ValueError, match="expected"):
+        solarize(threshold, p)

@@ -1,4 +1,4 @@
-"""Flip and crop against PIL and torchvision."""
+"""Flips and crop against PIL and torchvision."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
 
-from simclr_med.augment.geometry import apply_crop, horizontal_flip, random_resized_crop
+from simclr_med.augment.geometry import apply_crop, horizontal_flip, random_resized_crop, vertical_flip
 from simclr_med.augment.sequence import to_float
 
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
@@ -17,9 +17,10 @@ SIZES = [(28, 28), (28, 40), (37, 29), (64, 64), (128, 128)]
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_flip_equals_the_mirror_of_pil(parity, make_pictures, generator, height, width):
+@pytest.mark.parametrize("flip", [horizontal_flip, vertical_flip])
+def test_flips_equal_those_of_pil(parity, make_pictures, generator, height, width, flip):
     images = make_pictures(16, height, width)
-    op = horizontal_flip(0.5)
+    op = flip(0.5)
     parameters = op.sample(16, height, width, generator)
     assert 0 < parameters[0].sum() < 16
     ours = op.apply(to_float(images), *parameters)
@@ -91,16 +92,18 @@ def test_ratio_is_log_uniform(generator):
     assert float(logs.max()) == pytest.approx(math.log(2.0), abs=0.01)
 
 
-def test_flip_has_the_given_probability(generator):
-    assert not horizontal_flip(0.0).sample(1000, 28, 28, generator)[0].any()
-    assert horizontal_flip(1.0).sample(1000, 28, 28, generator)[0].all()
-    assert float(horizontal_flip(0.5).sample(4000, 28, 28, generator)[0].float().mean()) == pytest.approx(0.5, abs=0.04)
+@pytest.mark.parametrize("flip", [horizontal_flip, vertical_flip])
+def test_flips_have_the_given_probability(generator, flip):
+    assert not flip(0.0).sample(1000, 28, 28, generator)[0].any()
+    assert flip(1.0).sample(1000, 28, 28, generator)[0].all()
+    assert float(flip(0.5).sample(4000, 28, 28, generator)[0].float().mean()) == pytest.approx(0.5, abs=0.04)
 
 
 @pytest.mark.parametrize(
     "build",
     [
         lambda: horizontal_flip(1.1),
+        lambda: vertical_flip(-0.1),
         lambda: random_resized_crop((0.0, 1.0), RATIO),
         lambda: random_resized_crop((0.5, 1.1), RATIO),
         lambda: random_resized_crop((0.9, 0.5), RATIO),

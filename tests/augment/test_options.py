@@ -9,6 +9,7 @@ from augmentation_conf import OPTIONS, load_sequence
 from simclr_med.augment.sequence import Sequence, TwoViews
 
 CROP, BLUR, SHARP = "random_resized_crop", "gaussian_blur", "sharpness"
+TURNS = ("right_angle_rotation", "rotation")
 THESIS_SEQUENCES = ("natural", "simple", "novel", "greyscale")
 
 
@@ -19,7 +20,7 @@ def get_op_arguments(sequence: Sequence, name: str) -> dict:
 
 
 def test_published_options_exist():
-    assert {*THESIS_SEQUENCES, "simclr", "light", "none"} <= set(OPTIONS)
+    assert {*THESIS_SEQUENCES, "simclr", "byol", "microscopy", "xray", "light", "none"} <= set(OPTIONS)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -44,6 +45,12 @@ def test_every_option_makes_views_in_range(make_pictures, name, count, height, w
         ("novel", ["horizontal_flip", CROP, "color_jitter", "random_grayscale", BLUR, "equalize", SHARP]),
         ("greyscale", ["horizontal_flip", CROP, BLUR, "equalize", SHARP]),
         ("simclr", [CROP, "horizontal_flip", "color_jitter", "random_grayscale", BLUR]),
+        ("byol", [CROP, "horizontal_flip", "color_jitter", "random_grayscale", BLUR, "solarize"]),
+        (
+            "microscopy",
+            [*TURNS, CROP, "horizontal_flip", "vertical_flip", "color_jitter", "random_grayscale", BLUR],
+        ),
+        ("xray", ["rotation", CROP, "color_jitter", "gaussian_noise", "random_erasing"]),
         ("light", [CROP, "horizontal_flip"]),
         ("none", []),
     ],
@@ -70,6 +77,18 @@ def test_blur_and_crop_have_the_values_of_the_thesis(parity, name):
     assert (blur["sigma"], blur["p"], blur["reference_side"], blur["above_side"]) == ((0.1, 2.0), 1.0, 28, 0)
     crop = get_op_arguments(sequence, CROP)
     assert (crop["scale"], crop["ratio"], crop["size"]) == ((0.08, 1.0), (3 / 4, 4 / 3), None)
+
+
+def test_microscopy_turns_by_any_angle():
+    sequence = load_sequence("microscopy")
+    assert get_op_arguments(sequence, "right_angle_rotation")["p"] == 0.75  # four equally likely orientations
+    assert get_op_arguments(sequence, "rotation") == {"degrees": 45.0, "p": 1.0}
+
+
+def test_xray_keeps_left_and_right_and_adds_no_colour():
+    assert not [op.name for op in load_sequence("xray").ops if "flip" in op.name or "right_angle" in op.name]
+    jitter = get_op_arguments(load_sequence("xray"), "color_jitter")
+    assert (jitter["bounds"][2], jitter["bounds"][3]) == ((1.0, 1.0), (0.0, 0.0))
 
 
 def test_light_flips_with_the_probability_of_the_data_set():

@@ -7,6 +7,9 @@ import pytest
 from simclr_med.stages.preview_checks import check_classes, check_sequence
 
 FLIP = {"_target_": "simclr_med.augment.geometry.horizontal_flip", "p": 0.5}
+UPSIDE_DOWN = {"_target_": "simclr_med.augment.geometry.vertical_flip", "p": 0.5}
+QUARTERS = {"_target_": "simclr_med.augment.rotation.right_angle_rotation", "p": 0.75}
+TURN = {"_target_": "simclr_med.augment.rotation.rotation", "degrees": 45.0}
 CROP = {"_target_": "simclr_med.augment.geometry.random_resized_crop", "scale": [0.08, 1.0], "ratio": [0.75, 1.33]}
 JITTER = {"_target_": "simclr_med.augment.color.color_jitter", "brightness": 0.5, "saturation": 0.5, "hue": 0.1}
 GRAY = {"_target_": "simclr_med.augment.color.random_grayscale", "p": 0.2}
@@ -18,13 +21,23 @@ def message(*ops: dict, side: int = 224, grey: bool = False, mirror_p: float = 0
 
 
 def test_nothing_bites_large_images_in_colour_that_may_be_mirrored() -> None:
-    assert message(FLIP, CROP, JITTER, GRAY) == []
+    assert message(FLIP, UPSIDE_DOWN, QUARTERS, TURN, CROP, JITTER, GRAY) == []
 
 
 @pytest.mark.parametrize("p", [0.0, 0.5])
-def test_flips_where_left_and_right_differ(p: float) -> None:
-    found = message({**FLIP, "p": p}, mirror_p=0.0)
+@pytest.mark.parametrize("flip", [FLIP, UPSIDE_DOWN])
+def test_flips_where_left_and_right_differ(flip: dict, p: float) -> None:
+    found = message({**flip, "p": p}, mirror_p=0.0)
     assert [line.startswith("one: mirrors images whose left and right differ") for line in found] == [True] * (p > 0)
+
+
+@pytest.mark.parametrize(
+    ("op", "bites"),
+    [(QUARTERS, True), (TURN, True), ({**TURN, "degrees": 10.0}, False), ({**QUARTERS, "p": 0.0}, False)],
+)
+def test_turns_where_left_and_right_differ(op: dict, bites: bool) -> None:
+    found = message(op, mirror_p=0.0)
+    assert [line.startswith("one: turns images whose left and right differ") for line in found] == [True] * bites
 
 
 @pytest.mark.parametrize(("op", "bites"), [(JITTER, True), (GRAY, True), (WEAK, False), (FLIP, False)])

@@ -1,4 +1,4 @@
-"""Colour jitter and random grayscale, rounded as in PIL.
+"""Colour jitter, random grayscale and solarisation, rounded as in PIL.
 
 Shape letters: B images, C channels, H W pixels. "Levels" are float32 values 0, 1, ..., 255.
 """
@@ -110,6 +110,35 @@ def apply_random_grayscale(images_BCHW: Tensor, grey_B: Tensor) -> Tensor:
     rows = find_true_rows(grey_B, images_BCHW.device)
     luma = from_levels_(_compute_luma(to_levels(images_BCHW.index_select(0, rows))))
     return images_BCHW.index_copy(0, rows, luma.expand(-1, images_BCHW.shape[1], -1, -1))
+
+
+def solarize(threshold: int, p: float) -> Op:
+    """Invert every level of at least a threshold with probability p, independently per image (PIL's solarize).
+
+    Args:
+        threshold: level in [0, 255] from which x becomes 255 - x, in each channel.
+        p: probability of a change, in [0, 1].
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+    if not 0 <= threshold <= 255:
+        raise ValueError(f"threshold={threshold}: expected a level in [0, 255].")
+    sample = partial(sample_solarize, p=validate_probability("p", p))
+    return Op("solarize", sample, partial(apply_solarize, threshold=threshold))
+
+
+def sample_solarize(count: int, height: int, width: int, generator: Generator, *, p: float) -> Parameters:
+    """Draw which of count images are solarised: (solarized bool [count],)."""
+    return (draw_bernoulli(p, count, generator),)
+
+
+def apply_solarize(images_BCHW: Tensor, solarized_B: Tensor, *, threshold: int) -> Tensor:
+    """Invert the bright levels of the selected images."""
+    rows = find_true_rows(solarized_B, images_BCHW.device)
+    levels = to_levels(images_BCHW.index_select(0, rows))
+    inverted = torch.where(levels >= threshold, 255.0 - levels, levels)
+    return images_BCHW.index_copy(0, rows, from_levels_(inverted))
 
 
 def shift_hue(images_BCHW: Tensor, turns_B: Tensor) -> Tensor:

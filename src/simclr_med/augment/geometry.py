@@ -1,4 +1,4 @@
-"""Horizontal flip and random resized crop.
+"""Flips and random resized crop.
 
 The resize is two batched matrix products with one pair of weight matrices per image. Shape letters: B images,
 C channels, H W pixels. "Levels" are float32 values 0, 1, ..., 255.
@@ -24,7 +24,7 @@ from simclr_med.augment.op import (
 )
 from simclr_med.transfer import to_device
 
-CROP_ATTEMPTS = 10  # torchvision.transforms.RandomResizedCrop.get_params
+BOX_ATTEMPTS = 10  # torchvision.transforms.RandomResizedCrop.get_params
 WEIGHT_STEPS = 2**13  # resize weights are multiples of 1 / 2^13: sums over 8-bit pixels are then exact in float32
 
 
@@ -44,6 +44,22 @@ def apply_horizontal_flip(images_BCHW: Tensor, flipped_B: Tensor) -> Tensor:
     return images_BCHW.index_copy(0, rows, images_BCHW.index_select(0, rows).flip(-1))
 
 
+def vertical_flip(p: float) -> Op:
+    """Swap top and bottom with probability p in [0, 1], independently per image (PIL's ImageOps.flip)."""
+    return Op("vertical_flip", partial(sample_vertical_flip, p=validate_probability("p", p)), apply_vertical_flip)
+
+
+def sample_vertical_flip(count: int, height: int, width: int, generator: Generator, *, p: float) -> Parameters:
+    """Draw which of count images are flipped: (flipped bool [count],)."""
+    return (draw_bernoulli(p, count, generator),)
+
+
+def apply_vertical_flip(images_BCHW: Tensor, flipped_B: Tensor) -> Tensor:
+    """Flip the selected images."""
+    rows = find_true_rows(flipped_B, images_BCHW.device)
+    return images_BCHW.index_copy(0, rows, images_BCHW.index_select(0, rows).flip(-2))
+
+
 def random_resized_crop(scale: tuple[float, float], ratio: tuple[float, float], size: int | None = None) -> Op:
     """Crop a box of random area and aspect ratio and resize it bilinearly (Szegedy et al. 2015, section 6).
 
@@ -58,11 +74,7 @@ def random_resized_crop(scale: tuple[float, float], ratio: tuple[float, float], 
     Raises:
         ValueError: bounds outside their range.
     """
-    scale, ratio = validate_range("scale", scale, 0.0), validate_range("ratio", ratio, 0.0)
-    if scale[0] == 0.0 or scale[1] > 1.0:
-        raise ValueError(f"scale={list(scale)}: expected fractions of the area in (0, 1].")
-    if ratio[0] == 0.0:
-        raise ValueError(f"ratio={list(ratio)}: expected numbers > 0.")
+    scale, ratio = validate_boxes(scale, ratio)
     sample = partial(sample_random_resized_crop, scale=scale, ratio=ratio)
     return Op("random_resized_crop", sample, partial(apply_crop, size=size), size)
 
@@ -77,18 +89,9 @@ def sample_random_resized_crop(
     ratio: tuple[float, float],
 ) -> Parameters:
     """Draw the boxes of count images: (top, left, rows, columns) in pixels, each int64 [count]."""
-    draws = torch.rand(count, CROP_ATTEMPTS, 2, generator=generator, dtype=torch.float64)
-    corners = torch.rand(count, 2, generator=generator, dtype=torch.float64)
-    area = draws[..., 0].mul(scale[1] - scale[0]).add(scale[0]).mul(height * width)
-    log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
-    aspect = draws[..., 1].mul(log_high - log_low).add(log_low).exp()
-    columns, rows = area.mul(aspect).sqrt().round().long(), area.div(aspect).sqrt().round().long()
-    valid = (columns > 0) & (columns <= width) & (rows > 0) & (rows <= height)
-    first = valid.int().argmax(1, keepdim=True)  # argmax returns the first of equal maxima
-    found = valid.any(1)
+    rows, columns, found, corners = draw_boxes(count, height, width, generator, scale, ratio)
     central_rows, central_columns = _find_central_box(height, width, ratio)
-    rows = torch.where(found, rows.gather(1, first).squeeze(1), central_rows)
-    columns = torch.where(found, columns.gather(1, first).squeeze(1), central_columns)
+    rows, columns = torch.where(found, rows, central_rows), torch.where(found, columns, central_columns)
     top = torch.where(found, corners[:, 0].mul(height - rows + 1).long(), (height - rows) // 2)
     left = torch.where(found, corners[:, 1].mul(width - columns + 1).long(), (width - columns) // 2)
     return top, left, rows, columns
@@ -111,6 +114,38 @@ def apply_crop(
     levels = to_levels(images_BCHW).view(batch, channels * height, width)
     levels = torch.bmm(levels, across.transpose(1, 2)).add_(0.5).floor_().view(batch, channels, height, out_width)
     return from_levels_(torch.matmul(down.unsqueeze(1), levels).add_(0.5).floor_())
+
+
+def validate_boxes(
+    scale: tuple[float, float], ratio: tuple[float, float]
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the bounds of a box's area and aspect ratio; raise ValueError unless both are > 0 and the area is <= 1."""
+    scale, ratio = validate_range("scale", scale, 0.0), validate_range("ratio", ratio, 0.0)
+    if scale[0] == 0.0 or scale[1] > 1.0:
+        raise ValueError(f"scale={list(scale)}: expected fractions of the area in (0, 1].")
+    if ratio[0] == 0.0:
+        raise ValueError(f"ratio={list(ratio)}: expected numbers > 0.")
+    return scale, ratio
+
+
+def draw_boxes(
+    count: int, height: int, width: int, generator: Generator, scale: tuple[float, float], ratio: tuple[float, float]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Draw box sizes with area ~ U(scale) H W and ln(width / height) ~ U(ln(ratio)): the first of 10 that fits.
+
+    Returns:
+        (rows, columns, found, corners): int64 [count] in pixels, whether any of the 10 fits, and float64 [count, 2]
+        in [0, 1) for the position.
+    """
+    draws = torch.rand(count, BOX_ATTEMPTS, 2, generator=generator, dtype=torch.float64)
+    corners = torch.rand(count, 2, generator=generator, dtype=torch.float64)
+    area = draws[..., 0].mul(scale[1] - scale[0]).add(scale[0]).mul(height * width)
+    log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = draws[..., 1].mul(log_high - log_low).add(log_low).exp()
+    columns, rows = area.mul(aspect).sqrt().round().long(), area.div(aspect).sqrt().round().long()
+    valid = (columns > 0) & (columns <= width) & (rows > 0) & (rows <= height)
+    first = valid.int().argmax(1, keepdim=True)  # argmax returns the first of equal maxima
+    return rows.gather(1, first).squeeze(1), columns.gather(1, first).squeeze(1), valid.any(1), corners
 
 
 def _find_central_box(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int]:

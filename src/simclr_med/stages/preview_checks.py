@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 FEW_PIXELS = 10  # of a crop's side: too few to recognise anything
+MILD_ROTATION = 30  # degrees; beyond, left and right are hard to tell apart
 FEW_IMAGES = 10  # of a class, to learn it from
 
 
@@ -46,15 +47,26 @@ def check_classes(classes: Sequence[str], counts: Sequence[int], budget: str) ->
 
 def _check_op(op: Mapping[str, Any], side: int, grey: bool, mirror_p: float) -> Iterator[str]:
     kind = str(op["_target_"]).rpartition(".")[2]
-    if kind == "horizontal_flip" and op["p"] > 0 and mirror_p == 0:
-        yield (
-            "mirrors images whose left and right differ in meaning (dataset.mirror_p=0). Use a sequence without a flip."
-        )
+    if mirror_p == 0:
+        yield from _lost_orientations(kind, op)
     if kind == "random_resized_crop":
         low, high = op["scale"]
         yield from _small_crops(low, high, side)
     if grey and (kind == "random_grayscale" or op.get("saturation") or op.get("hue")):
         yield "saturation, hue and grayscale change nothing: the images are grey already."
+
+
+def _lost_orientations(kind: str, op: Mapping[str, Any]) -> Iterator[str]:
+    if kind in ("horizontal_flip", "vertical_flip") and op["p"] > 0:
+        yield (
+            "mirrors images whose left and right differ in meaning (dataset.mirror_p=0). Use a sequence without a flip."
+        )
+    turns_by = 90 if kind == "right_angle_rotation" else op.get("degrees", 0)
+    if turns_by > MILD_ROTATION and op.get("p", 1) > 0:
+        yield (
+            "turns images whose left and right differ in meaning (dataset.mirror_p=0) by more than "
+            f"{MILD_ROTATION} degrees. Use a sequence with mild rotations, such as xray."
+        )
 
 
 def _small_crops(low: float, high: float, side: int) -> Iterator[str]:
