@@ -28,8 +28,11 @@ demo: $(READY)  ## Install, then study the synthetic data set and write its repo
 		stage.supervised_min_steps=100 'stage.curve=[50,250,full]' 'stage.supervised=[100]'
 
 # The thesis's study and its controls, pretraining first: 4,896 sweep jobs.
-PAPER := thesis_pretrain further_pretrain label_efficiency control supervised class_balance augmentation_ablation \
-	transfer further_probe
+NOVEL := init.augmentation=novel
+PAPER := thesis_pretrain "further_pretrain augmentation=novel $(NOVEL)" "label_efficiency $(NOVEL)" control \
+	"supervised $(NOVEL)" "class_balance $(NOVEL)" \
+	"augmentation_ablation init.augmentation=natural,simple,novel,greyscale" \
+	"transfer $(NOVEL)" "further_probe $(NOVEL)"
 
 paper: $(READY)  ## Every grid of the thesis's study, in order; make paper OVERRIDES="dry_run=true" lists the jobs
 	@failed=0; for grid in $(PAPER); do $(BIN)/simclr-med grid=$$grid $(OVERRIDES) || failed=1; done; exit $$failed

@@ -79,8 +79,8 @@ def test_each_size_has_its_own_file(composed, size: int) -> None:
     assert info.md5 == load_medmnist_table()["pathmnist"][f"MD5{suffix}"]
 
 
-def test_the_default_recipe_is_the_thesis(composed) -> None:
-    cfg = validate_config(composed("stage=pretrain", "dataset=bloodmnist"))
+def test_the_recipe_of_the_thesis_is_an_experiment(composed) -> None:
+    cfg = validate_config(composed("experiment=thesis_pretrain", "dataset=bloodmnist"))
     assert (cfg.augmentation.name, cfg.encoder.name, cfg.init.name) == ("novel", "resnet18", "random")
     assert (cfg.optimizer.lr, cfg.optimizer.weight_decay, cfg.stage.temperature) == (5e-4, 1e-4, 0.07)
     assert (cfg.schedule.name, cfg.schedule.warmup_epochs, cfg.schedule.final_factor) == ("warmup_cosine", 0, 0.02)

@@ -84,8 +84,8 @@ def _build_facts(collection: Collection) -> dict[str, str]:
         "runs": ", ".join(f"{number} {state}" for state, number in count_states(collection).items()),
         "folder": str(collection.runs),
         "protocol version": ", ".join(map(str, collection.versions)) or NONE,
-        "methods": "“probe, own novel” is a probe of an encoder that was pretrained on the same data set with the "
-        "augmentation novel; the untrained control is the probe of a randomly initialised encoder.",
+        "methods": "“probe, own microscopy” is a probe of an encoder that was pretrained on the same data set with the "
+        "augmentation microscopy; the untrained control is the probe of a randomly initialised encoder.",
         "label budgets": "n100 is 100 labelled images, pct10 is 10 % of the images, per_class10 is 10 images per "
         "class, full is all of them.",
         "created": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
