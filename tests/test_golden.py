@@ -27,6 +27,7 @@ def test_losses_are_the_recorded_ones(composed, tmp_path, augmentation: str) -> 
             *("dataset=synthetic", "dataset.train=96", "dataset.val=16", "dataset.test=8", "encoder=tiny"),
             *(f"augmentation={augmentation}", "stage.epochs=3", "stage.batch_size=32", "logger=none", "trainer=cpu"),
             *("trainer.precision=64-true", "trainer.threads=1", f"paths.runs={tmp_path}"),
+            *("stage.temperature=0.07", "optimizer.lr=5e-4"),
         )
     )
     source = build.build_source(cfg)

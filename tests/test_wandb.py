@@ -82,7 +82,7 @@ def test_two_jobs_of_a_multirun_are_two_complete_runs(command: Command, cells: P
         assert log.config["config_hash"].startswith(folder.name[-10:])
         assert log.run.display_name == f"pretrain-cells-{folder.name[-10:]}"
         assert (log.run.project, log.run.run_group, log.run.job_type) == ("simclr-med", "pretrain-cells", "pretrain")
-        assert list(log.run.tags) == ["cells", "novel", "tiny", "full", f"seed{seed}"]
+        assert list(log.run.tags) == ["cells", "microscopy", "tiny", "full", f"seed{seed}"]
         assert log.exit_code == 0
         assert_same_history(folder, log)
         assert [row["_step"] for row in log.history if "val/knn_accuracy" in row] == [1, 2]

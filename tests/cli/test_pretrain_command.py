@@ -41,7 +41,7 @@ def pretrain(composed: Callable[..., Any], runs: Path, *overrides: str) -> Path:
 
 
 def test_command_names_the_recipe(message: Message) -> None:
-    expected = "simclr-med stage=pretrain dataset=synthetic augmentation=novel encoder=tiny seed=7"
+    expected = "simclr-med stage=pretrain dataset=synthetic augmentation=microscopy encoder=tiny seed=7"
     assert message("dataset=synthetic", "encoder=tiny", "init.seed=7").endswith(f" Make one: {expected}")
 
 
@@ -54,12 +54,12 @@ def test_command_names_the_initial_weights(message: Message) -> None:
 def test_command_quotes_overrides_of_the_own_data_set(message: Message) -> None:
     overrides = ("dataset=npz", "dataset.path=/d/my cells.npz")
     line = message(*overrides, listed=overrides)
-    assert "stage=pretrain dataset=npz dataset.path='/d/my cells.npz' augmentation=novel" in line
+    assert "stage=pretrain dataset=npz dataset.path='/d/my cells.npz' augmentation=microscopy" in line
 
 
 def test_command_names_the_own_file_when_the_option_is_not_in_the_overrides(message: Message) -> None:
     line = message("dataset=npz", "dataset.path='/d/my cells.npz'", listed=())
-    assert "stage=pretrain dataset=npz dataset.path='/d/my cells.npz' augmentation=novel" in line
+    assert "stage=pretrain dataset=npz dataset.path='/d/my cells.npz' augmentation=microscopy" in line
 
 
 def test_command_names_the_file_of_another_data_set(
@@ -72,4 +72,4 @@ def test_command_names_the_file_of_another_data_set(
 
 def test_command_names_the_size_of_another_data_set(message: Message) -> None:
     line = message("dataset=synthetic", "dataset.size=64", "init.dataset=pathmnist")
-    assert "stage=pretrain dataset=pathmnist dataset.size=64 augmentation=novel" in line
+    assert "stage=pretrain dataset=pathmnist dataset.size=64 augmentation=microscopy" in line

@@ -97,7 +97,7 @@ def results(bench: Bench) -> Iterator[Outcome]:
         runs = bench.place / f"config {name}"
         shutil.copytree(bench.whole, bench.folder_in(runs))
         _becomes(bench.folder_in(runs) / "config.yaml", text)
-        hit = bench.run(runs, "init=pretrained", "seed=1", "init.seed=0", "init.augmentation=novel")
+        hit = bench.run(runs, "init=pretrained", "seed=1", "init.seed=0", "init.augmentation=microscopy")
         wrong = ["a traceback on the terminal"] if hit.says("Traceback") else []
         wrong += [] if hit.says("is unreadable. The run is ignored") else [hit.err]
         message = hit.err.strip().splitlines()[-1]

@@ -253,7 +253,7 @@ def finished(composed, folder: Path, *overrides: str) -> Path:
 def find(folder: Path, **changed: object) -> Init:
     wanted = {
         "dataset": "synthetic",
-        "augmentation": "novel",
+        "augmentation": "microscopy",
         "encoder": "resnet18",
         "size": 28,
         "seed": 0,
@@ -294,7 +294,7 @@ def test_a_missing_size_fits_any_size(composed, cells: Path, tmp_path: Path) -> 
     with pytest.raises(RunError, match=r"no finished pretraining run under .* has dataset=synthetic .* size=64 "):
         find(tmp_path, size=64)
     finished(composed, tmp_path, "dataset.size=64")
-    with pytest.raises(RunError, match="2 finished pretraining runs have dataset=synthetic augmentation=novel enc"):
+    with pytest.raises(RunError, match="2 finished pretraining runs have dataset=synthetic augmentation=microscopy enc"):
         find(tmp_path, size=None)
 
 
@@ -302,7 +302,7 @@ def test_missing_run_raises_the_wanted_fields_and_the_candidates(composed, tmp_p
     one = finished(composed, tmp_path)
     with pytest.raises(MissingEncoderError) as error:
         find(tmp_path, seed=7)
-    assert error.value.wanted == WantedEncoder("synthetic", "novel", "resnet18", 28, 7, "random")
+    assert error.value.wanted == WantedEncoder("synthetic", "microscopy", "resnet18", 28, 7, "random")
     assert error.value.candidates == (one,)
     assert str(one) in str(error.value)
     assert "simclr-med" not in str(error.value)  # the command is worded by cli

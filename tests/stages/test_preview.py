@@ -51,7 +51,7 @@ def test_counts_pictures_and_result(staged, result, noisy: Path, capsys, sheets)
     assert table.drop(index="all images").sum().tolist() == [48, 20, 24, 24]
     assert table.loc["1", ["train", "val", "test"]].tolist() == [16, 8, 8]
     message = capsys.readouterr().out
-    assert "Warning: novel, natural: random crops shrink to 8 px" in message
+    assert "Warning: natural: random crops shrink to 8 px" in message
     assert "have fewer than 10 training images in data_fraction=n20" in message
     assert str(folder / "figures" / "sequences.png") in message
     for name in ("sequences.png", "counts.png"):
@@ -63,7 +63,7 @@ def test_counts_pictures_and_result(staged, result, noisy: Path, capsys, sheets)
 def test_the_views_are_those_of_the_sequence(staged, noisy: Path, composed, sheets) -> None:
     staged("preview", *SMALL, "seed=3")
     originals, names, blocks, _ = sheets[0]
-    assert (originals.shape, sorted(names), list(blocks)) == ((3, 28, 28, 3), ["0", "1", "2"], ["novel", "natural"])
+    assert (originals.shape, sorted(names), list(blocks)) == ((3, 28, 28, 3), ["0", "1", "2"], ["microscopy", "natural"])
     with np.load(noisy) as content:
         places = [np.flatnonzero((content["train_images"] == one).all(axis=(1, 2, 3))).item() for one in originals]
         assert [str(label) for label in content["train_labels"][places, 0]] == names
@@ -106,7 +106,7 @@ def test_the_runs_own_sequence_comes_first_and_equal_ones_once(composed) -> None
     def names(*words: str) -> list[str]:
         return list(sequences_of(validate_config(composed("stage=preview", *words))))
 
-    assert names() == ["novel", "natural", "simple", "greyscale"]
+    assert names() == ["microscopy", "natural", "simple", "novel", "greyscale"]
     assert names("augmentation=light", "stage.sequences=[simple]") == ["light", "simple"]
     assert names("augmentation=none", "stage.sequences=[]") == ["none"]
     own = names("augmentation=novel", "augmentation.ops=[]", "stage.sequences=[novel]")

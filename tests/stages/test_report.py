@@ -42,13 +42,13 @@ def test_real_runs_are_read_and_the_report_is_made_again(
     assert folder == tmp_path / "runs" / "report" / "all"
     assert capsys.readouterr().out.splitlines()[-1] == f"Report:   {folder / 'report.html'}"
     numbers = pd.read_csv(folder / "tables" / "label_efficiency_auroc.csv")
-    assert list(numbers["method"]) == ["probe, own novel"]
+    assert list(numbers["method"]) == ["probe, own microscopy"]
     assert numbers["test/auroc mean"].item() == result(probe)["metrics"]["test/auroc"]
     assert numbers["images"].item() == 20
     staged("probe", "init=random", "stage.resamples=0", "data_fraction.samples=20")
     assert reported() == folder
     again = pd.read_csv(folder / "tables" / "label_efficiency_auroc.csv")
-    assert set(again["method"]) == {"untrained control", "probe, own novel"}
+    assert set(again["method"]) == {"untrained control", "probe, own microscopy"}
     assert (folder / "tables" / "comparisons.csv").exists()
     assert (folder / "figures" / "pretraining_noisy_tiny.png").exists()
 
