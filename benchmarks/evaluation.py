@@ -24,7 +24,8 @@ from spread import format_spread, spread
 from simclr_med.atomic import write_json, write_text
 from simclr_med.metrics_csv import read_rows
 from simclr_med.runs.file_hashes import hash_files
-from simclr_med.runs.identity import Init, compute_config_hash, run_folder
+from simclr_med.runs.identity import Init, compute_config_hash
+from simclr_med.runs.names import run_folder
 from simclr_med.runs.run import load_config
 from simclr_med.safe_files import read_json
 

@@ -14,6 +14,7 @@ from omegaconf import MISSING, DictConfig
 from simclr_med.config import bounds
 from simclr_med.config.bounds import bounded, one_of
 from simclr_med.config.data_nodes import DataFraction, Dataset
+from simclr_med.config.defaults import find_changes
 from simclr_med.config.nodes import Option, Part, node
 from simclr_med.config.stage_nodes import Stage
 
@@ -205,3 +206,8 @@ class Config(Schema, Generic[S_co]):
     optimizer: Option = MISSING  # type: ignore[assignment]
     schedule: Option = MISSING  # type: ignore[assignment]
     plain: DictConfig = MISSING  # type: ignore[assignment]
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The values that differ from the defaults, for the name of the run's folder."""
+        return find_changes(self.plain)

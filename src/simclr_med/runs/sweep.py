@@ -24,6 +24,7 @@ from rich.table import Table
 
 from simclr_med.atomic import write_json
 from simclr_med.runs.fields import Fields, describe_error, make_printable
+from simclr_med.runs.names import shown_path
 from simclr_med.safe_files import read_json
 
 Outcome = Literal[
@@ -196,4 +197,4 @@ def sweep_summary(outcomes: Sequence[tuple[str, RunOutcome]], folder: Path) -> s
         lines += [reason, *(f"  {overrides}" for overrides in jobs)]
     if jobs_by_reason:
         lines.append("Repeat the command to run what is left.")
-    return "\n".join([*lines, f"Sweep:    {folder}"])
+    return "\n".join([*lines, f"Sweep:    {shown_path(folder)}"])
