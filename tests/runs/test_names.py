@@ -37,7 +37,7 @@ def name_of(composed: Compose, *overrides: str, init: Init = RANDOM) -> str:
         (["stage=probe", "init=random", "data_fraction=n50", "data_fraction.validation=split"], "n50_split-random-s0"),
         (["stage=baseline", "data_fraction=n100", "optimizer.lr=0.002"], "light-n100-lr0.002-s0"),
         (["stage=baseline", "stage.epochs=100"], "light-s0"),
-        (["stage=baseline", "augmentation=none", "stage.epochs=5"], "none-e5-s0"),
+        (["stage=baseline", "augmentation=none", "stage.epochs=9"], "none-e9-s0"),
         (["experiment=thesis_bloodmnist"], "novel-e2000-s0"),
         (["trainer=debug"], "novel-2steps-s0"),
     ],

@@ -61,6 +61,8 @@ def _as_array(image: Any, single: bool) -> np.ndarray:
             array = np.moveaxis(array, -3, -1)
         image = array
     array = np.asarray(image)
+    if not single and array.ndim == 3 and array.shape[-1] in (1, 3):
+        raise ValueError(f"images=[{', '.join(map(str, array.shape))}]: expected several images. Put one into a list.")
     return array[..., None] if array.ndim == dimensions else array
 
 

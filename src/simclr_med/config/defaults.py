@@ -25,10 +25,10 @@ def find_changes(cfg: DictConfig) -> dict[str, Any]:
     for key in SHOWN:
         group, _, name = key.partition(".")
         value = OmegaConf.select(cfg, key) if name else None
-        if name == "name":
-            default = default_option(folders, cfg.stage.name, group)
-        else:
-            default = default_value(folders, group, str(cfg[group].get("name")), name)
+        usual = default_option(folders, cfg.stage.name, group)
+        is_named = group in ("stage", "dataset") or f"{group}.name" in SHOWN  # else the name hides its option
+        option = str(cfg[group].get("name")) if is_named else str(usual)
+        default = usual if name == "name" else default_value(folders, group, option, name)
         if value is not None and value != default:
             found[key] = value
     return found
