@@ -151,6 +151,7 @@ class Trainer(Part):
     precision: str = one_of("auto", "32-true", "64-true", "tf32", "bf16-mixed", "16-mixed")
     cuda_graphs: bool = MISSING
     threads: Optional[int] = bounded(1, 4096)
+    profile: bool = MISSING
     limit_steps: Optional[int] = bounded(1)
 
     @property

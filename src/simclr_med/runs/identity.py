@@ -33,7 +33,7 @@ OPERATIONAL = {
         "folder",
         "named_after_init",
     ),
-    "trainer": ("accelerator", "nodes", "devices", "strategy", "cuda_graphs", "threads", "precision"),
+    "trainer": ("accelerator", "nodes", "devices", "strategy", "cuda_graphs", "threads", "profile", "precision"),
 }
 
 # Groups whose option name is part of the identity, because runs are found by it. Of other groups only the values are.

@@ -127,9 +127,10 @@ class TrainingSetup(Generic[T]):
 def build_training_setup(run: Run[Config[T]], source: Source) -> TrainingSetup[T]:
     """Read the data, and print what is trained on them, the run's folder and the notes of the data."""
     data, cfg = load_images(run, source), run.cfg
+    steps = f"{data.steps_per_epoch} step{'s' * (data.steps_per_epoch != 1)}"
     print(
         f"stage={cfg.stage.name} dataset={source.name}: {len(data.indices):,} training images, {cfg.stage.epochs} "
-        f"epochs of {data.steps_per_epoch} steps, batch size {data.batch_size}"
+        f"epochs of {steps}, batch size {data.batch_size}"
     )
     print(f"Run: {shown_path(run.folder)}", flush=True)
     for note in data.notes:
