@@ -158,6 +158,8 @@ OF_LIGHTNING = {"torch", "lightning", "torchvision", "torchmetrics", "scipy", "m
             ("stage=pretrain", "dataset=synthetic", "dry_run=true"),
             0,
         ),  # all that a finished run does before it is skipped
+        (("stage=study", "dataset=synthetic", "dry_run=true"), 0),
+        (("runs",), 1),  # there are none
     ],
 )
 def test_nothing_heavy_is_imported_before_a_stage(words: tuple[str, ...], code: int, tmp_path: Path) -> None:

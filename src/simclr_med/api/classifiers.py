@@ -12,7 +12,7 @@ from torch import nn
 
 from simclr_med import build
 from simclr_med.api.datasets import Data
-from simclr_med.api.encoders import _as_encoder, _device, extract_features
+from simclr_med.api.encoders import as_encoder, choose_device, extract_features
 from simclr_med.api.images import Images, as_uint8, transform
 from simclr_med.augment.sequence import to_float
 from simclr_med.config.options import load_option
@@ -125,7 +125,7 @@ def probe(
         >>> found.labels, 0 < found.scores["auroc"] < 1
         (50, True)
     """
-    network, source = _as_encoder(encoder), data.source
+    network, source = as_encoder(encoder), data.source
     task = require_labels(source, "probe", ("train", "test") if labels is not None else ("train", "val", "test"))
     train_NL = load_labels(source, "train", "probe")
     count = len(source.classes)
@@ -148,6 +148,6 @@ def probe(
 
 
 def _classifier(encoder: Any, head: nn.Module, task: Task, classes: Any, device: str | None) -> Classifier:
-    place = next(encoder.parameters()).device if hasattr(encoder, "transform") else _device(device)
+    place = next(encoder.parameters()).device if hasattr(encoder, "transform") else choose_device(device)
     encoder.transform = transform
     return Classifier(encoder.to(place).eval(), head.to(place).eval(), task, np.asarray(classes))

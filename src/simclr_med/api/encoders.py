@@ -52,7 +52,7 @@ def load_encoder(run_or_file: str | PathLike[str], encoder: str | None = None, d
     path = Path(run_or_file).expanduser()
     module: Any = load_saved_encoder(path) if path.is_dir() else _load_file(path, encoder)
     module.transform = transform
-    ready: nn.Module = module.to(_device(device)).eval().requires_grad_(False)
+    ready: nn.Module = module.to(choose_device(device)).eval().requires_grad_(False)
     return ready
 
 
@@ -77,7 +77,7 @@ def extract_features(encoder: nn.Module | str | PathLike[str], images: Images, b
         >>> sm.extract_features(run, images[:10]).shape
         (10, 64)
     """
-    network = _as_encoder(encoder)
+    network = as_encoder(encoder)
     device = next(network.parameters()).device
     found = features.extract_features(network, as_uint8(images), to_float, device, batch_size)
     return np.asarray(found.cpu().numpy(), dtype=np.float32)
@@ -117,7 +117,7 @@ class Features(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             y: ignored.
         """
         as_uint8(X[:1])
-        self.encoder_ = _as_encoder(self.encoder)
+        self.encoder_ = as_encoder(self.encoder)
         return self
 
     def transform(self, X: Images) -> np.ndarray:
@@ -131,7 +131,12 @@ class Features(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray([f"feature{number}" for number in range(self.encoder_.width)], dtype=object)
 
 
-def _as_encoder(encoder: Any) -> Any:
+def as_encoder(encoder: Any) -> Any:
+    """Return an encoder, loaded where it is a path.
+
+    Raises:
+        TypeError: it is neither.
+    """
     if isinstance(encoder, (str, PathLike)):
         return load_encoder(encoder)
     if not is_encoder(encoder):
@@ -156,5 +161,6 @@ def _guess_option(loaded: LoadedEncoder) -> str:
     return f"{network}_small_stem" if "small stem" in loaded.network else network
 
 
-def _device(name: str | None) -> torch.device:
+def choose_device(name: str | None) -> torch.device:
+    """Return the device of this name; None takes a GPU where there is one."""
     return resolve_device("auto") if name is None else torch.device(name)
