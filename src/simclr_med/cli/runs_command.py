@@ -13,13 +13,18 @@ from omegaconf import OmegaConf
 from simclr_med.config.folders import CONF
 from simclr_med.errors import BusyError, ConfigError, RunError
 from simclr_med.runs.names import shown_path
-from simclr_med.runs.records import VALIDATION, RunRecord, read_records
+from simclr_med.runs.records import RunRecord, read_records
 from simclr_med.runs.removal import find_dependents, folder_bytes, remove_run
-from simclr_med.runs.run_table import format_age, print_columns, print_facts, print_json, print_records
+from simclr_med.runs.run_table import (
+    format_age,
+    print_candidates,
+    print_columns,
+    print_facts,
+    print_json,
+    print_records,
+)
 from simclr_med.runs.selection import (
-    Candidate,
     filter_records,
-    find_differences,
     find_named,
     rank_candidates,
     sort_records,
@@ -36,7 +41,6 @@ The column seeds shows the seed of a run / that of its pretrained encoder.
 RUN is a folder, its name, or the first digits of the hash at its end. Options: --json (list, show, best),
 --yes (rm: do not ask), paths.runs=FOLDER."""
 FLAGS = ("--json", "--yes", "-y", "--help", "-h")
-SHOWN_CANDIDATES = 5
 MIB = 1 << 20
 
 
@@ -160,7 +164,7 @@ def _best(query: RunsQuery, records: Sequence[RunRecord]) -> int:
             continue
         winners.append(ranked[0].best)
         if "--json" not in query.flags:
-            _print_best(dataset, ranked)
+            print_candidates(dataset, ranked)
     if not winners:
         raise RunError(
             "simclr-med runs best: no finished run has a validation score. Run stage=probe or stage=finetune."
@@ -168,33 +172,6 @@ def _best(query: RunsQuery, records: Sequence[RunRecord]) -> int:
     if "--json" in query.flags:
         print_json(winners)
     return 0
-
-
-def _print_best(dataset: str, ranked: Sequence[Candidate]) -> None:
-    best = ranked[0].best
-    differences = find_differences([candidate.best for candidate in ranked])
-    rows = [
-        (
-            f"{candidate.best.stage} {candidate.best.start}",
-            " ".join(f"{key}={value}" for key, value in found.items() if key != "init"),
-            candidate.mean,
-            _describe_scores(candidate.scores),
-            candidate.best.id,
-        )
-        for candidate, found in list(zip(ranked, differences, strict=True))[:SHOWN_CANDIDATES]
-    ]
-    metric = next(text for name, text in VALIDATION.items() if name in best.metrics)
-    title = f"{dataset}, budget {best.budget}: {metric}, mean over runs that differ in seeds alone"
-    print_columns(["model", "differs", "mean", "runs", "best run"], rows, title)
-    print(f"Use {shown_path(best.folder)}")
-    if best.is_classifier:
-        print(
-            f"  simclr-med stage=predict stage.run={shown_path(best.folder)} dataset=folder dataset.path=<your images>"
-        )
-
-
-def _describe_scores(scores: Sequence[float]) -> str:
-    return f"{len(scores)} ({scores[-1]:.3f} to {scores[0]:.3f})" if len(scores) > 1 else "1"
 
 
 def _count(number: int) -> str:

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from simclr_med.runs.names import shown_path
-from simclr_med.runs.records import RunRecord
-from simclr_med.runs.selection import find_differences
+from simclr_med.runs.records import VALIDATION, RunRecord
+from simclr_med.runs.selection import Candidate, find_differences
 
+SHOWN_CANDIDATES = 5
 WIDE = 140  # columns of a terminal from which on the table has room for paths
 FLEXIBLE = ("differs", "path")  # columns that wrap where the terminal is narrow
 SHARED = ("stage", "data set", "state")  # columns that the title replaces where all runs agree
@@ -99,6 +100,35 @@ def describe_records(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     ]
 
 
+def print_candidates(dataset: str, ranked: Sequence[Candidate]) -> None:
+    """Print the best configurations of a data set, and the command that uses the best run.
+
+    Args:
+        dataset: name of the data set.
+        ranked: of `rank_candidates`.
+    """
+    best = ranked[0].best
+    differences = find_differences([candidate.best for candidate in ranked])
+    rows = [
+        (
+            f"{candidate.best.stage} {candidate.best.start}",
+            " ".join(f"{key}={value}" for key, value in found.items() if key != "init"),
+            candidate.mean,
+            _describe_scores(candidate.scores),
+            candidate.best.id,
+        )
+        for candidate, found in list(zip(ranked, differences, strict=True))[:SHOWN_CANDIDATES]
+    ]
+    metric = next(text for name, text in VALIDATION.items() if name in best.metrics)
+    title = f"{dataset}, budget {best.budget}: {metric}, mean over runs that differ in seeds alone"
+    print_columns(["model", "differs", "mean", "runs", "best run"], rows, title)
+    print(f"Use {shown_path(best.folder)}")
+    if best.is_classifier:
+        print(
+            f"  simclr-med stage=predict stage.run={shown_path(best.folder)} dataset=folder dataset.path=<your images>"
+        )
+
+
 def print_facts(title: str, facts: Mapping[str, Any]) -> None:
     """Print a table of names and values under a title."""
     table = Table(show_header=False, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
@@ -127,6 +157,10 @@ def format_age(seconds: float) -> str:
     seconds = max(0.0, seconds)
     unit, name = next((unit, name) for limit, unit, name in _AGES if seconds < limit)
     return f"{int(seconds // unit)} {name}"
+
+
+def _describe_scores(scores: Sequence[float]) -> str:
+    return f"{len(scores)} ({scores[-1]:.3f} to {scores[0]:.3f})" if len(scores) > 1 else "1"
 
 
 def _as_cell(value: Any) -> str:
