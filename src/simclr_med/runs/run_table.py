@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -124,9 +125,8 @@ def print_candidates(dataset: str, ranked: Sequence[Candidate]) -> None:
     print_columns(["model", "differs", "mean", "runs", "best run"], rows, title)
     print(f"Use {shown_path(best.folder)}")
     if best.is_classifier:
-        print(
-            f"  simclr-med stage=predict stage.run={shown_path(best.folder)} dataset=folder dataset.path=<your images>"
-        )
+        place = shlex.quote(shown_path(best.folder))
+        print(f"  simclr-med stage=predict stage.run={place} dataset=folder dataset.path=my_images")
 
 
 def print_facts(title: str, facts: Mapping[str, Any]) -> None:
