@@ -82,7 +82,8 @@ def copy_run(template: Path, runs: Path, seed: int) -> Path:
     folder = run_folder(cfg, digest, Init(start["kind"], start["hash"]))
     shutil.copytree(template, folder)
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    copied = result | {"config_hash": digest, "seed": cfg.seed, "files": hash_files(folder)}
+    same = {"config_hash": digest, "seed": cfg.seed, "config": OmegaConf.to_container(cfg, resolve=True)}
+    copied = result | same | {"files": hash_files(folder)}
     write_json(folder / "result.json", copied)
     return folder
 
