@@ -24,7 +24,8 @@ from spread import format_spread, spread
 from simclr_med.atomic import write_json, write_text
 from simclr_med.metrics_csv import read_rows
 from simclr_med.runs.file_hashes import hash_files
-from simclr_med.runs.identity import Init, compute_config_hash, run_folder
+from simclr_med.runs.identity import Init, compute_config_hash
+from simclr_med.runs.names import run_folder
 from simclr_med.runs.run import load_config
 from simclr_med.safe_files import read_json
 
@@ -81,7 +82,8 @@ def copy_run(template: Path, runs: Path, seed: int) -> Path:
     folder = run_folder(cfg, digest, Init(start["kind"], start["hash"]))
     shutil.copytree(template, folder)
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    copied = result | {"config_hash": digest, "seed": cfg.seed, "files": hash_files(folder)}
+    same = {"config_hash": digest, "seed": cfg.seed, "config": OmegaConf.to_container(cfg, resolve=True)}
+    copied = result | same | {"files": hash_files(folder)}
     write_json(folder / "result.json", copied)
     return folder
 

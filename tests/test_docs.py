@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 import simclr_med
 from simclr_med.cli.arguments import parse_argv
 from simclr_med.cli.help import FIRST
+from simclr_med.cli.runs_command import ACTIONS, parse_query
 from simclr_med.config.validate import find_problems
 from simclr_med.models.encoder_files import save_encoder
 from simclr_med.models.encoders import resnet
@@ -85,9 +86,13 @@ def yaml_files(page: str, folder: Path) -> None:
 def test_command_composes(
     composed: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
+    words = shlex.split(command.line)[1:]
+    if words[0] == "runs":
+        assert parse_query(words[1:]).action in ACTIONS
+        return
     yaml_files(command.page, tmp_path)
     monkeypatch.chdir(tmp_path)
-    typed = parse_argv(shlex.split(command.line)[1:])
+    typed = parse_argv(words)
     # A comma outside brackets separates the values of a sweep.
     parts = [(word.split("=", 1)[0], re.split(r",(?![^\[]*\])", word.split("=", 1)[1])) for word in typed.overrides]
     assert typed.is_sweep or all(len(values) == 1 for _, values in parts), "several values without -m"

@@ -47,7 +47,7 @@ def slurm(environment: dict[str, str], *words: str) -> str:
 
 
 def weights(runs: Path, seed: int) -> bytes:
-    (path,) = runs.glob(f"pretrain/synthetic/*-seed{seed}-*/encoder.safetensors")
+    (path,) = runs.glob(f"pretrain/synthetic/*-s{seed}-*/encoder.safetensors")
     return path.read_bytes()
 
 
@@ -57,7 +57,7 @@ def losses(runs: Path) -> list[float]:
 
 
 def epochs(runs: Path, seed: int) -> int:
-    return sum(len(path.read_text().splitlines()) - 1 for path in runs.glob(f"pretrain/*/*-seed{seed}-*/metrics.csv"))
+    return sum(len(path.read_text().splitlines()) - 1 for path in runs.glob(f"pretrain/*/*-s{seed}-*/metrics.csv"))
 
 
 def test_requeued_job_ends_with_identical_weights(cluster: dict[str, str], tmp_path: Path) -> None:

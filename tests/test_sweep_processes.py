@@ -132,6 +132,6 @@ def test_sweep_of_ddp_runs(undisturbed: tuple[Path, Path], tmp_path: Path) -> No
     message = done(*command, "seed=0,1")
     assert "Sweep of 2 jobs, 2 runs" in message
     assert sorted(path.rpartition("-")[0].rpartition("-")[2] for path in results(tmp_path / "runs")) == [
-        "seed0",
-        "seed1",
+        "s0",
+        "s1",
     ]

@@ -22,6 +22,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 SMALL = ("stage=pretrain", "encoder=tiny", "stage.batch_size=16", "trainer=cpu", "trainer.threads=1")
 OURS = (
     "Device: ",
+    "stage=pretrain dataset=",
     "Pretraining on",
     "Run: ",
     "Picture: ",
@@ -158,7 +159,7 @@ def test_interrupted_run_is_a_failed_run_and_a_silent_server_is_abandoned(cells:
         process.send_signal(signal.SIGINT)
         printed, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    first = next(line for line in printed.splitlines() if not line.startswith("Device: "))
+    first = next(line for line in printed.splitlines() if not line.startswith(("Device: ", "stage=", "Run: ")))
     assert first == f"W&B:      logging offline: {address} did not respond within 5 s."
     (folder,) = runs.glob("pretrain/*/*")
     log = only_log(folder)

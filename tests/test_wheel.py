@@ -37,5 +37,5 @@ def test_the_wheel_holds_conf_and_runs_elsewhere(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("pending ")
-    assert str(tmp_path / "work" / "runs" / "pretrain" / "synthetic") in done.stdout
+    assert str(Path("runs", "pretrain", "synthetic")) in done.stdout
     assert list((tmp_path / "work").iterdir()) == []

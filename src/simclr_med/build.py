@@ -59,6 +59,11 @@ def build_source(cfg: Any) -> Any:
     return instantiate(content)
 
 
+def import_function(path: str) -> Any:
+    """Import a function of this package by its full name."""
+    return get_method(path)
+
+
 def import_stage(cfg: Any) -> Any:
     """Import the function that a stage's YAML names.
 

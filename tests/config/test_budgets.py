@@ -11,7 +11,8 @@ from simclr_med import build
 from simclr_med.config.budgets import expand_budgets, parse_budget
 from simclr_med.config.validate import validate_config
 from simclr_med.errors import ConfigError
-from simclr_med.runs.identity import Init, compute_config_hash, run_folder, scientific_config
+from simclr_med.runs.identity import Init, compute_config_hash, scientific_config
+from simclr_med.runs.names import run_folder
 
 NONE = {"samples": None, "percent": None, "per_class": None}
 

@@ -19,7 +19,8 @@ from omegaconf import OmegaConf
 from simclr_med.config.validate import validate_config
 from simclr_med.errors import MissingEncoderError, RunError, WantedEncoder
 from simclr_med.runs import init
-from simclr_med.runs.identity import Init, budget_name, compute_config_hash, run_folder
+from simclr_med.runs.identity import Init, budget_name, compute_config_hash
+from simclr_med.runs.names import run_folder
 from simclr_med.runs.run import load_config, open_run, run_state
 
 RANDOM = Init("random", "random")

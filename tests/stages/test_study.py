@@ -17,8 +17,9 @@ from omegaconf import DictConfig
 from simclr_med.config.validate import validate_config
 from simclr_med.errors import ConfigError, DataError
 from simclr_med.stages import study as study_module
-from simclr_med.stages.study import read_states, share_left
+from simclr_med.stages import study_states
 from simclr_med.stages.study_plan import Step, describe_design, plan_steps, shared_overrides
+from simclr_med.stages.study_states import read_states, share_left
 
 TYPED = [
     "stage=study",
@@ -137,7 +138,7 @@ def test_what_is_finished_is_no_time_to_come(
         "c": "no encoder  init=pretrained: no finished run fits.",
     }
     monkeypatch.setattr(
-        study_module, "capture_command", lambda argv: subprocess.CompletedProcess(argv, 0, said[argv[0]], "")
+        study_states, "capture_command", lambda argv: subprocess.CompletedProcess(argv, 0, said[argv[0]], "")
     )
     steps = [
         Step("one", ("a",), 1000),
@@ -148,7 +149,7 @@ def test_what_is_finished_is_no_time_to_come(
     states = read_states(steps)
     assert states == [["finished"], ["finished", "pending"], ["pending"], ["finished"]]
     assert [share_left(found) for found in states] == [0, 0.5, 1, 0]
-    study_module.print_plan(steps, states, rate=10.0)
+    study_states.print_plan(steps, states, rate=10.0)
     message = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert [[cell.strip() for cell in row] for row in message] == [
         ["one", "1 finished", "0:00:00"],
@@ -181,8 +182,8 @@ def test_every_step_gets_the_folders_of_own_options(monkeypatch: pytest.MonkeyPa
     hydra = SimpleNamespace(
         runtime=SimpleNamespace(config_sources=sources), overrides=SimpleNamespace(hydra=["hydra.mode=RUN", searched])
     )
-    monkeypatch.setattr(study_module, "HydraConfig", SimpleNamespace(get=lambda: hydra))
-    flags = study_module._own_folders()
+    monkeypatch.setattr(study_states, "HydraConfig", SimpleNamespace(get=lambda: hydra))
+    flags = study_states.own_folders()
     assert flags == ["--config-dir", "/command-line", searched]
     called: list[tuple[str, ...]] = []
 
@@ -190,8 +191,8 @@ def test_every_step_gets_the_folders_of_own_options(monkeypatch: pytest.MonkeyPa
         called.append(argv)
         return subprocess.CompletedProcess(argv, 0, "pending     /runs/a", "")
 
-    monkeypatch.setattr(study_module, "capture_command", capture)
-    study_module.read_states([Step("one", ("a=b",))], flags)
+    monkeypatch.setattr(study_states, "capture_command", capture)
+    study_states.read_states([Step("one", ("a=b",))], flags)
     assert called == [(*flags, "a=b", "dry_run=true")]
 
 

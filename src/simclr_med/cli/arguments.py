@@ -60,6 +60,10 @@ class CommandLine(NamedTuple):
         return [Path(place) for place in places if not place.startswith("pkg://")]
 
     @property
+    def wants_version(self) -> bool:
+        return "--version" in self.flags
+
+    @property
     def wants_help(self) -> bool:
         return not _HELP.isdisjoint(self.flags)
 

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 
 from simclr_med.cli.main import run_command
 from simclr_med.runs.gpus import visible_gpus
-from simclr_med.runs.signals import block_signals, reset_signals
+from simclr_med.runs.signals import STEP, block_signals, reset_signals
 
 ENDING_S = 15.0  # seconds that a terminated command has to save a checkpoint
 
@@ -109,7 +109,8 @@ def _start(argv: Sequence[str], output: tuple[IO[Any], IO[Any]] | None) -> Comma
     if _can_fork():
         return ForkedCommand(argv, output)
     stdout, stderr = output or (None, None)
-    return subprocess.Popen([sys.executable, "-m", "simclr_med", *argv], stdout=stdout, stderr=stderr)
+    environment = {**os.environ, STEP: "1"}
+    return subprocess.Popen([sys.executable, "-m", "simclr_med", *argv], stdout=stdout, stderr=stderr, env=environment)
 
 
 def _can_fork() -> bool:
@@ -130,5 +131,6 @@ def _run(argv: Sequence[str], output: tuple[IO[Any], IO[Any]] | None) -> NoRetur
         sys.stdout, sys.stderr = (
             os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False) for number in (1, 2)
         )
+    os.environ[STEP] = "1"
     reset_signals()
     sys.exit(run_command(argv))

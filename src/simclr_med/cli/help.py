@@ -15,6 +15,10 @@ First commands
   simclr-med stage=pretrain dataset=bloodmnist                    pretrain an encoder; downloads MedMNIST once
   simclr-med stage=probe dataset=bloodmnist data_fraction=n100    linear probe of this encoder with 100 labels
   simclr-med grid=label_efficiency dataset=bloodmnist             a sweep over label budgets, methods and seeds
+
+Your runs (see simclr-med runs --help)
+  simclr-med runs                                                 list all runs; runs show, compare, rm
+  simclr-med runs best                                            the classifier to use, chosen by validation
 """
 LAST = """\
 Set any key with key=value. Misspelt keys are reported before anything runs.

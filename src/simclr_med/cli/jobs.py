@@ -19,12 +19,13 @@ from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Study
 from simclr_med.config.validate import validate_config
 from simclr_med.errors import BusyError, ConfigError, MissingEncoderError, RunError, UserError
-from simclr_med.runs.identity import Init, compute_config_hash, run_folder
+from simclr_med.runs.identity import Init, compute_config_hash
 from simclr_med.runs.job_cache import JobCache
 from simclr_med.runs.launch import check_nodes
+from simclr_med.runs.names import run_folder, shown_path
 from simclr_med.runs.processes import FirstProcess
 from simclr_med.runs.run import Run, open_run, run_state
-from simclr_med.runs.signals import exit_code
+from simclr_med.runs.signals import exit_code, is_step
 from simclr_med.runs.sweep import RunOutcome
 
 INTERRUPTED = exit_code(signal.SIGINT)
@@ -79,7 +80,7 @@ class Job:
             source, init = build.build_source(cfg), build.instantiate_node(cfg.init)
             data_hash = source.content_hash()
             if cfg.dry_run:
-                return _look_up(cfg, data_hash, init)
+                return _look_up(cfg, source, data_hash, init)
             with open_run(cfg, data_hash, init, self.wait, cache, self.processes) as run:
                 return _call_stage(run, source, started)
         except BusyError as error:
@@ -95,19 +96,22 @@ class Job:
             return printer.report(error)
 
 
-def _look_up(cfg: Config[Any], data_hash: str, init: Init) -> RunOutcome:
-    """Print the state of a run without changing it."""
+def _look_up(cfg: Config[Any], source: Any, data_hash: str, init: Init) -> RunOutcome:
+    """Print the state of a run without changing it, or the steps of a stage that has some."""
+    if cfg.stage.lists_steps is not None:
+        build.import_function(cfg.stage.lists_steps)(cfg, source)
+        return RunOutcome("pending")
     config_hash = compute_config_hash(cfg.plain, data_hash, init.hash)
-    folder = run_folder(cfg.plain, config_hash, init)
+    folder = run_folder(cfg.plain, config_hash, init, cfg.changes)
     state = run_state(folder, config_hash)
-    print(f"{state:<11} {folder}", flush=True)
+    print(f"{state:<11} {shown_path(folder)}", flush=True)
     return RunOutcome(state, folder=str(folder))
 
 
 def _call_stage(run: Run[Config[Any]], source: Any, started: float) -> RunOutcome:
     """Call the stage unless the run is finished."""
     if run.state == "finished":
-        print(f"Already finished, skipping: {run.folder} (overwrite=true runs it again)", flush=True)
+        print(f"Already finished, skipping: {shown_path(run.folder)} (overwrite=true runs it again)", flush=True)
         return RunOutcome("skipped", folder=str(run.folder))
     try:
         with run.stop_signal.at_once():
@@ -127,5 +131,6 @@ def _call_stage(run: Run[Config[Any]], source: Any, started: float) -> RunOutcom
 
 def _stop(run: Run[Config[Any]]) -> NoReturn:
     """End the command, and the sweep that it may be part of."""
-    print(f"Stopped by a signal. Repeat the command to resume: {run.folder}", file=sys.stderr)
+    if not is_step():  # else the study says it
+        print(f"Stopped by a signal. Repeat the command to resume: {shown_path(run.folder)}", file=sys.stderr)
     sys.exit(exit_code(run.stop_signal.number or signal.SIGINT))

@@ -14,12 +14,14 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
+import simclr_med
 from simclr_med.cli.arguments import CommandLine, as_sweep_axes, parse_argv
 from simclr_med.cli.errors import explain_errors
 from simclr_med.cli.failures import ProblemPrinter, describe_unexpected, first_line
 from simclr_med.cli.help import help_text
 from simclr_med.cli.hydra_keys import check_own_options
 from simclr_med.cli.jobs import INTERRUPTED
+from simclr_med.cli.runs_command import run_runs_command
 from simclr_med.cli.session import Session
 from simclr_med.config.folders import CONF
 from simclr_med.config.registry import register
@@ -59,22 +61,31 @@ def run_command(argv: Sequence[str]) -> int:
 
 
 def _run_command(argv: Sequence[str], processes: FirstProcess | None) -> int:
+    words = list(argv)
     try:
-        command = parse_argv(list(argv))
-        _check_working_directory()
-        if not command.allows_code:
-            check_own_options(command.own_folders, command.overrides)
+        if words[:1] == ["runs"]:
+            return run_runs_command(words[1:])
+        return _run_overrides(parse_argv(words), processes)
     except UserError as error:
         return ProblemPrinter().report(error).status
-    folders = [CONF, *([Path(command.config_dir)] if command.config_dir else [])]
-    try:
-        if command.wants_help:
-            print(help_text(folders), flush=True)
-            return 0
-        register(folders)
-        return _run_jobs(command, processes)
     except BrokenPipeError:
         return _discard_output()
+
+
+def _run_overrides(command: CommandLine, processes: FirstProcess | None) -> int:
+    """Run what flags and overrides ask for; without any, print the help."""
+    _check_working_directory()
+    if not command.allows_code:
+        check_own_options(command.own_folders, command.overrides)
+    if command.wants_version:
+        print(f"simclr-med {simclr_med.__version__}", flush=True)
+        return 0
+    folders = [CONF, *([Path(command.config_dir)] if command.config_dir else [])]
+    if command.wants_help or not (command.flags or command.overrides):
+        print(help_text(folders), flush=True)
+        return 0
+    register(folders)
+    return _run_jobs(command, processes)
 
 
 def _run_jobs(command: CommandLine, processes: FirstProcess | None) -> int:

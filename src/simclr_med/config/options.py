@@ -26,13 +26,14 @@ _KINDS = {bool: "true or false", int: "an integer", float: "a finite number", st
 
 
 @cache
-def load_option(folders: tuple[Path, ...], group: str, name: str) -> DictConfig:
+def load_option(folders: tuple[Path, ...], group: str, name: str, **values: str | int) -> DictConfig:
     """Compose one option of a group, with the defaults of its YAML.
 
     Args:
         folders: of the user's own options, searched after conf/.
         group: name of the group.
         name: of the option.
+        values: of its keys, instead of those of the YAML.
 
     Raises:
         ConfigError: there is no such option.
@@ -45,7 +46,8 @@ def load_option(folders: tuple[Path, ...], group: str, name: str) -> DictConfig:
     register(every)
     places = ",".join(_quote(f"file://{folder.absolute()}") for folder in folders)
     with _without_running_hydra(), initialize_config_dir(str(CONF), version_base="1.3"):
-        node = compose("config", [f"hydra.searchpath=[{places}]", f"{group}={name}"])[group]
+        typed = [f"{group}.{key}={_quote(value) if isinstance(value, str) else value}" for key, value in values.items()]
+        node = compose("config", [f"hydra.searchpath=[{places}]", f"{group}={name}", *typed])[group]
     assert isinstance(node, DictConfig), "every option of a group is a mapping"
     return node
 

@@ -14,6 +14,7 @@ from omegaconf import MISSING, DictConfig
 from simclr_med.config import bounds
 from simclr_med.config.bounds import bounded, one_of
 from simclr_med.config.data_nodes import DataFraction, Dataset
+from simclr_med.config.defaults import find_changes
 from simclr_med.config.nodes import Option, Part, node
 from simclr_med.config.stage_nodes import Stage
 
@@ -150,6 +151,7 @@ class Trainer(Part):
     precision: str = one_of("auto", "32-true", "64-true", "tf32", "bf16-mixed", "16-mixed")
     cuda_graphs: bool = MISSING
     threads: Optional[int] = bounded(1, 4096)
+    profile: bool = MISSING
     limit_steps: Optional[int] = bounded(1)
 
     @property
@@ -206,3 +208,8 @@ class Config(Schema, Generic[S_co]):
     optimizer: Option = MISSING  # type: ignore[assignment]
     schedule: Option = MISSING  # type: ignore[assignment]
     plain: DictConfig = MISSING  # type: ignore[assignment]
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The values that differ from the defaults, for the name of the run's folder."""
+        return find_changes(self.plain)

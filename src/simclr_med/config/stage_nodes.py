@@ -42,6 +42,11 @@ class Stage(Option):
         """Epochs that the schedule of the config spans; None for a stage that uses no schedule."""
         return None
 
+    @property
+    def lists_steps(self) -> Optional[str]:
+        """The function of (config, source) that dry_run=true calls; None prints the state of the run."""
+        return None
+
 
 class UntypedStage(Untyped, Stage):
     """A stage of the user's own YAML."""
@@ -267,6 +272,10 @@ class Study(RepeatedStage):
     @property
     def schedule_epochs(self) -> Optional[int]:
         return self.epochs
+
+    @property
+    def lists_steps(self) -> Optional[str]:
+        return "simclr_med.stages.study_states.list_steps"
 
 
 @node

@@ -48,6 +48,13 @@ class FittedProbe:
     probabilities_MK: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
+    def layer(self) -> nn.Linear:
+        """Return the classifier as a linear layer, float64."""
+        classes, width = self.weight_KD.shape
+        layer = nn.Linear(width, classes, dtype=torch.float64)
+        layer.load_state_dict({"weight": torch.from_numpy(self.weight_KD), "bias": torch.from_numpy(self.bias_K)})
+        return layer.requires_grad_(False)
+
 
 _SCORES = {"nll": classification.nll, "accuracy": classification.accuracy, "auroc": classification.auroc}
 

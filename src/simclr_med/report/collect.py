@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ import pandas as pd
 from simclr_med.errors import RunError
 from simclr_med.report.methods import add_method_names
 from simclr_med.report.results import SPLITS, DamagedRunError, Result, read_result
+from simclr_med.runs.run_folders import find_run_folders
 
-# Stages that leave no result of their own.
-_STAGES_WITHOUT_RESULT = ("report", "study", "preview")
 MOST_CLASSES = 100  # of a run whose results by class are shown
 
 
@@ -74,45 +72,6 @@ def collect_runs(runs: Path, datasets: Sequence[str] = (), mixed: bool = False) 
     return Collection(runs.absolute(), add_method_names(table, pretraining), damaged, versions)
 
 
-def find_run_folders(runs: Path) -> Iterator[Path]:
-    """Yield the folders ``<runs>/<stage>/<dataset>/<run>`` in the order of their names; hidden folders are skipped.
-
-    A folder of a stage or data set that cannot be listed is yielded itself, so that its runs are not missing silently.
-    """
-    try:
-        stages = _list_folders(runs)
-    except OSError:
-        return
-    for stage in stages:
-        if stage.name in _STAGES_WITHOUT_RESULT:
-            continue
-        try:
-            datasets = _list_folders(stage)
-        except OSError:
-            yield stage
-            continue
-        for dataset in datasets:
-            try:
-                folders = _list_folders(dataset)
-            except OSError:
-                yield dataset
-                continue
-            yield from filter(_may_be_run, folders)
-
-
-def _may_be_run(folder: Path) -> bool:
-    """Return whether a folder has a file of a run, or cannot be read."""
-    for name in ("config.yaml", "result.json"):
-        try:
-            os.lstat(folder / name)
-        except FileNotFoundError:
-            continue
-        except OSError:
-            return True
-        return True
-    return False
-
-
 def to_row(result: Result) -> dict[str, Any]:
     """Return a run as a row of the table."""
     return {
@@ -157,17 +116,3 @@ def _describe_no_runs(runs: Path, datasets: Sequence[str], results: Sequence[Res
         f"paths.runs={runs}: found no runs{wanted} under {runs.absolute()}{broken}. Start some runs first, or choose "
         "another folder."
     )
-
-
-def _list_folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, sorted; a link that cannot be followed counts as one, and cannot be read."""
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
-    return [folder / name for name in names]
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return True

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from simclr_med.report.result_tables import ResultTables, parse_tables
-from simclr_med.report.settings import flatten_settings
 from simclr_med.runs.config_files import read_config
 from simclr_med.runs.fields import LONGEST_NAME, LONGEST_TEXT, Fields, describe_error, make_printable
-from simclr_med.runs.identity import budget_name, validation_of_budget
+from simclr_med.runs.settings import MOST_IMAGES, flatten_settings, read_budget
 from simclr_med.safe_files import read_json
 
 MOST_METRICS = 1_000  # of a run, besides those of each class
-MOST_IMAGES = 10**12
 SPLITS = ("train", "val", "test")
 # Metrics of a split that are fractions, by the part of their name after the split.
 FRACTIONS = (
@@ -158,12 +156,9 @@ def read_tables(folder: Path) -> ResultTables:
 def _parse_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     fields = Fields(config)
     fraction = fields.fields("data_fraction")
-    budget = _parse_budget(fraction)
-    # Protocol version 1 had no such key and always chose on the validation split.
-    validation = fraction.text_or_none("validation") or "split"
-    is_default = validation == validation_of_budget(budget.samples, budget.percent, budget.per_class)
+    budget, other_validation = read_budget(fraction)
     settings = flatten_settings(config)
-    settings["data_fraction.validation"] = DEFAULT_VALIDATION if is_default else validation
+    settings["data_fraction.validation"] = other_validation or DEFAULT_VALIDATION
     return {
         "folder": folder,
         "stage": fields.fields("stage").text("name"),
@@ -171,28 +166,11 @@ def _parse_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "encoder": fields.fields("encoder").text("name"),
         "augmentation": fields.fields("augmentation").text("name"),
         "size": fields.fields("dataset").integer_or_none("size", 1),
-        "budget": budget_name(budget) + ("" if is_default else f" {validation}"),
+        "budget": f"{budget} {other_validation}".strip(),
         "seed": fields.integer("seed"),
         "init": _parse_init(fields.fields("init")),
         "settings": settings,
     }
-
-
-@dataclass(frozen=True)
-class _Budget:
-    """The label budget of a config; at most one field is not None."""
-
-    samples: int | None
-    percent: float | None
-    per_class: int | None
-
-
-def _parse_budget(node: Fields) -> _Budget:
-    return _Budget(
-        node.integer_or_none("samples", 1, MOST_IMAGES),
-        node.number_or_none("percent", 0, 100),
-        node.integer_or_none("per_class", 1, MOST_IMAGES),
-    )
 
 
 def _parse_init(node: Fields) -> EncoderInit:

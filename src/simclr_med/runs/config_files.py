@@ -19,7 +19,15 @@ def read_config(path: Path) -> dict[str, Any]:
         ValueError: it is not YAML, holds a reference (``${...}``; runs write resolved values) or a missing value
             (``???``), or lacks a field that runs are found by. Names the field.
     """
-    content = read_yaml(path)
+    return check_config(read_yaml(path))
+
+
+def check_config(content: Any) -> dict[str, Any]:
+    """Return a run's config as it was recorded, in config.yaml or in result.json.
+
+    Raises:
+        ValueError: as `read_config`.
+    """
     fields = Fields.from_record(content)
     for name, value in _iterate_texts("", content):
         if "${" in value or value == "???":

@@ -1,4 +1,4 @@
-"""The identity of a run: the hash of everything that affects its result, and the name of its folder."""
+"""The identity of a run: the hash of everything that affects its result."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OPERATIONAL = {
         "folder",
         "named_after_init",
     ),
-    "trainer": ("accelerator", "nodes", "devices", "strategy", "cuda_graphs", "threads", "precision"),
+    "trainer": ("accelerator", "nodes", "devices", "strategy", "cuda_graphs", "threads", "profile", "precision"),
 }
 
 # Groups whose option name is part of the identity, because runs are found by it. Of other groups only the values are.
@@ -119,37 +119,6 @@ def validation_of_budget(samples: int | None, percent: float | None, per_class: 
 def epoch_of_validation(validation: str) -> str:
     """Return the default of stage.select_by: the last epoch for a budget that has no labels to spare for the choice."""
     return "auroc" if validation == "split" else "last"
-
-
-def run_folder(cfg: DictConfig, config_hash: str, init: Init) -> Path:
-    """Return ``<runs>/<stage>/<dataset>/<readable>-<hash>``; for a report ``<runs>/report/<datasets or all>``."""
-    top = Path(cfg.paths.runs).absolute() / cfg.stage.name
-    if cfg.stage.folder is not None:
-        return top / str(cfg.stage.folder)
-    return top / cfg.dataset.name / f"{_readable_name(cfg, init)}-{config_hash[:10]}"
-
-
-def method_name(cfg: DictConfig, init: Init) -> str:
-    """Return what all runs of one curve share, whatever their budget and seed: data, stage, init, views, encoder."""
-    size = f" {cfg.dataset.size} px" if cfg.dataset.get("size") else ""
-    views = (cfg.augmentation.name,) if cfg.augmentation.name != "none" else ()
-    start = _init_name(init).replace("_", " ")
-    return ", ".join((f"{cfg.dataset.name}{size}", cfg.stage.name, start, *views, cfg.encoder.name))
-
-
-def _readable_name(cfg: DictConfig, init: Init) -> str:
-    """Return the part of a folder's name that people read. A run on a saved model has the name of that model's run."""
-    source = init.run
-    if source is not None and cfg.stage.named_after_init:
-        return "-".join((source.parent.parent.name, source.parent.name, source.name.rpartition("-")[0]))
-    budget = budget_name(cfg.data_fraction)
-    return "-".join((cfg.augmentation.name, cfg.encoder.name, budget, _init_name(init), f"seed{cfg.seed}"))
-
-
-def _init_name(init: Init) -> str:
-    """Return the kind, with data set and augmentation of the run that saved the weights if there is one."""
-    source = init.run
-    return init.kind if source is None else "_".join((init.kind, source.parent.name, source.name.partition("-")[0]))
 
 
 def slug(text: str, limit: int = 60) -> str:

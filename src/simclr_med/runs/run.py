@@ -22,10 +22,11 @@ from simclr_med.runs.config_files import read_config
 from simclr_med.runs.fields import Fields, describe_error, make_printable
 from simclr_med.runs.file_hashes import hash_files
 from simclr_med.runs.identity import PROTOCOL_VERSION as PROTOCOL_VERSION
-from simclr_med.runs.identity import Init, compute_config_hash, run_folder
+from simclr_med.runs.identity import Init, compute_config_hash
 from simclr_med.runs.job_cache import JobCache
 from simclr_med.runs.leftovers import RESUMABLE, find_leftovers, remove_leftovers
 from simclr_med.runs.lock import HeldLock, hold_lock
+from simclr_med.runs.names import run_folder
 from simclr_med.runs.processes import FirstProcess
 from simclr_med.runs.signals import StopSignal, terminate_on_signal
 from simclr_med.safe_files import read_json
@@ -51,6 +52,10 @@ class ResolvedConfig(Protocol):
 
     @property
     def stage(self) -> RepeatableStage: ...
+
+    @property
+    def changes(self) -> Mapping[str, Any]:
+        """The values that differ from the defaults, for the name of the folder (`simclr_med.runs.names.SHOWN`)."""
 
 
 C_co = TypeVar("C_co", bound=ResolvedConfig, covariant=True)
@@ -131,6 +136,7 @@ class Run(Generic[C_co]):
             "dataset": self.plain.dataset.name,
             "config_hash": self.config_hash,
             "seed": self.plain.seed,
+            "config": OmegaConf.to_container(self.plain, resolve=True),
             "metrics": dict(metrics),
             "intervals": {name: list(interval) for name, interval in (intervals or {}).items()},
             "timing": dict(timing),
@@ -241,7 +247,7 @@ def open_run(
     """
     plain, cache = cfg.plain, cache or JobCache()
     config_hash = compute_config_hash(plain, data_hash, init.hash)
-    folder = run_folder(plain, config_hash, init)
+    folder = run_folder(plain, config_hash, init, cfg.changes)
     repeats = plain.overwrite or cfg.stage.is_repeated
     # A finished run needs no lock, because its files do not change any more.
     lock = Path(plain.paths.runs).absolute() / ".locks" / f"{config_hash}.lock"

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 # The terminal was closed or the connection lost; Windows has no such signal.
 _HANGUP = getattr(signal, "SIGHUP", None)
 SIGNALS = tuple(number for number in (signal.SIGTERM, _HANGUP) if number is not None)
+STEP = "SIMCLR_MED_STEP"  # environment variable of a command that another command of this program started
 AGAIN_S = 0.05  # seconds after which a stop that Python dropped is raised again
 
 
@@ -28,6 +29,11 @@ def exit_on_interrupt() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _exit)
+
+
+def is_step() -> bool:
+    """Return whether another command of this program started this one, and reports signals itself."""
+    return STEP in os.environ
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from rich.table import Table
 
 from simclr_med.atomic import write_json
 from simclr_med.runs.fields import Fields, describe_error, make_printable
+from simclr_med.runs.names import shown_path
 from simclr_med.safe_files import read_json
 
 Outcome = Literal[
@@ -213,4 +214,5 @@ def sweep_summary(outcomes: Sequence[tuple[str, RunOutcome]], folder: Path) -> s
     if jobs_by_reason:
         lines.append("Repeat the command to run what is left.")
     best = folder / "optimization_results.yaml"  # written by Hydra's Optuna sweeper
-    return "\n".join([*lines, *([f"Best:     {best}"] if best.exists() else []), f"Sweep:    {folder}"])
+    found = [f"Best:     {shown_path(best)}"] if best.exists() else []
+    return "\n".join([*lines, *found, f"Sweep:    {shown_path(folder)}"])

@@ -17,7 +17,8 @@ from simclr_med import build
 from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import TrainingStage
 from simclr_med.evaluation.predictions import Predictions
-from simclr_med.runs.identity import budget_name, method_name
+from simclr_med.runs.identity import budget_name
+from simclr_med.runs.names import method_name, shown_path
 from simclr_med.runs.provenance import git_commit, package_versions
 from simclr_med.runs.run import Run
 from simclr_med.stages.summary import print_summary
@@ -126,7 +127,7 @@ class StageFrame:
         title = f"{self._outcome.title}: done in {self._wall_s:.{0 if self._wall_s >= 100 else 1}f} s"
         print_summary(title, self._outcome.rows, self.run.folder, self._outcome.pictures)
         for path in self._outcome.tables_written:
-            print(f"Table:    {path}")
+            print(f"Table:    {shown_path(path)}")
 
 
 @contextmanager
@@ -135,8 +136,8 @@ def open_stage(run: Run[Config[Any]], uses_device: bool = True) -> Iterator[Stag
 
     Args:
         run: of the stage.
-        uses_device: whether the stage computes on the run's device; its first line then names a GPU, and a
-            precision other than float32.
+        uses_device: whether the stage computes on the run's device. The first line of a training names device and
+            precision, that of another stage a GPU alone.
     """
     trainer = run.cfg.trainer
     if trainer.threads is not None:
@@ -145,7 +146,7 @@ def open_stage(run: Run[Config[Any]], uses_device: bool = True) -> Iterator[Stag
     device = devices.resolve_device(trainer.accelerator) if uses_device else torch.device("cpu")
     trains = isinstance(run.cfg.stage, TrainingStage)
     precision = devices.name_precision(trainer.precision, trainer.accelerator) if trains else "32-true"
-    if device.type != "cpu" or precision != "32-true":
+    if trains or device.type != "cpu":
         print(f"Device: {devices.describe_device(device)}, precision {precision}", flush=True)
     frame = StageFrame(run)
     try:

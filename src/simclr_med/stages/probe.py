@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from simclr_med import build
 from simclr_med.augment.sequence import to_float
@@ -21,7 +21,6 @@ from simclr_med.evaluation.features import extract_features
 from simclr_med.evaluation.knn import knn_scores
 from simclr_med.evaluation.logistic_path import Labelled
 from simclr_med.evaluation.predict import classify_features
-from simclr_med.evaluation.probe import FittedProbe
 from simclr_med.metrics import classification
 from simclr_med.models.encoder_files import encoder_hash
 from simclr_med.models.encoders import Encoder
@@ -81,7 +80,7 @@ def _fit_and_score(run: Run[Config[Probe]], source: Source) -> Scored:
     )
     for note in fitted.notes:
         print(note, flush=True)
-    head = _layer(fitted)
+    head = fitted.layer()
     save_head(run.folder / "head.safetensors", head, source.classes, task)
     extra = {**fitted.stats, **count_labels(trained=len(rows), chosen_by=0)}
     if fitted.probabilities_MK is not None:
@@ -142,11 +141,3 @@ def _start(run: Run[Config[Any]]) -> tuple[Encoder, str]:
     """
     key = repr((run.init, run.cfg.encoder.to_dict()))
     return run.cache.get_or_build("encoder", key, lambda: build_encoder(run))
-
-
-def _layer(fitted: FittedProbe) -> nn.Linear:
-    """The classifier as a linear layer, float64."""
-    classes, width = fitted.weight_KD.shape
-    layer = nn.Linear(width, classes, dtype=torch.float64)
-    layer.load_state_dict({"weight": torch.from_numpy(fitted.weight_KD), "bias": torch.from_numpy(fitted.bias_K)})
-    return layer.requires_grad_(False)

@@ -12,6 +12,7 @@ from simclr_med.config.stage_nodes import Report
 from simclr_med.report.collect import collect_runs
 from simclr_med.report.sections import count_states
 from simclr_med.report.write import write_report
+from simclr_med.runs.names import shown_path
 from simclr_med.runs.run import Run
 from simclr_med.stages.summary import print_summary
 from simclr_med.tracking.dashboard import require_dashboard_package, save_dashboard
@@ -46,4 +47,4 @@ def report(run: Run[Config[Report]], source: Source) -> None:
     if cfg.stage.dashboard:
         logger = cfg.stage.wandb["loggers"][0]
         save_dashboard(logger["project"], list(cfg.stage.datasets), logger["timeout_s"], folder / "dashboard.json")
-    print(f"Report:   {target}")
+    print(f"Report:   {shown_path(target)}")

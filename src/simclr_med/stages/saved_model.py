@@ -60,18 +60,33 @@ def load_saved_model(folder: Path, own_options: Sequence[Path] = (), allow_code:
         ConfigError: the option of the encoder is unknown, or needs ``allow_code``.
     """
     saved = read_saved_run(folder, allow_code)
-    own = folder / "encoder.safetensors"
-    note = verify_files(folder, "config.yaml", "head.safetensors", *([own.name] if own.exists() else []))
+    encoder = _load_encoder(saved, own_options, allow_code, "head.safetensors")
+    return SavedModel(encoder, load_head(folder / "head.safetensors"), saved.stage, saved.dataset)
+
+
+def load_saved_encoder(folder: Path) -> Encoder:
+    """Load the encoder of a finished run: its own, or the one that a probe used.
+
+    Raises:
+        CheckpointError, ConfigError: as `load_saved_model`.
+    """
+    return _load_encoder(read_saved_run(folder), (), False)
+
+
+def _load_encoder(saved: SavedRun, own_options: Sequence[Path], allow_code: bool, *files: str) -> Encoder:
+    """Build the network of a saved run and load its weights; verify the config, the weights and these files."""
+    folder, own = saved.folder, saved.folder / "encoder.safetensors"
+    note = verify_files(folder, "config.yaml", *files, *([own.name] if own.exists() else []))
     if note:
         print(note, flush=True)
     if own.exists():
         encoder = _build_encoder(saved, saved.seed, own_options, allow_code)
         load_weights(encoder, load_encoder_state(own))
-    else:
-        init = find_init(saved)
-        encoder = _build_encoder(saved, saved.seed if init.seed is None else init.seed, own_options, allow_code)
-        load_initial_weights(encoder, init)
-    return SavedModel(encoder, load_head(folder / "head.safetensors"), saved.stage, saved.dataset)
+        return encoder
+    init = find_init(saved)
+    encoder = _build_encoder(saved, saved.seed if init.seed is None else init.seed, own_options, allow_code)
+    load_initial_weights(encoder, init)
+    return encoder
 
 
 def _build_encoder(saved: SavedRun, seed: int, own_options: Sequence[Path], allow_code: bool) -> Encoder:

@@ -21,6 +21,7 @@ from simclr_med.config.stage_nodes import TrainingStage
 from simclr_med.csv_cells import escape_cell
 from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
+from simclr_med.runs.names import shown_path
 from simclr_med.runs.run import Run
 from simclr_med.stages.frame import StageFrame
 from simclr_med.training import devices
@@ -112,7 +113,7 @@ class TrainingSetup(Generic[T]):
             None if checkpoint is None else checkpoint[0],
         )
         if checkpoint is not None:
-            print(f"resuming from epoch {checkpoint[1]['epoch'] + 1} of {epochs}: {run.folder}", flush=True)
+            print(f"resuming from epoch {checkpoint[1]['epoch'] + 1} of {epochs}: {shown_path(run.folder)}", flush=True)
         locks = [LockCheck(run.lock)] if run.lock is not None else []
         own = {"first": [*locks, *late], "loggers": loggers}
         if run.processes is None:
@@ -124,11 +125,17 @@ class TrainingSetup(Generic[T]):
 
 
 def build_training_setup(run: Run[Config[T]], source: Source) -> TrainingSetup[T]:
-    """Read the data and print its notes."""
-    data = load_images(run, source)
+    """Read the data, and print what is trained on them, the run's folder and the notes of the data."""
+    data, cfg = load_images(run, source), run.cfg
+    steps = f"{data.steps_per_epoch} step{'s' * (data.steps_per_epoch != 1)}"
+    print(
+        f"stage={cfg.stage.name} dataset={source.name}: {len(data.indices):,} training images, {cfg.stage.epochs} "
+        f"epochs of {steps}, batch size {data.batch_size}"
+    )
+    print(f"Run: {shown_path(run.folder)}", flush=True)
     for note in data.notes:
         print(note, flush=True)
-    device = devices.resolve_device(run.cfg.trainer.accelerator)
+    device = devices.resolve_device(cfg.trainer.accelerator)
     return TrainingSetup(run, source, data, device)
 
 

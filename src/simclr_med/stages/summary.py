@@ -8,9 +8,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from simclr_med.runs.names import shown_path
+
 
 def print_summary(title: str, rows: Mapping[str, str], folder: Path, pictures: Sequence[Path]) -> None:
-    """Print a short table, then the run's folder and its pictures as absolute paths."""
+    """Print a short table, then the paths of the run's folder and of its pictures."""
     table = Table(show_header=False)
     for name, value in rows.items():
         table.add_row(name, value)
@@ -18,6 +20,6 @@ def print_summary(title: str, rows: Mapping[str, str], folder: Path, pictures: S
     # Plain prints: rich would break a title over the table's width, a long path over the terminal's.
     print(title)
     console.print(table)
-    print(f"Run:      {folder}")
+    print(f"Run:      {shown_path(folder)}")
     for picture in pictures:
-        print(f"Picture:  {picture}")
+        print(f"Picture:  {shown_path(picture)}")

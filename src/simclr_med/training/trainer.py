@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.profilers import SimpleProfiler
 
 from simclr_med.training.callbacks.checkpoint import AtomicCheckpointIO
 from simclr_med.training.callbacks.cuda_graphs import CudaGraphs
@@ -59,6 +60,7 @@ def build_trainer(
             *([] if validate_every is None else [FinalValidation(validate_every)]),
         ],
         logger=list(loggers),
+        profiler=SimpleProfiler(str(folder), "profile") if node["profile"] else None,
         # In a SLURM job Lightning would otherwise count tasks and requeue the job by itself.
         plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if isinstance(strategy, str) else [])],
         enable_checkpointing=False,

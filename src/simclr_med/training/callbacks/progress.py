@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from datetime import timedelta
 from typing import Any
 
@@ -11,13 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 BAR_EVERY_S = 0.5  # seconds between two losses of the bar; reading a loss waits for the device
-FIRST_ESTIMATE = 10  # steps before the first estimate of the time left, since the first steps are slow
+FIRST_ESTIMATE = 10  # steps before the first estimate of the time left
+WINDOW_S = 30.0  # seconds of the last steps that the rate is measured over, as that of rich's bar
 
 
 class ProgressLine(Callback):
     """Shows a bar on a terminal, and a line now and then elsewhere (in a file or in SLURM's log).
 
-    The time left is first shown after ten steps.
+    The time left is first shown after ten steps. It follows from the rate of the last steps.
 
     Args:
         images_per_step: images of the global batch.
@@ -28,13 +30,14 @@ class ProgressLine(Callback):
         self.images_per_step, self.every_s = images_per_step, every_s
         self._seen = 0
         self._steps = 0
-        self._started_at = 0.0
+        self._steps_done: deque[tuple[float, int]] = deque()  # (time, steps) of the last steps
         self._printed_at = 0.0
         self._bar: Progress | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._steps = int(trainer.num_training_batches) * int(trainer.max_epochs or 1)
-        self._started_at = self._printed_at = time.monotonic()
+        self._printed_at = time.monotonic()
+        self._steps_done = deque([(self._printed_at, 0)])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -45,7 +48,7 @@ class ProgressLine(Callback):
         if self._seen == 1:  # not earlier: the loggers print until the first step is done
             self._start_bar(trainer)
         now = time.monotonic()
-        rate = self._seen / (now - self._started_at)
+        rate = self._rate(now)
         done = self._done(trainer, batch_idx + 1)
         speed = f"{rate * self.images_per_step:.0f} images/s"
         if self._seen == FIRST_ESTIMATE and done < self._steps:
@@ -86,6 +89,15 @@ class ProgressLine(Callback):
             )
             self._bar.start()
             self._bar.add_task("pretraining", total=self._steps, completed=self._done(trainer, 0))
+
+    def _rate(self, now: float) -> float:
+        """Return the steps per second of the last `WINDOW_S` seconds, without the first step, which is slow."""
+        marks = self._steps_done
+        marks.append((now, self._seen))
+        while len(marks) > 2 and (marks[0][1] == 0 or marks[1][0] < now - WINDOW_S):
+            marks.popleft()
+        (start, first), (end, last) = marks[0], marks[-1]
+        return (last - first) / max(end - start, 1e-9)
 
     def _done(self, trainer: Trainer, batches: int) -> int:
         return trainer.current_epoch * int(trainer.num_training_batches) + batches

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from simclr_med.runs.fields import LONGEST_NAME, make_printable
-from simclr_med.runs.identity import OPERATIONAL
+from simclr_med.runs.fields import LONGEST_NAME, Fields, make_printable
+from simclr_med.runs.identity import OPERATIONAL, budget_name, validation_of_budget
 
 # Keys that differ between runs of one method, or that have a column of their own.
 _OWN_COLUMNS = (
@@ -20,6 +21,33 @@ _OWN_COLUMNS = (
 )
 MOST_SETTINGS = 2_000  # keys of a config; the largest has 150
 LONGEST_SETTING = 300  # characters of a value
+MOST_IMAGES = 10**12
+
+
+@dataclass(frozen=True)
+class _Budget:
+    """The label budget of a config; at most one field is not None."""
+
+    samples: int | None
+    percent: float | None
+    per_class: int | None
+
+
+def read_budget(fraction: Fields) -> tuple[str, str]:
+    """Return the label budget of a config, and data_fraction.validation where it is not the budget's default.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+    budget = _Budget(
+        fraction.integer_or_none("samples", 1, MOST_IMAGES),
+        fraction.number_or_none("percent", 0, 100),
+        fraction.integer_or_none("per_class", 1, MOST_IMAGES),
+    )
+    # Protocol version 1 had no such key and always chose on the validation split.
+    validation = fraction.text_or_none("validation") or "split"
+    is_default = validation == validation_of_budget(budget.samples, budget.percent, budget.per_class)
+    return budget_name(budget), "" if is_default else validation
 
 
 def flatten_settings(config: Mapping[str, Any]) -> dict[str, str]:
