@@ -15,7 +15,7 @@ from simclr_med.data.loader import CPU, Batches, batches_per_pass
 from simclr_med.data.source import ImageSet, Source
 from simclr_med.data.subsets import split_subset
 from simclr_med.errors import DataError
-from simclr_med.types import MULTI_LABEL, KnnSets
+from simclr_med.types import MULTI_LABEL, KnnSets, ValidationImages
 
 VAL_EPOCH = 0  # epoch in the key of validation views, so that every validation uses the same views
 
