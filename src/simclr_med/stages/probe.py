@@ -32,6 +32,7 @@ from simclr_med.stages.frame import Outcome, open_stage
 from simclr_med.stages.network import build_encoder
 from simclr_med.stages.scoring import (
     Scored,
+    Validated,
     count_labels,
     load_labels,
     require_labels,
@@ -84,8 +85,10 @@ def _fit_and_score(run: Run[Config[Probe]], source: Source) -> Scored:
     head = _layer(fitted)
     save_head(run.folder / "head.safetensors", head, source.classes, task)
     extra = {**fitted.stats, **count_labels(trained=len(rows), chosen_by=0)}
+    validated = None
     if fitted.probabilities_MK is not None:
         chosen_by = train if val is None else val
+        validated = Validated(fitted.probabilities_MK, chosen_by.labels_NL)
         chosen = classification.compute_scores(task, chosen_by.labels_NL, fitted.probabilities_MK)
         further = 0 if val is None else len(val.labels_NL)  # cross-validation uses the labels of the budget
         extra |= count_labels(trained=len(rows), chosen_by=further)
@@ -98,6 +101,7 @@ def _fit_and_score(run: Run[Config[Probe]], source: Source) -> Scored:
         run.folder,
         cfg.stage.resamples,
         [*notes, *fitted.notes],
+        validated,
     )
     near = knn_scores(
         features("test"), bank_ND, one_hot_targets(train.labels_NL, classes), **cfg.stage.knn.to_dict()

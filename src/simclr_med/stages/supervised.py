@@ -29,7 +29,14 @@ from simclr_med.runs.file_hashes import verify_files
 from simclr_med.runs.run import Run
 from simclr_med.stages.frame import Outcome, numerics_environment, open_stage
 from simclr_med.stages.network import build_encoder, seeded_init
-from simclr_med.stages.scoring import count_labels, require_labels, require_task, score_test_split, summary_rows
+from simclr_med.stages.scoring import (
+    Validated,
+    count_labels,
+    require_labels,
+    require_task,
+    score_test_split,
+    summary_rows,
+)
 from simclr_med.stages.setup import (
     TrainingSetup,
     build_optimizer,
@@ -143,6 +150,10 @@ def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Out
     save_head(run.folder / "head.safetensors", head, source.classes, task)
     digest = encoder_hash(encoder)
     labels: Any = data.train.labels
+    validated = None
+    if len(data.val) and data.val.labels is not None:
+        probabilities_MK = predict_proba(encoder, head, task, data.val.images, to_float, setup.device)
+        validated = Validated(probabilities_MK, data.val.labels)
     scored = score_test_split(
         source,
         labels[data.indices],
@@ -150,6 +161,7 @@ def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Out
         run.folder,
         cfg.stage.resamples,
         data.notes,
+        validated,
     ).with_metrics(
         {
             **best,
