@@ -22,6 +22,7 @@ from simclr_med.report.curves import load_curves
 from simclr_med.report.doubts import OTHER_SOURCES, doubt_class_shares, doubt_encoders, doubt_pretraining, doubt_seeds
 from simclr_med.report.methods import KINDS, find_main_method
 from simclr_med.report.prediction_files import read_predictions
+from simclr_med.report.pretraining_figures import plot_pretraining_curves
 from simclr_med.report.published import Source, match_published
 from simclr_med.report.savings import build_savings_table, find_savings
 from simclr_med.report.score_figures import Chart
@@ -75,7 +76,7 @@ def build_content(collection: Collection, margin: float = MARGIN) -> Content:
     comparisons, notes = compare_methods(rows, margin)
     published, sources = match_published(rows)
     main_methods = diagnostic_figures.read_main_methods(rows, notes)
-    pretraining = diagnostic_figures.plot_pretraining_curves(table, notes)
+    pretraining = plot_pretraining_curves(table, notes)
     curves = load_curves(rows, notes)
     savings, no_savings = find_savings(curves)
     plans, no_plans = plan_annotation(curves)
