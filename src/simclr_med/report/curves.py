@@ -91,7 +91,7 @@ def load_curves(
 
 
 def _load_curve(rows: pd.DataFrame, notes: list[str], read: Read) -> Curve | None:
-    """Return the curve of one method; None without a usable budget."""
+    """Return the curve of one method, with the seeds of all its budgets; None without a usable budget."""
     is_default = ~rows["budget"].str.contains(" ")
     rows = rows[is_default] if is_default.sum() * 2 >= len(rows) else rows[~is_default]
     method = str(rows["method"].iloc[0])
@@ -108,6 +108,9 @@ def _load_curve(rows: pd.DataFrame, notes: list[str], read: Read) -> Curve | Non
     designs = {budget: loaded.arrange("AUROC", set(loaded.labels)) for budget, loaded in kept.items()}
     encoders = Counter(design.encoders for design in designs.values()).most_common(1)[0][0] if designs else ()
     designs = {budget: design for budget, design in designs.items() if design.encoders == encoders}
+    # One budget with few seeds, such as that of an unfinished sweep, would leave few to all others.
+    fewest = min(MIN_SEEDS, max((len(design.seeds) for design in designs.values()), default=0))
+    designs = {budget: design for budget, design in designs.items() if len(design.seeds) >= fewest}
     seeds = set.intersection(*(set(design.seeds) for design in designs.values())) if designs else set()
     if not seeds:
         return None
