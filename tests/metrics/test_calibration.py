@@ -58,7 +58,9 @@ def test_several_labels_share_one_temperature() -> None:
     labels = (rng.random(logits.shape) < expit(logits)).astype(np.int64)
     found = fit_temperature(MULTI, labels, expit(3 * logits))
     assert found == pytest.approx(3, rel=0.05)
-    assert nll(MULTI, labels, scale_temperature(MULTI, expit(3 * logits), found)) < nll(MULTI, labels, expit(3 * logits))
+    assert nll(MULTI, labels, scale_temperature(MULTI, expit(3 * logits), found)) < nll(
+        MULTI, labels, expit(3 * logits)
+    )
 
 
 @pytest.mark.parametrize("images", [200, 2000])

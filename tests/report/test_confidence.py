@@ -12,6 +12,7 @@ from run_folders import drawn
 from scipy.special import softmax
 
 from simclr_med.metrics.classification import calibration_error
+from simclr_med.report.cells import NONE
 from simclr_med.report.collect import collect_runs
 from simclr_med.report.confidence import measure_confidence
 from simclr_med.report.confidence_tables import build_confidence_tables, describe_miscalibration, plot_risk_coverage
@@ -74,7 +75,7 @@ def test_runs_without_validation_images_have_no_sets(add: Add, runs: Path) -> No
     methods = measure_confidence(select_scored_runs(collect_runs(runs).table), [])
     (table,) = build_confidence_tables(methods)
     assert table.name == "confidence"
-    assert table.shown["temperature"].item() == "–"
+    assert table.shown["temperature"].item() == NONE
 
 
 def test_validation_arrays_are_read_back_and_checked(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from simclr_med.report.published import Source, match_published
 from simclr_med.report.savings import build_savings_table, find_savings
 from simclr_med.report.score_figures import Chart
 from simclr_med.report.score_tables import Table
+from simclr_med.report.subgroups import build_confounder_table, build_subgroup_table
 from simclr_med.report.twins import build_twin_table, describe_twins, find_twins, score_without_twins
 from simclr_med.runs.fields import make_printable
 
@@ -83,6 +84,7 @@ def build_content(collection: Collection, margin: float = MARGIN) -> Content:
     twins = find_twins(table, rows, notes)
     every, kept = score_without_twins(rows, twins, read_predictions, notes)
     confidence = measure_confidence(rows, notes)
+    confounders, told = build_confounder_table(rows, notes)
     known_twins, miscalibrated = describe_twins(twins, rows, every, kept), describe_miscalibration(confidence)
     doubts = {
         str(data): [
@@ -92,6 +94,7 @@ def build_content(collection: Collection, margin: float = MARGIN) -> Content:
             *doubt_pretraining(table[table["data"] == data]),
             *doubt_class_shares(group),
             *([miscalibrated[str(data)]] if data in miscalibrated else []),
+            *([told[str(data)]] if data in told else []),
             OTHER_SOURCES,
         ]
         for data, group in rows.groupby("data")
@@ -149,6 +152,7 @@ def build_content(collection: Collection, margin: float = MARGIN) -> Content:
             build_confidence_tables(confidence),
             [*diagnostic_figures.plot_reliability(main_methods), *plot_risk_coverage(confidence)],
         ),
+        Section("subgroups", "Subgroups", [], [*build_subgroup_table(rows, read_predictions, notes), *confounders]),
         Section("rescored", "Tests of saved classifiers", [], run_tables.build_rescored_table(table)),
         Section(
             "pretraining",

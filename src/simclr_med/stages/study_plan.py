@@ -61,7 +61,7 @@ def plan_steps(cfg: Config[Study], overrides: Sequence[str], images: int) -> lis
     """
     node = cfg.stage
     is_shared = list(node.supervised) == list(node.curve)  # the default; its problems are named once
-    problems = budget_problems("stage.curve", node.curve)
+    problems = list(budget_problems("stage.curve", node.curve))
     problems += [] if is_shared else budget_problems("stage.supervised", node.supervised)
     problems += [
         f"stage.{key}=[]: at least one seed is required. Add one, for example stage.{key}=[0]."

@@ -44,6 +44,7 @@ from simclr_med.stages.setup import (
     schedule_builder,
     scored_splits,
 )
+from simclr_med.stages.subgroups import check_subgroups, load_subgroups, save_subgroups
 from simclr_med.streams import Stream
 from simclr_med.training.callbacks.checkpoint import Checkpoints
 from simclr_med.training.callbacks.early_stopping import EarlyStopping
@@ -66,6 +67,7 @@ def supervised(run: Run[Config[Supervised]], source: Source) -> None:
     stage = run.cfg.stage
     with open_stage(run) as frame:
         require_labels(source, stage.name, scored_splits(run.cfg))
+        check_subgroups(run)
         setup = build_training_setup(run, source)
         module = build_module(run, setup.data)
         metric, higher = f"val/{stage.select_by}", stage.select_by != "loss"
@@ -81,7 +83,9 @@ def supervised(run: Run[Config[Supervised]], source: Source) -> None:
         )
         checkpoint = setup.find_checkpoint(module, callbacks)
         setup.fit(module, callbacks, frame, checkpoint)
-        frame.finish(_save_and_score(setup, module))
+        outcome = _save_and_score(setup, module)
+        save_subgroups(run.folder, load_subgroups(run, source))
+        frame.finish(outcome)
 
 
 def build_module(run: Run[Config[Supervised]], data: ImageDataModule) -> Classifier:
