@@ -39,6 +39,8 @@ def test_labels_for_a_score_are_the_inverse() -> None:
         assert law.labels_for(law.predict(labels)) == pytest.approx(labels)
     assert law.labels_for(0.9) == law.labels_for(0.95) == np.inf
     assert PowerLaw(0.9, 0.0, 0.5, 300).labels_for(0.8) == 0
+    assert PowerLaw(0.9, 0.1, 1e-4, 300).labels_for(0.89) > 1e100  # no overflow
+    assert PowerLaw(0.9, 1e-3, 1e-4, 300).labels_for(0.5) == pytest.approx(0)
 
 
 def test_flat_and_falling_curves_have_a_fit() -> None:

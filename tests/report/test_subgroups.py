@@ -26,7 +26,7 @@ def write_subgroups(folder: Path, values: list[str]) -> None:
 
 
 def test_each_value_has_its_score_and_its_gap(add: Add, runs: Path) -> None:
-    values = ["A"] * 150 + ["B"] * 140 + ["C"] * 10
+    values = ["A"] * 150 + ["B"] * 141 + ["C"] * 9
     aurocs: dict[str, list[float]] = {"A": [], "rest": []}
     for seed in range(3):
         labels, probabilities = drawn(1.0, seed, images=300)
@@ -43,8 +43,8 @@ def test_each_value_has_its_score_and_its_gap(add: Add, runs: Path) -> None:
     assert 0 < numbers.loc["A", "gap_low"] < numbers.loc["A", "gap"] < numbers.loc["A", "gap_high"]
     assert numbers.loc["B", "gap_high"] < 0
     shown = table.shown.set_index("value")
-    assert list(shown["images"]) == ["150", "140", "10"]
-    assert shown.loc["C", "AUROC"] == NONE  # a class has fewer than 10 images
+    assert list(shown["images"]) == ["150", "141", "9"]
+    assert shown.loc["C", "AUROC"] == NONE  # no class has 10 images
     assert shown.loc["C", "minus the others, points"] == NONE
 
 
@@ -67,3 +67,15 @@ def test_confounders_are_a_table_and_a_doubt(add: Add, runs: Path) -> None:
     notes: list[str] = []
     assert build_confounder_table(select_scored_runs(collect_runs(runs).table), notes) == ([], {})
     assert "confounders.csv" in notes[0]
+
+
+def test_a_rare_class_does_not_take_part(add: Add, runs: Path) -> None:
+    labels, probabilities = drawn(1.0, 0, images=300)
+    labels[(labels[:, 0] == 2) & (np.arange(300) % 8 > 0)] = 0  # class 2 has few images
+    write_subgroups(add("probe", predictions=(labels, probabilities)), ["A", "B"] * 150)
+    (table,) = build_subgroup_table(select_scored_runs(collect_runs(runs).table), read_predictions, [])
+    rows = np.arange(0, 300, 2)
+    assert min((labels[rows] == 2).sum(), (labels[rows + 1] == 2).sum()) < 10
+    expected = np.mean([roc_auc_score(labels[rows, 0] == k, probabilities[rows, k]) for k in (0, 1)])
+    assert list(table.numbers["classes"]) == [2, 2]
+    assert table.numbers["auroc"].iloc[0] == pytest.approx(expected)

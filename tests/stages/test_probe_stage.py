@@ -208,7 +208,7 @@ def test_metadata_become_subgroups_and_a_probe_of_the_confounder(staged, noisy: 
     for split in ("train", "val", "test"):
         lines += [f"{split},{row},scanner {label},here" for row, label in enumerate(labels_of(noisy, split))]
     (tmp_path / "meta.csv").write_text("\n".join(lines), encoding="utf-8")
-    words = ("encoder=tiny", *FAST, f"dataset.metadata_csv={tmp_path / 'meta.csv'}")
+    words = ("encoder=tiny", "init=random", *FAST, f"dataset.metadata_csv={tmp_path / 'meta.csv'}")
     folder = staged("probe", *words)
     kept = (folder / "subgroups.csv").read_text(encoding="utf-8").splitlines()
     assert kept[:2] == ["scanner,place", f"scanner {labels_of(noisy, 'test')[0]},here"]

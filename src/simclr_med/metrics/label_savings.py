@@ -14,7 +14,7 @@ import numpy as np
 from simclr_med.metrics.crossed import estimate_difference
 from simclr_med.metrics.intervals import LEVEL
 
-POINTS = 24  # of a segment between two budgets where the curve is compared with the score
+POINTS = 16  # of a segment between two budgets where the curve is compared with the score
 
 
 @dataclass(frozen=True)

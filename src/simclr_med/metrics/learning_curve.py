@@ -19,6 +19,7 @@ from scipy.special import expit, logit
 DRAWS = 200
 LEAST_BUDGETS = 3  # as many as the law has parameters
 _FASTEST = 3.0  # largest c
+_LARGEST_LOG = 600.0
 _SMALLEST_ERROR = 1e-4  # of a budget's mean, so that no budget has all the weight
 
 
@@ -46,7 +47,8 @@ class PowerLaw:
             return np.inf
         if self.drop <= 0:
             return 0.0
-        return float(self.unit * (self.drop / (self.ceiling - score)) ** (1 / self.decay))
+        # A slow decay needs more labels than a number can hold.
+        return float(self.unit * np.exp(min(np.log(self.drop / (self.ceiling - score)) / self.decay, _LARGEST_LOG)))
 
 
 def draw_means(tables: Sequence[np.ndarray], shares: Sequence[float], draws: int, seed: int) -> np.ndarray:

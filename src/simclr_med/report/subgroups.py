@@ -7,6 +7,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def build_subgroup_table(rows: pd.DataFrame, read: Read, notes: list[str]) -> li
             "column": numbers["column"],
             "value": numbers["value"],
             "images": numbers["images"].astype(str),
+            "classes": numbers["classes"].astype(str),
             "AUROC": numbers.pop("cell"),
             "minus the others, points": [
                 NONE if math.isnan(gap) else f"{format_points(gap)} ({format_points(low)} to {format_points(high)})"
@@ -71,10 +73,10 @@ def build_subgroup_table(rows: pd.DataFrame, read: Read, notes: list[str]) -> li
         }
     )
     note = (
-        f"Subgroups of the test images by the columns of dataset.metadata_csv. {CELL_NOTE} A subgroup in which a class "
-        f"has fewer than {MIN_POSITIVES} images, or is all there is, has no AUROC. The gap is AUROC minus that of all "
-        "other test images; its 95 % interval is not adjusted for the number of rows. Small subgroups have a larger "
-        "calibration error by chance."
+        f"Subgroups of the test images by the columns of dataset.metadata_csv. {CELL_NOTE} AUROC is the mean over the "
+        f"classes with at least {MIN_POSITIVES} test images inside and outside the subgroup (“classes”: how many), and "
+        "so is that of all other test images, from which the gap is measured. The gap's 95 % interval is not adjusted "
+        "for the number of rows. Small subgroups have a larger calibration error by chance."
     )
     return [build_table("subgroups", "Subgroups of the test images", note, numbers, shown)]
 
@@ -132,8 +134,9 @@ def _score_values(
     hashes = set(map(str, runs["data_hash"]))
     for value in sorted(set(values_N.tolist()) - {""}):
         is_inside_N = values_N == value
-        inside = score_part(runs, dict.fromkeys(hashes, is_inside_N), read, notes)
-        others = score_part(runs, dict.fromkeys(hashes, ~is_inside_N & (values_N != "")), read, notes)
+        sides = (is_inside_N, ~is_inside_N & (values_N != ""))
+        select = partial(_find_common, sides)
+        inside, others = (score_part(runs, dict.fromkeys(hashes, side), read, notes, select) for side in sides)
         if inside.empty:
             continue
         cell, rest = (_summarise(part) for part in (inside, others))
@@ -142,6 +145,7 @@ def _score_values(
         rows.append(
             {name: inside[name].iloc[0] for name in _KEYS}
             | {"column": column, "value": value, "images": int(is_inside_N.sum()), "cell": cell["text"]}
+            | {"classes": int(inside["problems"].max())}
             | {"auroc": cell["mean"], "auroc_low": cell["low"], "auroc_high": cell["high"]}
             | {"gap": gap if half == half else math.nan, "gap_low": gap - half, "gap_high": gap + half}
             | {_ERROR.removeprefix("test/"): float(inside[_ERROR].mean())}
@@ -149,9 +153,15 @@ def _score_values(
     return rows
 
 
+def _find_common(sides: tuple[np.ndarray, np.ndarray], truth_NM: np.ndarray) -> np.ndarray:
+    """Return the binary problems with enough images of both labels on both sides, bool [M]."""
+    counts = [np.minimum(truth_NM[side].sum(axis=0), (~truth_NM[side]).sum(axis=0)) for side in sides]
+    return np.asarray(np.min(counts, axis=0) >= MIN_POSITIVES)
+
+
 def _summarise(part: pd.DataFrame) -> dict[str, Any]:
-    """Return mean, low, high and text of AUROC; NaN where a class has too few images."""
-    if part.empty or part["rarest"].min() < MIN_POSITIVES or part[_AUROC].isna().any():
+    """Return mean, low, high and text of AUROC; NaN where no class has enough images."""
+    if part.empty or part[_AUROC].isna().any():
         return {"mean": math.nan, "low": math.nan, "high": math.nan, "text": NONE}
     cell = summarise_cells(part, _KEYS, [_AUROC]).iloc[0]
     bounds = {name: float(cell[f"{_AUROC} {name}"]) for name in ("mean", "low", "high")}
