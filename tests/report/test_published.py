@@ -10,6 +10,7 @@ import pytest
 from run_folders import pretrained
 
 from simclr_med.config.medmnist_info import load_medmnist_table
+from simclr_med.report.cells import NONE
 from simclr_med.report.collect import collect_runs
 from simclr_med.report.published import ANCHORS, load_anchors, load_sources, match_published
 from simclr_med.report.score_tables import select_scored_runs
@@ -94,3 +95,13 @@ def test_larger_images_stand_beside_the_results_at_224_pixels(add: Add, runs: Pa
     assert set(large["our size"]) == {f"{size} px"}
     assert "0.987" in set(large["published accuracy"])  # DINO ViT-B/16, linear probe
     assert set(table.shown[table.shown["source"] == "MedMNIST+"]["our size"]) == {"28 px"}
+
+
+def test_scores_without_twins_stand_beside_published_ones(add: Add, runs: Path) -> None:
+    add("probe", dataset="bloodmnist", budget="full", init=pretrained("bloodmnist"))
+    rows = select_scored_runs(collect_runs(runs).table)
+    kept = rows.assign(**{"test/auroc": 0.777, "intervals": [{"test/auroc": (0.7, 0.8)}]})
+    (table,), _ = match_published(rows, kept)
+    shown = table.shown.set_index("published method")["our AUROC without twins"]
+    assert shown["ViT-B/16, DINO, linear probe"] == "0.777 [0.700, 0.800] (1 run)"
+    assert shown["ViT-B/16, DINO, kNN"] == NONE

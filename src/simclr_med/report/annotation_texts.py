@@ -12,7 +12,7 @@ from simclr_med.metrics.learning_curve import DRAWS
 from simclr_med.plots.style import line_style
 from simclr_med.report.annotation_plan import FARTHEST, QUANTILES, Plan
 from simclr_med.report.comparison_texts import format_points
-from simclr_med.report.score_figures import Chart
+from simclr_med.report.score_figures import Chart, label_images_axis
 from simclr_med.report.score_tables import Table, build_table
 
 
@@ -99,8 +99,10 @@ def plot_plans(plans: list[Plan]) -> list[Chart]:
     for (data, encoder), group in itertools.groupby(plans, lambda plan: (plan.data, plan.encoder)):
         figure = Figure(figsize=(6.4, 4.2), layout="constrained", dpi=150)
         axis = figure.subplots()
+        ticks: set[float] = set()
         for number, plan in enumerate(group):
             style = line_style(number)
+            ticks |= {*plan.labels_B.tolist(), 4 * float(plan.labels_B[-1])}
             labels = np.geomspace(plan.labels_B[0], 4 * plan.labels_B[-1], 80)
             low, high = np.quantile([[law.predict(x) for x in labels] for law in plan.draws], QUANTILES, axis=0)
             axis.fill_between(labels, low, high, color=style["color"], alpha=0.15, linewidth=0)
@@ -108,10 +110,8 @@ def plot_plans(plans: list[Plan]) -> list[Chart]:
             axis.plot(labels, [plan.law.predict(x) for x in labels], label=plan.method, **line)
             axis.plot(plan.labels_B, plan.means_B, color=style["color"], marker=style["marker"], linestyle="none")
             axis.plot(plan.labels_B[-1], plan.held_out[0], color=style["color"], marker="x", linestyle="none", ms=9)
-        axis.set_xscale("log")
-        axis.set(xlabel="labels used, for training and for choices", ylabel="test AUROC")
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
+        label_images_axis(axis, ticks)
+        axis.set_ylabel("test AUROC")
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
         note = (
             "Points are measured. Lines are the fitted curves, up to 4 times the labels; bands are their 95 % "

@@ -78,11 +78,13 @@ def load_anchors() -> list[Anchor]:
     return [*_load_thesis(), *_load_medmnist(), *small, *large]
 
 
-def match_published(rows: pd.DataFrame) -> tuple[list[Table], list[Source]]:
+def match_published(rows: pd.DataFrame, kept: pd.DataFrame | None = None) -> tuple[list[Table], list[Source]]:
     """Return the published results on the data sets of the report, each with the most similar method.
 
     Args:
         rows: of `score_tables.select_scored_runs`.
+        kept: scores of the runs without the test images that have twins, of `twins.score_without_twins`. The published
+            results have all images.
 
     Returns:
         no or one table, and its sources.
@@ -96,6 +98,10 @@ def match_published(rows: pd.DataFrame) -> tuple[list[Table], list[Source]]:
     encoders = set(rows["encoder"])
     numbers = pd.DataFrame([numeric for numeric, _ in matches])
     shown = pd.DataFrame([text for _, text in matches])
+    if kept is not None and len(kept):
+        without = [_score_without_twins(rows, kept, numeric) for numeric, _ in matches]
+        numbers["our AUROC without twins"] = [mean for mean, _ in without]
+        shown["our AUROC without twins"] = [text for _, text in without]
     cautions = [text for dataset, text in _CAUTIONS.items() if dataset in set(rows["dataset"])]
     note = " ".join(
         [
@@ -142,6 +148,7 @@ def _match_anchor(anchor: Anchor, rows: pd.DataFrame, size: int) -> tuple[dict[s
         "ours": name,
         "our size": size,
         "our encoder": encoder or "",
+        "our method": method or "",
     }
     caution = f" ({anchor.caution})" if anchor.caution and anchor.auroc == anchor.auroc else ""
     text = {
@@ -159,6 +166,18 @@ def _match_anchor(anchor: Anchor, rows: pd.DataFrame, size: int) -> tuple[dict[s
         numeric[f"our {score}"] = np.nan if values is None else values[f"{metric} mean"]
         text[f"our {score}"] = NONE if values is None else format_cell(dict(values), metric)
     return numeric, text
+
+
+def _score_without_twins(rows: pd.DataFrame, kept: pd.DataFrame, match: dict[str, object]) -> tuple[float, str]:
+    """Return the mean AUROC of a match without twins, and its cell; of a kNN result there is none."""
+    is_same = (rows["dataset"] == match["data"]) & (rows["size"] == match["our size"])
+    is_same &= (rows["encoder"] == match["our encoder"]) & (rows["method"] == match["our method"])
+    is_same &= rows["budget"].isin([str(match["budget"]), f"{match['budget']} split"])
+    part = kept[kept["folder"].isin(rows[is_same]["folder"])]
+    if part.empty or str(match["ours"]).startswith("kNN of "):
+        return np.nan, NONE
+    cell = summarise_cells(part, ["method"], MAIN).iloc[0]
+    return float(cell["test/auroc mean"]), format_cell(dict(cell), "test/auroc")
 
 
 def _choose_encoder(wanted: str, encoders: pd.Series) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def plot_label_efficiency(rows: pd.DataFrame) -> list[Chart]:
             for number, method in enumerate(methods):
                 factor = OFFSET ** (number - (len(methods) - 1) / 2)
                 _draw_means(axis, numbers[numbers["method"] == method], metric, method, number, factor)
-            _label_images_axis(axis, numbers)
+            label_images_axis(axis, numbers["images"])
             axis.set_ylabel(f"test {METRIC_NAMES[metric]}")
             _draw_chance(axis, group, metric)
         handles, labels = axes[0].get_legend_handles_labels()
@@ -162,9 +162,9 @@ def _measure_arms(rows: pd.DataFrame, metric: str) -> tuple[np.ndarray, np.ndarr
     return mean, np.nan_to_num(np.stack([mean - low, high - mean]))
 
 
-def _label_images_axis(axis: Any, numbers: pd.DataFrame) -> None:
-    """Set a logarithmic axis with a tick at each budget; ticks whose labels would overlap are left out."""
-    images = sorted({round(float(x)) for x in numbers["images"]})
+def label_images_axis(axis: Any, counts: Iterable[float]) -> None:
+    """Set a logarithmic axis with a tick at each number of labels; ticks whose labels would overlap are left out."""
+    images = sorted({round(float(x)) for x in counts})
     kept: list[int] = []
     for value in images:
         if not kept or value > kept[-1] * 1.25:
