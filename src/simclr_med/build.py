@@ -56,6 +56,7 @@ def build_source(cfg: Any) -> Any:
     """Build the data set of a run, a `simclr_med.data.source.Source`. Reads no file and imports no torch."""
     content = _content(cfg.dataset)
     content.pop("mirror_p", None)  # read by augmentations only
+    content.pop("metadata_csv", None)  # read by the stages that score
     return instantiate(content)
 
 

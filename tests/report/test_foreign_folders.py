@@ -19,7 +19,7 @@ from simclr_med.report.collect import collect_runs, find_run_folders
 from simclr_med.report.prediction_files import read_predictions
 from simclr_med.report.result_tables import MOST_IN_SQUARE
 from simclr_med.report.results import DamagedRunError, read_result, read_tables
-from simclr_med.report.sections import build_sections
+from simclr_med.report.sections import build_content
 
 Add = Callable[..., Path]
 REPORT = """
@@ -27,7 +27,8 @@ import json, sys
 from pathlib import Path
 from simclr_med.report.collect import collect_runs
 from simclr_med.report.write import write_report
-_, sections = write_report(collect_runs(Path(sys.argv[1])), Path(sys.argv[2]))
+_, content = write_report(collect_runs(Path(sys.argv[1])), Path(sys.argv[2]))
+sections = content.sections
 print(json.dumps([sentence for section in sections if section.key == "gaps" for sentence in section.sentences]))
 # Unlike getrusage, this peak leaves out the process that started this one.
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
@@ -61,7 +62,7 @@ def test_other_classes_than_the_other_runs(add: Add, runs: Path) -> None:
     for seed in (0, 1):
         add("probe", seed=seed)
     odd = add("probe", seed=2, classes=("red", "green"))
-    sections = {section.key: section for section in build_sections(collect_runs(runs))}
+    sections = {section.key: section for section in build_content(collect_runs(runs)).sections}
     assert any(str(odd) in sentence and "2 names" in sentence for sentence in sections["gaps"].sentences)
     assert [chart.name for chart in sections["classes"].charts] == ["confusion_cells_tiny"]
 

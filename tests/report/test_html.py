@@ -81,9 +81,12 @@ def test_every_figure_is_embedded_with_alternative_text(page: Path) -> None:
 def test_tables_have_sort_buttons_and_keyboard_focus(page: Path) -> None:
     parsed = ParsedPage(page.read_text(encoding="utf-8"))
     tables = len(list((page.parent / "tables").glob("*.csv")))
-    assert parsed.count["table"] == parsed.count["caption"] == tables > 8
-    assert parsed.count["button"] == parsed.count["th"]
-    assert parsed.values("tabindex") == ["0"] * (tables + parsed.count["img"])
+    plain = parsed.values("class").count("plain")  # of the answers; they are short and are not sorted
+    assert parsed.count["table"] == parsed.count["caption"] == tables + plain
+    assert tables > 8
+    assert plain == 2
+    assert parsed.count["th"] - parsed.count["button"] == 6  # of each: labels, gain of the probe and of finetune
+    assert parsed.values("tabindex") == ["0"] * (tables + plain + parsed.count["img"])
     assert parsed.values("for") == ["filter"]
 
 
@@ -99,7 +102,8 @@ def test_users_names_are_escaped(add: Add, runs: Path, tmp_path: Path) -> None:
     for seed in (0, 1):
         add("probe", dataset="named", seed=seed, change=rename, classes=("<i>", '"', "&amp;"))
         add("probe", dataset="named", seed=seed, change=rename, init={"name": "imagenet"})
-    target, parts = write_report(collect_runs(runs), tmp_path / "report")
+    target, content = write_report(collect_runs(runs), tmp_path / "report")
+    parts = content.sections
     text = target.read_text(encoding="utf-8")
     parsed = ParsedPage(text)
     assert parsed.count["script"] == 1
@@ -137,7 +141,8 @@ def test_multi_label_and_binary_data_sets(add: Add, runs: Path, tmp_path: Path) 
     for init in ({"name": "random"}, {"name": "imagenet"}):
         add("probe", dataset="chest", predictions=many, init=init)
         add("probe", dataset="lungs", predictions=two, init=init, classes=("no", "yes"))
-    target, parts = write_report(collect_runs(runs), tmp_path / "report")
+    target, content = write_report(collect_runs(runs), tmp_path / "report")
+    parts = content.sections
     names = {chart.name for part in parts for chart in part.charts}
     assert {"confusion_lungs_tiny", "reliability_chest_tiny"} <= names
     assert "confusion_chest_tiny" not in names
@@ -148,7 +153,8 @@ def test_multi_label_and_binary_data_sets(add: Add, runs: Path, tmp_path: Path) 
 @pytest.mark.parametrize("state", ["finished", "failed", "unfinished"])
 def test_report_of_runs_of_one_kind(add: Add, runs: Path, tmp_path: Path, stage: str, state: str) -> None:
     add(stage, state=state, change=lambda content: content["stage"].update(run="runs/probe/cells/a"))
-    target, parts = write_report(collect_runs(runs), tmp_path / "report")
+    target, content = write_report(collect_runs(runs), tmp_path / "report")
+    parts = content.sections
     ParsedPage(target.read_text(encoding="utf-8"))
     assert (state == "finished") == ("cost" in {part.key for part in parts})
     assert (state != "finished") == any(table.name == "unfinished" for part in parts for table in part.tables)
@@ -176,11 +182,12 @@ def test_similar_data_set_names_have_their_own_figures(add: Add, runs: Path, tmp
         for seed in (0, 1):
             change = lambda content, name=name: content["dataset"].update(name=name)  # noqa: E731
             add("probe", dataset=f"set{place}", seed=seed, quality=place, change=change)
-    target, parts = write_report(collect_runs(runs), tmp_path / "report")
+    target, content = write_report(collect_runs(runs), tmp_path / "report")
+    parts = content.sections
     parsed = ParsedPage(target.read_text(encoding="utf-8"))
-    assert len(set(parsed.values("src"))) == parsed.count["img"] == 9
+    assert len(set(parsed.values("src"))) == parsed.count["img"] == 12
     links = [link for link in parsed.values("href") if link.endswith((".pdf", ".csv"))]
-    assert len(set(links)) == len(links) == 9 + sum(len(part.tables) for part in parts)
+    assert len(set(links)) == len(links) == 12 + sum(len(part.tables) for part in parts)
     assert all((target.parent / link).is_file() for link in links)
 
 

@@ -10,6 +10,7 @@ import pytest
 from run_folders import pretrained
 
 from simclr_med.config.medmnist_info import load_medmnist_table
+from simclr_med.report.cells import NONE
 from simclr_med.report.collect import collect_runs
 from simclr_med.report.published import ANCHORS, load_anchors, load_sources, match_published
 from simclr_med.report.score_tables import select_scored_runs
@@ -58,7 +59,7 @@ def test_match_by_protocol_and_budget(add: Add, runs: Path) -> None:
     assert {source.name for source in found} == {"thesis", "MedMNIST v2", "MedMNIST+"}
 
 
-@pytest.mark.parametrize(("dataset", "size"), [("cells", 28), ("bloodmnist", 64)])
+@pytest.mark.parametrize(("dataset", "size"), [("cells", 28), ("octmnist", 64)])
 def test_no_table_without_published_results(add: Add, runs: Path, dataset: str, size: int) -> None:
     add("probe", dataset=dataset, change=lambda content: content["dataset"].update(size=size))
     assert match_published(select_scored_runs(collect_runs(runs).table)) == ([], [])
@@ -82,3 +83,25 @@ def test_runs_of_different_encoders_are_not_averaged(add: Add, runs: Path) -> No
         assert numbers.loc[key, "our accuracy"] == pytest.approx(means[encoder])
         assert shown.loc[key, "our accuracy"].endswith("3 seeds)")
     assert shown.loc[("thesis", "finetune, own novel", "n100"), "our method"] == "finetune, own novel, tiny"
+
+
+@pytest.mark.parametrize("size", [64, 128, 224])
+def test_larger_images_stand_beside_the_results_at_224_pixels(add: Add, runs: Path, size: int) -> None:
+    add("probe", dataset="bloodmnist", budget="full", change=lambda content: content["dataset"].update(size=size))
+    add("probe", dataset="bloodmnist", budget="full", seed=1)  # 28 px
+    (table,), sources = match_published(select_scored_runs(collect_runs(runs).table))
+    assert "MedMNIST+ 224" in {source.name for source in sources}
+    large = table.shown[table.shown["source"] == "MedMNIST+ 224"]
+    assert set(large["our size"]) == {f"{size} px"}
+    assert "0.987" in set(large["published accuracy"])  # DINO ViT-B/16, linear probe
+    assert set(table.shown[table.shown["source"] == "MedMNIST+"]["our size"]) == {"28 px"}
+
+
+def test_scores_without_twins_stand_beside_published_ones(add: Add, runs: Path) -> None:
+    add("probe", dataset="bloodmnist", budget="full", init=pretrained("bloodmnist"))
+    rows = select_scored_runs(collect_runs(runs).table)
+    kept = rows.assign(**{"test/auroc": 0.777, "intervals": [{"test/auroc": (0.7, 0.8)}]})
+    (table,), _ = match_published(rows, kept)
+    shown = table.shown.set_index("published method")["our AUROC without twins"]
+    assert shown["ViT-B/16, DINO, linear probe"] == "0.777 [0.700, 0.800] (1 run)"
+    assert shown["ViT-B/16, DINO, kNN"] == NONE

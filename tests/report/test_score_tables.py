@@ -237,7 +237,8 @@ def test_failed_unfinished_and_missing_runs_are_listed(collection: Collection) -
     shown = run_tables.build_missing_table(collection.table)[0].shown
     missing = {tuple(row) for row in shown.drop(columns="encoder", errors="ignore").itertuples(index=False)}
     assert ("cells", "baseline", "n250", "all") in missing
-    assert ("cells", "probe, own novel", "n250", "all") in missing
+    assert ("cells", "finetune, own novel", "n250", "all") in missing
+    assert not [row for row in missing if row[1].startswith(("probe", "untrained"))]  # no probe had n250
     assert not [row for row in missing if row[0] == "skin"]
     assert not [row for row in missing if row[2] in ("n50", "n100", "per_class10")]
 
@@ -295,3 +296,16 @@ def test_saved_classifiers_of_stage_test_have_a_table(add: Add, runs: Path) -> N
     (table,) = run_tables.build_rescored_table(collect_runs(runs).table)
     assert table.shown[["classifier", "test data"]].to_numpy().tolist() == [["probe of cells", "skin"]]
     assert table.shown["accuracy"].item() == f"{recorded['metrics']['test/accuracy']:.3f}"
+
+
+def test_the_ablation_marks_the_augmentation_that_validation_chooses(add: Add, runs: Path) -> None:
+    for augmentation, validation, quality in (("novel", 0.7, 3.0), ("simple", 0.8, 0.2)):
+        for seed in (0, 1):
+            folder = add("probe", seed=seed, init=pretrained(augmentation=augmentation), quality=quality)
+            record = json.loads((folder / "result.json").read_text())
+            record["metrics"]["val/auroc"] = validation + seed / 100
+            (folder / "result.json").write_text(json.dumps(record))
+    for table in build_ablation_tables(select_scored_runs(collect_runs(runs).table)):
+        cells = dict(zip(table.shown["method"], table.shown["validation AUROC, n50"], strict=True))
+        assert cells == {"probe, own novel": "0.705", "probe, own simple": "0.805 (chosen)"}
+        assert "no test score" in table.note

@@ -22,6 +22,7 @@ from simclr_med.errors import DataError
 from simclr_med.models.encoder_files import load_encoder_state, load_weights
 from simclr_med.models.encoders import tiny
 from simclr_med.stages import probe as probe_module
+from simclr_med.stages.confounders import LEAST_IMAGES
 
 FAST = ("stage.resamples=0", "stage.solvers.logistic.points=2")
 
@@ -199,3 +200,24 @@ def test_a_set_without_labels_is_one_line(staged, arrays, tmp_path: Path) -> Non
     with pytest.raises(DataError, match="labels are required for stage=probe") as caught:
         staged("probe", "init=random", path=tmp_path / "bare.npz")
     assert "\n" not in str(caught.value)
+
+
+def test_metadata_become_subgroups_and_a_probe_of_the_confounder(staged, noisy: Path, tmp_path: Path) -> None:
+    """The column that is the label is told by the features as well as the label; a constant one is not asked for."""
+    lines = ["split,row,scanner,place"]
+    for split in ("train", "val", "test"):
+        lines += [f"{split},{row},scanner {label},here" for row, label in enumerate(labels_of(noisy, split))]
+    (tmp_path / "meta.csv").write_text("\n".join(lines), encoding="utf-8")
+    words = ("encoder=tiny", "init=random", *FAST, f"dataset.metadata_csv={tmp_path / 'meta.csv'}")
+    folder = staged("probe", *words)
+    kept = (folder / "subgroups.csv").read_text(encoding="utf-8").splitlines()
+    assert kept[:2] == ["scanner,place", f"scanner {labels_of(noisy, 'test')[0]},here"]
+    assert len(kept) == 1 + len(labels_of(noisy, "test"))
+    head, *rows = (folder / "confounders.csv").read_text(encoding="utf-8").splitlines()
+    assert head == "column,values,images,auroc,low,high"
+    counts = [np.bincount(labels_of(noisy, split)) for split in ("train", "test")]
+    is_asked = all(count.min() >= LEAST_IMAGES for count in counts)
+    assert [row.split(",")[0] for row in rows] == ["scanner"] * is_asked
+    with np.load(folder / "predictions.npz") as content:
+        assert content["val_probabilities"].shape == (len(content["val_labels"]), content["probabilities"].shape[1])
+        assert np.array_equal(content["val_labels"][:, 0], labels_of(noisy, "val"))

@@ -39,14 +39,19 @@ def compute_test_intervals(
     bounds = {"accuracy": _interval_of_images(compute_image_accuracy(task, labels_NL, probabilities_NK))}
     auroc_N = compute_image_auroc(task, labels_NL, probabilities_NK)
     if not np.isnan(auroc_N).any():
-        error = float(auroc_N.std(ddof=1) / np.sqrt(len(auroc_N)))
-        bounds["auroc"] = logit_interval(float(auroc_N.mean()), NormalDist().inv_cdf((1 + LEVEL) / 2) * error)
+        bounds["auroc"] = interval_of_auroc(auroc_N)
     if resamples:
         bounds |= bootstrap(task, labels_NL, probabilities_NK, resamples, seed)
     return {
         name: wilson_interval(high, max(rarest, 1)) if low == high and low in (0, 1) else (low, high)
         for name, (low, high) in bounds.items()
     }
+
+
+def interval_of_auroc(auroc_N: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of DeLong et al. 1988 on the logit scale, from `image_values.compute_image_auroc`."""
+    error = float(auroc_N.std(ddof=1) / np.sqrt(len(auroc_N)))
+    return logit_interval(float(auroc_N.mean()), NormalDist().inv_cdf((1 + LEVEL) / 2) * error)
 
 
 def wilson_interval(fraction: float, count: float, level: float = LEVEL) -> tuple[float, float]:

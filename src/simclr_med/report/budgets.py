@@ -18,6 +18,19 @@ def count_labels(rows: pd.DataFrame) -> pd.Series:
     return rows.get(USED, empty).fillna(trained)
 
 
+def describe_budget(budget: str) -> str:
+    """Return a label budget in plain words: ``50 labels``, ``10 % of the labels``, ``all labels``."""
+    name, _, validation = budget.partition(" ")
+    chosen = {"split": ", chosen on the validation split", "within": ", chosen within"}.get(validation, "")
+    if name == "full":
+        return f"all labels{chosen}"
+    for prefix, words in (("per_class", "{} labels a class"), ("pct", "{} % of the labels"), ("n", "{} labels")):
+        number = name.removeprefix(prefix)
+        if number != name:
+            return words.format(f"{int(number):,}" if number.isdigit() else number) + chosen
+    return budget
+
+
 def label_budgets(rows: pd.DataFrame) -> dict[str, str]:
     """Return each budget of these runs as tables and figures show it.
 

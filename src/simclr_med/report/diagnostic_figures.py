@@ -1,8 +1,7 @@
-"""The report's figures of the main methods: confusion matrices, calibration, and the course of pretraining."""
+"""The report's figures of the main methods: confusion matrices and calibration."""
 
 from __future__ import annotations
 
-import itertools
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
@@ -13,34 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from simclr_med.plots.style import line_style
-from simclr_med.plots.training import read_curves
 from simclr_med.report.methods import KINDS, find_main_method, sort_budgets
 from simclr_med.report.result_tables import Reliability
 from simclr_med.report.results import DamagedRunError, read_tables
 from simclr_med.report.score_figures import Chart
-from simclr_med.report.score_tables import METRIC_NAMES
-from simclr_med.runs.fields import describe_error
-from simclr_med.safe_files import check_regular
 
 _MAX_CLASSES_WITH_NUMBERS = 10  # with more classes the numbers in a matrix are too small to read
 _MAX_CLASSES_WITH_NAMES = 100  # with more classes their names overlap
-_MAX_CURVE_BYTES = 2 << 20  # of a metrics.csv; one of 1,000 epochs has 0.2 MiB
 # Predictions per run in a bin that is drawn. The seeds share their images, so more runs do not make up for few images.
 _MIN_PREDICTIONS = 10
-_MONITORS = (
-    ("val/knn_accuracy", METRIC_NAMES["val/knn_accuracy"]),
-    ("val/probe_auroc", METRIC_NAMES["val/probe_auroc"]),
-    ("train/loss", "contrastive loss"),
-    ("val/loss", "validation loss"),
-    ("train/top1", "contrastive accuracy"),
-    ("train/effective_rank", "effective rank"),
-    ("train/alignment", "alignment"),
-    ("train/uniformity", "uniformity"),
-    ("train/gradient_norm", "gradient norm"),
-)
 
 
 @dataclass(frozen=True)
@@ -144,45 +126,6 @@ def plot_reliability(groups: Sequence[MainMethods]) -> list[Chart]:
     return charts
 
 
-def plot_pretraining_curves(table: pd.DataFrame, notes: list[str]) -> list[Chart]:
-    """Draw the metrics of pretraining over the epochs: a line per run, a style per augmentation.
-
-    Args:
-        table: of a `collect.Collection`.
-        notes: a sentence is appended for each run whose metrics.csv cannot be read.
-    """
-    charts = []
-    for (data, encoder), group in table[table["stage"] == "pretrain"].groupby(["data", "encoder"]):
-        curves = [
-            (str(row["augmentation"]), curve)
-            for row in group.to_dict("records")
-            if len(curve := _read_run_curves(Path(row["folder"]), notes))
-        ]
-        monitors = [(name, title) for name, title in _MONITORS if any(name in curve for _, curve in curves)]
-        if not monitors:
-            continue
-        across, down = min(4, len(monitors)), -(-len(monitors) // 4)
-        figure = Figure(figsize=(3.1 * across, 2.5 * down), layout="constrained", dpi=150)
-        axes = figure.subplots(down, across, squeeze=False).ravel()
-        styles = dict(zip(sorted({sequence for sequence, _ in curves}), itertools.count()))
-        for axis, (name, title) in zip(axes[: len(monitors)], monitors, strict=True):
-            for sequence, curve in curves:
-                _draw_curve(axis, curve, name, sequence, styles[sequence])
-            axis.set_title(title, fontsize=9)
-            axis.set_xlabel("epoch", fontsize=8)
-            axis.tick_params(labelsize=8)
-            axis.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
-            axis.grid(alpha=0.25)
-            axis.spines[["top", "right"]].set_visible(False)
-        for axis in axes[len(monitors) :]:
-            axis.axis("off")
-        handles = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=6, frameon=False, fontsize=8)
-        note = "One line per run, including unfinished runs. Colour and line style show the augmentation."
-        charts.append(Chart(f"pretraining_{data}_{encoder}", f"Pretraining: {data}, {encoder}", note, figure))
-    return charts
-
-
 def _read_run_tables(folder: Path, notes: list[str]) -> RunTables | None:
     """Return the tables of a run; None where it recorded none, or where the file was damaged meanwhile."""
     try:
@@ -240,26 +183,3 @@ def _pool_bins(bins: Sequence[Reliability]) -> tuple[np.ndarray, np.ndarray]:
         return np.asarray((count * np.nan_to_num(np.array(means))).sum(axis=0)[is_drawn] / total[is_drawn])
 
     return pool([run.confidence for run in bins]), pool([run.accuracy for run in bins])
-
-
-def _read_run_curves(folder: Path, notes: list[str]) -> pd.DataFrame:
-    """Return the rows of a run's metrics.csv; none without the file, and none with a note where it cannot be read."""
-    path = folder / "metrics.csv"
-    try:
-        check_regular(path, _MAX_CURVE_BYTES)
-        return read_curves(path)
-    except FileNotFoundError:
-        return pd.DataFrame()
-    except OSError as error:
-        notes.append(f"{path}: {describe_error(error)}. Its curves are not drawn.")
-        return pd.DataFrame()
-
-
-def _draw_curve(axis: Any, curve: pd.DataFrame, name: str, label: str, number: int) -> None:
-    if name not in curve:
-        return
-    known = curve[["epoch", name]].dropna()
-    style = line_style(number) | {"markersize": 3}
-    if len(known) >= 15:
-        style |= {"marker": None}
-    axis.plot(known["epoch"] + 1, known[name], label=label, linewidth=1.2, **style)

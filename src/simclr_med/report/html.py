@@ -10,11 +10,14 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from simclr_med.report.answers import Answer
 from simclr_med.report.cells import NONE
 from simclr_med.report.sections import Section
 
 # A number alone, with its interval, or with a remark in brackets.
 _NUMBER = re.compile(r"(< )?[+-]?[0-9][0-9.,]*(e[+-]?[0-9]+)?( (\[|to [+-]?[0-9]|\(|[0-9]).*)?")
+# The parts of such a cell, which a narrow screen shows below each other: number, interval, remark.
+_PIECE = re.compile(r"\[[^\]]*\]|\([^)]*\)|[^\[(]+")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -22,6 +25,7 @@ def render_page(
     title: str,
     facts: Mapping[str, str],
     warnings: Sequence[str],
+    answers: Sequence[Answer],
     sections: Sequence[Section],
     pictures: Mapping[str, Path],
 ) -> str:
@@ -30,7 +34,8 @@ def render_page(
     Args:
         title: of the page.
         facts: rows of the header, such as the runs and their folder.
-        warnings: shown above the results.
+        warnings: shown below the answers.
+        answers: of the first screen.
         sections: in their order; their tables and charts are named as their files.
         pictures: PNG of each chart by its name; embedded in the page.
     """
@@ -41,10 +46,12 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"numeric": _is_numeric, "columns": _list_columns}
+    environment.filters |= {"numeric": _is_numeric, "columns": _list_columns, "pieces": _split_number}
     embedded = {name: base64.b64encode(path.read_bytes()).decode("ascii") for name, path in pictures.items()}
     template = environment.get_template("report.html")
-    return template.render(title=title, facts=facts, warnings=warnings, sections=sections, pictures=embedded)
+    return template.render(
+        title=title, facts=facts, warnings=warnings, answers=answers, sections=sections, pictures=embedded
+    )
 
 
 def _list_columns(shown: pd.DataFrame) -> list[tuple[str, bool]]:
@@ -55,3 +62,8 @@ def _list_columns(shown: pd.DataFrame) -> list[tuple[str, bool]]:
 def _is_numeric(text: str) -> bool:
     """Return whether a cell is a number, which is aligned at the right."""
     return text == NONE or _NUMBER.fullmatch(text) is not None
+
+
+def _split_number(text: str) -> list[str]:
+    """Return the parts of a cell with a number that must not be broken: ``0.81``, ``[0.79, 0.83]``, ``(1 run)``."""
+    return [piece.strip() for piece in _PIECE.findall(text) if piece.strip()]

@@ -1,4 +1,4 @@
-"""The predictions.npz of a run: task, labels and probabilities of the test split."""
+"""The predictions.npz of a run: task, labels and probabilities of the test split, and of the validation images."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import os
 import struct
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, cast, get_args
 
@@ -26,6 +27,10 @@ _END = struct.Struct("<4s4HLLH")
 _LOCATOR = 20  # bytes before it, where a file beyond 4 GiB refers to a second directory
 
 
+class _ChangedError(Exception):
+    """The file is not the one that the run recorded."""
+
+
 def read_predictions(path: Path, recorded: str | None = None) -> tuple[Task, np.ndarray, np.ndarray]:
     """Return the task, the labels int64 [N, L] and the probabilities [N, K]; both arrays are read-only.
 
@@ -39,28 +44,61 @@ def read_predictions(path: Path, recorded: str | None = None) -> tuple[Task, np.
         ValueError: the file is missing, damaged, changed since it was recorded, larger than `MOST_BYTES`, compressed,
             or holds other arrays or values.
     """
+    arrays = _load_arrays(path, recorded, {"labels": "iu", "probabilities": "f"}, {"task": "U"})
+    labels, probabilities = arrays["labels"], arrays["probabilities"]
+    if problem := _find_problem(labels, probabilities):
+        raise ValueError(f"{path}: {problem}.")
+    if "task" not in arrays:
+        return infer_task(labels, probabilities), labels, probabilities
+    task = str(arrays["task"])
+    if task not in get_args(Task):
+        raise ValueError(f"{path}: unknown task {task[:60]!r}.")
+    return cast(Task, task), labels, probabilities
+
+
+def read_validated(path: Path, recorded: str | None = None) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return labels [M, L] and probabilities [M, K] of the validation images that chose the model.
+
+    None where the run saved none: nothing was chosen, or an earlier version wrote the file.
+
+    Args:
+        path, recorded: as in `read_predictions`.
+
+    Raises:
+        ValueError: as `read_predictions`.
+    """
+    arrays = _load_arrays(path, recorded, {}, {"val_labels": "iu", "val_probabilities": "f"})
+    if len(arrays) < 2:
+        return None
+    labels, probabilities = arrays["val_labels"], arrays["val_probabilities"]
+    if problem := _find_problem(labels, probabilities):
+        raise ValueError(f"{path}: val_labels and val_probabilities: {problem}.")
+    return labels, probabilities
+
+
+def _load_arrays(
+    path: Path, recorded: str | None, needed: Mapping[str, str], optional: Mapping[str, str]
+) -> dict[str, np.ndarray]:
+    """Return arrays of a file by their names; both mappings are name -> kinds of numpy's types.
+
+    Raises:
+        ValueError: as `read_predictions`.
+    """
     try:
         with open_regular(path, MOST_BYTES) as file:
-            is_recorded = recorded is None or recorded == f"sha256:{hashlib.sha256(file.read()).hexdigest()}"
-            if is_recorded:
-                _check_directory(file)
-                with zipfile.ZipFile(file) as archive:
-                    labels = _read_array(archive, "labels", "iu")
-                    probabilities = _read_array(archive, "probabilities", "f")
-                    task = str(_read_array(archive, "task", "U")) if "task.npy" in archive.namelist() else None
+            if recorded is not None and recorded != f"sha256:{hashlib.sha256(file.read()).hexdigest()}":
+                raise _ChangedError
+            _check_directory(file)
+            with zipfile.ZipFile(file) as archive:
+                members = set(archive.namelist())
+                wanted = {**needed, **{name: kinds for name, kinds in optional.items() if f"{name}.npy" in members}}
+                return {name: _read_array(archive, name, kinds) for name, kinds in wanted.items()}
+    except _ChangedError:
+        raise ValueError(changed_message(path)) from None
     except KeyError as error:
         raise ValueError(f"{path}: cannot read labels and probabilities ({error.args[0]}).") from error
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, MemoryError) as error:
         raise ValueError(f"{path}: cannot read labels and probabilities ({describe_error(error)}).") from error
-    if not is_recorded:
-        raise ValueError(changed_message(path))
-    if problem := _find_problem(labels, probabilities):
-        raise ValueError(f"{path}: {problem}.")
-    if task is None:
-        return infer_task(labels, probabilities), labels, probabilities
-    if task not in get_args(Task):
-        raise ValueError(f"{path}: unknown task {task[:60]!r}.")
-    return cast(Task, task), labels, probabilities
 
 
 def _check_directory(file: BinaryIO) -> None:

@@ -15,7 +15,8 @@ from simclr_med.report.score_tables import MAIN, Table, format_number
 
 ANCHORS = Path(__file__).parent / "anchors"
 KNN_METRICS = ("test/knn_accuracy", "test/knn_auroc")
-SIZE = 28  # pixels; all published results here use images of this size
+SIZE = 28  # pixels; of data sets without a size, and of most published results
+LARGE_SIZES = (64, 128, 224)  # of our images that are compared with published results at 224 px
 _CAUTIONS = {
     "chestmnist": "ChestMNIST has several labels per image: predicting no label at all reaches an accuracy of 0.947. "
     "Use its AUROC.",
@@ -38,6 +39,7 @@ class Anchor:
         encoder: the most similar encoder, where the report has several.
         caution: a remark about the AUROC.
         is_knn: whether it is a k-nearest-neighbour result; every probe records one too.
+        sizes: of our images that it is compared with, in pixels.
     """
 
     dataset: str
@@ -51,6 +53,7 @@ class Anchor:
     encoder: str = "resnet18"
     caution: str = ""
     is_knn: bool = False
+    sizes: tuple[int, ...] = (SIZE,)
 
 
 @dataclass(frozen=True)
@@ -70,26 +73,35 @@ def load_sources(names: set[str]) -> list[Source]:
 
 def load_anchors() -> list[Anchor]:
     """Return all published results."""
-    return [*_load_thesis(), *_load_medmnist(), *_load_medmnist_plus()]
+    small = _load_medmnist_plus("medmnistplus_28.csv", "MedMNIST+", (SIZE,))
+    large = _load_medmnist_plus("medmnistplus_224.csv", "MedMNIST+ 224", LARGE_SIZES)
+    return [*_load_thesis(), *_load_medmnist(), *small, *large]
 
 
-def match_published(rows: pd.DataFrame) -> tuple[list[Table], list[Source]]:
+def match_published(rows: pd.DataFrame, kept: pd.DataFrame | None = None) -> tuple[list[Table], list[Source]]:
     """Return the published results on the data sets of the report, each with the most similar method.
 
     Args:
         rows: of `score_tables.select_scored_runs`.
+        kept: scores of the runs without the test images that have twins, of `twins.score_without_twins`. The published
+            results have all images.
 
     Returns:
         no or one table, and its sources.
     """
-    rows = rows[(rows["size"] == SIZE) | rows["size"].isna()]
-    anchors = [anchor for anchor in load_anchors() if anchor.dataset in set(rows["dataset"])]
-    if not anchors:
+    rows = rows.assign(size=rows["size"].astype(float).fillna(SIZE).astype(int))
+    ours = set(zip(rows["dataset"], rows["size"], strict=True))
+    pairs = [(anchor, size) for anchor in load_anchors() for size in anchor.sizes if (anchor.dataset, size) in ours]
+    if not pairs:
         return [], []
-    matches = [_match_anchor(anchor, rows) for anchor in anchors]
+    matches = [_match_anchor(anchor, rows[rows["size"] == size], size) for anchor, size in pairs]
     encoders = set(rows["encoder"])
     numbers = pd.DataFrame([numeric for numeric, _ in matches])
     shown = pd.DataFrame([text for _, text in matches])
+    if kept is not None and len(kept):
+        without = [_score_without_twins(rows, kept, numeric) for numeric, _ in matches]
+        numbers["our AUROC without twins"] = [mean for mean, _ in without]
+        shown["our AUROC without twins"] = [text for _, text in without]
     cautions = [text for dataset, text in _CAUTIONS.items() if dataset in set(rows["dataset"])]
     note = " ".join(
         [
@@ -100,11 +112,17 @@ def match_published(rows: pd.DataFrame) -> tuple[list[Table], list[Source]]:
         ]
     )
     table = Table("published", "Published results and ours", note, numbers, shown)
-    return [table], load_sources({anchor.source for anchor in anchors})
+    return [table], load_sources({anchor.source for anchor, _ in pairs})
 
 
-def _match_anchor(anchor: Anchor, rows: pd.DataFrame) -> tuple[dict[str, object], dict[str, str]]:
-    """Return a published result with the most similar method, as a row of numbers and as a row of text."""
+def _match_anchor(anchor: Anchor, rows: pd.DataFrame, size: int) -> tuple[dict[str, object], dict[str, str]]:
+    """Return a published result with the most similar method, as a row of numbers and as a row of text.
+
+    Args:
+        anchor: the published result.
+        rows: our runs on images of one size.
+        size: of these images, in pixels.
+    """
     same = rows[(rows["dataset"] == anchor.dataset) & (rows["kind"] == anchor.kind)]
     # Published results chose on the whole validation split; runs that did so as well are the most similar.
     is_split = same["budget"] == f"{anchor.budget} split"
@@ -128,7 +146,9 @@ def _match_anchor(anchor: Anchor, rows: pd.DataFrame) -> tuple[dict[str, object]
         "auroc": anchor.auroc,
         "auroc_caution": anchor.caution,
         "ours": name,
+        "our size": size,
         "our encoder": encoder or "",
+        "our method": method or "",
     }
     caution = f" ({anchor.caution})" if anchor.caution and anchor.auroc == anchor.auroc else ""
     text = {
@@ -139,12 +159,25 @@ def _match_anchor(anchor: Anchor, rows: pd.DataFrame) -> tuple[dict[str, object]
         "published accuracy": format_number(anchor.accuracy),
         "published AUROC": format_number(anchor.auroc) + caution,
         "our method": name or "no run",
+        "our size": f"{size} px",
     }
     for metric, score in zip(metrics, ("accuracy", "AUROC"), strict=True):
         values = means.iloc[0] if len(means) else None
         numeric[f"our {score}"] = np.nan if values is None else values[f"{metric} mean"]
         text[f"our {score}"] = NONE if values is None else format_cell(dict(values), metric)
     return numeric, text
+
+
+def _score_without_twins(rows: pd.DataFrame, kept: pd.DataFrame, match: dict[str, object]) -> tuple[float, str]:
+    """Return the mean AUROC of a match without twins, and its cell; of a kNN result there is none."""
+    is_same = (rows["dataset"] == match["data"]) & (rows["size"] == match["our size"])
+    is_same &= (rows["encoder"] == match["our encoder"]) & (rows["method"] == match["our method"])
+    is_same &= rows["budget"].isin([str(match["budget"]), f"{match['budget']} split"])
+    part = kept[kept["folder"].isin(rows[is_same]["folder"])]
+    if part.empty or str(match["ours"]).startswith("kNN of "):
+        return np.nan, NONE
+    cell = summarise_cells(part, ["method"], MAIN).iloc[0]
+    return float(cell["test/auroc mean"]), format_cell(dict(cell), "test/auroc")
 
 
 def _choose_encoder(wanted: str, encoders: pd.Series) -> str | None:
@@ -186,7 +219,7 @@ def _load_medmnist() -> Iterator[Anchor]:
             yield Anchor(str(row.dataset), "MedMNIST v2", method, "baseline", "", "full", *scores, encoder)
 
 
-def _load_medmnist_plus() -> Iterator[Anchor]:
+def _load_medmnist_plus(file: str, source: str, sizes: tuple[int, ...]) -> Iterator[Anchor]:
     columns = (
         ("ResNet-18, ImageNet, end to end", "finetune", "resnet18_finetuned"),
         ("best network, ImageNet, end to end", "finetune", "best_finetuned"),
@@ -195,13 +228,13 @@ def _load_medmnist_plus() -> Iterator[Anchor]:
         ("ResNet-18, ImageNet, kNN", "probe", "resnet18_knn"),
         ("ViT-B/16, DINO, kNN", "probe", "dino_vitb16_knn"),
     )
-    for row in pd.read_csv(ANCHORS / "medmnistplus_28.csv").itertuples(index=False):
+    for row in pd.read_csv(ANCHORS / file).itertuples(index=False):
         for method, kind, prefix in columns:
             accuracy, auroc = (float(getattr(row, f"{prefix}_{score}", np.nan)) for score in ("accuracy", "auroc"))
             if not np.isnan([accuracy, auroc]).all():
                 yield Anchor(
                     str(row.dataset),
-                    "MedMNIST+",
+                    source,
                     method,
                     kind,
                     "ImageNet" if method.startswith("ResNet") else None,
@@ -209,4 +242,5 @@ def _load_medmnist_plus() -> Iterator[Anchor]:
                     accuracy,
                     auroc,
                     is_knn=method.endswith("kNN"),
+                    sizes=sizes,
                 )

@@ -65,9 +65,10 @@ def build_unfinished_table(table: pd.DataFrame) -> list[Table]:
 
 
 def build_missing_table(table: pd.DataFrame) -> list[Table]:
-    """Return the runs that a complete comparison lacks: every method with every budget and seed of its data set.
+    """Return the runs that a complete comparison lacks: every method with the budgets of its kind, and every seed.
 
-    Stages that train are not expected to have the seeds of probes.
+    Probes are expected to have the budgets of probes, the stages that train those of each other. These are not
+    expected to have the seeds of probes either: a probe takes seconds, so a study may ask for more of them.
 
     Budgets of a number of images per class are expected only of methods that have a run with such a budget, and the
     other budgets only of methods that have a run with one of those.
@@ -79,10 +80,10 @@ def build_missing_table(table: pd.DataFrame) -> list[Table]:
         for method in sort_methods(group):
             own = group[group["method"] == method]
             finished = own[own["state"] == "finished"]
-            # Probes take seconds, so they may have more seeds than the stages that train.
-            expected = group if "probe" in set(own["stage"]) else group[group["stage"] != "probe"]
-            seeds = sorted(set(expected["seed"]))
-            for budget in sort_budgets(group["budget"]):
+            is_probe = "probe" in set(own["stage"])
+            trained = group[group["stage"] != "probe"]
+            seeds = sorted(set((group if is_probe else trained)["seed"]))
+            for budget in sort_budgets((group[group["stage"] == "probe"] if is_probe else trained)["budget"]):
                 lacking = sorted(set(seeds) - set(finished[finished["budget"] == budget]["seed"]))
                 if lacking:
                     text = "all" if lacking == seeds else f"seed {', '.join(map(str, lacking))}"
@@ -91,8 +92,9 @@ def build_missing_table(table: pd.DataFrame) -> list[Table]:
         return []
     shown = pd.DataFrame(missing, columns=["data set", "encoder", "method", "labels", "missing"])
     note = (
-        "A complete comparison has every method with every label budget and seed used on its data set (finetune and "
-        "baseline without the seeds that only probes have). The runs listed here are not finished or do not exist."
+        "A complete comparison has every probe with every label budget of the probes of its data set and every seed, "
+        "and finetune and baseline with the budgets and seeds of each other. The runs listed here are not finished or "
+        "do not exist."
     )
     return [build_table("missing", "Missing runs", note, shown, shown)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,14 +69,16 @@ def plot_label_efficiency(rows: pd.DataFrame) -> list[Chart]:
             for number, method in enumerate(methods):
                 factor = OFFSET ** (number - (len(methods) - 1) / 2)
                 _draw_means(axis, numbers[numbers["method"] == method], metric, method, number, factor)
-            _label_images_axis(axis, numbers)
+            label_images_axis(axis, numbers["images"])
             axis.set_ylabel(f"test {METRIC_NAMES[metric]}")
+            _draw_chance(axis, group, metric)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize=9)
         note = (
             "Means with 95 % confidence intervals, as in the tables, which name the encoders and seeds that they "
             "cover; with fewer than 3 seeds there is none. Methods are drawn side by side at each label budget. The "
-            "figure shows the main method of each kind, the tables show all methods."
+            "figure shows the main method of each kind, the tables show all methods. The dotted line is chance: an "
+            "AUROC of 0.5, and the accuracy of always predicting the largest class."
         )
         charts.append(Chart(f"label_efficiency_{data}_{encoder}", f"Label efficiency: {data}, {encoder}", note, figure))
     return charts
@@ -144,15 +146,25 @@ def _draw_means(axis: Any, rows: pd.DataFrame, metric: str, label: str, number: 
     axis.errorbar(rows["images"] * factor, mean, arms, label=label, capsize=3, linewidth=1.5, **style)
 
 
+def _draw_chance(axis: Any, rows: pd.DataFrame, metric: str) -> None:
+    """Draw the score without any knowledge of the images: AUROC 0.5, and the accuracy of the largest test class."""
+    counts = max(rows["class_counts"], key=len, default=())
+    images = int(rows["test_images"].max())
+    if metric == "test/auroc":
+        axis.axhline(0.5, color="grey", linewidth=1, linestyle=":", label="chance")
+    elif images and sum(counts) == images:  # one label for each image
+        axis.axhline(max(counts) / images, color="grey", linewidth=1, linestyle=":", label="chance")
+
+
 def _measure_arms(rows: pd.DataFrame, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the means, and the lengths of their intervals below and above, [2, number of rows]; 0 without interval."""
     low, mean, high = (rows[f"{metric} {part}"].to_numpy(dtype=np.float64) for part in ("low", "mean", "high"))
     return mean, np.nan_to_num(np.stack([mean - low, high - mean]))
 
 
-def _label_images_axis(axis: Any, numbers: pd.DataFrame) -> None:
-    """Set a logarithmic axis with a tick at each budget; ticks whose labels would overlap are left out."""
-    images = sorted({round(float(x)) for x in numbers["images"]})
+def label_images_axis(axis: Any, counts: Iterable[float]) -> None:
+    """Set a logarithmic axis with a tick at each number of labels; ticks whose labels would overlap are left out."""
+    images = sorted({round(float(x)) for x in counts})
     kept: list[int] = []
     for value in images:
         if not kept or value > kept[-1] * 1.25:

@@ -9,14 +9,26 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from simclr_med.report import diagnostic_figures, run_tables, score_figures, score_tables
+from simclr_med.report.annotation_plan import plan_annotation
+from simclr_med.report.annotation_texts import build_plan_table, plot_plans
+from simclr_med.report.answers import Answer, Findings, build_answers
 from simclr_med.report.budgets import describe_missing_classes
 from simclr_med.report.collect import Collection
 from simclr_med.report.comparison_texts import build_comparison_table, format_comparison
 from simclr_med.report.comparisons import MARGIN, VERDICTS, Comparison, compare_methods, name_budget
+from simclr_med.report.confidence import measure_confidence
+from simclr_med.report.confidence_tables import build_confidence_tables, describe_miscalibration, plot_risk_coverage
+from simclr_med.report.curves import load_curves
+from simclr_med.report.doubts import OTHER_SOURCES, doubt_class_shares, doubt_encoders, doubt_pretraining, doubt_seeds
 from simclr_med.report.methods import KINDS, find_main_method
+from simclr_med.report.prediction_files import read_predictions
+from simclr_med.report.pretraining_figures import plot_pretraining_curves
 from simclr_med.report.published import Source, match_published
+from simclr_med.report.savings import build_savings_table, find_savings
 from simclr_med.report.score_figures import Chart
 from simclr_med.report.score_tables import Table
+from simclr_med.report.subgroups import build_confounder_table, build_subgroup_table
+from simclr_med.report.twins import build_twin_table, describe_twins, find_twins, score_without_twins
 from simclr_med.runs.fields import make_printable
 
 
@@ -40,8 +52,21 @@ class Section:
     sources: list[Source] = field(default_factory=list)
 
 
-def build_sections(collection: Collection, margin: float = MARGIN) -> list[Section]:
-    """Return every section that has content.
+@dataclass(frozen=True)
+class Content:
+    """What a report says.
+
+    Attributes:
+        answers: those of the first screen, one for each data set and encoder.
+        sections: those that have content.
+    """
+
+    answers: list[Answer]
+    sections: list[Section]
+
+
+def build_content(collection: Collection, margin: float = MARGIN) -> Content:
+    """Return the answers and every section that has content.
 
     Args:
         collection: the runs.
@@ -50,9 +75,31 @@ def build_sections(collection: Collection, margin: float = MARGIN) -> list[Secti
     table = collection.table
     rows = score_tables.select_scored_runs(table)
     comparisons, notes = compare_methods(rows, margin)
-    published, sources = match_published(rows)
     main_methods = diagnostic_figures.read_main_methods(rows, notes)
-    curves = diagnostic_figures.plot_pretraining_curves(table, notes)
+    pretraining = plot_pretraining_curves(table, notes)
+    curves = load_curves(rows, notes)
+    savings, no_savings = find_savings(curves)
+    plans, no_plans = plan_annotation(curves)
+    twins = find_twins(table, rows, notes)
+    every, kept = score_without_twins(rows, twins, read_predictions, notes)
+    published, sources = match_published(rows, kept)
+    confidence = measure_confidence(rows, notes)
+    confounders, told = build_confounder_table(rows, notes)
+    known_twins, miscalibrated = describe_twins(twins, rows, every, kept), describe_miscalibration(confidence)
+    doubts = {
+        str(data): [
+            *([known_twins[str(data)]] if data in known_twins else []),
+            *doubt_encoders(group),
+            *doubt_seeds([comparison for comparison in comparisons if comparison.data == data]),
+            *doubt_pretraining(table[table["data"] == data]),
+            *doubt_class_shares(group),
+            *([miscalibrated[str(data)]] if data in miscalibrated else []),
+            *([told[str(data)]] if data in told else []),
+            OTHER_SOURCES,
+        ]
+        for data, group in rows.groupby("data")
+    }
+    findings = Findings(comparisons, savings, no_savings, plans, no_plans, doubts)
     sections = [
         Section(
             "summary",
@@ -66,6 +113,9 @@ def build_sections(collection: Collection, margin: float = MARGIN) -> list[Secti
             score_tables.build_label_efficiency_tables(rows),
             score_figures.plot_label_efficiency(rows),
         ),
+        Section("savings", "Labels saved", [], build_savings_table(savings)),
+        Section("plan", "Annotation plan", [], build_plan_table(plans), plot_plans(plans)),
+        Section("twins", "With and without twins", [], build_twin_table(every, kept)),
         Section(
             "comparisons",
             "Comparisons: better, worse, practically equal or inconclusive",
@@ -95,14 +145,21 @@ def build_sections(collection: Collection, margin: float = MARGIN) -> list[Secti
             score_tables.build_recall_tables(rows),
             diagnostic_figures.plot_confusion_matrices(main_methods),
         ),
-        Section("calibration", "Calibration", [], [], diagnostic_figures.plot_reliability(main_methods)),
+        Section(
+            "calibration",
+            "Calibration and abstaining",
+            [],
+            build_confidence_tables(confidence),
+            [*diagnostic_figures.plot_reliability(main_methods), *plot_risk_coverage(confidence)],
+        ),
+        Section("subgroups", "Subgroups", [], [*build_subgroup_table(rows, read_predictions, notes), *confounders]),
         Section("rescored", "Tests of saved classifiers", [], run_tables.build_rescored_table(table)),
         Section(
             "pretraining",
             "Pretraining",
             [],
             run_tables.build_pretraining_table(table),
-            curves,
+            pretraining,
         ),
         Section("cost", "Computation time", [], run_tables.build_cost_table(table)),
         Section(
@@ -115,7 +172,8 @@ def build_sections(collection: Collection, margin: float = MARGIN) -> list[Secti
             [*run_tables.build_unfinished_table(table), *run_tables.build_missing_table(table)],
         ),
     ]
-    return [section for section in sections if section.sentences or section.tables or section.charts]
+    sections = [section for section in sections if section.sentences or section.tables or section.charts]
+    return Content(build_answers(rows, findings), sections)
 
 
 def count_states(collection: Collection) -> dict[str, int]:

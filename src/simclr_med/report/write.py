@@ -14,15 +14,14 @@ from simclr_med.report.cells import NONE
 from simclr_med.report.collect import Collection
 from simclr_med.report.comparisons import MARGIN
 from simclr_med.report.html import render_page
-from simclr_med.report.run_tables import describe_fallen_pretraining
 from simclr_med.report.score_tables import select_scored_runs
-from simclr_med.report.sections import Section, build_sections, count_states
+from simclr_med.report.sections import Content, Section, build_content, count_states
 from simclr_med.report.table_files import assign_file_names, write_table
 
 _CONTENTS = "contents.json"  # lists the files of a report, so that the next report can delete those it does not write
 
 
-def write_report(collection: Collection, folder: Path, margin: float = MARGIN) -> tuple[Path, list[Section]]:
+def write_report(collection: Collection, folder: Path, margin: float = MARGIN) -> tuple[Path, Content]:
     """Write report.html, tables/ and figures/, and delete the files of an earlier report that no longer belong.
 
     Args:
@@ -31,7 +30,7 @@ def write_report(collection: Collection, folder: Path, margin: float = MARGIN) -
         margin: differences of AUROC below it are called practically equal.
 
     Returns:
-        the page, and its sections.
+        the page, and what it says.
 
     Raises:
         RunError: the folder cannot be written.
@@ -39,7 +38,8 @@ def write_report(collection: Collection, folder: Path, margin: float = MARGIN) -
     try:
         for name in ("tables", "figures"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        sections = _rename_to_files(build_sections(collection, margin))
+        content = build_content(collection, margin)
+        sections = _rename_to_files(content.sections)
         written: list[Path] = []
         pictures: dict[str, Path] = {}
         for section in sections:
@@ -51,13 +51,13 @@ def write_report(collection: Collection, folder: Path, margin: float = MARGIN) -
                 written += [png, png.with_suffix(".pdf")]
         page = folder / "report.html"
         title, facts, warnings = _build_title(collection), _build_facts(collection), _build_warnings(collection)
-        write_text(page, render_page(title, facts, warnings, sections, pictures))
+        write_text(page, render_page(title, facts, warnings, content.answers, sections, pictures))
         _delete_old_files(folder, [path.relative_to(folder).as_posix() for path in written])
     except OSError as error:
         raise RunError(
             f"stage.out={error.filename or folder}: cannot be written ({error.strerror}). Choose another stage.out."
         ) from error
-    return page, sections
+    return page, Content(content.answers, sections)
 
 
 def _rename_to_files(sections: Sequence[Section]) -> list[Section]:
@@ -107,7 +107,6 @@ def _build_warnings(collection: Collection) -> list[str]:
             f"{subject} no recorded hash of the predictions (an earlier version wrote them), so the comparisons cannot "
             "verify these files."
         )
-    warnings += describe_fallen_pretraining(collection.table)
     if collection.damaged:
         count = len(collection.damaged)
         subject = "1 run cannot be read and is" if count == 1 else f"{count} runs cannot be read and are"

@@ -10,7 +10,15 @@ from simclr_med.errors import CheckpointError
 from simclr_med.safe_files import check_regular, read_json
 
 # The files that other runs and the report read, with config.yaml, from which a saved network is built.
-HASHED = ("config.yaml", "encoder.safetensors", "head.safetensors", "projection_head.safetensors", "predictions.npz")
+HASHED = (
+    "config.yaml",
+    "encoder.safetensors",
+    "head.safetensors",
+    "projection_head.safetensors",
+    "predictions.npz",
+    "subgroups.csv",
+    "confounders.csv",
+)
 REMEDY = "Restore it, or repeat the run with overwrite=true."
 
 

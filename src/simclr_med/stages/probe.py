@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ from simclr_med.models.encoders import Encoder
 from simclr_med.models.head_files import save_head
 from simclr_med.runs.identity import PROTOCOL_VERSION, scientific_config
 from simclr_med.runs.run import Run
+from simclr_med.stages.confounders import probe_confounders
 from simclr_med.stages.frame import Outcome, open_stage
 from simclr_med.stages.network import build_encoder
 from simclr_med.stages.scoring import (
     Scored,
+    Validated,
     count_labels,
     load_labels,
     require_labels,
@@ -38,8 +41,9 @@ from simclr_med.stages.scoring import (
     summary_rows,
 )
 from simclr_med.stages.setup import fraction_arguments, scored_splits
+from simclr_med.stages.subgroups import check_subgroups, load_subgroups, save_subgroups
 from simclr_med.training.devices import resolve_device
-from simclr_med.types import Split
+from simclr_med.types import Split, Task
 
 PROTOCOL = "linear classifier on features computed once, in eval mode, from images without augmentation"
 
@@ -65,6 +69,7 @@ def probe(run: Run[Config[Probe]], source: Source) -> None:
 def _fit_and_score(run: Run[Config[Probe]], source: Source) -> Scored:
     cfg, classes = run.cfg, len(source.classes)
     task = require_labels(source, "probe", scored_splits(cfg))
+    check_subgroups(run)
     train_NL = load_labels(source, "train", "probe")
     rows, notes = select_subset(train_NL, len(train_NL), **fraction_arguments(cfg), classes=classes)
     for note in notes:
@@ -83,8 +88,10 @@ def _fit_and_score(run: Run[Config[Probe]], source: Source) -> Scored:
     head = fitted.layer()
     save_head(run.folder / "head.safetensors", head, source.classes, task)
     extra = {**fitted.stats, **count_labels(trained=len(rows), chosen_by=0)}
+    validated = None
     if fitted.probabilities_MK is not None:
         chosen_by = train if val is None else val
+        validated = Validated(fitted.probabilities_MK, chosen_by.labels_NL)
         chosen = classification.compute_scores(task, chosen_by.labels_NL, fitted.probabilities_MK)
         further = 0 if val is None else len(val.labels_NL)  # cross-validation uses the labels of the budget
         extra |= count_labels(trained=len(rows), chosen_by=further)
@@ -97,7 +104,11 @@ def _fit_and_score(run: Run[Config[Probe]], source: Source) -> Scored:
         run.folder,
         cfg.stage.resamples,
         [*notes, *fitted.notes],
+        validated,
     )
+    metadata = load_subgroups(run, source)
+    save_subgroups(run.folder, metadata)
+    probe_confounders(run.folder, metadata, features, partial(_fit_confounder, run))
     near = knn_scores(
         features("test"), bank_ND, one_hot_targets(train.labels_NL, classes), **cfg.stage.knn.to_dict()
     ).numpy()
@@ -105,6 +116,15 @@ def _fit_and_score(run: Run[Config[Probe]], source: Source) -> Scored:
     extra["test/knn_accuracy"] = classification.accuracy(task, test_ML, near)
     extra["test/knn_auroc"] = classification.auroc(task, test_ML, near)
     return scored.with_metrics(extra)
+
+
+def _fit_confounder(run: Run[Config[Probe]], train: Labelled, task: Task, classes: int) -> FittedProbe:
+    """Fit the logistic probe to another column than the labels; cross-validation chooses its strength."""
+    solver = run.cfg.stage.solvers.chosen("logistic")
+    fitted: FittedProbe = build.instantiate_node(
+        solver, train=train, val=None, task=task, classes=classes, seed=run.cfg.seed, cache=run.cache
+    )
+    return fitted
 
 
 def feature_reader(run: Run[Config[Any]], source: Source) -> Callable[[Split], Tensor]:

@@ -33,7 +33,8 @@ def report(run: Run[Config[Report]], source: Source) -> None:
         require_dashboard_package()
     found = collect_runs(Path(cfg.paths.runs), list(cfg.stage.datasets), cfg.stage.mixed)
     folder = run.folder if cfg.stage.out is None else Path(os.path.expanduser(cfg.stage.out)).absolute()
-    target, parts = write_report(found, folder, cfg.stage.margin)
+    target, content = write_report(found, folder, cfg.stage.margin)
+    parts = content.sections
     rows = {state: str(number) for state, number in count_states(found).items()}
     for part in parts:
         for table in part.tables:

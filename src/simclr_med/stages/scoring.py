@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,20 @@ from simclr_med.metrics import classification, intervals
 from simclr_med.types import SPLITS, Split, Task
 
 BOOTSTRAP_SEED = 0
+
+
+class Validated(NamedTuple):
+    """A model's output for the labelled images that chose its epoch or its regularisation strength.
+
+    The report scales the temperature of the probabilities by it, and calibrates prediction sets.
+
+    Attributes:
+        probabilities_MK: float32.
+        labels_ML: int64 in medmnist's layout.
+    """
+
+    probabilities_MK: np.ndarray
+    labels_ML: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -107,6 +121,7 @@ def score_test_split(
     folder: Path,
     resamples: int,
     notes: Sequence[str] = (),
+    validated: Validated | None = None,
 ) -> Scored:
     """Score a finished model on the test split, and keep its probabilities in folder/predictions.npz.
 
@@ -117,11 +132,12 @@ def score_test_split(
         folder: of the run.
         resamples: of the test images, for the intervals of balanced accuracy and macro F1; 0 gives none.
         notes: sentences about the run that belong to its numbers.
+        validated: the model's output for the images that chose it; None where nothing was chosen.
     """
     labels_NL = load_labels(source, "test", "test")
     probabilities_NK = predict()
     task = require_task(source, "test")
-    save_predictions(folder / "predictions.npz", task, probabilities_NK, labels_NL, source.classes)
+    save_predictions(folder / "predictions.npz", task, probabilities_NK, labels_NL, source.classes, validated)
     scored = score_predictions(task, labels_NL, probabilities_NK, source.classes, trained_NL, resamples)
     for note in scored.notes:
         print(note, flush=True)
@@ -174,13 +190,27 @@ def score_predictions(
 
 
 def save_predictions(
-    path: Path, task: Task, probabilities_NK: np.ndarray, labels_NL: np.ndarray, classes: Sequence[str]
+    path: Path,
+    task: Task,
+    probabilities_NK: np.ndarray,
+    labels_NL: np.ndarray,
+    classes: Sequence[str],
+    validated: Validated | None = None,
 ) -> None:
-    """Save probabilities float32 [N, K], labels int64 [N, L], classes and task; equal values give equal bytes."""
+    """Save probabilities float32 [N, K], labels int64 [N, L], classes and task; equal values give equal bytes.
+
+    val_probabilities and val_labels are those of ``validated``.
+    """
+    arrays = {
+        "probabilities": probabilities_NK,
+        "labels": labels_NL,
+        "classes": np.array(list(classes)),
+        "task": np.array(task),
+    }
+    if validated is not None:
+        arrays |= {"val_probabilities": validated.probabilities_MK, "val_labels": validated.labels_ML}
     content = io.BytesIO()
-    np.savez(
-        content, probabilities=probabilities_NK, labels=labels_NL, classes=np.array(list(classes)), task=np.array(task)
-    )
+    np.savez(content, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the arrays for allow_pickle
     write_bytes(path, content.getvalue())
 
 

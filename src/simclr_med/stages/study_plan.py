@@ -60,7 +60,9 @@ def plan_steps(cfg: Config[Study], overrides: Sequence[str], images: int) -> lis
         ConfigError: a value that is no label budget, or no seed.
     """
     node = cfg.stage
-    problems = [*budget_problems("stage.curve", node.curve), *budget_problems("stage.supervised", node.supervised)]
+    is_shared = list(node.supervised) == list(node.curve)  # the default; its problems are named once
+    problems = list(budget_problems("stage.curve", node.curve))
+    problems += [] if is_shared else budget_problems("stage.supervised", node.supervised)
     problems += [
         f"stage.{key}=[]: at least one seed is required. Add one, for example stage.{key}=[0]."
         for key, seeds in (("repeats", node.repeats), ("probe_repeats", node.probe_repeats))
@@ -68,7 +70,8 @@ def plan_steps(cfg: Config[Study], overrides: Sequence[str], images: int) -> lis
     ]
     if problems:
         raise ConfigError(*problems)
-    curve, budgets = _fitting("curve", node.curve, images), _fitting("supervised", node.supervised, images)
+    curve = _fitting("curve", node.curve, images)
+    budgets = curve if is_shared else _fitting("supervised", node.supervised, images)
     # Overrides of these groups are for pretraining; the other stages have recipes of their own.
     common = [
         *shared_overrides(overrides, without=PRETRAINING),

@@ -29,7 +29,14 @@ from simclr_med.runs.file_hashes import verify_files
 from simclr_med.runs.run import Run
 from simclr_med.stages.frame import Outcome, numerics_environment, open_stage
 from simclr_med.stages.network import build_encoder, seeded_init
-from simclr_med.stages.scoring import count_labels, require_labels, require_task, score_test_split, summary_rows
+from simclr_med.stages.scoring import (
+    Validated,
+    count_labels,
+    require_labels,
+    require_task,
+    score_test_split,
+    summary_rows,
+)
 from simclr_med.stages.setup import (
     TrainingSetup,
     build_optimizer,
@@ -37,6 +44,7 @@ from simclr_med.stages.setup import (
     schedule_builder,
     scored_splits,
 )
+from simclr_med.stages.subgroups import check_subgroups, load_subgroups, save_subgroups
 from simclr_med.streams import Stream
 from simclr_med.training.callbacks.checkpoint import Checkpoints
 from simclr_med.training.callbacks.early_stopping import EarlyStopping
@@ -60,6 +68,7 @@ def supervised(run: Run[Config[Supervised]], source: Source) -> None:
     stage = run.cfg.stage
     with open_stage(run) as frame:
         require_labels(source, stage.name, scored_splits(run.cfg))
+        check_subgroups(run)
         setup = build_training_setup(run, source)
         module = build_module(run, setup.data)
         metric, higher = stage.watched, stage.select_by != "loss"
@@ -75,7 +84,9 @@ def supervised(run: Run[Config[Supervised]], source: Source) -> None:
         )
         checkpoint = setup.find_checkpoint(module, callbacks)
         setup.fit(module, callbacks, frame, checkpoint)
-        frame.finish(_save_and_score(setup, module))
+        outcome = _save_and_score(setup, module)
+        save_subgroups(run.folder, load_subgroups(run, source))
+        frame.finish(outcome)
 
 
 def build_module(run: Run[Config[Supervised]], data: ImageDataModule) -> Classifier:
@@ -144,6 +155,10 @@ def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Out
     save_head(run.folder / "head.safetensors", head, source.classes, task)
     digest = encoder_hash(encoder)
     labels: Any = data.train.labels
+    validated = None
+    if len(data.val) and data.val.labels is not None:
+        probabilities_MK = predict_proba(encoder, head, task, data.val.images, to_float, setup.device)
+        validated = Validated(probabilities_MK, data.val.labels)
     scored = score_test_split(
         source,
         labels[data.indices],
@@ -151,6 +166,7 @@ def _save_and_score(setup: TrainingSetup[Supervised], module: Classifier) -> Out
         run.folder,
         cfg.stage.resamples,
         data.notes,
+        validated,
     ).with_metrics(
         {
             **best,

@@ -11,6 +11,7 @@ from simclr_med.runs.run import Run
 from simclr_med.stages.frame import Outcome, open_stage
 from simclr_med.stages.saved_model import check_classes, load_model_of
 from simclr_med.stages.scoring import require_task, score_test_split, summary_rows
+from simclr_med.stages.subgroups import check_subgroups, load_subgroups, save_subgroups
 from simclr_med.training.devices import resolve_device
 
 
@@ -20,6 +21,7 @@ def test(run: Run[Config[stage_nodes.Test]], source: Source) -> None:
         model = load_model_of(run)
         task = require_task(source, "test")
         notes = check_classes(model, source.classes, task, source.name)
+        check_subgroups(run)
         device = resolve_device(run.cfg.trainer.accelerator)
         encoder, head = model.encoder.to(device), model.head.module.to(device)
         frame.start_loggers()
@@ -31,6 +33,7 @@ def test(run: Run[Config[stage_nodes.Test]], source: Source) -> None:
             run.cfg.stage.resamples,
             notes,
         )
+        save_subgroups(run.folder, load_subgroups(run, source))
         frame.finish(
             Outcome(
                 title=f"{model.stage.capitalize()} of {model.dataset} on {source.name}",

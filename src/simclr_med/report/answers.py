@@ -1,0 +1,228 @@
+"""The answers on the report's first screen: for each data set, in plain words, what the runs say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from simclr_med.report.annotation_plan import Plan
+from simclr_med.report.annotation_texts import describe_plan
+from simclr_med.report.budgets import describe_budget
+from simclr_med.report.chosen_model import ChosenModel, choose_model, describe_choice
+from simclr_med.report.comparison_texts import format_points, suggest_size
+from simclr_med.report.comparisons import EQUAL, INCONCLUSIVE, NO_VERDICT, VERDICTS, Comparison
+from simclr_med.report.doubts import Doubt
+from simclr_med.report.methods import find_main_method
+from simclr_med.report.savings import PAIRS, Saving, describe_saving
+
+_EFFECTS = {
+    "better": "helps",
+    "worse": "harms",
+    EQUAL: "makes no difference that matters",
+    INCONCLUSIVE: "is not decided",
+    NO_VERDICT: "has no verdict",
+}
+_USES = {"probe": "As fixed features", "finetune": "As the start of training"}
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question with its answer.
+
+    Attributes:
+        text: the question.
+        short: its answer on the first screen.
+        details: sentences below it, which the reader can open.
+        table: further numbers of the details; None for none.
+    """
+
+    text: str
+    short: str
+    details: list[str] = field(default_factory=list)
+    table: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answers about one data set.
+
+    Attributes:
+        title: the data set, with the encoder where it has runs of several.
+        questions: in the order of the page.
+        model: the model to use; None where none can be chosen.
+    """
+
+    title: str
+    questions: list[Question]
+    model: ChosenModel | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the answers are made of.
+
+    Attributes:
+        comparisons: of `comparisons.compare_methods`.
+        savings, plans: of `savings.find_savings` and `annotation_plan.plan_annotation`.
+        no_savings, no_plans: data set -> why there are none.
+        doubts: data set -> its doubts.
+    """
+
+    comparisons: Sequence[Comparison]
+    savings: Sequence[Saving]
+    no_savings: Mapping[str, Sequence[str]]
+    plans: Sequence[Plan]
+    no_plans: Mapping[str, Sequence[str]]
+    doubts: Mapping[str, Sequence[Doubt]]
+
+
+def build_answers(rows: pd.DataFrame, findings: Findings) -> list[Answer]:
+    """Return the answers about each data set and encoder.
+
+    Args:
+        rows: of `score_tables.select_scored_runs`.
+        findings: about all of them.
+    """
+    answers = []
+    for data, data_rows in rows.groupby("data"):
+        is_several = data_rows["encoder"].nunique() > 1
+        for encoder, group in data_rows.groupby("encoder"):
+            place = (str(data), str(encoder))
+            model = choose_model(group)
+            questions = [
+                _answer_gain(group, [c for c in findings.comparisons if (c.data, c.encoder) == place]),
+                _answer_savings(
+                    [saving for saving in findings.savings if (saving.data, saving.encoder) == place],
+                    findings.no_savings.get(place[0], []),
+                ),
+                _answer_model(model),
+                _answer_plan(
+                    [plan for plan in findings.plans if (plan.data, plan.encoder) == place],
+                    model,
+                    findings.no_plans.get(place[0], []),
+                ),
+                _list_doubts(findings.doubts.get(place[0], [])),
+            ]
+            answers.append(Answer(f"{data}, {encoder}" if is_several else str(data), questions, model))
+    return answers
+
+
+def _answer_gain(rows: pd.DataFrame, comparisons: Sequence[Comparison]) -> Question:
+    """Answer whether pretraining helps, by how much and with which budgets."""
+    text = "Does pretraining help?"
+    effects: list[str] = []
+    details: list[str] = []
+    columns: dict[str, dict[str, str]] = {}
+    for kind, other in PAIRS:
+        pair = find_main_method(rows, kind), find_main_method(rows, other)
+        found = [comparison for comparison in comparisons if (comparison.a, comparison.b) == pair]
+        if not found:
+            continue
+        effects.append(_summarise_effects(_USES[kind], found, is_first=not effects))
+        name = f"“{pair[0]}” minus “{pair[1]}”"
+        columns[name] = {describe_budget(comparison.budget): _format_gain(comparison) for comparison in found}
+        undecided = [comparison for comparison in found if comparison.verdict == INCONCLUSIVE]
+        details += [f"{name}, {describe_budget(c.budget)}: {suggest_size(c)}" for c in undecided]
+    if not effects:
+        return Question(
+            text,
+            "The runs cannot tell: a method with pretraining and the same method without it are needed, under one "
+            "label budget. simclr-med stage=study runs both.",
+        )
+    budgets = list(dict.fromkeys(budget for cells in columns.values() for budget in cells))
+    table = pd.DataFrame(
+        [{"labels": budget} | {name: cells.get(budget, "") for name, cells in columns.items()} for budget in budgets]
+    )
+    details.insert(
+        0,
+        "Gains are in points (hundredths) of test AUROC, with their confidence intervals, which are adjusted for all "
+        "comparisons of the data set. “As fixed features”: a linear probe of the pretrained against one of the "
+        "untrained encoder. “As the start of training”: finetuning against training from random weights.",
+    )
+    return Question(text, " ".join(effects), details, table)
+
+
+def _summarise_effects(use: str, comparisons: Sequence[Comparison], is_first: bool) -> str:
+    """Return ``As fixed features it helps with 50 labels (+8.7, +4.1 to +13.2); it is not decided with ...``.
+
+    Args:
+        use: what the pretrained encoder is used for.
+        comparisons: under each label budget.
+        is_first: whether the first gain names its unit.
+    """
+    parts = []
+    unit = " points of AUROC, interval" if is_first else ","
+    for verdict in VERDICTS:
+        found = [comparison for comparison in comparisons if comparison.verdict == verdict]
+        gains = []
+        for comparison in found:
+            points, interval = _format_points(comparison)
+            gains.append(f"{describe_budget(comparison.budget)} ({points}{f'{unit} {interval}' if interval else ''})")
+            unit = ","
+        if gains:
+            parts.append(f"{_EFFECTS[verdict]} with {join_words(gains)}")
+    return f"{use} it {'; it '.join(parts)}."
+
+
+def _format_points(comparison: Comparison) -> tuple[str, str]:
+    """Return the gain in points and its interval, empty without a verdict."""
+    points = format_points(comparison.estimate.mean)
+    if comparison.verdict == NO_VERDICT:
+        return points, ""
+    return points, " to ".join(map(format_points, comparison.interval))
+
+
+def _format_gain(comparison: Comparison) -> str:
+    """Return a cell: ``+8.7 (+4.1 to +13.2): better``."""
+    points, interval = _format_points(comparison)
+    if not interval:
+        return f"{points}: no verdict ({comparison.missing})"
+    return f"{points} ({interval}): {comparison.verdict}"
+
+
+def _answer_savings(savings: Sequence[Saving], reasons: Sequence[str]) -> Question:
+    text = "How many labels does it save?"
+    by_method: dict[str, list[str]] = {}
+    for saving in savings:
+        by_method.setdefault(saving.method, []).append(describe_saving(saving))
+    shown = " ".join(sentences[0] for sentences in by_method.values())
+    details = [sentence for sentences in by_method.values() for sentence in sentences[1:]]
+    if shown:
+        return Question(text, shown, [*details, *reasons])
+    if reasons:
+        return Question(text, reasons[0], list(reasons[1:]))
+    return Question(
+        text,
+        "This cannot be estimated: a curve over several label budgets is needed of a method with pretraining and of "
+        "the same method without it.",
+    )
+
+
+def _answer_model(model: ChosenModel | None) -> Question:
+    text = "Which model to use?"
+    if model is None:
+        return Question(text, "None can be chosen: no run recorded a validation AUROC.")
+    short, *details = describe_choice(model)
+    return Question(text, short, details)
+
+
+def _answer_plan(plans: Sequence[Plan], model: ChosenModel | None, reasons: Sequence[str]) -> Question:
+    """Answer what more labels would buy for the chosen model's method, or else for the first with a plan."""
+    text = "What would more labels buy?"
+    ordered = sorted(plans, key=lambda plan: model is None or plan.method != model.method)
+    if ordered:
+        return Question(text, " ".join(describe_plan(ordered[0])))
+    own = [reason for reason in reasons if model is not None and model.method in reason]
+    return Question(text, (own or list(reasons) or ["No plan: there is no curve over several label budgets."])[0])
+
+
+def _list_doubts(doubts: Sequence[Doubt]) -> Question:
+    short = "; ".join(doubt.short for doubt in doubts)
+    return Question("What to doubt?", f"{short[:1].upper()}{short[1:]}.", [doubt.sentence for doubt in doubts])
+
+
+def join_words(words: Sequence[str]) -> str:
+    """Return ``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

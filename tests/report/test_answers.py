@@ -1,0 +1,131 @@
+"""The answers on the first screen: gain, labels saved, model, plan and doubts, of runs with a known truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from run_folders import drawn, pretrained
+
+from simclr_med.report.chosen_model import choose_model
+from simclr_med.report.collect import collect_runs
+from simclr_med.report.score_tables import select_scored_runs
+from simclr_med.report.sections import Content, build_content
+
+Add = Callable[..., Path]
+QUALITIES = {"n50": 0.6, "n100": 0.9, "n250": 1.2, "n500": 1.5, "full": 2.2}  # of the control; n500 is left out
+
+
+def validate(folder: Path, auroc: float) -> None:
+    """Add a validation score to a run's record."""
+    path = folder / "result.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["metrics"]["val/auroc"] = auroc
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> Content:
+    """Four budgets of probe and control; the probe is as good as the control with several times the labels."""
+    from run_folders import write
+
+    runs = tmp_path_factory.mktemp("answers") / "runs"
+    made = write(runs, "pretrain", augmentation="novel", budget="full")
+    for budget in ("n50", "n100", "n250", "full"):
+        for seed in range(4):
+            quality = QUALITIES[budget]
+            predictions = drawn(quality, seed, images=400, salt=len(budget))
+            write(runs, "probe", budget=budget, seed=seed, predictions=predictions)
+            better = drawn(quality + 0.6, seed, images=400, salt=len(budget))
+            init = pretrained()
+            folder = write(runs, "probe", budget=budget, seed=seed, init=init, made_by=made, predictions=better)
+            validate(folder, 0.8 + seed / 100 if budget == "full" else 0.99)
+    return build_content(collect_runs(runs))
+
+
+def test_the_gain_has_its_interval_and_its_budgets(content: Content) -> None:
+    (answer,) = content.answers
+    gain = answer.questions[0]
+    assert answer.title == "cells"
+    assert gain.short.startswith("As fixed features it helps with 50 labels (+")
+    assert "points of AUROC, interval +" in gain.short
+    assert gain.table is not None
+    assert list(gain.table["labels"]) == ["50 labels", "100 labels", "250 labels", "all labels"]
+    (table,) = [table for section in content.sections for table in section.tables if table.name == "comparisons"]
+    first = table.numbers.iloc[0]
+    points = f"{100 * first['auroc_difference']:+.1f} ({100 * first['low']:+.1f} to {100 * first['high']:+.1f})"
+    assert gain.table.iloc[0, 1] == f"{points}: {first['verdict']}"
+
+
+def test_labels_saved_agree_with_the_table(content: Content) -> None:
+    text = content.answers[0].questions[1].short
+    (table,) = [table for section in content.sections for table in section.tables if table.name == "labels_saved"]
+    first = table.numbers.iloc[0]
+    assert text.startswith("50 labels with pretraining (“probe, own novel”) are worth about ")
+    assert first["low"] > 50
+    assert text.endswith(" labels saved.")
+    assert first["low"] < 250 < first["high"]  # the quality of the control with 250 labels
+    assert first["equal_labels"] == pytest.approx(250, rel=0.3)
+    assert len(table.numbers) == 3  # not of all labels
+
+
+def test_the_model_is_chosen_by_validation_among_runs_on_all_labels(content: Content) -> None:
+    model = content.answers[0].model
+    assert model is not None
+    assert (model.method, model.budget, model.seed) == ("probe, own novel", "full", 3)
+    assert model.validation == pytest.approx(0.83)
+    assert str(model.folder) in content.answers[0].questions[2].short
+
+
+def test_the_plan_names_its_check(content: Content) -> None:
+    text = content.answers[0].questions[3].short
+    assert text.startswith("“probe, own novel”: 1,000 more labels (twice as many) buy +")
+    assert "Check: without the largest budget, the curve predicts 0." in text
+
+
+def test_doubts_name_the_single_encoder_and_the_missing_audit(content: Content) -> None:
+    short = content.answers[0].questions[4].short
+    assert "nobody has looked for twins" in short.lower()
+    assert "one pretrained encoder" in short
+    assert "few label seeds (4)" in short
+
+
+def test_runs_without_validation_scores_give_no_model(add: Add, runs: Path) -> None:
+    add("probe")
+    found = build_content(collect_runs(runs)).answers[0]
+    assert found.model is None
+    assert "no run recorded a validation AUROC" in found.questions[2].short
+    assert "The runs cannot tell" in found.questions[0].short
+    assert "cannot be estimated" in found.questions[1].short
+
+
+def test_a_test_score_never_chooses(add: Add, runs: Path) -> None:
+    validate(add("probe", seed=0, quality=3.0), 0.7)
+    validate(add("probe", seed=1, quality=0.1), 0.8)
+    chosen = choose_model(select_scored_runs(collect_runs(runs).table))
+    assert chosen is not None
+    assert chosen.seed == 1
+    assert chosen.test < 0.7
+
+
+def test_small_budgets_and_methods_with_a_lucky_run_are_not_chosen(add: Add, runs: Path) -> None:
+    validate(add("probe", budget="n50", seed=0), 0.99)
+    for seed, (probe, baseline) in enumerate([(0.80, 0.95), (0.82, 0.5)]):
+        validate(add("probe", budget="full", seed=seed), probe)
+        validate(add("baseline", budget="full", seed=seed), baseline)
+    chosen = choose_model(select_scored_runs(collect_runs(runs).table))
+    assert chosen is not None
+    assert (chosen.method, chosen.budget, chosen.seed) == ("untrained control", "full", 1)
+    assert [round(mean, 3) for _, mean in chosen.means] == [0.81, 0.725]
+
+
+def test_the_reason_is_named_where_curves_are_too_short(add: Add, runs: Path) -> None:
+    made = add("pretrain", augmentation="novel", budget="full")
+    for seed in range(3):
+        add("probe", seed=seed)
+        add("probe", seed=seed, init=pretrained(), made_by=made)
+    found = build_content(collect_runs(runs)).answers[0]
+    assert "cannot be estimated: “untrained control” has 1 label budget" in found.questions[1].short
+    assert "4 label budgets or more are needed, and it has 1" in found.questions[3].short
