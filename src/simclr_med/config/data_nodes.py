@@ -21,9 +21,11 @@ class Dataset(Option):
 
     Attributes:
         mirror_p: probability of a horizontal flip in augmentations that respect handedness.
+        exclude: CSV of the images that are left out; None keeps all.
     """
 
     mirror_p: float = bounded(0, 1)
+    exclude: Optional[str] = None
 
     @property
     def known_task(self) -> Optional[str]:

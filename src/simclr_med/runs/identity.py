@@ -17,7 +17,7 @@ PROTOCOL_VERSION = 2
 # Keys that set where and how a run executes. They do not affect its result and are not hashed.
 OPERATIONAL = {
     "": ("paths", "logger", "init", "overwrite", "dry_run", "allow_code", "keep", "experiment", "grid"),
-    "dataset": ("root", "path", "groups_csv", "verify", "info"),
+    "dataset": ("root", "path", "groups_csv", "exclude", "verify", "info"),  # their content is in data_hash
     "stage": (
         "checkpoint_every_s",
         "collapse",
