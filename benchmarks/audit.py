@@ -20,10 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-
 from images import write_data
 from machine import describe_machine
+from PIL import Image
 
 TWINS, FLIPPED = 50, 20
 

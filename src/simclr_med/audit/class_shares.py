@@ -57,5 +57,8 @@ def find_rare_classes(counts: dict[str, np.ndarray], names: Sequence[str]) -> It
     for name, count in zip(names, train.tolist(), strict=True):
         ratio = train.max() / max(count, 1)
         if count < FEW or ratio >= RATIO:
-            yield Finding("imbalance", f"{name}: {count:,} training images, 1 to {ratio:.0f} of the largest class",
-                          score=float(ratio))
+            yield Finding(
+                "imbalance",
+                f"class {name} has {count:,} training images, 1 to {ratio:.0f} of the largest class",
+                score=float(ratio),
+            )

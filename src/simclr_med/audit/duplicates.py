@@ -12,32 +12,36 @@ from dataclasses import dataclass
 import numpy as np
 
 from simclr_med.audit.findings import TWINS, Finding
-from simclr_med.audit.matching import correlate, measure_detail
-from simclr_med.audit.neighbours import ORIENTATIONS, PixelFeatures, find_nearest, find_turned, orient
+from simclr_med.audit.matching import correlate, measure_detail, orient, remove_common
+from simclr_med.audit.neighbours import find_nearest, find_turned
+from simclr_med.audit.pixel_features import describe_spectrum, fit_whitening
 from simclr_med.audit.pool import UNKNOWN, Pool
 
 CANDIDATES = 5  # nearest images of each image that are compared pixel by pixel, upright
-LEAST_RAW = 0.9  # correlation of near duplicates, at least
-FALSE_PAIRS = 0.5  # near duplicates expected by chance among all images
+HALF_TURNS = ((0, 2), (1, 3), (4, 6), (5, 7))  # orientations that differ by half a turn
+STEPS = len(HALF_TURNS) + 1
+LEAST_RAW = 0.8  # correlation of near duplicates, at least
+FALSE_PAIRS = 0.5  # near duplicates expected by chance among all images, by each of two criteria
 CERTAIN = 0.98  # correlation of details above which two images are duplicates, whatever is common in the set
 TURNS = ("", "turned by 90 degrees", "turned by 180 degrees", "turned by 270 degrees")
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Candidates that were compared pixel by pixel.
+    """Candidates that were compared pixel by pixel: the upright ones first, `CANDIDATES` of each image in order.
 
     Attributes:
         first_P, second_P: images.
         turned_P: orientation of the second one.
-        raw_P, detail_P: correlations of the images, and of their details, each at its best shift.
+        detail_P: correlation of the details, at its best shift.
+        own_P: the same of what is left of the details without what is common to the set; -1 for turned pairs.
     """
 
     first_P: np.ndarray
     second_P: np.ndarray
     turned_P: np.ndarray
-    raw_P: np.ndarray
     detail_P: np.ndarray
+    own_P: np.ndarray
 
 
 def find_exact_duplicates(pool: Pool) -> Iterator[Finding]:
@@ -50,71 +54,85 @@ def find_exact_duplicates(pool: Pool) -> Iterator[Finding]:
             yield Finding("exact_duplicate", "all pixels are equal", image, images[0], 1.0)
 
 
-def compare_candidates(pool: Pool, features: PixelFeatures, on_step: Callable[[int], None]) -> Pairs:
-    """Compare each image with its nearest ones, and with the nearest one in each other orientation.
+def compare_candidates(pool: Pool, seed: int, on_step: Callable[[int], None]) -> Pairs:
+    """Compare each image with those of similar spectrum, and with the most similar one in each other orientation.
 
     Args:
         pool: the images.
-        features: of the pixels, by which the candidates are found.
-        on_step: called with the number of orientations that are done.
-
-    Returns:
-        the upright pairs first, `CANDIDATES` of each image (fewer in a set of few images).
+        seed: of the images that features are fitted to.
+        on_step: called with the number of steps that are done, of `STEPS`.
     """
-    count = len(pool)
+    features = fit_whitening(describe_spectrum, pool.grey_NSS, seed)
     features_ND = features(pool.grey_NSS)
-    upright = find_nearest(features_ND, CANDIDATES).rows_NK
-    on_step(1)
-    first, second = [np.repeat(np.arange(count), upright.shape[1])], [upright.ravel()]
-    turned = [np.zeros(upright.size, np.int64)]
-    for orientation in range(1, ORIENTATIONS):
-        found = find_turned(features_ND, features(orient(pool.grey_NSS, orientation)))
-        first.append(np.arange(count))
-        second.append(found.rows_NK[:, 0])
-        turned.append(np.full(count, orientation))
-        on_step(orientation + 1)
+    upright_NK = find_nearest(features_ND, CANDIDATES).rows_NK
+    images_N = np.arange(len(pool))
+    first, second = [np.repeat(images_N, upright_NK.shape[1])], [upright_NK.ravel()]
+    turned = [np.zeros(upright_NK.size, np.int64)]
+    # Half a turn does not change a spectrum, so that one search serves two orientations.
+    for step, orientations in enumerate(HALF_TURNS, 1):
+        on_step(step)
+        start = orientations[0]
+        nearest_N = find_turned(features_ND, features(orient(pool.grey_NSS, start))) if start else upright_NK[:, 0]
+        for orientation in orientations:
+            if orientation:
+                first.append(images_N)
+                second.append(nearest_N)
+                turned.append(np.full(len(pool), orientation))
     first_P, second_P, turned_P = map(np.concatenate, (first, second, turned))
-    detail_P = correlate(measure_detail(pool.grey_NSS), first_P, second_P, turned_P)
-    raw_P = correlate(pool.grey_NSS, first_P, second_P, turned_P)
-    return Pairs(first_P, second_P, turned_P, raw_P, detail_P)
+    detail_NSS = measure_detail(pool.grey_NSS)
+    detail_P = correlate(detail_NSS, first_P, second_P, turned_P)
+    on_step(STEPS)
+    own_P = np.full(len(first_P), -1.0, np.float32)
+    upright = slice(upright_NK.size)
+    own_P[upright] = correlate(remove_common(detail_NSS, seed), first_P[upright], second_P[upright], turned_P[upright])
+    return Pairs(first_P, second_P, turned_P, detail_P, own_P)
 
 
 def find_near_duplicates(pool: Pool, pairs: Pairs) -> Iterator[Finding]:
     """Yield the pairs whose details correlate more than chance explains, the most similar first.
 
-    The details of two images of one set correlate with each other by chance, more so in some sets. The largest
-    correlation of an image with all others is an extreme value, so its Fisher z has a Gumbel distribution (Gumbel
-    1958). Location and scale come from the lower half of the images, which twins in the upper half do not change. The
-    threshold is the value that `FALSE_PAIRS` of N images exceed by chance, and `CERTAIN` at most: where patients have
-    many similar images, there is no such distribution.
+    A pair is a near duplicate if its details are above their threshold, or what is left of them without what is common
+    to the set is above its own. The first survives shifts, turns and mirroring, the second compression.
     """
-    threshold = chance_threshold(pool, pairs)
-    found: dict[tuple[int, int], int] = {}
-    order = np.argsort(-pairs.detail_P)
-    for pair in order[(pairs.detail_P[order] >= threshold) & (pairs.raw_P[order] >= LEAST_RAW)].tolist():
+    images = pool.grey_NSS
+    is_above = (pairs.detail_P >= chance_threshold(pairs.first_P, pairs.detail_P, len(pool))) | (
+        pairs.own_P >= chance_threshold(pairs.first_P, pairs.own_P, len(pool))
+    )
+    rows = np.flatnonzero(is_above)
+    raw_P = correlate(images, pairs.first_P[rows], pairs.second_P[rows], pairs.turned_P[rows])
+    rows, raw_P = rows[raw_P >= LEAST_RAW], raw_P[raw_P >= LEAST_RAW]
+    found: dict[tuple[int, int], tuple[int, float]] = {}
+    for position in np.argsort(-pairs.detail_P[rows]).tolist():
+        pair = int(rows[position])
         one, other = sorted((int(pairs.first_P[pair]), int(pairs.second_P[pair])))
         if pool.digest_N[one] != pool.digest_N[other]:
-            found.setdefault((one, other), pair)
-    for (one, other), pair in found.items():
-        yield Finding(
-            "near_duplicate",
-            f"correlation {pairs.raw_P[pair]:.3f}, of details {pairs.detail_P[pair]:.3f}"
-            + _name_turn(int(pairs.turned_P[pair])),
-            other,
-            one,
-            float(pairs.detail_P[pair]),
-        )
+            found.setdefault((one, other), (pair, float(raw_P[position])))
+    for (one, other), (pair, raw) in found.items():
+        detail = float(pairs.detail_P[pair])
+        turn = _name_turn(int(pairs.turned_P[pair]))
+        yield Finding("near_duplicate", f"correlation {raw:.3f}, of details {detail:.3f}{turn}", other, one, detail)
 
 
-def chance_threshold(pool: Pool, pairs: Pairs) -> float:
-    """Return the correlation of details above which `FALSE_PAIRS` images lie by chance."""
-    best_N = np.full(len(pool), -1.0)
-    np.maximum.at(best_N, pairs.first_P, pairs.detail_P)
+def chance_threshold(first_P: np.ndarray, values_P: np.ndarray, count: int) -> float:
+    """Return the correlation that `FALSE_PAIRS` images exceed by chance, and `CERTAIN` at most.
+
+    The details of two images of one set correlate with each other by chance, more so in some sets. The largest
+    correlation of an image with all others is an extreme value, so its Fisher z has a Gumbel distribution (Gumbel
+    1958). Location and scale come from the lower half of the images, which twins in the upper half do not change.
+    Where patients have many similar images, there is no such distribution, and `CERTAIN` decides.
+
+    Args:
+        first_P: image of each pair.
+        values_P: its correlation.
+        count: images.
+    """
+    best_N = np.full(count, -1.0)
+    np.maximum.at(best_N, first_P, values_P)
     z_N = np.arctanh(np.clip(best_N, -0.999, 0.9999))
     low, middle = np.quantile(z_N, [0.1, 0.5])
     scale = (middle - low) / (np.log(np.log(10)) - np.log(np.log(2)))
     location = middle + scale * np.log(np.log(2))
-    return min(CERTAIN, float(np.tanh(location + scale * np.log(len(pool) / FALSE_PAIRS))))
+    return min(CERTAIN, float(np.tanh(location + scale * np.log(count / FALSE_PAIRS))))
 
 
 def find_opposite_labels(pool: Pool, twins: Sequence[Finding], names: Sequence[str]) -> Iterator[Finding]:
@@ -127,14 +145,15 @@ def find_opposite_labels(pool: Pool, twins: Sequence[Finding], names: Sequence[s
         labels = pool.labels_NL[[one.image, one.other]]
         if (labels != UNKNOWN).all() and (labels[0] != labels[1]).any():
             first, second = (_name_label(row, names) for row in labels)
-            yield Finding("opposite_labels", f"labelled {first} and {second}; {one.detail}", one.image, one.other,
-                          one.score)
+            yield Finding(
+                "opposite_labels", f"labelled {first} and {second}; {one.detail}", one.image, one.other, one.score
+            )
 
 
 def _name_label(labels_L: np.ndarray, names: Sequence[str]) -> str:
     if len(labels_L) == 1:
         return names[int(labels_L[0])]
-    return " + ".join(names[k] for k in np.flatnonzero(labels_L)) or "no label"
+    return " + ".join(names[int(k)] for k in np.flatnonzero(labels_L)) or "no label"
 
 
 def _name_turn(orientation: int) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from simclr_med.audit.findings import TWINS, Finding, crosses_splits
 from simclr_med.audit.pool import Pool
 from simclr_med.csv_cells import escape_cell
-from simclr_med.types import SPLITS
+from simclr_med.types import SPLITS, Split
 
 # Reasons, the strongest first.
 TWIN, GROUP, CONFLICT, COPY, EMPTY = (
@@ -42,27 +42,20 @@ def choose_exclusions(findings: Sequence[Finding], pool: Pool) -> dict[int, str]
     for kinds, reason in ((TWINS, TWIN), (("shared_group",), GROUP)):
         for one in findings:
             if one.kind in kinds and crosses_splits(one, pool):
-                assert one.image is not None
-                assert one.other is not None
-                first, last = sorted((one.image, one.other), key=lambda image: rank_N[image])
+                first, last = sorted(one.images, key=lambda image: rank_N[image])
                 leave_out(first, reason.format(split=pool.place(last)[0]))
-    for one in findings:
-        if one.image is None:
-            continue
-        if one.other is None:
-            if one.kind == "constant":
-                leave_out(one.image, EMPTY)
-        elif not crosses_splits(one, pool):
-            if one.kind == "opposite_labels":
-                leave_out(one.image, CONFLICT)
-                leave_out(one.other, CONFLICT)
-            elif one.kind == "exact_duplicate":
-                leave_out(max(one.image, one.other), COPY)
+    inside = [one for one in findings if not crosses_splits(one, pool)]
+    for kind, reason in (("opposite_labels", CONFLICT), ("exact_duplicate", COPY), ("constant", EMPTY)):
+        for one in inside:
+            if one.kind == kind:
+                # One of the equal copies stays; of a conflict and of empty images, none.
+                for image in one.images[:1] if kind == "exact_duplicate" else one.images:
+                    leave_out(image, reason)
     return reasons
 
 
 def write_exclusions(
-    reasons: Mapping[int, str], pool: Pool, whole_rows: Mapping[str, np.ndarray], earlier: Sequence[tuple[str, int]]
+    reasons: Mapping[int, str], pool: Pool, whole_rows: Mapping[Split, np.ndarray], earlier: Sequence[tuple[Split, int]]
 ) -> str:
     """Return exclude.csv, sorted by split and row.
 
@@ -72,13 +65,14 @@ def write_exclusions(
         whole_rows: by split, the row in the whole data set of each audited image.
         earlier: splits and rows that dataset.exclude leaves out already; the CSV takes the place of that one.
     """
-    lines = [(split, row, "", "left out already") for split, row in earlier]
+    lines: list[tuple[Split, int, str, str]] = [(split, row, "", "left out already") for split, row in earlier]
     for image, reason in reasons.items():
         split, row = pool.place(image)
         name = "" if pool.names is None else escape_cell(pool.names[image])
         lines.append((split, int(whole_rows[split][row]), name, reason))
+    lines.sort(key=lambda line: (SPLITS.index(line[0]), line[1]))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("split", "index", "file", "reason"))
-    writer.writerows(sorted(lines, key=lambda line: (SPLITS.index(line[0]), line[1])))  # type: ignore[arg-type]
+    writer.writerows(lines)
     return text.getvalue()

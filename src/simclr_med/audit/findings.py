@@ -32,19 +32,22 @@ class Finding:
     other: int | None = None
     score: float | None = None
 
+    @property
+    def images(self) -> tuple[int, ...]:
+        """The images, none to two."""
+        return tuple(image for image in (self.image, self.other) if image is not None)
+
 
 def crosses_splits(finding: Finding, pool: Pool) -> bool:
     """Return whether the two images of a finding are in different splits."""
-    if finding.image is None or finding.other is None:
-        return False
-    return bool(pool.split_N[finding.image] != pool.split_N[finding.other])
+    return len({int(pool.split_N[image]) for image in finding.images}) > 1
 
 
 def twins_of_test(findings: Iterable[Finding], pool: Pool) -> set[int]:
     """Return the test images that have an exact or near duplicate in another split."""
     in_test = pool.is_in("test")
     pairs = [one for one in findings if one.kind in TWINS and crosses_splits(one, pool)]
-    return {image for one in pairs for image in (one.image, one.other) if image is not None and in_test[image]}
+    return {image for one in pairs for image in one.images if in_test[image]}
 
 
 def write_findings(findings: Sequence[Finding], pool: Pool) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from simclr_med.audit.class_shares import count_classes, find_class_shift, find_rare_classes
 from simclr_med.audit.duplicates import (
-    CANDIDATES,
+    STEPS,
     compare_candidates,
     find_exact_duplicates,
     find_near_duplicates,
@@ -21,7 +21,7 @@ from simclr_med.audit.duplicates import (
 from simclr_med.audit.findings import TWINS, Finding
 from simclr_med.audit.kinds import KINDS
 from simclr_med.audit.labels import find_label_errors
-from simclr_med.audit.neighbours import ORIENTATIONS, Nearest, fit_pixel_features
+from simclr_med.audit.neighbours import Nearest
 from simclr_med.audit.pool import UNKNOWN, Pool
 from simclr_med.audit.quality import find_poor_images
 from simclr_med.audit.sources import find_label_advantage, measure_isolation
@@ -50,14 +50,13 @@ def check_pixels(pool: Pool, names: Sequence[str], seed: int, show: Progress) ->
         pool: the images.
         names: of the classes.
         seed: of the images that the features are fitted to.
-        show: called with (orientations done, all).
+        show: called with (steps done, all).
     """
     findings, isolation = list(find_exact_duplicates(pool)), 0.0
     if len(pool) >= LEAST_IMAGES:
-        features = fit_pixel_features(pool.grey_NSS, seed)
-        pairs = compare_candidates(pool, features, lambda done: show(done, ORIENTATIONS))
+        pairs = compare_candidates(pool, seed, lambda done: show(done, STEPS))
         findings += find_near_duplicates(pool, pairs)
-        isolation = measure_isolation(pairs, CANDIDATES)
+        isolation = measure_isolation(pairs)
     findings += find_opposite_labels(pool, findings, names)
     findings += find_poor_images(pool)
     counts = count_classes(pool, len(names))
@@ -94,7 +93,7 @@ def check_labels(
     """
     assert pool.labels_NL is not None
     labels_N = pool.labels_NL[:, 0]
-    twins = {image for one in found if one.kind in TWINS for image in (one.image, one.other) if image is not None}
+    twins = {image for one in found if one.kind in TWINS for image in one.images}
     return [
         *find_label_errors(labels_N, probabilities_NK, nearest, names),
         *find_label_advantage(pool, labels_N, probabilities_NK, nearest, twins),

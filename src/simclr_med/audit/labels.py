@@ -12,16 +12,19 @@ import numpy as np
 from simclr_med.audit.findings import Finding
 from simclr_med.audit.neighbours import Nearest
 
+# Probability of a label that is worth a check. Planted errors: half as many candidates as with 0.5 and a twofold vote,
+# and no fewer hits (chest X-rays 10 of 20 among 70 candidates, blood cells of three classes 16 of 20 among 22).
+IMPROBABLE = 0.1
+
 
 def find_label_errors(
     labels_N: np.ndarray, probabilities_NK: np.ndarray, nearest: Nearest, names: Sequence[str]
 ) -> Iterator[Finding]:
-    """Yield the labels to check, the most doubtful first.
+    """Yield the labels to check, the least probable first.
 
-    Two detectors must agree on another class. *Confident learning* (Northcutt et al. 2021, section 3.1): the classifier
-    gives the other class at least the mean probability that images of that class get, and more than any other class
-    that passes its own threshold. *Neighbours*: the other class is the most frequent one among the nearest images and
-    has more than twice the votes of the label.
+    Two detectors must agree. *Confident learning* (Northcutt et al. 2021, section 3.1): the classifier gives another
+    class at least the mean probability that images of that class get, and more than any other class that passes its own
+    threshold; the label itself gets less than `IMPROBABLE`. *Neighbours*: that class has more votes than the label.
 
     Args:
         labels_N: class of each image.
@@ -40,17 +43,16 @@ def find_label_errors(
     doubtful_N = (
         (passing_NK.max(axis=1) >= 0)
         & (other_N != labels_N)
-        & (votes_NK.argmax(axis=1) == other_N)
-        & (votes_NK[rows, other_N] > 2 * votes_NK[rows, labels_N])
+        & (own_N < IMPROBABLE)
+        & (votes_NK[rows, other_N] > votes_NK[rows, labels_N])
     )
-    margin_N = probabilities_NK[rows, other_N] - own_N
-    for image in sorted(np.flatnonzero(doubtful_N).tolist(), key=lambda image: -margin_N[image]):
+    for image in sorted(np.flatnonzero(doubtful_N).tolist(), key=lambda image: own_N[image]):
         other = other_N[image]
         yield Finding(
             "label_error",
             f"labelled {names[labels_N[image]]}; a classifier says {names[other]} "
-            f"({probabilities_NK[image, other]:.0%} against {own_N[image]:.0%}), as do {votes_NK[image, other]} of "
+            f"({probabilities_NK[image, other]:.0%} against {own_N[image]:.1%}), as do {votes_NK[image, other]} of "
             f"{nearest.rows_NK.shape[1]} neighbours",
             image,
-            score=float(margin_N[image]),
+            score=float(own_N[image]),
         )

@@ -23,16 +23,31 @@ def find_poor_images(pool: Pool) -> Iterator[Finding]:
     for image in np.flatnonzero(constant_N):
         yield Finding("constant", "all pixels have one value", int(image), score=0.0)
     for image in np.flatnonzero((values.black_N >= BLACK) & ~constant_N):
-        yield Finding("near_black", f"{values.black_N[image]:.1%} of the pixels are black", int(image), None,
-                      float(values.black_N[image]))
+        yield Finding(
+            "near_black",
+            f"{values.black_N[image]:.1%} of the pixels are black",
+            int(image),
+            None,
+            float(values.black_N[image]),
+        )
     for image in np.flatnonzero((values.white_N >= WHITE) & (_deviation(values.white_N) > OUTLIER) & ~constant_N):
-        yield Finding("clipped", f"{values.white_N[image]:.0%} of the pixels have the largest value", int(image), None,
-                      float(values.white_N[image]))
+        yield Finding(
+            "clipped",
+            f"{values.white_N[image]:.0%} of the pixels have the largest value",
+            int(image),
+            None,
+            float(values.white_N[image]),
+        )
     detail_N = pool.detail_N
     is_smooth = (detail_N < LEAST_DETAIL) & (_deviation(-np.log(np.maximum(detail_N, 1e-9))) > OUTLIER)
     for image in np.flatnonzero(is_smooth & (values.black_N < BLACK) & ~constant_N):
-        yield Finding("upscaled", "as smooth as an image that was enlarged at least twofold", int(image), None,
-                      float(detail_N[image]))
+        yield Finding(
+            "upscaled",
+            "as smooth as an image that was enlarged at least twofold",
+            int(image),
+            None,
+            float(detail_N[image]),
+        )
     if pool.side < SMALLEST:
         yield Finding("tiny", f"the images have {pool.side} px a side", score=float(pool.side))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from simclr_med.audit.duplicates import Pairs
+from simclr_med.audit.duplicates import CANDIDATES, Pairs
 from simclr_med.audit.findings import Finding
 from simclr_med.audit.neighbours import Nearest
 from simclr_med.audit.pool import Pool
@@ -15,18 +15,17 @@ LEAST_ISOLATION = 0.4  # of `measure_isolation`
 LEAST_ADVANTAGE = 0.02  # of the nearest neighbour over the linear classifier, the lower end of its 95 % interval
 
 
-def measure_isolation(pairs: Pairs, count: int) -> float:
+def measure_isolation(pairs: Pairs) -> float:
     """Return how far the nearest image stands out among the nearest few: the median over all images, as Fisher z.
 
     Sets that were split by patient have 0.18 to 0.30 (skin lesions, blood cells, chest X-rays), slices of brains of 233
     patients in one collection 0.65.
 
     Args:
-        pairs: of `simclr_med.audit.duplicates.compare_candidates`, the upright ones first.
-        count: upright pairs of each image.
+        pairs: of `simclr_med.audit.duplicates.compare_candidates`.
     """
     images = int(pairs.first_P.max()) + 1
-    upright_NK = pairs.detail_P[: images * min(count, images - 1)].reshape(images, -1)
+    upright_NK = pairs.detail_P[: images * min(CANDIDATES, images - 1)].reshape(images, -1)
     z_NK = np.arctanh(np.clip(upright_NK, -0.999, 0.999))
     return float(np.median(z_NK.max(axis=1) - z_NK.min(axis=1)))
 

@@ -11,13 +11,12 @@ from simclr_med.audit.pool import Pool
 
 Level = Literal["safe", "care", "unsafe"]
 MANY_TWINS = 0.01  # of the test images: that many change a score by up to one point
-MANY_LABELS = 0.05  # of the images: about the share of wrong labels in common test sets (Northcutt et al. 2021: 3.4 %)
 STARTS: dict[Level, str] = {"safe": "Yes", "care": "With care", "unsafe": "No"}
 
 
 @dataclass(frozen=True)
 class Reason:
-    """One reason not to use a data set as it is."""
+    """One thing to know about a data set; at the level safe, it distorts no score."""
 
     level: Level
     sentence: str
@@ -45,9 +44,10 @@ def judge(findings: Sequence[Finding], pool: Pool, excluded: int) -> Verdict:
         findings, pool: of the audit.
         excluded: images that exclude.csv lists newly.
     """
-    reasons = sorted(_reasons(findings, pool), key=lambda reason: ("unsafe", "care").index(reason.level))
+    reasons = sorted(_reasons(findings, pool), key=lambda reason: ("unsafe", "care", "safe").index(reason.level))
     level: Level = reasons[0].level if reasons else "safe"
-    sentences = [reason.sentence for reason in reasons] or ["nothing was found that distorts scores."]
+    nothing = ["nothing was found that distorts scores."] if level == "safe" else []
+    sentences = [*nothing, *(reason.sentence for reason in reasons)]
     answer = (f"Is this set safe to use? {STARTS[level]}: {sentences[0]}", *map(_capitalise, sentences[1:]))
     return Verdict(level, answer, tuple(_advice(count_kinds(findings), excluded)))
 
@@ -58,39 +58,60 @@ def _reasons(findings: Sequence[Finding], pool: Pool) -> Iterator[Reason]:
     if twins:
         yield Reason(
             "unsafe" if twins >= MANY_TWINS * tested else "care",
-            f"{twins:,} of {tested:,} test images ({twins / tested:.1%}) stand, identical or nearly so, in the training "
-            "or validation split as well; a network that remembers them scores too high.",
+            f"{twins:,} of {tested:,} test images ({twins / tested:.1%}) {_verb(twins, 'has', 'have')} an exact or "
+            "near duplicate in the training or validation split; a network that remembers it scores too high.",
         )
     if counts["shared_group"]:
         yield Reason("unsafe", f"{counts['shared_group']:,} images have the same patient as an image of another split.")
-    for one in findings:
-        if one.kind == "shared_source":
-            yield Reason("unsafe", f"images of the same patients seem to stand in several splits: {one.detail}.")
+    signs = [one.detail for one in findings if one.kind == "shared_source"]
+    if signs:
+        yield Reason(
+            "unsafe" if len(signs) > 1 else "care",
+            f"images of the same patients seem to stand in several splits: {'; '.join(signs)}.",
+        )
     yield from _smaller_reasons(findings, pool, counts)
 
 
 def _smaller_reasons(findings: Sequence[Finding], pool: Pool, counts: dict[str, int]) -> Iterator[Reason]:
     in_test = pool.is_in("test")
-    pairs = [one for one in findings if one.kind in TWINS and one.image is not None and one.other is not None]
-    between = sum(crosses_splits(one, pool) and not (in_test[one.image] or in_test[one.other]) for one in pairs)
+    pairs = [one for one in findings if one.kind in TWINS]
+    between = sum(crosses_splits(one, pool) and not in_test[list(one.images)].any() for one in pairs)
     inside = sum(not crosses_splits(one, pool) for one in pairs)
     if counts["opposite_labels"]:
-        yield Reason("care", f"{_count(counts['opposite_labels'], 'pair')} of duplicates have different labels.")
+        number = counts["opposite_labels"]
+        first = next(one for one in findings if one.kind == "opposite_labels")
+        example = " and ".join(f"{split} {row}" for split, row in map(pool.place, first.images))
+        yield Reason(
+            "care",
+            f"{_count(number, 'pair')} of duplicates {_verb(number, 'has', 'have')} different labels, "
+            f"such as {example}.",
+        )
     if between:
-        yield Reason("care", f"{_count(between, 'pair')} of duplicates link training and validation.")
+        yield Reason(
+            "care",
+            f"{_count(between, 'pair')} of duplicates {_verb(between, 'links', 'link')} training and validation.",
+        )
     if inside:
-        yield Reason("care", f"{_count(inside, 'pair')} of duplicates stand inside one split.")
-    if counts["label_error"] > MANY_LABELS * len(pool):
-        yield Reason("care", f"{counts['label_error']:,} labels look wrong and need a check.")
+        yield Reason(
+            "safe", f"{_count(inside, 'pair')} of duplicates {_verb(inside, 'stands', 'stand')} inside one split."
+        )
+    if counts["label_error"]:
+        number = counts["label_error"]
+        yield Reason("safe", f"{_count(number, 'label')} of {len(pool):,} {_verb(number, 'is', 'are')} worth a check.")
     for one in findings:
         if one.kind in ("class_shift", "tiny"):
             yield Reason("care", f"{one.detail}.")
     poor = sum(counts[kind] for kind in ("constant", "near_black", "clipped", "upscaled"))
     if poor:
-        yield Reason("care", f"{_count(poor, 'image')} are constant, almost black, overexposed or enlarged.")
+        yield Reason(
+            "care",
+            f"{_count(poor, 'image')} {_verb(poor, 'is', 'are')} constant, almost black, overexposed or enlarged.",
+        )
     if counts["imbalance"]:
-        yield Reason("care", "some classes are rare: " + "; ".join(one.detail for one in findings if one.kind ==
-                     "imbalance") + ".")
+        yield Reason(
+            "safe",
+            "some classes are rare: " + "; ".join(one.detail for one in findings if one.kind == "imbalance") + ".",
+        )
 
 
 def _advice(counts: dict[str, int], excluded: int) -> Iterator[str]:
@@ -109,6 +130,10 @@ def _advice(counts: dict[str, int], excluded: int) -> Iterator[str]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def _verb(number: int, one: str, several: str) -> str:
+    return one if number == 1 else several
 
 
 def _capitalise(sentence: str) -> str:

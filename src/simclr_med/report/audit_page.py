@@ -40,6 +40,7 @@ class AuditSection:
         count: number of findings.
         sentences: findings without pictures.
         pictures: some of the findings, the most important first.
+        choice: which findings have a picture, in a sentence; empty where all have one.
     """
 
     key: str
@@ -48,6 +49,7 @@ class AuditSection:
     count: int
     sentences: Sequence[str] = ()
     pictures: Sequence[Picture] = ()
+    choice: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from simclr_med.audit.findings import Finding, count_kinds, twins_of_test, write
 from simclr_med.audit.groups import find_shared_groups, read_groups
 from simclr_med.audit.inspection import check_labels, check_pixels, has_single_labels, sort_findings
 from simclr_med.audit.kinds import KINDS
-from simclr_med.audit.neighbours import find_nearest, fit_pixel_features
+from simclr_med.audit.neighbours import find_nearest
+from simclr_med.audit.pixel_features import describe_pixels, fit_whitening
 from simclr_med.audit.pool import Pool
 from simclr_med.audit.sources import find_isolation
 from simclr_med.audit.verdict import judge
@@ -52,8 +53,9 @@ def audit(run: Run[Config[stage_nodes.Audit]], source: Source) -> None:
         frame.start_loggers()
         write_text(run.folder / "findings.csv", write_findings(findings, pool))
         _write_exclusions(run.folder / "exclude.csv", reasons, pool, source)
-        content = build_page(source, pool, findings, verdict, run.folder / "exclude.csv" if reasons else None,
-                             run.cfg.stage.pictures)
+        content = build_page(
+            source, pool, findings, verdict, run.folder / "exclude.csv" if reasons else None, run.cfg.stage.pictures
+        )
         write_text(page, render_audit_page(content))
         counts, twins = count_kinds(findings), sorted(twins_of_test(findings, pool))
         for line in verdict.answer:
@@ -80,7 +82,7 @@ def audit(run: Run[Config[stage_nodes.Audit]], source: Source) -> None:
 
 def _inspect(run: Run[Config[stage_nodes.Audit]], source: Source, pool: Pool) -> tuple[Finding, ...]:
     stage, names = run.cfg.stage, source.classes
-    with show_progress("Comparing images", "orientations") as show:
+    with show_progress("Comparing images", "steps") as show:
         checked = check_pixels(pool, names, run.cfg.seed, show)
     findings = [*checked.findings, *find_isolation(checked.isolation)]
     if stage.groups_csv is not None:
@@ -105,7 +107,7 @@ def _inspect(run: Run[Config[stage_nodes.Audit]], source: Source, pool: Pool) ->
 
 def _describe_pixels(pool: Pool, seed: int) -> np.ndarray:
     """Return whitened pixels with their colour, float32 [N, D], of length 1."""
-    return fit_pixel_features(pool.small_NSSC, seed)(pool.small_NSSC)
+    return fit_whitening(describe_pixels, pool.small_NSSC, seed)(pool.small_NSSC)
 
 
 def _encode(run: Run[Config[stage_nodes.Audit]], source: Source, pool: Pool) -> np.ndarray:

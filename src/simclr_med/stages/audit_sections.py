@@ -17,8 +17,6 @@ from simclr_med.report.audit_page import AuditPage, AuditSection, Picture
 from simclr_med.stages.sampling import named
 from simclr_med.types import Split
 
-CHANGING = ("opposite_labels",)  # kinds whose pairs come first among the pictures of duplicates
-
 
 def build_page(
     source: Source,
@@ -48,6 +46,7 @@ def build_page(
             counts[key],
             [f"{_capitalise(one.detail)}." for one in findings if one.kind == key and one.image is None],
             [_picture(one, pool, images, source.classes) for one in chosen[key]],
+            _describe_choice(key, counts[key], len(chosen[key])),
         )
         for key, kind in KINDS.items()
         if counts[key]
@@ -71,14 +70,32 @@ def build_page(
 
 
 def _choose(kind: str, findings: Sequence[Finding], pool: Pool, most: int) -> list[Finding]:
-    """Return the findings of a kind that get a picture: those across splits first."""
-    found = [one for one in findings if one.kind == kind and one.image is not None]
-    return sorted(found, key=lambda one: not crosses_splits(one, pool))[:most]
+    """Return the findings of a kind that get a picture: those across splits first.
+
+    Of near duplicates, the least similar pairs come second, since they show whether the threshold is right.
+    """
+    found = [one for one in findings if one.kind == kind and one.images]
+    across = sorted(found, key=lambda one: not crosses_splits(one, pool))
+    if kind != "near_duplicate" or len(found) <= most:
+        return across[:most]
+    weakest = found[-(most // 2) :]
+    return [one for one in across if one not in weakest][: most - len(weakest)] + weakest
+
+
+def _describe_choice(kind: str, count: int, shown: int) -> str:
+    """Return which findings have a picture; empty where all have one, or none has."""
+    if shown in (0, count):
+        return ""
+    if kind == "near_duplicate":
+        return (
+            f"Shown are {shown} of {count:,} pairs: the most similar ones across splits, then the least similar ones."
+        )
+    return f"The first {shown} of {count:,}."
 
 
 def _read_shown(source: Source, pool: Pool, shown: Sequence[Finding]) -> dict[int, np.ndarray]:
     """Return the whole images of some findings, by their number in the pool."""
-    wanted = {image for one in shown for image in (one.image, one.other) if image is not None}
+    wanted = {image for one in shown for image in one.images}
     places: dict[Split, dict[int, int]] = {}
     for image in wanted:
         split, row = pool.place(image)
@@ -92,9 +109,8 @@ def _read_shown(source: Source, pool: Pool, shown: Sequence[Finding]) -> dict[in
 
 
 def _picture(one: Finding, pool: Pool, images: dict[int, np.ndarray], classes: Sequence[str]) -> Picture:
-    numbers = [image for image in (one.image, one.other) if image is not None]
-    return Picture([images[number] for number in numbers], [_name(number, pool, classes) for number in numbers],
-                   _capitalise(one.detail))
+    names = [_name(image, pool, classes) for image in one.images]
+    return Picture([images[image] for image in one.images], names, _capitalise(one.detail))
 
 
 def _name(image: int, pool: Pool, classes: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from simclr_med.audit.findings import count_kinds
@@ -24,7 +23,7 @@ class ShortAudit:
     """
 
     lines: tuple[str, ...]
-    rows: Mapping[str, str]
+    rows: dict[str, str]
 
 
 def audit_shortly(source: Source, seed: int, total: int, most: int) -> ShortAudit:
