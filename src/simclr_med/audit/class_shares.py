@@ -46,7 +46,9 @@ def find_class_shift(counts: dict[str, np.ndarray], names: Sequence[str]) -> Ite
         most = int(spread.argmax())
         each = ", ".join(f"{share[most]:.1%} of {split}" for split, share in shares.items())
         p = f"p = {test.pvalue:.1e}, Cramér's V = {effect:.2f}, n = {table.sum():,}"
-        yield Finding("class_shift", f"largest difference: {names[most]} is {each} ({p})", score=effect)
+        yield Finding(
+            "class_shift", f"class shares differ between splits, most for {names[most]}: {each} ({p})", score=effect
+        )
 
 
 def find_rare_classes(counts: dict[str, np.ndarray], names: Sequence[str]) -> Iterator[Finding]:
@@ -59,6 +61,6 @@ def find_rare_classes(counts: dict[str, np.ndarray], names: Sequence[str]) -> It
         if count < FEW or ratio >= RATIO:
             yield Finding(
                 "imbalance",
-                f"class {name} has {count:,} training images, 1 to {ratio:.0f} of the largest class",
+                f"class {name} has {count:,} training image{'s' * (count != 1)}, 1 to {ratio:.0f} of the largest class",
                 score=float(ratio),
             )

@@ -20,7 +20,8 @@ from simclr_med.audit.pool import UNKNOWN, Pool
 CANDIDATES = 5  # nearest images of each image that are compared pixel by pixel, upright
 HALF_TURNS = ((0, 2), (1, 3), (4, 6), (5, 7))  # orientations that differ by half a turn
 STEPS = len(HALF_TURNS) + 1
-LEAST_RAW = 0.8  # correlation of near duplicates, at least
+RAW, LEAST_RAW = 0.97, 0.9  # correlation of near duplicates, by each of two criteria
+GAP = 0.5  # Fisher z; pairs of different lesions above the threshold had 0.2 to 0.5, duplicates 0.6 to 1.5
 FALSE_PAIRS = 0.5  # near duplicates expected by chance among all images, by each of two criteria
 CERTAIN = 0.98  # correlation of details above which two images are duplicates, whatever is common in the set
 TURNS = ("", "turned by 90 degrees", "turned by 180 degrees", "turned by 270 degrees")
@@ -89,28 +90,37 @@ def compare_candidates(pool: Pool, seed: int, on_step: Callable[[int], None]) ->
 
 
 def find_near_duplicates(pool: Pool, pairs: Pairs) -> Iterator[Finding]:
-    """Yield the pairs whose details correlate more than chance explains, the most similar first.
+    """Yield the pairs that are more similar than chance explains, the most similar first.
 
-    A pair is a near duplicate if its details are above their threshold, or what is left of them without what is common
-    to the set is above its own. The first survives shifts, turns and mirroring, the second compression.
+    One of two criteria decides. The details correlate above their threshold, and the images by `RAW` or more: this
+    survives shifts, turns and mirroring. Or what is left of the details without what is common to the set correlates
+    above its own threshold, stands out from the other candidates by `GAP`, and the images correlate by `LEAST_RAW` or
+    more: this survives compression and changes of colour.
     """
-    images = pool.grey_NSS
-    is_above = (pairs.detail_P >= chance_threshold(pairs.first_P, pairs.detail_P, len(pool))) | (
-        pairs.own_P >= chance_threshold(pairs.first_P, pairs.own_P, len(pool))
-    )
-    rows = np.flatnonzero(is_above)
-    raw_P = correlate(images, pairs.first_P[rows], pairs.second_P[rows], pairs.turned_P[rows])
-    rows, raw_P = rows[raw_P >= LEAST_RAW], raw_P[raw_P >= LEAST_RAW]
-    found: dict[tuple[int, int], tuple[int, float]] = {}
-    for position in np.argsort(-pairs.detail_P[rows]).tolist():
-        pair = int(rows[position])
+    detailed = pairs.detail_P >= chance_threshold(pairs.first_P, pairs.detail_P, len(pool))
+    own = (pairs.own_P >= chance_threshold(pairs.first_P, pairs.own_P, len(pool))) & (_stand_out(pairs) >= GAP)
+    rows = np.flatnonzero(detailed | own)
+    raw_P = np.full(len(pairs.first_P), -1.0)
+    raw_P[rows] = correlate(pool.grey_NSS, pairs.first_P[rows], pairs.second_P[rows], pairs.turned_P[rows])
+    rows = np.flatnonzero((detailed & (raw_P >= RAW)) | (own & (raw_P >= LEAST_RAW)))
+    found: dict[tuple[int, int], int] = {}
+    for pair in rows[np.argsort(-pairs.detail_P[rows])].tolist():
         one, other = sorted((int(pairs.first_P[pair]), int(pairs.second_P[pair])))
         if pool.digest_N[one] != pool.digest_N[other]:
-            found.setdefault((one, other), (pair, float(raw_P[position])))
-    for (one, other), (pair, raw) in found.items():
-        detail = float(pairs.detail_P[pair])
-        turn = _name_turn(int(pairs.turned_P[pair]))
-        yield Finding("near_duplicate", f"correlation {raw:.3f}, of details {detail:.3f}{turn}", other, one, detail)
+            found.setdefault((one, other), pair)
+    for (one, other), pair in found.items():
+        score, turn = float(pairs.detail_P[pair]), _name_turn(int(pairs.turned_P[pair]))
+        words = f"correlation {raw_P[pair]:.3f}, of details {score:.3f}{turn}"
+        yield Finding("near_duplicate", words, other, one, score)
+
+
+def _stand_out(pairs: Pairs) -> np.ndarray:
+    """Return how far each pair's own correlation is above the lowest one among both images' candidates, as Fisher z."""
+    z_P = np.arctanh(np.clip(pairs.own_P, -0.999, 0.999))
+    lowest_N = np.full(int(pairs.first_P.max()) + 1, np.inf)
+    upright = pairs.turned_P == 0
+    np.minimum.at(lowest_N, pairs.first_P[upright], z_P[upright])
+    return z_P - np.maximum(lowest_N[pairs.first_P], lowest_N[pairs.second_P])
 
 
 def chance_threshold(first_P: np.ndarray, values_P: np.ndarray, count: int) -> float:
