@@ -18,7 +18,7 @@ ROWS: tuple[set[str], ...] = (
     {"types", "errors", "atomic", "build", "metrics_csv", "csv_cells", "streams", "safe_files", "https", "transfer"},
     {"runs", "plots", "metrics", "models", "data", "augment"},
     {"evaluation", "config"},
-    {"training", "cli"},
+    {"training", "cli", "audit"},
     {"report", "tracking"},
     {"stages"},
     {"api"},
@@ -28,6 +28,7 @@ LEAF_NEEDS = {"build": {"errors"}, "metrics_csv": {"safe_files"}}
 # What is forbidden although it stands in a row above.
 FORBIDDEN: dict[str, set[str]] = {
     "report": {"models", "data", "augment", "training", "evaluation", "config", "cli"},  # it reads files
+    "audit": {"config"},
     "cli": {"models", "data", "augment", "plots", "evaluation"},  # torch is imported by a stage
     "config": {"models", "data", "augment", "plots"},
 }
@@ -63,6 +64,7 @@ THIRD: dict[str, set[str]] = {
     "evaluation": {"numpy", "torch", "torchvision", "sklearn", "filelock", "safetensors", "pandas"},
     "config": {"omegaconf", "hydra", "yaml", "typing_extensions"},
     "training": {"numpy", "torch", "lightning", "torchmetrics", "rich"},
+    "audit": {"numpy", "torch", "scipy"},
     "cli": {"hydra", "omegaconf", "yaml"},
     "report": {"numpy", "scipy", "pandas", "matplotlib", "jinja2", "rich", "yaml", "omegaconf"},
     "tracking": {"numpy", "lightning", "wandb"},

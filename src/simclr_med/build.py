@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_method, instantiate
+from hydra.utils import get_class, get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from simclr_med.errors import UserError
@@ -57,7 +57,10 @@ def build_source(cfg: Any) -> Any:
     content = _content(cfg.dataset)
     content.pop("mirror_p", None)  # read by augmentations only
     content.pop("metadata_csv", None)  # read by the stages that score
-    return instantiate(content)
+    exclude = content.pop("exclude", None)
+    source = instantiate(content)
+    # Named by its path: the leaves import no other module of this package.
+    return source if exclude is None else get_class("simclr_med.data.excluded.Excluded")(source, exclude)
 
 
 def import_function(path: str) -> Any:

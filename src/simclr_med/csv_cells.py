@@ -12,3 +12,8 @@ def escape_cell(text: str) -> str:
     Use it only for text: a negative number would become a text.
     """
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+
+def unescape_cell(text: str) -> str:
+    """Return the text that `escape_cell` was given."""
+    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA_STARTS) else text

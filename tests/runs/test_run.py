@@ -259,6 +259,7 @@ def find(folder: Path, **changed: object) -> Init:
         "size": 28,
         "seed": 0,
         "start": "random",
+        "exclude": None,
         "run": None,
     }
     return init.pretrained(runs=str(folder), **(wanted | changed))  # type: ignore[arg-type]

@@ -44,7 +44,9 @@ def sheets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 
 def test_counts_pictures_and_result(staged, result, noisy: Path, capsys, sheets) -> None:
-    folder = staged("preview", *SMALL, "data_fraction.samples=20", source=WithoutTestImages(noisy))
+    # Only the audit reads images of other splits than train; stage.audited=0 leaves it out.
+    words = (*SMALL, "data_fraction.samples=20", "stage.audited=0")
+    folder = staged("preview", *words, source=WithoutTestImages(noisy))
     table = pd.read_csv(folder / "counts.csv", index_col="class")
     assert table.columns.tolist() == ["train", "train, n20", "val", "test"]
     assert table.loc["all images"].tolist() == [48, 20, 24, 24]
@@ -54,7 +56,8 @@ def test_counts_pictures_and_result(staged, result, noisy: Path, capsys, sheets)
     assert "Warning: natural: random crops shrink to 8 px" in message
     assert "have fewer than 10 training images in data_fraction=n20" in message
     assert str(folder / "figures" / "sequences.png") in message
-    for name in ("sequences.png", "counts.png"):
+    assert "Not looked at for duplicates: 96 images. Use stage=audit." in message
+    for name in ("originals.png", "sequences.png", "counts.png"):
         assert (folder / "figures" / name).read_bytes().startswith(b"\x89PNG")
     assert result(folder)["metrics"] == {"train/images": 48, "val/images": 24, "test/images": 24}
     assert len(result(folder)["tables"]["warnings"]) == 2
@@ -75,6 +78,35 @@ def test_the_views_are_those_of_the_sequence(staged, noisy: Path, composed, shee
         assert np.array_equal(blocks["natural"][:, step], expected.permute(0, 2, 3, 1).numpy())
 
 
+def test_it_shows_images_of_each_class_and_looks_for_duplicates(staged, arrays, tmp_path, capsys, sheets) -> None:
+    data = arrays()
+    data["test_images"][5] = data["train_images"][6]  # classes 2 and 0
+    np.savez(tmp_path / "twins.npz", **data)
+    folder = staged("preview", *SMALL, path=tmp_path / "twins.npz")
+    message = capsys.readouterr().out
+    assert "Is this set safe to use? No: 1 of 24 test images (4.2%) has an exact or near duplicate" in message
+    assert "1 pair of duplicates has different labels, such as test 5 and train 6." in message
+    first, names, blocks, target = sheets[-1]
+    assert (target, names) == (folder / "figures" / "originals.png", ["0", "1", "2"])
+    drawn = np.concatenate([first[:, None] / 255, blocks["more of the class"]], axis=1)
+    assert drawn.shape == (3, 5, 28, 28, 3)
+    for code in range(3):
+        members = data["train_images"][data["train_labels"][:, 0] == code] / 255
+        shown = [next(row for row, one in enumerate(members) if np.allclose(one, image)) for image in drawn[code]]
+        assert len(set(shown)) == 5
+
+
+def test_a_class_of_few_images_has_gaps(staged, arrays, tmp_path: Path, sheets) -> None:
+    data = arrays()
+    data["train_labels"][:] = 0
+    data["train_labels"][:2] = [[1], [2]]
+    np.savez(tmp_path / "rare.npz", **data)
+    staged("preview", *SMALL, path=tmp_path / "rare.npz")
+    others = sheets[-1][2]["more of the class"]
+    assert (others[1] == 1).all()
+    assert not (others[0] == 1).all()
+
+
 def test_it_is_done_again_whatever_is_there(staged) -> None:
     folder = staged("preview", *SMALL)
     (folder / "figures" / "sequences.png").unlink()
@@ -88,7 +120,7 @@ def test_a_set_without_labels(staged, arrays, tmp_path: Path, capsys, sheets) ->
     folder = staged("preview", *SMALL, path=tmp_path / "bare.npz")
     assert pd.read_csv(folder / "counts.csv").to_csv(index=False) == "class,train,val,test\nall images,48,24,24\n"
     assert not (folder / "figures" / "counts.png").exists()
-    assert sheets[0][1] == ["", "", ""]
+    assert [sheet[1] for sheet in sheets] == [["", "", ""]]
     assert "change nothing: the images are grey already" in capsys.readouterr().out
 
 

@@ -42,8 +42,11 @@ def test_every_step_composes_and_looks_for_the_encoder_that_was_made(composed: C
     cfg = validate_config(composed(*words))
     steps = plan_steps(cfg, words, images=2000)
     found = [validate_config(composed(*step.overrides)) for step in steps]
-    names = ["pretrain", "pretrain", "pretrain", "probe", "probe", "finetune", "baseline", "report"]
+    names = ["audit", "pretrain", "pretrain", "pretrain", "probe", "probe", "finetune", "baseline", "report"]
     assert [one.stage.name for one in found] == names
+    assert [step.is_required for step in steps] == [name == "pretrain" for name in names]
+    assert found[0].dataset.name == "synthetic"
+    del found[0]
     assert [one.seed for one in found[:3]] == [3, 4, 5]
     assert all((one.augmentation.name, one.stage.epochs) == ("simclr", 5) for one in found[:3])
     for one in (found[3], found[5]):
@@ -62,8 +65,8 @@ def test_where_the_choices_come_from_is_for_the_steps_with_labels_and_other_frac
     words = ["stage=study", "data_fraction=n500", "data_fraction.validation=split"]
     steps = plan_steps(validate_config(composed(*words)), words, images=2000)
     found = [validate_config(composed(*step.overrides), step.overrides) for step in steps]
-    assert [one.data_fraction.name for one in found] == ["n500"] * 3 + ["full"] * 5
-    assert [one.data_fraction.validation for one in found[3:7]] == ["split"] * 4
+    assert [one.data_fraction.name for one in found] == ["full"] + ["n500"] * 3 + ["full"] * 5
+    assert [one.data_fraction.validation for one in found[4:8]] == ["split"] * 4
 
 
 def test_the_plan_says_what_fewer_encoders_and_seeds_can_conclude(composed: Callable[..., DictConfig]) -> None:
@@ -89,7 +92,7 @@ def test_budgets_that_the_data_cannot_fill_are_left_out(
     composed: Callable[..., DictConfig], images: int, curve: list
 ) -> None:
     steps = plan_steps(validate_config(composed("stage=study")), ["stage=study"], images)
-    assert list(validate_config(composed(*steps[3].overrides)).stage.budgets) == curve
+    assert list(validate_config(composed(*steps[4].overrides)).stage.budgets) == curve
 
 
 def test_a_budget_that_is_left_out_is_told_in_whatever_form_it_was_asked_for(
@@ -97,12 +100,13 @@ def test_a_budget_that_is_left_out_is_told_in_whatever_form_it_was_asked_for(
 ) -> None:
     words = ["stage=study", "stage.curve=[n50,pct10,per_class5,n5000,60]", "stage.supervised=[100]"]
     steps = plan_steps(validate_config(composed(*words)), words, images=60)
-    assert list(validate_config(composed(*steps[3].overrides)).stage.budgets) == ["n50", "pct10", "per_class5"]
+    assert list(validate_config(composed(*steps[4].overrides)).stage.budgets) == ["n50", "pct10", "per_class5"]
     assert capsys.readouterr().out.splitlines() == [
         f"stage.{key} is not less than the 60 training images: left out."
         for key in ("curve=n5000", "curve=60", "supervised=100")
     ]
     assert [step.name for step in steps] == [
+        "audit of the data",
         "pretrain, seed 0",
         "pretrain, seed 1",
         "pretrain, seed 2",
@@ -171,7 +175,7 @@ def test_data_without_labels_is_refused_before_the_encoder_is_made(composed: Cal
 
 def test_a_longer_pretraining_is_told_to_take_longer(composed: Callable[..., DictConfig]) -> None:
     short, long = (
-        plan_steps(validate_config(composed("stage=study", f"stage.epochs={n}")), [], 100)[0] for n in (10, 20)
+        plan_steps(validate_config(composed("stage=study", f"stage.epochs={n}")), [], 100)[1] for n in (10, 20)
     )
     assert (short.images, long.images) == (1000, 2000)
 
@@ -223,24 +227,26 @@ def test_a_killed_step_does_not_end_the_study(
         assert study.stderr is not None
         for line in study.stdout:
             lines.append(line.rstrip())
-            if line.startswith("Step 2 of 4: probe of the encoders"):
+            if line.startswith("Step 3 of 5: probe of the encoders"):
                 os.kill(_only_child(study.pid), signal.SIGKILL)
         message = study.stderr.read()
     assert study.returncode == 1
     assert message.splitlines()[-1] == "stage=study: failed steps: probe of the encoders. The same command resumes."
-    order = [line for line in lines if line.startswith(("Step ", "Pretraining on", "Probe ", "Report on"))]
+    order = [line for line in lines if line.startswith(("Step ", "Audit of", "Pretraining on", "Probe ", "Report on"))]
     assert [line.split(":")[0] for line in order] == [
-        "Step 1 of 4",
+        "Step 1 of 5",
+        "Audit of synthetic",
+        "Step 2 of 5",
         "Pretraining on synthetic",
-        "Step 2 of 4",
-        "Step 3 of 4",
+        "Step 3 of 5",
+        "Step 4 of 5",
         "Probe on synthetic",
-        "Step 4 of 4",
+        "Step 5 of 5",
         "Report on 1 data set",
     ]
     done = command(*words)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Already finished, skipping") == 2
+    assert done.stdout.count("Already finished, skipping") == 3
     assert len(list(tmp_path.glob("runs/probe/synthetic/*/result.json"))) == 2
 
 

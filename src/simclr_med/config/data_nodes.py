@@ -22,10 +22,12 @@ class Dataset(Option):
     Attributes:
         mirror_p: probability of a horizontal flip in augmentations that respect handedness.
         metadata_csv: file with further columns about the images, by which the report forms subgroups.
+        exclude: CSV of the images that are left out; None keeps all.
     """
 
     mirror_p: float = bounded(0, 1)
     metadata_csv: Optional[str] = None
+    exclude: Optional[str] = None
 
     @property
     def known_task(self) -> Optional[str]:

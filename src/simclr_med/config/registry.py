@@ -44,6 +44,7 @@ NODES: dict[str, dict[str, type]] = {
         "predict": stage_nodes.Predict,
         "study": stage_nodes.Study,
         "preview": stage_nodes.Preview,
+        "audit": stage_nodes.Audit,
         "analyse": stage_nodes.Analyse,
         "report": stage_nodes.Report,
     },

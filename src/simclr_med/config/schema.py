@@ -120,6 +120,7 @@ class InitPretrained(Option):
     size: Optional[int] = bounded(1)
     seed: int = bounds.seed()
     start: str = MISSING
+    exclude: Optional[str] = None
     run: Optional[str] = MISSING
 
 

@@ -282,8 +282,18 @@ class Study(RepeatedStage):
 class Preview(RepeatedStage):
     sequences: list[str] = MISSING
     options: dict[str, Any] = field(default_factory=dict)
+    originals: int = bounded(2, 20)
+    audited: int = bounded(0)
     images: int = bounded(1, 40)
     views: int = bounded(1, 20)
+
+
+@node
+class Audit(Stage):
+    groups_csv: Optional[str] = MISSING
+    neighbours: int = bounded(1, 100)
+    pictures: int = bounded(1, 200)
+    classifier: Logistic = field(default_factory=Logistic)
 
 
 @node

@@ -17,7 +17,8 @@ PROTOCOL_VERSION = 2
 # Keys that set where and how a run executes. They do not affect its result and are not hashed.
 OPERATIONAL = {
     "": ("paths", "logger", "init", "overwrite", "dry_run", "allow_code", "objective", "keep", "experiment", "grid"),
-    "dataset": ("root", "path", "groups_csv", "metadata_csv", "verify", "info"),
+    # What the files of the data set hold is in data_hash.
+    "dataset": ("root", "path", "groups_csv", "metadata_csv", "exclude", "verify", "info"),
     "stage": (
         "checkpoint_every_s",
         "collapse",

@@ -53,6 +53,7 @@ def pretrained(
     size: int | None,
     seed: int,
     start: str,
+    exclude: str | None,
     run: str | None,
 ) -> Init:
     """The encoder of the finished pretraining run that recorded these fields.
@@ -62,6 +63,7 @@ def pretrained(
         dataset, augmentation, encoder, seed: as the run recorded them.
         size: as well; None fits any size, and so does a run whose size is that of its data file.
         start: initial weights of that run: ``random``, ``imagenet``, or the data set of its own encoder.
+        exclude: dataset.exclude of that run; it decides if several runs have the other fields.
         run: folder of a run. When it is given, the other fields are ignored.
 
     Raises:
@@ -73,9 +75,10 @@ def pretrained(
     wanted = WantedEncoder(dataset, augmentation, encoder, size, seed, start)
     top = Path(runs).absolute()
     finished = list(find_finished_runs(top, "pretrain", dataset))
-    fitting = [folder for folder, cfg, _ in finished if _fits(cfg, wanted)]
-    if not fitting:
+    found = {folder: cfg.dataset.get("exclude") for folder, cfg, _ in finished if _fits(cfg, wanted)}
+    if not found:
         raise MissingEncoderError(wanted, top, [folder for folder, _, _ in finished])
+    fitting = [folder for folder, recorded in found.items() if recorded == exclude] or list(found)
     if len(fitting) > 1:
         raise RunError(
             f"init=pretrained: {len(fitting)} finished pretraining runs have {wanted}. Choose one with init.run=:",

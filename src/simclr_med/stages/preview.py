@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from simclr_med.plots.image_grids import plot_sequences
 from simclr_med.runs.identity import budget_name
 from simclr_med.runs.run import Run
 from simclr_med.stages.frame import Outcome, open_stage
+from simclr_med.stages.preview_audit import audit_shortly
 from simclr_med.stages.preview_checks import check_classes, check_sequence
 from simclr_med.stages.sampling import groups, named, points, shown
 from simclr_med.stages.setup import fraction_arguments
@@ -28,18 +29,20 @@ COLOUR_SAMPLE = 500  # training images that are checked for colour
 
 
 def preview(run: Run[Config[Preview]], source: Source) -> None:
-    """Draw images beside their views, count the classes, and print warnings.
+    """Draw images of each class, and images beside their views; count the classes; print warnings.
 
-    Of the validation and test splits the labels alone are counted, or the images where there are no labels.
+    The images of the validation and test splits are read by the short audit alone.
     """
     cfg = run.cfg
     with open_stage(run, uses_device=False) as frame:
         train = source.split("train")
         rows, notes = select_subset(train.labels, len(train), **fraction_arguments(cfg), classes=len(source.classes))
         table = build_class_counts(*_counts(source, train, rows, budget_name(cfg.data_fraction)))
+        total = sum(int(table[split].iloc[-1]) for split in source.available_splits())
+        audited = audit_shortly(source, cfg.seed, total, cfg.stage.audited)
         warnings = _warnings(cfg, source, train, rows)
         print_class_counts(table, f"{source.name}: {source.size} px, {'grey' if source.channels == 1 else 'RGB'}")
-        for line in [*notes, *(f"Warning: {warning}" for warning in warnings)]:
+        for line in [*notes, *(f"Warning: {warning}" for warning in warnings), *audited.lines]:
             print(line, flush=True)
         write_class_counts(table, run.folder / "counts.csv")
         frame.start_loggers()
@@ -47,9 +50,11 @@ def preview(run: Run[Config[Preview]], source: Source) -> None:
         frame.finish(
             Outcome(
                 title=f"Preview of {source.name}",
-                rows=counted | {"classes": str(len(source.classes) or "no labels"), "warnings": str(len(warnings))},
+                rows=counted
+                | {"classes": str(len(source.classes) or "no labels"), "warnings": str(len(warnings))}
+                | audited.rows,
                 metrics={f"{split}/images": float(table[split].iloc[-1]) for split in source.available_splits()},
-                tables={"warnings": warnings, "notes": notes},
+                tables={"warnings": warnings, "notes": notes, "audit": list(audited.lines)},
                 pictures=_pictures(run, source, train, rows, table),
                 tables_written=[run.folder / "counts.csv"],
             )
@@ -118,7 +123,24 @@ def _pictures(run: Run[Config[Preview]], source: Source, train: ImageSet, rows: 
     if train.labels is None:
         return [sheet]
     plot_class_counts(table, bars)
-    return [sheet, bars]
+    return [_plot_originals(train, source.classes, cfg, folder / "originals.png"), sheet, bars]
+
+
+def _plot_originals(train: ImageSet, classes: Sequence[str], cfg: Config[Preview], target: Path) -> Path:
+    """Draw training images of each class, a row a class; a class with fewer images has gaps."""
+    kept = groups(train.labels, classes)
+    assert kept.codes_N is not None
+    first, names, others = [], [], []
+    for code in np.unique(kept.codes_N):
+        members = np.flatnonzero(kept.codes_N == code)
+        chosen = members[shown(None, len(members), cfg.stage.originals, cfg.seed)]
+        images = train.images[chosen] / 255
+        gaps = np.ones((cfg.stage.originals - len(chosen), *images.shape[1:]))
+        first.append(train.images[chosen[0]])
+        others.append(np.concatenate([images[1:], gaps]))
+        names.append(kept.names[code])
+    plot_sequences(np.array(first), names, {"more of the class": np.array(others)}, target)
+    return target
 
 
 def _views(sequence: Any, originals_NHWC: np.ndarray, seed: int, count: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Stage study: run pretrain, probe, control, finetune, baseline and report of one data set as commands."""
+"""Stage study: run audit, pretrain, probe, control, finetune, baseline and report of one data set as commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from simclr_med.errors import RunError
 from simclr_med.runs.fields import Fields
 from simclr_med.runs.run import Run
 from simclr_med.safe_files import read_json
-from simclr_med.stages import pretrain, probe, report, supervised  # noqa: F401 (imported once, for all steps)
+from simclr_med.stages import audit, pretrain, probe, report, supervised  # noqa: F401 (imported once, for all steps)
 from simclr_med.stages.frame import collect_provenance
 from simclr_med.stages.study_plan import describe_design, plan_steps, shared_overrides
 from simclr_med.stages.study_states import count_images, own_folders, print_plan, read_states, share_left
@@ -50,8 +50,8 @@ def study(run: Run[Config[Study]], source: Source) -> None:
         print(f"\nStep {number} of {len(steps)}: {step.name}", flush=True)
         if call_command([*flags, *step.overrides]):
             failed.append(step.name)
-            if number <= cfg.stage.encoders:
-                break  # every other step needs the encoders
+            if step.is_required:
+                break
     if failed:
         raise RunError(f"stage=study: failed steps: {', '.join(failed)}. The same command resumes.")
     run.finish({}, {"wall_s": round(time.monotonic() - began, 3)}, collect_provenance(run))

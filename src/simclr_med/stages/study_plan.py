@@ -13,6 +13,7 @@ from simclr_med.config.stage_nodes import Study
 from simclr_med.errors import ConfigError
 
 START_S = 10.0  # of a process: imports, data, export
+AUDIT = 2.0  # cost of an image in the audit relative to one of pretraining, on sets of a few thousand images
 FORWARD = 0.45  # cost of a labelled image relative to one of pretraining, which computes two views and their loss
 SHORT = 20  # epochs below which a supervised run has no warm-up
 PRETRAINING = ("augmentation", "optimizer", "schedule", "seed", "data_fraction")
@@ -32,6 +33,7 @@ class Step:
         images: that it trains on over all its epochs, in units of pretraining.
         always: whether it runs again each time.
         encoders: number of encoders that it uses.
+        is_required: whether every later step needs it, so that its failure ends the study.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Step:
     images: float = 0.0
     always: bool = False
     encoders: int = 1
+    is_required: bool = False
 
 
 def shared_overrides(words: Sequence[str], without: Sequence[str] = ()) -> list[str]:
@@ -102,8 +105,13 @@ def plan_steps(cfg: Config[Study], overrides: Sequence[str], images: int) -> lis
         Step("finetune", (*common, *tuned, "stage=finetune", found, inits), cost * count, encoders=count),
         Step("baseline", (*common, *tuned, "stage=baseline"), cost),
     ]
+    audit = (*shared_overrides(overrides, without=PRETRAINING), "stage=audit")
     return [
-        *(Step(f"pretrain, seed {seed}", (*pretraining, f"seed={seed}"), images * node.epochs) for seed in encoders),
+        Step("audit of the data", audit, images * AUDIT),
+        *(
+            Step(f"pretrain, seed {seed}", (*pretraining, f"seed={seed}"), images * node.epochs, is_required=True)
+            for seed in encoders
+        ),
         *(probes if curve else []),
         *(trained if budgets else []),
         Step("report", (*places, "stage=report", f"stage.datasets=[{cfg.dataset.name}]"), always=True),
@@ -115,7 +123,7 @@ def describe_design(node: Study, steps: Sequence[Step], rate: float | None) -> I
 
     Args:
         node: of the study.
-        steps: of the study, those of pretraining first.
+        steps: of the study.
         rate: images a second of pretraining; None when not known.
     """
     seeds = min(len(set(node.repeats)), len(set(node.probe_repeats)))
@@ -125,7 +133,9 @@ def describe_design(node: Study, steps: Sequence[Step], rate: float | None) -> I
             "methods."
         )
     else:
-        one = [step.images / step.encoders for step in (*steps[:1], *steps[node.encoders :])]
+        pretraining = [step for step in steps if step.is_required]
+        others = [step for step in steps if not step.is_required]
+        one = [step.images / step.encoders for step in (*pretraining[:1], *others)]
         spans = ""
         if rate:
             whole, cheaper = (
