@@ -296,7 +296,9 @@ def test_a_missing_size_fits_any_size(composed, cells: Path, tmp_path: Path) -> 
     with pytest.raises(RunError, match=r"no finished pretraining run under .* has dataset=synthetic .* size=64 "):
         find(tmp_path, size=64)
     finished(composed, tmp_path, "dataset.size=64")
-    with pytest.raises(RunError, match="2 finished pretraining runs have dataset=synthetic augmentation=microscopy enc"):
+    with pytest.raises(
+        RunError, match="2 finished pretraining runs have dataset=synthetic augmentation=microscopy enc"
+    ):
         find(tmp_path, size=None)
 
 

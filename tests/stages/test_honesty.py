@@ -93,7 +93,7 @@ class WithoutValidation(Npz):
         return super().labels(split)
 
 
-# Of the 7, 7 and 6 images of the classes, 2 each choose the epoch. The last epoch needs no choice, the probe uses folds.
+# Of the 7, 7 and 6 images of the classes, 2 each choose the epoch. The last epoch needs no choice; the probe has folds.
 @pytest.mark.parametrize(
     ("stage", "words", "held_out"),
     [

@@ -66,7 +66,11 @@ def test_counts_pictures_and_result(staged, result, noisy: Path, capsys, sheets)
 def test_the_views_are_those_of_the_sequence(staged, noisy: Path, composed, sheets) -> None:
     staged("preview", *SMALL, "seed=3")
     originals, names, blocks, _ = sheets[0]
-    assert (originals.shape, sorted(names), list(blocks)) == ((3, 28, 28, 3), ["0", "1", "2"], ["microscopy", "natural"])
+    assert (originals.shape, sorted(names), list(blocks)) == (
+        (3, 28, 28, 3),
+        ["0", "1", "2"],
+        ["microscopy", "natural"],
+    )
     with np.load(noisy) as content:
         places = [np.flatnonzero((content["train_images"] == one).all(axis=(1, 2, 3))).item() for one in originals]
         assert [str(label) for label in content["train_labels"][places, 0]] == names

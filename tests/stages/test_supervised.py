@@ -105,7 +105,14 @@ def test_averaged_weights_are_saved(staged, result) -> None:
 
 
 def test_few_images_are_trained_for_the_least_number_of_steps(staged, result, capsys) -> None:
-    words = ("baseline", *QUICK, "stage.epochs=4", "stage.patience=1", "data_fraction.samples=10", "stage.select_by=loss")
+    words = (
+        "baseline",
+        *QUICK,
+        "stage.epochs=4",
+        "stage.patience=1",
+        "data_fraction.samples=10",
+        "stage.select_by=loss",
+    )
     folder = staged(*words, "stage.min_steps=18", "stage.patience_steps=100")
     said = "An epoch has 5 steps (stage.min_steps / stage.epochs): it passes over the 7 training images 5 times."
     assert said in capsys.readouterr().out

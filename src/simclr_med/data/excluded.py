@@ -82,23 +82,23 @@ class Excluded:
         images = self.whole.split(split)
         if not self.rows[split]:
             return images
-        kept = self._kept(split, len(images))
+        kept = self.kept(split, len(images))
         labels = None if images.labels is None else images.labels[kept]
         return ImageSet(images.images[kept], labels, self._names(images.names, kept))
 
     def labels(self, split: Split) -> np.ndarray | None:
         labels_NL = self.whole.labels(split)
-        return None if labels_NL is None else labels_NL[self._kept(split, len(labels_NL))]
+        return None if labels_NL is None else labels_NL[self.kept(split, len(labels_NL))]
 
     def names(self, split: Split) -> tuple[str, ...] | None:
         names = self.whole.names(split)
-        return None if names is None else self._names(names, self._kept(split, len(names)))
+        return None if names is None else self._names(names, self.kept(split, len(names)))
 
     @staticmethod
     def _names(names: tuple[str, ...] | None, kept: np.ndarray) -> tuple[str, ...] | None:
         return None if names is None else tuple(names[row] for row in kept)
 
-    def _kept(self, split: Split, count: int) -> np.ndarray:
+    def kept(self, split: Split, count: int) -> np.ndarray:
         """Return the rows of a split that are left, int64."""
         rows = self.rows[split]
         if rows and rows[-1] >= count:

@@ -22,6 +22,7 @@ from simclr_med.evaluation.features import extract_features
 from simclr_med.evaluation.knn import knn_scores
 from simclr_med.evaluation.logistic_path import Labelled
 from simclr_med.evaluation.predict import classify_features
+from simclr_med.evaluation.probe import FittedProbe
 from simclr_med.metrics import classification
 from simclr_med.models.encoder_files import encoder_hash
 from simclr_med.models.encoders import Encoder

@@ -12,6 +12,7 @@ from typing import Any
 from simclr_med.atomic import write_text
 from simclr_med.config.schema import Config
 from simclr_med.csv_cells import escape_cell
+from simclr_med.data.excluded import Excluded
 from simclr_med.data.metadata import read_metadata, read_rows
 from simclr_med.data.source import Source
 from simclr_med.runs.run import Run
@@ -41,10 +42,17 @@ def load_subgroups(run: Run[Config[Any]], source: Source) -> Metadata | None:
     path = run.cfg.dataset.metadata_csv
     if path is None:
         return None
-    splits = source.available_splits()
-    names = {split: source.names(split) for split in splits}
-    counts = {split: len(source.split(split)) if names[split] is None else len(names[split] or ()) for split in splits}
-    return read_metadata(_expand(path), counts, names)
+    whole = source.whole if isinstance(source, Excluded) else source
+    splits = whole.available_splits()
+    names = {split: whole.names(split) for split in splits}
+    counts = {split: len(whole.split(split)) if names[split] is None else len(names[split] or ()) for split in splits}
+    metadata = read_metadata(_expand(path), counts, names)
+    if not isinstance(source, Excluded):
+        return metadata
+    return {
+        split: {name: [values[row] for row in source.kept(split, len(values))] for name, values in columns.items()}
+        for split, columns in metadata.items()
+    }
 
 
 def _expand(path: str) -> Path:
