@@ -36,7 +36,8 @@ def test_job_without_its_encoder_fails_at_once_with_the_command_that_makes_it(co
     data = ("dataset=npz", f"dataset.path={cells}")
     done = command("-m", "stage=probe,finetune", *data, "encoder=tiny", "init.start=pathmnist")
     assert done.returncode == 1
-    make = f"Make one: simclr-med stage=pretrain dataset=npz dataset.path={cells} augmentation=microscopy encoder=tiny seed=0"
+    recipe = "augmentation=microscopy encoder=tiny seed=0"
+    make = f"Make one: simclr-med stage=pretrain dataset=npz dataset.path={cells} {recipe}"
     assert done.stderr.count(f"{make} init=pretrained init.dataset=pathmnist") == 2
     assert "Sweep of 2 jobs, 0 runs" in done.stdout
     assert "Repeat the command to run what is left." in done.stdout
