@@ -28,6 +28,11 @@ def test_rows_of_splits(tmp_path: Path) -> None:
     assert found["train"] == {"scanner": ["B", "", ""], "age": ["", "", ""]}
 
 
+def test_rows_may_be_named_index(tmp_path: Path) -> None:
+    found = read_metadata(write(tmp_path, "split,index,scanner\ntest,1,A\n"), COUNTS, NO_NAMES)
+    assert found["test"] == {"scanner": ["", "A"]}
+
+
 def test_files_by_path_or_by_name_alone(tmp_path: Path) -> None:
     names: dict[Split, tuple[str, ...]] = {
         "train": ("train/a/1.png", "train/a/2.png", "train/b/1.png"),

@@ -221,3 +221,16 @@ def test_metadata_become_subgroups_and_a_probe_of_the_confounder(staged, noisy: 
     with np.load(folder / "predictions.npz") as content:
         assert content["val_probabilities"].shape == (len(content["val_labels"]), content["probabilities"].shape[1])
         assert np.array_equal(content["val_labels"][:, 0], labels_of(noisy, "val"))
+
+
+def test_metadata_name_the_rows_of_the_whole_set_where_images_are_left_out(staged, noisy: Path, tmp_path: Path) -> None:
+    lines = ["split,row,place"]
+    for split in ("train", "val", "test"):
+        lines += [f"{split},{row},place {row}" for row in range(len(labels_of(noisy, split)))]
+    (tmp_path / "meta.csv").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "exclude.csv").write_text("split,row\ntest,1\ntrain,0\n", encoding="utf-8")
+    keys = (f"dataset.metadata_csv={tmp_path / 'meta.csv'}", f"dataset.exclude={tmp_path / 'exclude.csv'}")
+    folder = staged("probe", "encoder=tiny", "init=random", *FAST, *keys)
+    kept = (folder / "subgroups.csv").read_text(encoding="utf-8").splitlines()
+    assert kept[:3] == ["place", "place 0", "place 2"]
+    assert len(kept) == len(labels_of(noisy, "test"))

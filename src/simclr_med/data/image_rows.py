@@ -35,7 +35,7 @@ def read_listed_images(key: str, path: Path, source: Source, columns: Sequence[s
     Args:
         key: of the config, for errors.
         path: CSV with the column ``file`` (path relative to the data set's folder, or a unique file name alone), or
-            with ``split`` and ``index`` (train, val or test; row from 0). Where a line has both, the file decides if
+            with ``split`` and ``index``, or ``split`` and ``row`` (train, val or test; row from 0). Where a line has both, the file decides if
             the data set has file names.
         source: the data set.
         columns: that the CSV must have besides.
@@ -52,7 +52,7 @@ def read_listed_images(key: str, path: Path, source: Source, columns: Sequence[s
         reason = error.strerror if isinstance(error, OSError) else error
         reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason
         raise DataError(f"{key}={path}: not a readable CSV ({reason}). Check the path.") from error
-    if not ("file" in found or {"split", "index"} <= found) or not set(columns) <= found:
+    if not ("file" in found or {"split", "index"} <= found or {"split", "row"} <= found) or not set(columns) <= found:
         wanted = " and ".join(["the columns split and index (or file)", *columns])
         had = f"found {', '.join(sorted(found))[:200]}" if found else "the file is empty"
         raise DataError(f"{key}={path}: expected {wanted}; {had}. Correct the first line.")
@@ -81,7 +81,7 @@ def _find_place(line: Mapping[str, str], places: Mapping[str, Place]) -> Place |
     if places and line.get("file"):
         name = unescape_cell(line["file"]).replace("\\", "/").removeprefix("./")
         return places.get(name) or f"the data set has no file {name}"
-    split, row = line.get("split", ""), line.get("index", "")
+    split, row = line.get("split", ""), line.get("index", line.get("row", ""))
     if split not in get_args(Split):
         return f"expected train, val or test as split, found {split or 'nothing'}"
     if not (row.isascii() and row.isdigit() and len(row) < 16):

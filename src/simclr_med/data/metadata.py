@@ -31,12 +31,13 @@ def read_metadata(
         DataError: as `read_rows`, or a row names an image that does not exist or that another row names.
     """
     columns, rows = read_rows(file)
+    row_column = "row" if rows and "row" in rows[0] else "index"
     by_file = bool(rows) and "file" in rows[0]
     find = _index_files(names) if by_file else _index_rows(counts)
     metadata = {split: {name: [""] * count for name in columns} for split, count in counts.items()}
     seen: set[tuple[Split, int]] = set()
     for line, row in enumerate(rows, 2):
-        key = _clean(row["file"]) if by_file else f"{_clean(row['split'])} {_clean(row['row'])}"
+        key = _clean(row["file"]) if by_file else f"{_clean(row['split'])} {_clean(row[row_column])}"
         place = find.get(key)
         if place is None or place in seen:
             problem = "names an image twice" if place in seen else "names no image of the data set"
@@ -52,7 +53,7 @@ def read_rows(file: Path) -> tuple[list[str], list[dict[str, str]]]:
 
     Args:
         file: CSV with the column ``file`` (path relative to the data set's folder, or file name alone), or with the
-            columns ``split`` (train, val or test) and ``row`` (from 0); each other column has the values.
+            columns ``split`` (train, val or test) and ``row`` or ``index`` (from 0); each other column has the values.
 
     Raises:
         DataError: the file cannot be read, or lacks columns.
@@ -66,7 +67,7 @@ def read_rows(file: Path) -> tuple[list[str], list[dict[str, str]]]:
         reason = error.strerror if isinstance(error, OSError) else error
         reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason
         raise DataError(f"dataset.metadata_csv={file}: not a readable CSV ({reason}). Check the path.") from error
-    keys = {"file"} if "file" in fields else {"split", "row"}
+    keys = {"file"} if "file" in fields else {"split", "row"} if "row" in fields else {"split", "index"}
     columns = [name for name in fields if name and name not in keys]
     if not keys <= set(fields) or not 1 <= len(columns) <= MOST_COLUMNS:
         raise DataError(
