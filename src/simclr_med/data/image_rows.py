@@ -35,8 +35,8 @@ def read_listed_images(key: str, path: Path, source: Source, columns: Sequence[s
     Args:
         key: of the config, for errors.
         path: CSV with the column ``file`` (path relative to the data set's folder, or a unique file name alone), or
-            with ``split`` and ``index``, or ``split`` and ``row`` (train, val or test; row from 0). Where a line has both, the file decides if
-            the data set has file names.
+            with ``split`` and ``index``, or ``split`` and ``row`` (train, val or test; row from 0). Where a line has
+            a file and a row, the file decides if the data set has file names.
         source: the data set.
         columns: that the CSV must have besides.
 
