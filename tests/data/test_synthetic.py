@@ -7,6 +7,7 @@ import pytest
 
 from simclr_med.data.synthetic.classes import CELL_CLASSES
 from simclr_med.data.synthetic.dataset import Synthetic
+from simclr_med.data.synthetic.laboratories import LABORATORIES
 
 
 def source(**options) -> Synthetic:
@@ -59,15 +60,22 @@ def test_content_hash_depends_on_every_argument() -> None:
     assert source().content_hash() == source().content_hash()
 
 
-def test_classes_differ_in_nucleus_and_granules() -> None:
+def test_classes_differ_in_nucleus_size_within_each_laboratory() -> None:
     """The averages over many images show the traits of the classes."""
     synthetic = source(train=1200).split("train")
-    labels = dict(zip(source().classes, range(8), strict=True))
-    dark = (synthetic.images.mean(3) < 0.75 * np.median(synthetic.images.mean(3), axis=(1, 2), keepdims=True)).mean(
-        (1, 2)
-    )
-    area = {name: dark[synthetic.labels[:, 0] == k].mean() for name, k in labels.items()}
-    assert area["platelet"] < area["erythroblast"] < area["lymphocyte"] < area["immature granulocyte"]
-    red = (synthetic.images[..., 0].astype(float) - synthetic.images[..., 2])[:, 6:22, 6:22].mean((1, 2))
-    redness = {name: red[synthetic.labels[:, 0] == k].mean() for name, k in labels.items()}
-    assert redness["eosinophil"] > redness["basophil"]
+    grey = synthetic.images.mean(3)
+    dark = (grey < 0.75 * np.median(grey, axis=(1, 2), keepdims=True)).mean((1, 2))
+    area = {name: dark[synthetic.labels[:, 0] == k].mean() for k, name in enumerate(source().classes)}
+    assert area["platelet"] < area["lymphocyte"]
+    assert area["erythroblast"] < area["lymphocyte"] < area["immature granulocyte"]
+
+
+def test_laboratories_say_nothing_about_classes_and_differ_in_colour() -> None:
+    """The background's colour, which depends on the laboratory alone, has the same mean in every class."""
+    synthetic = source(train=2000).split("train")
+    corners = synthetic.images[:, [0, 0, -1, -1], [0, -1, 0, -1]].max(1).astype(float)
+    colour = corners - corners.mean(1, keepdims=True)
+    means = np.stack([colour[synthetic.labels[:, 0] == k].mean(0) for k in range(8)])
+    assert np.abs(means - colour.mean(0)).max() < 0.5 * colour.std(0).max()
+    assert colour.std(0).max() > 5
+    assert len({laboratory.stain for laboratory in LABORATORIES}) == len(LABORATORIES) >= 5

@@ -117,6 +117,14 @@ def test_users_names_are_escaped(add: Add, runs: Path, tmp_path: Path) -> None:
     assert [part.key for part in parts if part.key == "gaps"]
 
 
+def test_page_says_that_the_synthetic_images_are_drawn(add: Add, runs: Path, tmp_path: Path) -> None:
+    add("pretrain", dataset="cells", budget="full")
+    assert "is drawn to show" not in write_report(collect_runs(runs), tmp_path / "a")[0].read_text(encoding="utf-8")
+    add("pretrain", dataset="synthetic", budget="full")
+    page = write_report(collect_runs(runs), tmp_path / "b")[0].read_text(encoding="utf-8")
+    assert "synthetic is drawn to show what pretraining can do" in page
+
+
 def test_next_report_deletes_old_files(add: Add, runs: Path, tmp_path: Path) -> None:
     folder = tmp_path / "report"
     add("probe", budget="per_class10")

@@ -59,6 +59,15 @@ def test_every_step_composes_and_looks_for_the_encoder_that_was_made(composed: C
     assert [(one.stage.epochs, one.stage.min_steps) for one in found[5:7]] == [(100, 500)] * 2
 
 
+def test_batch_size_and_temperature_are_those_of_pretraining(composed: Callable[..., DictConfig]) -> None:
+    words = ["stage=study", "stage.batch_size=64", "stage.temperature=0.2"]
+    for chosen, expected in ((words, (64, 0.2)), (words[:1], (256, 0.07))):
+        steps = plan_steps(validate_config(composed(*chosen)), chosen, images=2000)
+        found = [validate_config(composed(*step.overrides)).stage for step in steps]
+        assert [(one.batch_size, one.temperature) for one in found[:3]] == [expected] * 3
+        assert [one.batch_size for one in found[5:7]] == [128] * 2
+
+
 def test_where_the_choices_come_from_is_for_the_steps_with_labels_and_other_fractions_for_pretraining(
     composed: Callable[..., DictConfig],
 ) -> None:

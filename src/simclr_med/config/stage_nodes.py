@@ -260,6 +260,8 @@ class Predict(Stage):
 @node
 class Study(RepeatedStage):
     epochs: int = bounded(1)
+    batch_size: Optional[int] = bounded(2)
+    temperature: Optional[float] = bounded(open_low=0)
     supervised_epochs: int = bounded(1)
     supervised_min_steps: int = bounded(0)
     curve: list[Any] = MISSING

@@ -18,6 +18,11 @@ from simclr_med.report.score_tables import select_scored_runs
 from simclr_med.report.sections import Content, Section, build_content, count_states
 from simclr_med.report.table_files import assign_file_names, write_table
 
+_DRAWN = "synthetic"  # name of the embedded data set
+_DRAWN_NOTE = (
+    f"{_DRAWN} is drawn to show what pretraining can do: its classes differ in shape alone, its images also in stain, "
+    "light, focus and scale. Its numbers say nothing about medical images."
+)
 _CONTENTS = "contents.json"  # lists the files of a report, so that the next report can delete those it does not write
 
 
@@ -80,7 +85,8 @@ def _build_title(collection: Collection) -> str:
 
 
 def _build_facts(collection: Collection) -> dict[str, str]:
-    return {
+    drawn = {"drawn images": _DRAWN_NOTE} if _DRAWN in set(collection.table["dataset"]) else {}
+    return drawn | {
         "runs": ", ".join(f"{number} {state}" for state, number in count_states(collection).items()),
         "folder": str(collection.runs),
         "protocol version": ", ".join(map(str, collection.versions)) or NONE,

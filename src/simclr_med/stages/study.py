@@ -20,7 +20,7 @@ from simclr_med.runs.run import Run
 from simclr_med.safe_files import read_json
 from simclr_med.stages import audit, pretrain, probe, report, supervised  # noqa: F401 (imported once, for all steps)
 from simclr_med.stages.frame import collect_provenance
-from simclr_med.stages.study_plan import describe_design, plan_steps, shared_overrides
+from simclr_med.stages.study_plan import describe_design, plan_steps, pretraining_overrides, shared_overrides
 from simclr_med.stages.study_states import count_images, own_folders, print_plan, read_states, share_left
 
 
@@ -41,7 +41,8 @@ def study(run: Run[Config[Study]], source: Source) -> None:
     states = read_states(steps, flags)
     left = any(share_left(found) for step, found in zip(steps, states, strict=True) if not step.always)
     timed = cfg.stage.timed_steps
-    rate = _rate([*flags, *shared_overrides(overrides)], timed) if timed and left else None
+    pretraining = [*flags, *shared_overrides(overrides), *pretraining_overrides(cfg.stage)]
+    rate = _rate(pretraining, timed) if timed and left else None
     print_plan(steps, states, rate)
     for line in describe_design(cfg.stage, steps, rate):
         print(line, flush=True)
@@ -57,17 +58,17 @@ def study(run: Run[Config[Study]], source: Source) -> None:
     run.finish({}, {"wall_s": round(time.monotonic() - began, 3)}, collect_provenance(run))
 
 
-def _rate(common: Sequence[str], steps: int) -> float | None:
+def _rate(pretraining: Sequence[str], steps: int) -> float | None:
     """Return the images per second of a few steps of pretraining on this machine; None if they fail.
 
     Args:
-        common: flags and overrides of every step of the study.
+        pretraining: flags and overrides of the pretraining steps.
         steps: number of training steps to time.
     """
     with tempfile.TemporaryDirectory() as folder:
-        own = ("stage=pretrain", "stage.epochs=1", f"trainer.limit_steps={steps}", "logger=none")
+        own = ("stage.epochs=1", f"trainer.limit_steps={steps}", "logger=none")
         with open(os.devnull, "wb") as null:
-            call_command((*common, *own, f"paths.runs={folder}"), (null, null))
+            call_command((*pretraining, *own, f"paths.runs={folder}"), (null, null))
         for path in Path(folder).glob("pretrain/*/*/result.json"):
             return Fields.from_record(read_json(path)).fields("timing").number_or_none("images_per_s", 1e-9)
     return None

@@ -51,6 +51,12 @@ def shared_overrides(words: Sequence[str], without: Sequence[str] = ()) -> list[
     return [word for word in words if keys[word].split(".")[0] not in own and keys[word] != VALIDATION]
 
 
+def pretraining_overrides(node: Study) -> list[str]:
+    """Return the stage and the keys of the pretraining steps that a study sets."""
+    own = {"epochs": node.epochs, "batch_size": node.batch_size, "temperature": node.temperature}
+    return ["stage=pretrain", *(f"stage.{key}={value}" for key, value in own.items() if value is not None)]
+
+
 def plan_steps(cfg: Config[Study], overrides: Sequence[str], images: int) -> list[Step]:
     """The steps of a study.
 
@@ -96,7 +102,7 @@ def plan_steps(cfg: Config[Study], overrides: Sequence[str], images: int) -> lis
     cost = labelled * FORWARD
     count = len(encoders)
     features = images * count * FORWARD
-    pretraining = (*shared_overrides(overrides, without=("seed",)), "stage=pretrain", f"stage.epochs={node.epochs}")
+    pretraining = (*shared_overrides(overrides, without=("seed",)), *pretraining_overrides(node))
     probes = [
         Step("probe of the encoders", (*common, *probe, found), features, encoders=count),
         Step("probe of untrained encoders", (*common, *probe, "init=random"), features, encoders=count),

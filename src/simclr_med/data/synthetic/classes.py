@@ -1,4 +1,4 @@
-"""The traits of the eight classes of drawn blood cells; nucleus, granules and size differ more than colour."""
+"""The traits of the eight classes of drawn blood cells: nucleus, granules and size. All have the same colours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ class CellClass(NamedTuple):
         lobe: radius of a lobe as a fraction of the cell's radius.
         grain: waves of the granule texture across the image; few waves are coarse granules.
         granules: fraction of the cytoplasm covered by granules.
-        cytoplasm, granule: RGB colours in [0, 1].
         over: opacity of granules over the nucleus, in [0, 1].
     """
 
@@ -34,16 +33,9 @@ class CellClass(NamedTuple):
     lobe: Pair
     grain: Pair
     granules: Pair
-    cytoplasm: Colour
-    granule: Colour
     over: float
 
 
-# Colours.
-PINK = (0.85, 0.74, 0.78)
-BLUE = (0.74, 0.72, 0.84)
-PURPLE = (0.44, 0.28, 0.56)
-RED = (0.80, 0.44, 0.46)
 # Grain of granules, and the coverage of cells without granules.
 COARSE = (3.5, 5.5)
 FINE = (7.0, 10.0)
@@ -60,8 +52,6 @@ CELL_CLASSES = (
         lobe=(0.30, 0.48),
         grain=COARSE,
         granules=(0.30, 0.60),
-        cytoplasm=PINK,
-        granule=PURPLE,
         over=0.7,
     ),
     CellClass(
@@ -74,8 +64,6 @@ CELL_CLASSES = (
         lobe=(0.28, 0.42),
         grain=COARSE,
         granules=(0.35, 0.65),
-        cytoplasm=PINK,
-        granule=RED,
         over=0.1,
     ),
     CellClass(
@@ -88,8 +76,6 @@ CELL_CLASSES = (
         lobe=(0.46, 0.70),
         grain=FINE,
         granules=BARE,
-        cytoplasm=PINK,
-        granule=PURPLE,
         over=0.0,
     ),
     CellClass(
@@ -102,8 +88,6 @@ CELL_CLASSES = (
         lobe=(0.42, 0.62),
         grain=FINE,
         granules=(0.15, 0.50),
-        cytoplasm=PINK,
-        granule=PURPLE,
         over=0.1,
     ),
     CellClass(
@@ -116,8 +100,6 @@ CELL_CLASSES = (
         lobe=(0.62, 0.88),
         grain=FINE,
         granules=BARE,
-        cytoplasm=BLUE,
-        granule=PURPLE,
         over=0.0,
     ),
     CellClass(
@@ -130,8 +112,6 @@ CELL_CLASSES = (
         lobe=(0.30, 0.46),
         grain=FINE,
         granules=BARE,
-        cytoplasm=BLUE,
-        granule=PURPLE,
         over=0.0,
     ),
     CellClass(
@@ -144,8 +124,6 @@ CELL_CLASSES = (
         lobe=(0.22, 0.34),
         grain=FINE,
         granules=(0.15, 0.50),
-        cytoplasm=PINK,
-        granule=PURPLE,
         over=0.0,
     ),
     CellClass(
@@ -158,8 +136,6 @@ CELL_CLASSES = (
         lobe=(0.1, 0.1),
         grain=(4.0, 8.0),
         granules=(0.35, 0.70),
-        cytoplasm=BLUE,
-        granule=PURPLE,
         over=0.0,
     ),
 )

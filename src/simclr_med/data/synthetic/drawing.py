@@ -13,8 +13,11 @@ from collections.abc import Callable
 import numpy as np
 
 from simclr_med.data.synthetic.classes import CELL_CLASSES, CellClass, Colour
+from simclr_med.data.synthetic.laboratories import LABORATORIES
 
 NUCLEUS: Colour = (0.40, 0.24, 0.54)
+CYTOPLASM: Colour = (0.80, 0.73, 0.81)
+GRANULES: Colour = (0.44, 0.28, 0.56)
 PLASMA: Colour = (0.92, 0.88, 0.88)
 RED_CELL: Colour = (0.85, 0.66, 0.66)
 LOBES = 5  # highest number of lobes of a nucleus
@@ -42,9 +45,13 @@ def draw_cells(classes_B: np.ndarray, uniforms_BU: np.ndarray, noise_BHWC: np.nd
     def draw_trait(field: str) -> np.ndarray:
         return draws.draw_uniform(*np.array([getattr(cell_class, field) for cell_class in cell_classes], np.float32).T)
 
+    laboratories = np.array([np.hstack(laboratory) for laboratory in LABORATORIES], np.float32)
+    # float32 rounds the largest draws up to the number of laboratories
+    own = laboratories[np.minimum(draws.draw_uniform(0, len(LABORATORIES)).astype(int), len(LABORATORIES) - 1)]
+    blur, scale = own[:, 8], own[:, 9] * draws.draw_uniform(0.9, 1.1)
     axis = (np.arange(size, dtype=np.float32) * 2 + 1) / size - 1
-    edge = (1.2 / size + draws.draw_uniform(0.0, 0.12))[:, None, None]
-    grid_x, grid_y = np.broadcast_to(axis, (size, size)), np.broadcast_to(axis[:, None], (size, size))
+    edge = (1.2 / size + blur * draws.draw_uniform(0.5, 1.5))[:, None, None]
+    grid_x, grid_y = (grid / scale[:, None, None] for grid in np.broadcast_arrays(axis, axis[:, None]))
     radius = draw_trait("radius")
     turn = draws.draw_uniform(0, 2 * np.pi)
     x = grid_x - draws.draw_uniform(-0.12, 0.12)[:, None, None]
@@ -58,13 +65,13 @@ def draw_cells(classes_B: np.ndarray, uniforms_BU: np.ndarray, noise_BHWC: np.nd
     nucleus = _draw_nucleus(draws, x, y, radius, draw_trait, cell_classes, edge)
     granules = _draw_granules(draws, x, y, draw_trait, edge) * cell * draws.draw_uniform(0.4, 0.9)[:, None, None]
     over = np.array([cell_class.over for cell_class in cell_classes], np.float32)[:, None, None]
-    colours = _draw_colours(draws, [cell_class.cytoplasm for cell_class in cell_classes])
+    colours = _draw_colours(draws, [CYTOPLASM] * len(cell_classes))
     image = _paint(image, colours, cell * 0.9)
     colours = _draw_colours(draws, [NUCLEUS] * len(cell_classes))
     image = _paint(image, colours, nucleus * cell * draws.draw_uniform(0.7, 1)[:, None, None])
-    colours = _draw_colours(draws, [cell_class.granule for cell_class in cell_classes])
+    colours = _draw_colours(draws, [GRANULES] * len(cell_classes))
     image = _paint(image, colours, granules * (1 - nucleus * (1 - over)))
-    return _photograph(draws, image, grid_x, grid_y, noise_BHWC)
+    return _photograph(draws, image, axis, own, noise_BHWC)
 
 
 class UniformDraws:
@@ -155,9 +162,7 @@ def _draw_background(
     draws: UniformDraws, x: np.ndarray, y: np.ndarray, radius_B: np.ndarray, edge_B11: np.ndarray
 ) -> np.ndarray:
     """Draw plasma with red cells, paler in their centre, around the cell of interest."""
-    image = np.broadcast_to(
-        _draw_colours(draws, [PLASMA] * len(radius_B))[:, None, None], (*edge_B11.shape[:1], *x.shape, 3)
-    )
+    image = np.broadcast_to(_draw_colours(draws, [PLASMA] * len(radius_B))[:, None, None], (*x.shape, 3))
     colour = _draw_colours(draws, [RED_CELL] * len(radius_B))
     start = draws.draw_uniform(0, 2 * np.pi)
     for number in range(RED_CELLS):
@@ -173,16 +178,17 @@ def _draw_background(
 
 
 def _photograph(
-    draws: UniformDraws, image: np.ndarray, x: np.ndarray, y: np.ndarray, noise_BHWC: np.ndarray
+    draws: UniformDraws, image: np.ndarray, axis: np.ndarray, laboratory_BT: np.ndarray, noise_BHWC: np.ndarray
 ) -> np.ndarray:
-    """Apply the stain (a power of the transmitted light per colour), uneven light and sensor noise; round to uint8."""
-    strength = draws.draw_uniform(0.55, 1.8)
-    power = np.stack([strength * draws.draw_uniform(0.95, 1.05) for _ in range(3)], 1)
+    """Apply the laboratory's stain (a power of the transmitted light), uneven light and noise; round to uint8."""
+    stain, lamp, (slope, noise) = laboratory_BT[:, :3], laboratory_BT[:, 3:6], laboratory_BT[:, 6:8].T
+    power = np.stack([draws.draw_uniform(0.92, 1.08) for _ in range(3)], 1)
+    power = power * stain * draws.draw_uniform(0.75, 1.3)[:, None]
     image = np.clip(image, 0.01, 1) ** power[:, None, None]
     direction = draws.draw_uniform(0, 2 * np.pi)
-    slope = draws.draw_uniform(0, 0.18)
-    light = draws.draw_uniform(0.70, 1.10)
-    along = np.cos(direction)[:, None, None] * x + np.sin(direction)[:, None, None] * y
-    image = image * (light[:, None, None] * (1 + slope[:, None, None] * along))[..., None]
-    image = image + draws.draw_uniform(0.01, 0.05)[:, None, None, None] * noise_BHWC
+    slope = slope * draws.draw_uniform(0.5, 1.5)
+    along = np.cos(direction)[:, None, None] * axis + np.sin(direction)[:, None, None] * axis[:, None]
+    lamp = lamp * draws.draw_uniform(0.85, 1.1)[:, None]
+    image = image * lamp[:, None, None] * (1 + slope[:, None, None] * along)[..., None]
+    image = image + noise[:, None, None, None] * noise_BHWC
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
