@@ -43,6 +43,22 @@ def render_comparisons(report: Report) -> str:
     return format_table(columns, rows)
 
 
+def render_recipes(report: Report) -> str:
+    """Return the validation AUROC of each recipe of pretraining, with epochs and minutes."""
+    recipes = report["recipes"]
+    sets = list(dict.fromkeys(name for recipe in recipes for name in recipe["sets"]))
+    keys = ("augmentation", "batch_size", "lr", "temperature", "encoder")
+    rows = (
+        [*(str(recipe[key]) for key in keys), *(_format_recipe(recipe["sets"].get(name)) for name in sets)]
+        for recipe in recipes
+    )
+    return format_table(("augmentation", "batch", "learning rate", "temperature", "encoder", *sets), rows)
+
+
+def _format_recipe(cell: Mapping[str, Any] | None) -> str:
+    return "" if cell is None else f"{100 * cell['auroc']:.1f} ({cell['epochs']} epochs, {cell['minutes']:.1f} min)"
+
+
 def render_summary(report: Report) -> str:
     """Return what the README shows: the gain of the probe over the untrained encoder for each data set."""
     wanted = [row for row in report["results"]["comparisons"] if row["b"] == "untrained control"]
