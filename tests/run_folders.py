@@ -87,7 +87,8 @@ def write(
         content["augmentation"] = {"name": augmentation, "ops": [augmentation]}
     if change is not None:
         change(content)
-    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:10]
+    dataset_node = {key: value for key, value in content["dataset"].items() if key != "metadata_csv"}  # not hashed
+    digest = hashlib.sha256(json.dumps(content | {"dataset": dataset_node}).encode()).hexdigest()[:10]
     folder = runs / stage / dataset / f"{content['augmentation']['name']}-tiny-{budget}-seed{seed}-{digest}"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
