@@ -41,7 +41,8 @@ def test_option_composes_and_its_targets_take_its_keys(composed, group: str, opt
     top = cfg.get(group)
     for node in targets(top):
         target = get_object(node["_target_"])
-        keys = {key for key in node if key not in ("_target_", "mirror_p", "metadata_csv", "exclude")}
+        read_elsewhere = {"_target_", "mirror_p"} | ({"exclude", "metadata_csv"} if group == "dataset" else set())
+        keys = {key for key in node if key not in read_elsewhere}
         if node is top and group == "stage":
             continue  # a stage is called with its run
         if (node is top or "ops" in node) and group != "dataset":

@@ -274,6 +274,16 @@ def test_finished_run_is_found_by_its_fields(composed, tmp_path: Path) -> None:
     assert find(tmp_path, run=str(two)).run == two
 
 
+def test_of_several_runs_the_one_with_the_same_images_is_found(composed, tmp_path: Path) -> None:
+    listed = finished(composed, tmp_path, "dataset.exclude=twins.csv", "stage.epochs=2")
+    assert find(tmp_path).run == listed, "the only one"
+    whole = finished(composed, tmp_path)
+    assert find(tmp_path).run == whole
+    assert find(tmp_path, exclude="twins.csv").run == listed
+    with pytest.raises(RunError, match="2 finished pretraining runs have"):
+        find(tmp_path, exclude="others.csv")
+
+
 def test_further_pretraining_is_found_by_its_initial_weights(composed, tmp_path: Path) -> None:
     scratch = finished(composed, tmp_path)
     words = ("init=pretrained", "init.dataset=pathmnist")

@@ -84,8 +84,8 @@ def test_the_plan_says_what_fewer_encoders_and_seeds_can_conclude(composed: Call
         return "\n".join(describe_design(cfg.stage, plan_steps(cfg, ["stage=study"], 1000), rate=1000.0))
 
     assert told() == (
-        "With 3 encoders, the verdicts are about the method. stage.encoders=1 is cheaper (about 0:08:51 in all instead "
-        "of 0:20:23); its report describes only that encoder."
+        "With 3 encoders, the verdicts are about the method. stage.encoders=1 is cheaper (about 0:13:03 in all instead "
+        "of 0:28:35); its report describes only that encoder."
     )
     one = "With one encoder, the report describes this encoder and not the method."
     assert told("stage.encoders=1").startswith(one)
