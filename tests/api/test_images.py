@@ -29,7 +29,7 @@ GREY = COLOUR[..., 0]
         torch.from_numpy(COLOUR).permute(0, 3, 1, 2) / 255,
         list(torch.from_numpy(COLOUR).permute(0, 3, 1, 2)),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_every_form_of_colour_images_is_the_same(images: Any) -> None:
     np.testing.assert_array_equal(as_uint8(images), COLOUR)
@@ -45,7 +45,7 @@ def test_every_form_of_colour_images_is_the_same(images: Any) -> None:
         torch.from_numpy(GREY),
         torch.from_numpy(GREY)[:, None],
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_every_form_of_grey_images_is_the_same(images: Any) -> None:
     np.testing.assert_array_equal(as_uint8(images), GREY[..., None])
