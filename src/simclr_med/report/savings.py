@@ -80,8 +80,7 @@ def describe_saving(saving: Saving) -> str:
     """Return what so many labels with pretraining are worth without it, as a sentence."""
     equal = saving.equal
     start = f"{describe_budget(saving.budget).capitalize()} with pretraining (“{saving.method}”)"
-    interval = f"{_format_count(equal.low, saving)} to {_format_count(equal.high, saving)}"
-    without = f"without it (“{saving.reference}”; 95 % interval {interval})"
+    without = f"without it (“{saving.reference}”; 95 % interval {_format_interval(saving)})"
     if np.isinf(equal.labels):
         return f"{start} score higher than all {saving.most:,.0f} {without}."
     worth = f"{start} are worth about {_round(equal.labels)} {without}"
@@ -122,10 +121,7 @@ def build_savings_table(savings: list[Saving]) -> list[Table]:
                 f"more than {saving.most:,.0f}" if np.isinf(saving.equal.labels) else _round(saving.equal.labels)
                 for saving in savings
             ],
-            "95 % interval": [
-                f"{_format_count(saving.equal.low, saving)} to {_format_count(saving.equal.high, saving)}"
-                for saving in savings
-            ],
+            "95 % interval": [_format_interval(saving) for saving in savings],
             "labels of": numbers["reference"],
         }
     )
@@ -150,6 +146,12 @@ def _find_problem(method: Curve, reference: Curve) -> str:
     if len(shared) < MIN_SEEDS or not (method.has_enough_seeds and reference.has_enough_seeds):
         return f"they share {len(shared)} label seed{'s' * (len(shared) != 1)}, and an interval needs {MIN_SEEDS}"
     return ""
+
+
+def _format_interval(saving: Saving) -> str:
+    """Return the interval in words; an interval that begins at the reference's largest budget has one end."""
+    low, high = _format_count(saving.equal.low, saving), _format_count(saving.equal.high, saving)
+    return high if saving.equal.low >= saving.most else f"{low} to {high}"
 
 
 def _format_count(labels: float, saving: Saving) -> str:
