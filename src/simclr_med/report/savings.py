@@ -151,7 +151,7 @@ def _find_problem(method: Curve, reference: Curve) -> str:
 def _format_interval(saving: Saving) -> str:
     """Return the interval in words; an interval that begins at the reference's largest budget has one end."""
     low, high = _format_count(saving.equal.low, saving), _format_count(saving.equal.high, saving)
-    return high if saving.equal.low >= saving.most else f"{low} to {high}"
+    return high if saving.equal.low >= 0.99 * saving.most else f"{low} to {high}"
 
 
 def _format_count(labels: float, saving: Saving) -> str:
