@@ -68,8 +68,7 @@ def measure_overhead(given: Arguments, folder: Path, console: Console) -> dict[s
 
 
 def measure_sizes(given: Arguments, folder: Path, console: Console) -> dict[str, Any]:
-    overrides = [f"encoder={given.encoder}", f"stage.batch_size={given.batch_size}"]
-    report = data_sizes.measure(given.rounds, overrides, folder, console.print, given.sizes)
+    report = data_sizes.measure(given.rounds, _recipe(given), folder, console.print, given.sizes)
     console.print(data_sizes.build_table(report))
     return report
 
@@ -113,7 +112,12 @@ def _build_overrides(given: Arguments, folder: Path) -> list[str]:
     if not data.exists():
         write_data(data, None, given.images, 28)
     overrides = ["stage=pretrain", "dataset=npz", f"dataset.path={data}", f"paths.runs={folder / 'runs'}"]
-    return [*overrides, f"encoder={given.encoder}", f"stage.batch_size={given.batch_size}"]
+    return [*overrides, *_recipe(given)]
+
+
+def _recipe(given: Arguments) -> list[str]:
+    """Return the overrides of what is measured: the augmentation that the peers have, too."""
+    return [f"encoder={given.encoder}", f"stage.batch_size={given.batch_size}", "augmentation=novel"]
 
 
 def check_bounds(report: dict[str, Any]) -> list[tuple[str, float, str, bool]]:

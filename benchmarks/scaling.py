@@ -66,10 +66,11 @@ def build_sweeps(
     paths, labels = [str(_data_path(folder, side)) for side in sides], [str(side) for side in sides]
     counts = [str(batch) for batch in batches]
     data, batch, network = f"dataset.path={paths[0]}", f"stage.batch_size={batch_size}", f"encoder={encoder}"
+    views = "augmentation=novel"
     return [
-        Sweep("side in pixels", "dataset.path", paths, labels, [network, batch, "trainer.limit_steps=2"]),
-        Sweep("batch size", "stage.batch_size", counts, counts, [network, data]),
-        Sweep("encoder", "encoder", encoders, encoders, [data, batch, "trainer.limit_steps=1"]),
+        Sweep("side in pixels", "dataset.path", paths, labels, [network, batch, views, "trainer.limit_steps=2"]),
+        Sweep("batch size", "stage.batch_size", counts, counts, [network, data, views]),
+        Sweep("encoder", "encoder", encoders, encoders, [data, batch, views, "trainer.limit_steps=1"]),
     ]
 
 
