@@ -70,6 +70,7 @@ THIRD: dict[str, set[str]] = {
 # One module of a package that needs more than its neighbours, and the package itself for its version.
 EXTRA = {
     "data/datamodule.py": {"lightning"},
+    "models/timm_encoder.py": {"timm"},
     "runs/connection.py": {"torch", "lightning"},
     "runs/processes.py": {"lightning"},
     "data/decoding.py": {"joblib"},
@@ -135,6 +136,7 @@ HEAVY = {
     "pandas",
     "matplotlib",
     "wandb",
+    "timm",
     "PIL",
 }
 # Those that Lightning imports itself, so that no stage can do without them.

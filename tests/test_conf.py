@@ -20,6 +20,7 @@ OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / gro
 NEEDS = {
     ("dataset", "npz"): ["dataset.path=cells.npz"],
     ("dataset", "folder"): ["dataset.path=images"],
+    ("encoder", "timm"): ["encoder.model=test_resnet"],
     ("init", "checkpoint"): ["init.path=encoder.safetensors"],
     ("stage", "test"): ["stage.run=runs/probe/cells/a"],
     ("stage", "predict"): ["stage.run=runs/probe/cells/a"],

@@ -26,6 +26,7 @@ NODES: dict[str, dict[str, type]] = {
         "densenet": schema.DenseNet,
         "convnext": schema.ConvNeXt,
         "tiny": schema.TinyEncoder,
+        "timm": schema.Timm,
     },
     "optimizer": {"adamw": schema.AdamW, "adam": schema.Adam, "sgd": schema.SGD, "lars": schema.LARS},
     "schedule": {"warmup_cosine": schema.WarmupCosine, "multistep": schema.Multistep, "constant": schema.Constant},

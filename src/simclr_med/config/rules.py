@@ -9,7 +9,7 @@ from typing import Any
 
 from simclr_med.config.bounds import LARGEST_INTEGER
 from simclr_med.config.data_nodes import Folder
-from simclr_med.config.schema import Config, Multistep, ResNet, TinyEncoder, Trainer, WarmupCosine
+from simclr_med.config.schema import Config, Multistep, ResNet, Timm, TinyEncoder, Trainer, WarmupCosine
 from simclr_med.config.stage_nodes import Analyse, Predict, Pretrain, Preview, Probe, Report, Stage, Supervised, Test
 from simclr_med.runs.identity import slug
 from simclr_med.types import MULTI_LABEL
@@ -101,9 +101,11 @@ def _split_fractions(cfg: Config[Any]) -> Iterator[str]:
 
 def _channel_statistics(cfg: Config[Any]) -> Iterator[str]:
     encoder = cfg.encoder
-    if not isinstance(encoder, (ResNet, TinyEncoder)):
+    if not isinstance(encoder, (ResNet, TinyEncoder, Timm)):
         return
     for key, values in {"mean": encoder.mean, "std": encoder.std}.items():
+        if values is None:
+            continue  # the model's own
         if not all(map(_is_finite, values)):
             continue  # reported as out of bounds
         if len(values) != 3 or (key == "std" and min(values) <= 0):

@@ -59,6 +59,14 @@ class ConvNeXt(TinyEncoder):
 
 
 @node
+class Timm(Option):
+    model: str = MISSING
+    input_size: Optional[int] = bounded(1, 4096)
+    mean: Optional[list[float]] = MISSING
+    std: Optional[list[float]] = MISSING
+
+
+@node
 class AdamW(Option):
     lr: float = bounded(open_low=0)
     weight_decay: float = bounded(0)
@@ -120,6 +128,7 @@ class InitPretrained(Option):
     seed: int = bounds.seed()
     start: str = MISSING
     run: Optional[str] = MISSING
+    model: Optional[str] = MISSING
 
 
 @node

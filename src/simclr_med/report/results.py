@@ -13,7 +13,7 @@ from simclr_med.report.result_tables import ResultTables, parse_tables
 from simclr_med.report.settings import flatten_settings
 from simclr_med.runs.config_files import read_config
 from simclr_med.runs.fields import LONGEST_NAME, LONGEST_TEXT, Fields, describe_error, make_printable
-from simclr_med.runs.identity import budget_name, validation_of_budget
+from simclr_med.runs.identity import budget_name, encoder_name, validation_of_budget
 from simclr_med.safe_files import read_json
 
 MOST_METRICS = 1_000  # of a run, besides those of each class
@@ -164,11 +164,13 @@ def _parse_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     is_default = validation == validation_of_budget(budget.samples, budget.percent, budget.per_class)
     settings = flatten_settings(config)
     settings["data_fraction.validation"] = DEFAULT_VALIDATION if is_default else validation
+    encoder = fields.fields("encoder")
+    encoder.text("name")  # every encoder has one
     return {
         "folder": folder,
         "stage": fields.fields("stage").text("name"),
         "dataset": fields.fields("dataset").text("name"),
-        "encoder": fields.fields("encoder").text("name"),
+        "encoder": encoder_name({key: encoder.text_or_none(key) for key in ("name", "model")}),
         "augmentation": fields.fields("augmentation").text("name"),
         "size": fields.fields("dataset").integer_or_none("size", 1),
         "budget": budget_name(budget) + ("" if is_default else f" {validation}"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Protocol
@@ -134,7 +135,7 @@ def method_name(cfg: DictConfig, init: Init) -> str:
     size = f" {cfg.dataset.size} px" if cfg.dataset.get("size") else ""
     views = (cfg.augmentation.name,) if cfg.augmentation.name != "none" else ()
     start = _init_name(init).replace("_", " ")
-    return ", ".join((f"{cfg.dataset.name}{size}", cfg.stage.name, start, *views, cfg.encoder.name))
+    return ", ".join((f"{cfg.dataset.name}{size}", cfg.stage.name, start, *views, encoder_name(cfg.encoder)))
 
 
 def _readable_name(cfg: DictConfig, init: Init) -> str:
@@ -143,13 +144,21 @@ def _readable_name(cfg: DictConfig, init: Init) -> str:
     if source is not None and cfg.stage.named_after_init:
         return "-".join((source.parent.parent.name, source.parent.name, source.name.rpartition("-")[0]))
     budget = budget_name(cfg.data_fraction)
-    return "-".join((cfg.augmentation.name, cfg.encoder.name, budget, _init_name(init), f"seed{cfg.seed}"))
+    return "-".join(
+        (cfg.augmentation.name, slug(encoder_name(cfg.encoder)), budget, _init_name(init), f"seed{cfg.seed}")
+    )
 
 
 def _init_name(init: Init) -> str:
     """Return the kind, with data set and augmentation of the run that saved the weights if there is one."""
     source = init.run
     return init.kind if source is None else "_".join((init.kind, source.parent.name, source.name.partition("-")[0]))
+
+
+def encoder_name(encoder: Mapping[str, Any]) -> str:
+    """Return the name of an encoder's option, with its model if it has one: ``timm convnext_atto``."""
+    model = encoder.get("model")
+    return f"{encoder['name']} {model}" if isinstance(model, str) else str(encoder["name"])
 
 
 def slug(text: str, limit: int = 60) -> str:

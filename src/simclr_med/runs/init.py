@@ -54,6 +54,7 @@ def pretrained(
     seed: int,
     start: str,
     run: str | None,
+    model: str | None = None,
 ) -> Init:
     """The encoder of the finished pretraining run that recorded these fields.
 
@@ -63,6 +64,7 @@ def pretrained(
         size: as well; None fits any size, and so does a run whose size is that of its data file.
         start: initial weights of that run: ``random``, ``imagenet``, or the data set of its own encoder.
         run: folder of a run. When it is given, the other fields are ignored.
+        model: of ``encoder=timm``, as the run recorded it; None for another encoder.
 
     Raises:
         MissingEncoderError: no run has these fields.
@@ -70,7 +72,7 @@ def pretrained(
     """
     if run is not None:
         return saved_by(Path(os.path.expanduser(run)).absolute())
-    wanted = WantedEncoder(dataset, augmentation, encoder, size, seed, start)
+    wanted = WantedEncoder(dataset, augmentation, encoder, size, seed, start, model)
     top = Path(runs).absolute()
     finished = list(find_finished_runs(top, "pretrain", dataset))
     fitting = [folder for folder, cfg, _ in finished if _fits(cfg, wanted)]
@@ -138,6 +140,7 @@ def _fits(cfg: Any, wanted: WantedEncoder) -> bool:
         "size": cfg.dataset.get("size"),
         "seed": cfg.seed,
         "start": cfg.init.get("dataset") if cfg.init.name == "pretrained" else cfg.init.name,
+        "model": cfg.encoder.get("model"),
     }
     fields = asdict(wanted)
     if None in (recorded["size"], fields["size"]):

@@ -48,11 +48,18 @@ def build_network(node: Mapping[str, Any], seed: int, recorded: Mapping[str, Any
     return encoder
 
 
-def build_encoder(run: Run[Config[Any]]) -> tuple[Encoder, str]:
-    """Return the encoder at the run's first step, and where its weights come from, in words."""
+def build_encoder(run: Run[Config[Any]], announce: bool = True) -> tuple[Encoder, str]:
+    """Return the encoder at the run's first step, and where its weights come from, in words.
+
+    Args:
+        run: whose config names the encoder.
+        announce: print what the encoder says of its images, if anything.
+    """
     if run.init.run is not None:
         check_targets(run.init.run, run.cfg.allow_code)
     encoder = build_network(run.plain.encoder, run.cfg.seed if run.init.seed is None else run.init.seed)
+    if announce and getattr(encoder, "note", None):
+        print(f"Encoder: {encoder.note}", flush=True)  # type: ignore[attr-defined]
     return encoder, load_initial_weights(encoder, run.init)
 
 
@@ -69,7 +76,7 @@ def load_initial_weights(encoder: Encoder, init: Init) -> str:
     note = None if init.run is None else verify_files(init.run, "config.yaml", init.path.name)
     if note:
         print(note, flush=True)
-    return load_weights(encoder, load_encoder_state(init.path))
+    return load_weights(encoder, load_encoder_state(init.path, getattr(encoder, "recognize_state", None)))
 
 
 @contextmanager
