@@ -73,6 +73,7 @@ EXTRA = {
     "models/timm_encoder.py": {"timm"},
     "runs/connection.py": {"torch", "lightning"},
     "runs/processes.py": {"lightning"},
+    "runs/hub.py": {"huggingface_hub"},
     "data/decoding.py": {"joblib"},
     "training/devices.py": {"simclr_med"},
     "evaluation/projections.py": {"threadpoolctl", "umap"},

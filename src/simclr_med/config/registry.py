@@ -35,6 +35,7 @@ NODES: dict[str, dict[str, type]] = {
         "pretrained": schema.InitPretrained,
         "checkpoint": schema.InitCheckpoint,
         "imagenet": schema.InitImageNet,
+        "timm": schema.InitTimm,
         "model": schema.InitModel,
     },
     "stage": {

@@ -150,6 +150,11 @@ class InitImageNet(Option):
 
 
 @node
+class InitTimm(Option):
+    model: Optional[str] = MISSING
+
+
+@node
 class Trainer(Part):
     name: str = MISSING
     accelerator: str = one_of("auto", "cpu", "gpu", "cuda", "mps")

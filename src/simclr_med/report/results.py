@@ -53,7 +53,7 @@ class EncoderInit:
     """The initial weights of a run's encoder.
 
     Attributes:
-        kind: random, pretrained, imagenet, checkpoint or model.
+        kind: random, pretrained, imagenet, timm, checkpoint or model.
         run: folder name of the pretraining run, or None.
         dataset, augmentation, seed, start: of the pretraining run, as in the config; None where the config has none.
             The seed of random weights is that of the weights.

@@ -59,7 +59,7 @@ class Init:
     """The initial weights of a run's encoder.
 
     Attributes:
-        kind: random, pretrained, checkpoint, imagenet or model.
+        kind: random, pretrained, checkpoint, imagenet, timm or model.
         hash: of the weights' content; the kind itself when there is no file.
         path: the file with the weights, or None.
         run: folder of the run that saved them, or None.

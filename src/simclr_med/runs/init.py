@@ -10,6 +10,7 @@ from typing import Any
 from simclr_med.atomic import sha256
 from simclr_med.errors import MissingEncoderError, RunError, WantedEncoder
 from simclr_med.runs.fields import Fields
+from simclr_med.runs.hub import find_weights
 from simclr_med.runs.identity import Init
 from simclr_med.runs.run import find_finished_runs
 from simclr_med.safe_files import check_regular, read_json
@@ -129,6 +130,26 @@ def imagenet(encoder: str, folder: str, files: dict[str, str], url: str) -> Init
         )
     path = Path(os.path.expanduser(folder)) / files[encoder]
     return Init(kind="imagenet", hash=f"imagenet:{files[encoder]}", path=path, url=f"{url}/{files[encoder]}")
+
+
+def timm(model: str | None) -> Init:
+    """The pretrained weights of a timm model, from the cache of the Hugging Face hub or from its server.
+
+    Args:
+        model: of ``encoder=timm``, with the tag of the weights.
+
+    Raises:
+        RunError: the encoder is not of timm, the tag is missing, or the weights cannot be found.
+    """
+    if model is None:
+        raise RunError("init=timm: the encoder is not of timm. Add encoder=timm encoder.model=<name>.<tag>.")
+    if "." not in model:
+        raise RunError(
+            f"encoder.model={model}: init=timm needs the tag of the weights, as in resnet50.a1_in1k. Choose one of "
+            f"timm.list_pretrained('{model}*')."
+        )
+    path = find_weights(model)
+    return Init(kind="timm", hash=f"sha256:{sha256(path)}", path=path)
 
 
 def _fits(cfg: Any, wanted: WantedEncoder) -> bool:
