@@ -71,6 +71,7 @@ THIRD: dict[str, set[str]] = {
 EXTRA = {
     "data/datamodule.py": {"lightning"},
     "models/timm_encoder.py": {"timm"},
+    "models/exports.py": {"timm", "onnxruntime"},
     "runs/connection.py": {"torch", "lightning"},
     "runs/processes.py": {"lightning"},
     "runs/hub.py": {"huggingface_hub"},

@@ -22,6 +22,8 @@ NEEDS = {
     ("dataset", "folder"): ["dataset.path=images"],
     ("encoder", "timm"): ["encoder.model=test_resnet"],
     ("init", "checkpoint"): ["init.path=encoder.safetensors"],
+    ("stage", "export"): ["stage.run=runs/probe/cells/a"],
+    ("init", "saved"): ["init.run=runs/probe/cells/a"],
     ("stage", "test"): ["stage.run=runs/probe/cells/a"],
     ("stage", "predict"): ["stage.run=runs/probe/cells/a"],
 }

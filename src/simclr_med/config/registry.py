@@ -37,6 +37,7 @@ NODES: dict[str, dict[str, type]] = {
         "imagenet": schema.InitImageNet,
         "timm": schema.InitTimm,
         "model": schema.InitModel,
+        "saved": schema.InitSaved,
     },
     "stage": {
         "pretrain": stage_nodes.Pretrain,
@@ -44,6 +45,7 @@ NODES: dict[str, dict[str, type]] = {
         "supervised": stage_nodes.Supervised,
         "test": stage_nodes.Test,
         "predict": stage_nodes.Predict,
+        "export": stage_nodes.Export,
         "study": stage_nodes.Study,
         "preview": stage_nodes.Preview,
         "analyse": stage_nodes.Analyse,

@@ -10,12 +10,24 @@ from typing import Any
 from simclr_med.config.bounds import LARGEST_INTEGER
 from simclr_med.config.data_nodes import Folder
 from simclr_med.config.schema import Config, Multistep, ResNet, Timm, TinyEncoder, Trainer, WarmupCosine
-from simclr_med.config.stage_nodes import Analyse, Predict, Pretrain, Preview, Probe, Report, Stage, Supervised, Test
+from simclr_med.config.stage_nodes import (
+    Analyse,
+    Export,
+    Predict,
+    Pretrain,
+    Preview,
+    Probe,
+    Report,
+    Stage,
+    Supervised,
+    Test,
+)
 from simclr_med.runs.identity import slug
 from simclr_med.types import MULTI_LABEL
 
 # Groups whose option's name becomes a part of a path.
 PATH_GROUPS = ("dataset", "augmentation", "encoder", "init")
+FORMATS = ("timm", "onnx", "torch")  # of stage=export
 STRATEGIES = ("auto", "ddp", "ddp_spawn")  # names of Lightning's that fit one machine
 
 
@@ -178,6 +190,8 @@ def _stage(cfg: Config[Any], stage: Stage) -> Iterator[str]:
         yield f"stage.head_epochs={stage.head_epochs}: expected less than stage.epochs={stage.epochs}. Lower it."
     if isinstance(stage, Report):
         yield from _report(cfg, stage)
+    if isinstance(stage, Export):
+        yield from _formats(stage)
     if isinstance(stage, Preview):
         yield from _sequences(stage)
     if isinstance(stage, Analyse):
@@ -193,6 +207,12 @@ def _strengths(stage: Probe) -> Iterator[str]:
             f"stage.solvers.logistic.lowest={logistic.lowest}: expected at most highest={logistic.highest}. Exchange "
             "the two."
         )
+
+
+def _formats(stage: Export) -> Iterator[str]:
+    unknown = [name for name in stage.format if name not in FORMATS]
+    if unknown or not stage.format:
+        yield f"stage.format={list(stage.format)}: expected some of {', '.join(FORMATS)}. Use stage.format=[onnx]."
 
 
 def _sequences(stage: Preview) -> Iterator[str]:

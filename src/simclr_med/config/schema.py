@@ -142,6 +142,11 @@ class InitModel(Option):
 
 
 @node
+class InitSaved(Option):
+    run: str = MISSING
+
+
+@node
 class InitImageNet(Option):
     encoder: str = MISSING
     folder: str = MISSING

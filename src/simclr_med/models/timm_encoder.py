@@ -167,7 +167,7 @@ def create_network(model: str, size: int | None, **arguments: Any) -> nn.Module:
     is_fixed = timm.models.get_pretrained_cfg_value(model, "fixed_input_size")
     sized: dict[str, Any] = {"img_size": size} if is_fixed and size is not None else {}
     try:
-        created: nn.Module = timm.create_model(model, num_classes=0, **sized, **arguments)
+        created: nn.Module = timm.create_model(model, **{"num_classes": 0, **sized, **arguments})
     except (AssertionError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(

@@ -112,6 +112,18 @@ def model(run: str | None) -> Init:
     return Init(kind="model", hash=":".join(digests), path=head, run=folder)
 
 
+def saved(run: str) -> Init:
+    """What a finished run saved: the classifier with its encoder, or the encoder of a pretraining run.
+
+    Raises:
+        RunError: the folder holds no finished run.
+    """
+    folder = Path(os.path.expanduser(run)).absolute()
+    if not (folder / "result.json").is_file():
+        raise RunError(f"stage.run={run}: not the folder of a finished run. Check the path, or finish the run.")
+    return model(run) if (folder / "head.safetensors").is_file() else saved_by(folder)
+
+
 def imagenet(encoder: str, folder: str, files: dict[str, str], url: str) -> Init:
     """torchvision's ImageNet weights, from torch's cache. The stage downloads them if they are missing.
 

@@ -24,13 +24,17 @@ from simclr_med.stages.saved_run import check_targets
 from simclr_med.streams import Stream
 
 
-def build_network(node: Mapping[str, Any], seed: int, recorded: Mapping[str, Any] = MappingProxyType({})) -> Encoder:
-    """Build the encoder of an option of ``conf/encoder``, with random weights of a seed and with the speed-ups.
+def build_network(
+    node: Mapping[str, Any], seed: int, recorded: Mapping[str, Any] = MappingProxyType({}), speedups: bool = True
+) -> Encoder:
+    """Build the encoder of an option of ``conf/encoder``, with random weights of a seed.
 
     Args:
         node: the option's keys.
         seed: of the weights.
         recorded: values of a saved run, used instead of the option's own (`simclr_med.config.options`).
+
+        speedups: whether to apply them (`simclr_med.models.speed`).
 
     Raises:
         ConfigError: the option's target does not return an `Encoder`.
@@ -44,7 +48,8 @@ def build_network(node: Mapping[str, Any], seed: int, recorded: Mapping[str, Any
             "methods of simclr_med.models.encoders.Encoder."
         )
     set_option(encoder, {**node, **recorded})
-    apply_speedups(encoder)
+    if speedups:
+        apply_speedups(encoder)
     return encoder
 
 
