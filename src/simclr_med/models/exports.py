@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import io
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,7 @@ def write_torch(exported: Exported, folder: Path) -> Path:
     """Write model.pt2, a program of torch.export with a dynamic batch, and check its outputs."""
     network = exported.network()
     path = folder / "model.pt2"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _one_line("torch"):
         program = torch.export.export(network, (exported.images(2),), dynamic_shapes=({0: torch.export.Dim("batch")},))
         buffer = io.BytesIO()
         torch.export.save(program, buffer)
@@ -83,8 +83,7 @@ def write_onnx(exported: Exported, folder: Path) -> Path:
     import onnxruntime
 
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _one_line("onnx"):
         program = torch.onnx.export(
             exported.network(),
             (exported.images(2),),
@@ -143,7 +142,12 @@ def write_timm(exported: Exported, folder: Path) -> Path:
     network.load_state_dict(state, strict=True)
     target = folder / "timm"
     moments = {key: tuple(getattr(exported.encoder, key).flatten().tolist()) for key in ("mean", "std")}
-    data: Mapping[str, Any] = {**moments, "input_size": (3, exported.size, exported.size), "crop_pct": 1.0}
+    data: Mapping[str, Any] = {
+        **moments,
+        "input_size": (3, exported.size, exported.size),
+        "crop_pct": 1.0,
+        "interpolation": "bilinear",
+    }
     config = {"label_names": list(exported.classes)} if exported.classes else {}
     timm.models.save_for_hf(network, str(target), model_config=config, safe_serialization=True, data_config=dict(data))
     loaded = timm.create_model(f"local-dir:{target}", pretrained=True).eval()
@@ -158,6 +162,20 @@ def write_timm(exported: Exported, folder: Path) -> Path:
 
 # The formats by the names that stage.format takes.
 WRITERS: Mapping[str, Callable[[Exported, Path], Path]] = {"timm": write_timm, "onnx": write_onnx, "torch": write_torch}
+
+
+@contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    """Turn the errors of an exporter, which are of many types and long, into one line; hide its warnings."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise ConfigError(
+            f"stage.format={name}: the network cannot be exported ({reason}). Use another format."
+        ) from error
 
 
 @torch.no_grad()

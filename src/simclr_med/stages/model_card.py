@@ -21,6 +21,8 @@ _RECIPE = {
     "schedule": ("name", "warmup_epochs"),
 }
 
+_SCORES = "On the test split; in brackets the 95 % interval over test images, where there is one.\n\n"
+
 
 @dataclass(frozen=True)
 class _Budget:
@@ -56,7 +58,8 @@ def model_card(saved: SavedRun, exported: Exported, formats: Sequence[str], lice
         _purpose(exported),
         "## Data\n" + _table({"data set": saved.dataset, "content hash": data_hash, "label budget": _budget(config)}),
         "## Recipe\n" + _table(_recipe(config)),
-        "## Scores\n" + (_table(scores) if scores else "This run has no test scores: it trained without labels."),
+        "## Scores\n"
+        + (_SCORES + _table(scores) if scores else "This run has no test scores: it trained without labels."),
         _usage(exported, formats),
         "## Limits\n- This is research software, not a medical device. Do not use it for diagnosis.\n"
         "- The scores are those of one run on one data set. Other scanners, stains, sites or patients can give lower "
@@ -101,7 +104,7 @@ def _scores(result: Fields) -> dict[str, str]:
         if key in intervals:
             low, high = (Fields.from_record({key: value}).number(key) for value in intervals[key])
             text += f" ({low:.3f} to {high:.3f})"
-        scores[make_printable(key.removeprefix("test/"))] = text
+        scores[make_printable(key.removeprefix("test/")).replace("_", " ")] = text
     return scores
 
 
@@ -114,8 +117,9 @@ def _budget(config: Mapping[str, Any]) -> str:
 def _recipe(config: Mapping[str, Any]) -> dict[str, str]:
     groups = {group: config.get(group) for group in _RECIPE}
     rows = {"augmentation": _text(config["augmentation"].get("name")), "initial weights": _text(config["init"]["name"])}
+    unread = config["stage"].get("unread") or {}
     for group, keys in _RECIPE.items():
-        node = groups[group]
+        node = None if group in unread else groups[group]
         values = node if isinstance(node, Mapping) else {}
         rows |= {f"{group}.{key}": _text(values[key]) for key in keys if values.get(key) is not None}
     return rows | {"seed": str(config["seed"])}
