@@ -66,7 +66,10 @@ def _with_head(encoder: Encoder, folder: Path, size: int) -> Exported:
 def _image_size(chosen: int | None, encoder: Encoder, config: Path) -> int:
     """Return the pixels of a side: the chosen ones, those that the encoder resizes to, or those of the run's images."""
     data: Mapping[str, Any] = read_config(config)["dataset"]
-    size = chosen or getattr(encoder, "size", None) or data.get("size")
+    own = getattr(encoder, "size", None)
+    if None not in (chosen, own) and chosen != own:
+        raise ConfigError(f"stage.size={chosen}: the encoder takes images of {own} pixels. Leave stage.size out.")
+    size = chosen or own or data.get("size")
     if type(size) is not int:
         raise ConfigError("stage.size=null: this run did not record the size of its images. Add stage.size=<pixels>.")
     return size
