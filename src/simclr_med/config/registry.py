@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
@@ -72,5 +72,6 @@ def register(folders: Sequence[Path] = (CONF,)) -> None:
     OmegaConf.register_new_resolver("home", lambda name: str(Path.home() / name), replace=True)
     OmegaConf.register_new_resolver("joined", lambda names: "+".join(sorted(map(str, names))) or "all", replace=True)
     OmegaConf.register_new_resolver("stem", dataset_name, replace=True)
+    OmegaConf.register_new_resolver("last_part", lambda path: PurePath(str(path)).name, replace=True)
     OmegaConf.register_new_resolver("validation_of_budget", validation_of_budget, replace=True)
     OmegaConf.register_new_resolver("epoch_of_validation", epoch_of_validation, replace=True)
