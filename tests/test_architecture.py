@@ -74,8 +74,11 @@ THIRD: dict[str, set[str]] = {
 # One module of a package that needs more than its neighbours, and the package itself for its version.
 EXTRA = {
     "data/datamodule.py": {"lightning"},
+    "models/timm_encoder.py": {"timm"},
+    "models/exports.py": {"timm", "onnxruntime"},
     "runs/connection.py": {"torch", "lightning"},
     "runs/processes.py": {"lightning"},
+    "runs/hub.py": {"huggingface_hub"},
     "data/decoding.py": {"joblib"},
     "training/devices.py": {"simclr_med"},
     "cli/main.py": {"simclr_med"},
@@ -145,6 +148,7 @@ HEAVY = {
     "pandas",
     "matplotlib",
     "wandb",
+    "timm",
     "PIL",
 }
 # Those that Lightning imports itself, so that no stage can do without them.

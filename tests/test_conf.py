@@ -20,7 +20,10 @@ OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / gro
 NEEDS = {
     ("dataset", "npz"): ["dataset.path=cells.npz"],
     ("dataset", "folder"): ["dataset.path=images"],
+    ("encoder", "timm"): ["encoder.model=test_resnet"],
     ("init", "checkpoint"): ["init.path=encoder.safetensors"],
+    ("stage", "export"): ["stage.run=runs/probe/cells/a"],
+    ("init", "saved"): ["init.run=runs/probe/cells/a"],
     ("stage", "test"): ["stage.run=runs/probe/cells/a"],
     ("stage", "predict"): ["stage.run=runs/probe/cells/a"],
 }

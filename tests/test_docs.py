@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import safetensors.torch
@@ -22,7 +22,8 @@ from simclr_med.cli.help import FIRST
 from simclr_med.cli.runs_command import ACTIONS, parse_query
 from simclr_med.config.validate import find_problems
 from simclr_med.models.encoder_files import save_encoder
-from simclr_med.models.encoders import resnet
+from simclr_med.models.encoders import resnet, set_option
+from simclr_med.models.exports import WRITERS, Exported
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -224,6 +225,31 @@ def test_encoder_loads_in_plain_torchvision(tmp_path: Path, monkeypatch: pytest.
     images = torch.rand(4, 3, 28, 28)
     with torch.no_grad():
         torch.testing.assert_close(theirs.eval()((images - 0.5) / 0.5), ours(images), atol=1e-5, rtol=1e-5)
+
+
+def test_exported_files_load_in_three_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("timm", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="the extras timm and export are not installed")
+    torch.manual_seed(0)
+    ours = resnet(18).eval()
+    set_option(ours, {"name": "resnet18", "stem": "stock"})
+    exported = Exported(ours, None, (), torch.nn.Identity(), 28)
+    for write in WRITERS.values():
+        write(exported, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    images = torch.rand(4, 3, 28, 28)
+    names: dict[str, Any] = {"images": images.numpy()}
+    for info, code in blocks(read(ROOT / "docs" / "export.md")):
+        if info == "python":
+            exec(code, names)
+    mean, std = (torch.tensor(names["config"][key]).view(3, 1, 1) for key in ("mean", "std"))
+    with torch.no_grad():
+        for found in (
+            names["model"]((images - mean) / std),
+            torch.from_numpy(names["output"]),
+            names["program"](images),
+        ):
+            torch.testing.assert_close(found, ours(images), atol=1e-4, rtol=1e-4)
 
 
 def test_encoder_file_has_same_bytes_each_time(tmp_path: Path) -> None:

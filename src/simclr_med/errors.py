@@ -72,6 +72,7 @@ class WantedEncoder:
         dataset, augmentation, encoder, seed: of the run.
         size: of its images in pixels; None fits any.
         start: initial weights of the run: ``random``, ``imagenet``, or the data set of its own encoder.
+        model: of ``encoder=timm``; None for another encoder.
     """
 
     dataset: str
@@ -80,6 +81,7 @@ class WantedEncoder:
     size: int | None
     seed: int
     start: str
+    model: str | None = None
 
     def __str__(self) -> str:
         return " ".join(f"{key}={value}" for key, value in asdict(self).items() if value is not None)

@@ -61,8 +61,8 @@ def _recipe(wanted: WantedEncoder, overrides: Sequence[str]) -> Iterator[str]:
     yield f"encoder={wanted.encoder}"
     yield from select_overrides(overrides, "encoder.")
     yield f"seed={wanted.seed}"
-    if wanted.start == "imagenet":
-        yield "init=imagenet"
+    if wanted.start in ("imagenet", "timm"):
+        yield f"init={wanted.start}"
     elif wanted.start != "random":
         yield from ("init=pretrained", f"init.dataset={wanted.start}")
     yield from select_overrides(overrides, "paths.")

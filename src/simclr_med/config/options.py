@@ -110,7 +110,8 @@ def _expected(value: Any, default: Any) -> str | None:
         kinds = default or [None]
         return next((f"a list of {expected}" for item in value if (expected := _expected(item, kinds[0]))), None)
     if default in _OPEN or (isinstance(default, str) and "${" in default):
-        fits = value is None or any(_is_kind(value, kind) for kind in _KINDS)
+        values = value if isinstance(value, list) else [value]
+        fits = value is None or all(any(_is_kind(item, kind) for kind in _KINDS) for item in values)
         return None if fits else "a number, a text, true or false"
     return None if _is_kind(value, type(default)) else _KINDS[type(default)]
 

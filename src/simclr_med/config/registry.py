@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
@@ -26,6 +26,7 @@ NODES: dict[str, dict[str, type]] = {
         "densenet": schema.DenseNet,
         "convnext": schema.ConvNeXt,
         "tiny": schema.TinyEncoder,
+        "timm": schema.Timm,
     },
     "optimizer": {"adamw": schema.AdamW, "adam": schema.Adam, "sgd": schema.SGD, "lars": schema.LARS},
     "schedule": {"warmup_cosine": schema.WarmupCosine, "multistep": schema.Multistep, "constant": schema.Constant},
@@ -34,7 +35,9 @@ NODES: dict[str, dict[str, type]] = {
         "pretrained": schema.InitPretrained,
         "checkpoint": schema.InitCheckpoint,
         "imagenet": schema.InitImageNet,
+        "timm": schema.InitTimm,
         "model": schema.InitModel,
+        "saved": schema.InitSaved,
     },
     "stage": {
         "pretrain": stage_nodes.Pretrain,
@@ -42,6 +45,7 @@ NODES: dict[str, dict[str, type]] = {
         "supervised": stage_nodes.Supervised,
         "test": stage_nodes.Test,
         "predict": stage_nodes.Predict,
+        "export": stage_nodes.Export,
         "study": stage_nodes.Study,
         "preview": stage_nodes.Preview,
         "audit": stage_nodes.Audit,
@@ -69,5 +73,6 @@ def register(folders: Sequence[Path] = (CONF,)) -> None:
     OmegaConf.register_new_resolver("home", lambda name: str(Path.home() / name), replace=True)
     OmegaConf.register_new_resolver("joined", lambda names: "+".join(sorted(map(str, names))) or "all", replace=True)
     OmegaConf.register_new_resolver("stem", dataset_name, replace=True)
+    OmegaConf.register_new_resolver("last_part", lambda path: PurePath(str(path)).name, replace=True)
     OmegaConf.register_new_resolver("validation_of_budget", validation_of_budget, replace=True)
     OmegaConf.register_new_resolver("epoch_of_validation", epoch_of_validation, replace=True)

@@ -9,13 +9,25 @@ from typing import Any
 
 from simclr_med.config.bounds import LARGEST_INTEGER
 from simclr_med.config.data_nodes import Folder
-from simclr_med.config.schema import Config, Multistep, ResNet, TinyEncoder, Trainer, WarmupCosine
-from simclr_med.config.stage_nodes import Analyse, Predict, Pretrain, Preview, Probe, Report, Stage, Supervised, Test
+from simclr_med.config.schema import Config, Multistep, ResNet, Timm, TinyEncoder, Trainer, WarmupCosine
+from simclr_med.config.stage_nodes import (
+    Analyse,
+    Export,
+    Predict,
+    Pretrain,
+    Preview,
+    Probe,
+    Report,
+    Stage,
+    Supervised,
+    Test,
+)
 from simclr_med.runs.identity import slug
 from simclr_med.types import MULTI_LABEL
 
 # Groups whose option's name becomes a part of a path.
 PATH_GROUPS = ("dataset", "augmentation", "encoder", "init")
+FORMATS = ("timm", "onnx", "torch")  # of stage=export
 STRATEGIES = ("auto", "ddp", "ddp_spawn")  # names of Lightning's that fit one machine
 
 
@@ -101,9 +113,11 @@ def _split_fractions(cfg: Config[Any]) -> Iterator[str]:
 
 def _channel_statistics(cfg: Config[Any]) -> Iterator[str]:
     encoder = cfg.encoder
-    if not isinstance(encoder, (ResNet, TinyEncoder)):
+    if not isinstance(encoder, (ResNet, TinyEncoder, Timm)):
         return
     for key, values in {"mean": encoder.mean, "std": encoder.std}.items():
+        if values is None:
+            continue  # the model's own
         if not all(map(_is_finite, values)):
             continue  # reported as out of bounds
         if len(values) != 3 or (key == "std" and min(values) <= 0):
@@ -176,6 +190,8 @@ def _stage(cfg: Config[Any], stage: Stage) -> Iterator[str]:
         yield f"stage.head_epochs={stage.head_epochs}: expected less than stage.epochs={stage.epochs}. Lower it."
     if isinstance(stage, Report):
         yield from _report(cfg, stage)
+    if isinstance(stage, Export):
+        yield from _formats(stage)
     if isinstance(stage, Preview):
         yield from _sequences(stage)
     if isinstance(stage, Analyse):
@@ -191,6 +207,12 @@ def _strengths(stage: Probe) -> Iterator[str]:
             f"stage.solvers.logistic.lowest={logistic.lowest}: expected at most highest={logistic.highest}. Exchange "
             "the two."
         )
+
+
+def _formats(stage: Export) -> Iterator[str]:
+    unknown = [name for name in stage.format if name not in FORMATS]
+    if unknown or not stage.format:
+        yield f"stage.format={list(stage.format)}: expected some of {', '.join(FORMATS)}. Use stage.format=[onnx]."
 
 
 def _sequences(stage: Preview) -> Iterator[str]:

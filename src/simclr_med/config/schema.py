@@ -60,6 +60,14 @@ class ConvNeXt(TinyEncoder):
 
 
 @node
+class Timm(Option):
+    model: str = MISSING
+    input_size: Optional[int] = bounded(1, 4096)
+    mean: Optional[list[float]] = MISSING
+    std: Optional[list[float]] = MISSING
+
+
+@node
 class AdamW(Option):
     lr: float = bounded(open_low=0)
     weight_decay: float = bounded(0)
@@ -122,6 +130,7 @@ class InitPretrained(Option):
     start: str = MISSING
     exclude: Optional[str] = None
     run: Optional[str] = MISSING
+    model: Optional[str] = MISSING
 
 
 @node
@@ -135,11 +144,21 @@ class InitModel(Option):
 
 
 @node
+class InitSaved(Option):
+    run: str = MISSING
+
+
+@node
 class InitImageNet(Option):
     encoder: str = MISSING
     folder: str = MISSING
     files: dict[str, str] = MISSING
     url: str = MISSING
+
+
+@node
+class InitTimm(Option):
+    model: Optional[str] = MISSING
 
 
 @node

@@ -258,6 +258,14 @@ class Predict(Stage):
 
 
 @node
+class Export(RepeatedStage):
+    run: str = MISSING
+    format: list[str] = MISSING
+    size: Optional[int] = bounded(1, 4096)
+    license: str = MISSING
+
+
+@node
 class Study(RepeatedStage):
     epochs: int = bounded(1)
     batch_size: Optional[int] = bounded(2)

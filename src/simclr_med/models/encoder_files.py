@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,23 @@ from torch import Tensor
 from simclr_med.errors import CheckpointError
 from simclr_med.models.checkpoints import damaged_message, load_checkpoint, unusable_tensor
 from simclr_med.models.encoders import Encoder, get_option
-from simclr_med.models.networks import describe_network, recognize_thesis, recognize_torchvision, select_prefix
+from simclr_med.models.networks import (
+    ForeignEncoder,
+    describe_network,
+    recognize_thesis,
+    recognize_torchvision,
+    select_prefix,
+)
 from simclr_med.models.normalization import HALF, Moments, check_moments
 from simclr_med.models.safetensors_files import is_safetensors, read_safetensors, write_safetensors
 
 _MOMENTS = ("mean", "std")
 # Arguments of an option that change its function but not the shapes of its weights: strides, for example.
 _HIDDEN_ARGUMENTS = ("stem",)
+
+
+# Reads the state dict of another library: see `load_encoder_state`.
+Recognize = Callable[[Mapping[str, Tensor]], ForeignEncoder | None]
 
 
 @dataclass(frozen=True)
@@ -92,12 +102,17 @@ def encoder_metadata(encoder: Encoder) -> dict[str, str]:
     return metadata if option is None else metadata | {"encoder": json.dumps(option, sort_keys=True)}
 
 
-def load_encoder_state(path: Path) -> LoadedEncoder:
+def load_encoder_state(path: Path, recognize: Recognize | None = None) -> LoadedEncoder:
     """Read an encoder from a file; the kind of file is recognised by its content.
 
     The kinds: safetensors of `save_encoder`; a training checkpoint of this project; a checkpoint of the thesis; a
     torchvision state dict, with or without the classifier, in torch's format or in safetensors, which is read as one
-    that expects ImageNet's mean and standard deviation.
+    that expects ImageNet's mean and standard deviation; what ``recognize`` knows, if it is given.
+
+    Args:
+        path: of the file.
+        recognize: the encoder's own reader of foreign state dicts (`timm_encoder.TimmEncoder.recognize_state`). It
+            raises ValueError for one of another network.
 
     Raises:
         CheckpointError: the file is missing, damaged, unsafe to read, or holds no encoder.
@@ -106,7 +121,7 @@ def load_encoder_state(path: Path) -> LoadedEncoder:
         safe = is_safetensors(path)
     except OSError as error:
         raise CheckpointError(f"checkpoint={path}: {error.strerror or error}. Name a readable file.") from error
-    return _load_safetensors(path) if safe else _load_pickled(path)
+    return _load_safetensors(path, recognize) if safe else _load_pickled(path, recognize)
 
 
 def load_weights(encoder: Encoder, loaded: LoadedEncoder) -> str:
@@ -161,13 +176,13 @@ def _combine_hashes(weights: str, metadata: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _load_safetensors(path: Path) -> LoadedEncoder:
+def _load_safetensors(path: Path, recognize: Recognize | None) -> LoadedEncoder:
     try:
         state, metadata = read_safetensors(path)
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(damaged_message(path)) from error
     if not {"weights_hash", "encoder_hash", *_MOMENTS} & set(metadata):  # not written by `save_encoder`
-        return _load_foreign(path, state)
+        return _load_foreign(path, state, recognize)
     if "encoder" not in metadata:  # written by the first release, or by hand beside a classifier
         state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
     weights = weights_hash(state)
@@ -177,7 +192,7 @@ def _load_safetensors(path: Path) -> LoadedEncoder:
     return LoadedEncoder(state, {}, "the encoder", *_read_moments(metadata, path), metadata, path)
 
 
-def _load_pickled(path: Path) -> LoadedEncoder:
+def _load_pickled(path: Path, recognize: Recognize | None) -> LoadedEncoder:
     checkpoint = load_checkpoint(path)
     state = checkpoint.get("state_dict", checkpoint)
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
@@ -200,15 +215,30 @@ def _load_pickled(path: Path) -> LoadedEncoder:
         moments = _read_moments(metadata, path)
         head = select_prefix(state, "head.")
         return LoadedEncoder(select_prefix(state, "encoder."), head, "the checkpoint", *moments, metadata, path)
-    return _load_foreign(path, state)
+    return _load_foreign(path, state, recognize)
 
 
-def _load_foreign(path: Path, state: dict[str, Any]) -> LoadedEncoder:
+def _load_foreign(path: Path, state: dict[str, Any], recognize: Recognize | None) -> LoadedEncoder:
     named = {str(name): tensor for name, tensor in state.items()}
-    found = recognize_thesis(path, named) or recognize_torchvision(named)
+    found = recognize_thesis(path, named)
+    if found is None and recognize is not None:
+        try:
+            found = recognize(named)
+        except ValueError as error:
+            raise CheckpointError(
+                f"checkpoint={path}: the weights do not fit this encoder ({_shorten(str(error))}). Choose the encoder "
+                "that the file was trained with."
+            ) from error
+    found = found or recognize_torchvision(named)
     if found is None:
         raise CheckpointError(_no_encoder_message(path, named))
-    return LoadedEncoder(found.state, found.head, found.kind, found.mean, found.std, {}, path)
+    metadata = {} if found.option is None else {"encoder": json.dumps(found.option)}
+    return LoadedEncoder(found.state, found.head, found.kind, found.mean, found.std, metadata, path)
+
+
+def _shorten(text: str) -> str:
+    """Return at most 200 characters of a text."""
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _read_moments(metadata: Mapping[str, str], path: Path) -> tuple[Moments | None, Moments | None]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,14 +47,16 @@ class ForeignEncoder:
         kind: what wrote the file.
         state: the encoder's tensors, under torchvision's keys.
         head: the tensors of the head, under the keys of an ``nn.Sequential`` or ``nn.Linear``.
-        mean, std: of the channels that the network expects.
+        mean, std: of the channels that the network expects; None where only the encoder itself knows them.
+        option: of ``conf/encoder`` that the tensors fit, with its scalar arguments; None if the keys say it.
     """
 
     kind: str
     state: dict[str, Tensor]
     head: dict[str, Tensor]
-    mean: Moments
-    std: Moments
+    mean: Moments | None
+    std: Moments | None
+    option: Mapping[str, Any] | None = None
 
 
 def recognize_torchvision(state: State) -> ForeignEncoder | None:

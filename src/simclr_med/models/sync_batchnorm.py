@@ -15,6 +15,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from simclr_med.errors import ConfigError
 from simclr_med.models.encoders import Encoder
 
 
@@ -45,11 +46,26 @@ def convert_sync_batchnorm(module: nn.Module | Encoder, device_type: str) -> nn.
 
     Returns:
         the module, or its replacement where it is itself a batch norm.
+
+    Raises:
+        ConfigError: a batch norm of another library, which does more than normalise.
     """
     module = cast(nn.Module, module)
+    _refuse_other_kinds(module)
     if device_type == "cuda":
         return cast(nn.Module, nn.SyncBatchNorm.convert_sync_batchnorm(module))
     return _convert(module)
+
+
+def _refuse_other_kinds(module: nn.Module) -> None:
+    kinds = {type(child) for child in module.modules() if isinstance(child, nn.modules.batchnorm._BatchNorm)}
+    known = {nn.BatchNorm1d, nn.BatchNorm2d, SyncedBatchNorm1d, SyncedBatchNorm2d, nn.SyncBatchNorm}
+    if kinds - known:
+        name = min(kind.__name__ for kind in kinds - known)
+        raise ConfigError(
+            f"trainer.devices: the encoder's {name} cannot be synchronised between processes. Use trainer.devices=1, "
+            "or an encoder without batch normalisation."
+        )
 
 
 def _convert(module: nn.Module) -> nn.Module:

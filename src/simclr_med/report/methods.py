@@ -115,6 +115,8 @@ def _name_datasets(table: pd.DataFrame) -> pd.Series:
 def _describe_init(init: EncoderInit, dataset: str) -> str:
     if init.kind == "imagenet":
         return "ImageNet"
+    if init.kind == "timm":
+        return "timm weights"
     if init.kind == "checkpoint":
         return f"checkpoint {PurePath(init.path or '').name}"
     if init.kind != "pretrained":

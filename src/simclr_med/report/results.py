@@ -12,6 +12,7 @@ from typing import Any, Literal
 from simclr_med.report.result_tables import ResultTables, parse_tables
 from simclr_med.runs.config_files import read_config
 from simclr_med.runs.fields import LONGEST_NAME, LONGEST_TEXT, Fields, describe_error, make_printable
+from simclr_med.runs.identity import encoder_name
 from simclr_med.runs.settings import MOST_IMAGES, flatten_settings, read_budget
 from simclr_med.safe_files import read_json
 
@@ -51,7 +52,7 @@ class EncoderInit:
     """The initial weights of a run's encoder.
 
     Attributes:
-        kind: random, pretrained, imagenet, checkpoint or model.
+        kind: random, pretrained, imagenet, timm, checkpoint or model.
         run: folder name of the pretraining run, or None.
         dataset, augmentation, seed, start: of the pretraining run, as in the config; None where the config has none.
             The seed of random weights is that of the weights.
@@ -159,11 +160,13 @@ def _parse_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     budget, other_validation = read_budget(fraction)
     settings = flatten_settings(config)
     settings["data_fraction.validation"] = other_validation or DEFAULT_VALIDATION
+    encoder = fields.fields("encoder")
+    encoder.text("name")  # every encoder has one
     return {
         "folder": folder,
         "stage": fields.fields("stage").text("name"),
         "dataset": fields.fields("dataset").text("name"),
-        "encoder": fields.fields("encoder").text("name"),
+        "encoder": encoder_name({key: encoder.text_or_none(key) for key in ("name", "model")}),
         "augmentation": fields.fields("augmentation").text("name"),
         "size": fields.fields("dataset").integer_or_none("size", 1),
         "budget": f"{budget} {other_validation}".strip(),

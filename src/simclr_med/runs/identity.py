@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Protocol
@@ -59,7 +60,7 @@ class Init:
     """The initial weights of a run's encoder.
 
     Attributes:
-        kind: random, pretrained, checkpoint, imagenet or model.
+        kind: random, pretrained, checkpoint, imagenet, timm or model.
         hash: of the weights' content; the kind itself when there is no file.
         path: the file with the weights, or None.
         run: folder of the run that saved them, or None.
@@ -120,6 +121,12 @@ def validation_of_budget(samples: int | None, percent: float | None, per_class: 
 def epoch_of_validation(validation: str) -> str:
     """Return the default of stage.select_by: the last epoch for a budget that has no labels to spare for the choice."""
     return "auroc" if validation == "split" else "last"
+
+
+def encoder_name(encoder: Mapping[str, Any]) -> str:
+    """Return the name of an encoder's option, with its model if it has one: ``timm convnext_atto``."""
+    model = encoder.get("model")
+    return f"{encoder['name']} {model}" if isinstance(model, str) else str(encoder["name"])
 
 
 def slug(text: str, limit: int = 60) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from simclr_med.atomic import sha256
 from simclr_med.errors import MissingEncoderError, RunError, WantedEncoder
 from simclr_med.runs.fields import Fields
+from simclr_med.runs.hub import find_weights
 from simclr_med.runs.identity import Init
 from simclr_med.runs.run import find_finished_runs
 from simclr_med.safe_files import check_regular, read_json
@@ -55,6 +56,7 @@ def pretrained(
     start: str,
     exclude: str | None,
     run: str | None,
+    model: str | None = None,
 ) -> Init:
     """The encoder of the finished pretraining run that recorded these fields.
 
@@ -65,6 +67,7 @@ def pretrained(
         start: initial weights of that run: ``random``, ``imagenet``, or the data set of its own encoder.
         exclude: dataset.exclude of that run; it decides if several runs have the other fields.
         run: folder of a run. When it is given, the other fields are ignored.
+        model: of ``encoder=timm``, as the run recorded it; None for another encoder.
 
     Raises:
         MissingEncoderError: no run has these fields.
@@ -72,7 +75,7 @@ def pretrained(
     """
     if run is not None:
         return saved_by(Path(os.path.expanduser(run)).absolute())
-    wanted = WantedEncoder(dataset, augmentation, encoder, size, seed, start)
+    wanted = WantedEncoder(dataset, augmentation, encoder, size, seed, start, model)
     top = Path(runs).absolute()
     finished = list(find_finished_runs(top, "pretrain", dataset))
     found = {folder: cfg.dataset.get("exclude") for folder, cfg, _ in finished if _fits(cfg, wanted)}
@@ -112,6 +115,18 @@ def model(run: str | None) -> Init:
     return Init(kind="model", hash=":".join(digests), path=head, run=folder)
 
 
+def saved(run: str) -> Init:
+    """What a finished run saved: the classifier with its encoder, or the encoder of a pretraining run.
+
+    Raises:
+        RunError: the folder holds no finished run.
+    """
+    folder = Path(os.path.expanduser(run)).absolute()
+    if not (folder / "result.json").is_file():
+        raise RunError(f"stage.run={run}: not the folder of a finished run. Check the path, or finish the run.")
+    return model(run) if (folder / "head.safetensors").is_file() else saved_by(folder)
+
+
 def imagenet(encoder: str, folder: str, files: dict[str, str], url: str) -> Init:
     """torchvision's ImageNet weights, from torch's cache. The stage downloads them if they are missing.
 
@@ -132,6 +147,26 @@ def imagenet(encoder: str, folder: str, files: dict[str, str], url: str) -> Init
     return Init(kind="imagenet", hash=f"imagenet:{files[encoder]}", path=path, url=f"{url}/{files[encoder]}")
 
 
+def timm(model: str | None) -> Init:
+    """The pretrained weights of a timm model, from the cache of the Hugging Face hub or from its server.
+
+    Args:
+        model: of ``encoder=timm``, with the tag of the weights.
+
+    Raises:
+        RunError: the encoder is not of timm, the tag is missing, or the weights cannot be found.
+    """
+    if model is None:
+        raise RunError("init=timm: the encoder is not of timm. Add encoder=timm encoder.model=<name>.<tag>.")
+    if "." not in model:
+        raise RunError(
+            f"encoder.model={model}: init=timm needs the tag of the weights, as in resnet50.a1_in1k. Choose one of "
+            f"timm.list_pretrained('{model}*')."
+        )
+    path = find_weights(model)
+    return Init(kind="timm", hash=f"sha256:{sha256(path)}", path=path)
+
+
 def _fits(cfg: Any, wanted: WantedEncoder) -> bool:
     """Whether a pretraining run's config has the wanted fields. A size that one side leaves open fits any."""
     recorded = {
@@ -141,6 +176,7 @@ def _fits(cfg: Any, wanted: WantedEncoder) -> bool:
         "size": cfg.dataset.get("size"),
         "seed": cfg.seed,
         "start": cfg.init.get("dataset") if cfg.init.name == "pretrained" else cfg.init.name,
+        "model": cfg.encoder.get("model"),
     }
     fields = asdict(wanted)
     if None in (recorded["size"], fields["size"]):

@@ -10,13 +10,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from simclr_med.runs.identity import Init, budget_name, slug, validation_of_budget
+from simclr_med.runs.identity import Init, budget_name, encoder_name, slug, validation_of_budget
 
 # The keys whose values stand in a folder's name where they differ from the defaults of conf/, in the order of the name.
 # {} is the value.
 SHOWN: Mapping[str, str] = {
     "augmentation.name": "{}",
     "encoder.name": "{}",
+    "encoder.model": "{}",
     "dataset.size": "{}px",
     "data_fraction": "{}",
     "init.name": "{}",
@@ -59,7 +60,9 @@ def method_name(cfg: DictConfig, init: Init) -> str:
     if source is not None:  # the name of a pretraining run starts with its augmentation
         own = source.parent.parent.name if init.kind == "model" else source.name.partition("-")[0]
         start = f"{init.kind} {source.parent.name} {own}"
-    return ", ".join((f"{cfg.dataset.name}{size}", cfg.stage.name, start.replace("_", " "), *views, cfg.encoder.name))
+    return ", ".join(
+        (f"{cfg.dataset.name}{size}", cfg.stage.name, start.replace("_", " "), *views, encoder_name(cfg.encoder))
+    )
 
 
 def shown_path(path: Path) -> str:

@@ -130,6 +130,9 @@ def cam_sheet(
     if not gradcam.is_captum_installed():
         print(f"Grad-CAM: left out: captum is not installed {EXTRA}.", flush=True)
         return []
+    if not model.encoder.feature_map():
+        print("Grad-CAM: left out: the encoder has no layer whose output is a map.", flush=True)
+        return []
     task, count, seed = model.head.task, run.cfg.stage.cams, run.cfg.seed
     where = resolve_device(run.cfg.trainer.accelerator)
     encoder, head = model.encoder.to(where).eval(), model.head.module.to(where).eval()

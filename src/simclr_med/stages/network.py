@@ -24,13 +24,17 @@ from simclr_med.stages.saved_run import check_targets
 from simclr_med.streams import Stream
 
 
-def build_network(node: Mapping[str, Any], seed: int, recorded: Mapping[str, Any] = MappingProxyType({})) -> Encoder:
-    """Build the encoder of an option of ``conf/encoder``, with random weights of a seed and with the speed-ups.
+def build_network(
+    node: Mapping[str, Any], seed: int, recorded: Mapping[str, Any] = MappingProxyType({}), speedups: bool = True
+) -> Encoder:
+    """Build the encoder of an option of ``conf/encoder``, with random weights of a seed.
 
     Args:
         node: the option's keys.
         seed: of the weights.
         recorded: values of a saved run, used instead of the option's own (`simclr_med.config.options`).
+
+        speedups: whether to apply them (`simclr_med.models.speed`).
 
     Raises:
         ConfigError: the option's target does not return an `Encoder`.
@@ -44,15 +48,23 @@ def build_network(node: Mapping[str, Any], seed: int, recorded: Mapping[str, Any
             "methods of simclr_med.models.encoders.Encoder."
         )
     set_option(encoder, {**node, **recorded})
-    apply_speedups(encoder)
+    if speedups:
+        apply_speedups(encoder)
     return encoder
 
 
-def build_encoder(run: Run[Config[Any]]) -> tuple[Encoder, str]:
-    """Return the encoder at the run's first step, and where its weights come from, in words."""
+def build_encoder(run: Run[Config[Any]], announce: bool = True) -> tuple[Encoder, str]:
+    """Return the encoder at the run's first step, and where its weights come from, in words.
+
+    Args:
+        run: whose config names the encoder.
+        announce: print what the encoder says of its images, if anything.
+    """
     if run.init.run is not None:
         check_targets(run.init.run, run.cfg.allow_code)
     encoder = build_network(run.plain.encoder, run.cfg.seed if run.init.seed is None else run.init.seed)
+    if announce and getattr(encoder, "note", None):
+        print(f"Encoder: {encoder.note}", flush=True)  # type: ignore[attr-defined]
     return encoder, load_initial_weights(encoder, run.init)
 
 
@@ -69,7 +81,7 @@ def load_initial_weights(encoder: Encoder, init: Init) -> str:
     note = None if init.run is None else verify_files(init.run, "config.yaml", init.path.name)
     if note:
         print(note, flush=True)
-    return load_weights(encoder, load_encoder_state(init.path))
+    return load_weights(encoder, load_encoder_state(init.path, getattr(encoder, "recognize_state", None)))
 
 
 @contextmanager

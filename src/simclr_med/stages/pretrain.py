@@ -120,7 +120,7 @@ def _save_and_measure(setup: TrainingSetup[Pretrain], module: SimCLR) -> Outcome
     run, data = setup.run, setup.data
     table = read_rows(setup.metrics_csv)
     final = {name: float(table[-1][name]) for name in METRICS if table[-1][name]}
-    start, _ = build_encoder(run)
+    start, _ = build_encoder(run, announce=False)
     before = measure_encoder(start.to(setup.device), data.knn_sets(), to_float, setup.device, *module.knn)
     final |= {f"{name}_before": value for name, value in before.items()}
     digest = encoder_hash(module.encoder)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,8 @@ def load_saved_model(folder: Path, own_options: Sequence[Path] = (), allow_code:
         CheckpointError: a file is missing, damaged or changed.
         ConfigError: the option of the encoder is unknown, or needs ``allow_code``.
     """
-    saved = read_saved_run(folder, allow_code)
-    encoder = _load_encoder(saved, own_options, allow_code, "head.safetensors")
+    build = partial(_build_encoder, own_options=own_options, allow_code=allow_code)
+    saved, encoder = _load_encoder(folder, allow_code, build, "head.safetensors")
     return SavedModel(encoder, load_head(folder / "head.safetensors"), saved.stage, saved.dataset)
 
 
@@ -70,32 +71,56 @@ def load_saved_encoder(folder: Path) -> Encoder:
     Raises:
         CheckpointError, ConfigError: as `load_saved_model`.
     """
-    return _load_encoder(read_saved_run(folder), (), False)
+    return _load_encoder(folder, False, partial(_build_encoder, own_options=(), allow_code=False))[1]
 
 
-def _load_encoder(saved: SavedRun, own_options: Sequence[Path], allow_code: bool, *files: str) -> Encoder:
-    """Build the network of a saved run and load its weights; verify the config, the weights and these files."""
-    folder, own = saved.folder, saved.folder / "encoder.safetensors"
+def load_plain_encoder(
+    folder: Path, own_options: Sequence[Path] = (), allow_code: bool = False
+) -> tuple[SavedRun, Encoder]:
+    """Load the encoder of a finished run, of pretraining too, without the speed-ups: torch.export cannot read these.
+
+    The arguments and errors are those of `load_saved_model`.
+    """
+    build = partial(_build_encoder, own_options=own_options, allow_code=allow_code, speedups=False)
+    return _load_encoder(folder, allow_code, build)
+
+
+def _load_encoder(
+    folder: Path, allow_code: bool, build: Callable[[SavedRun, int], Encoder], *files: str
+) -> tuple[SavedRun, Encoder]:
+    """Read a run and build its encoder.
+
+    Args:
+        folder: of the run.
+        allow_code: as in `load_saved_model`.
+        build: makes the network of a run from a seed.
+        files: of the run that the caller reads too; their hashes are compared with the recorded ones.
+    """
+    saved = read_saved_run(folder, allow_code)
+    own = folder / "encoder.safetensors"
     note = verify_files(folder, "config.yaml", *files, *([own.name] if own.exists() else []))
     if note:
         print(note, flush=True)
     if own.exists():
-        encoder = _build_encoder(saved, saved.seed, own_options, allow_code)
+        encoder = build(saved, saved.seed)
         load_weights(encoder, load_encoder_state(own))
-        return encoder
-    init = find_init(saved)
-    encoder = _build_encoder(saved, saved.seed if init.seed is None else init.seed, own_options, allow_code)
-    load_initial_weights(encoder, init)
-    return encoder
+    else:
+        init = find_init(saved)
+        encoder = build(saved, saved.seed if init.seed is None else init.seed)
+        load_initial_weights(encoder, init)
+    return saved, encoder
 
 
-def _build_encoder(saved: SavedRun, seed: int, own_options: Sequence[Path], allow_code: bool) -> Encoder:
+def _build_encoder(
+    saved: SavedRun, seed: int, own_options: Sequence[Path], allow_code: bool, speedups: bool = True
+) -> Encoder:
     """Build the network of a saved run: the option of its name, with the numbers and texts that the run recorded.
 
     Args:
         saved: the run.
         seed: of random weights.
         own_options, allow_code: as in `load_saved_model`.
+        speedups: as in `build_network`.
     """
     option: Any = OmegaConf.to_container(load_option(tuple(own_options), "encoder", saved.encoder["name"]))
     target = option.get("_target_")
@@ -105,7 +130,7 @@ def _build_encoder(saved: SavedRun, seed: int, own_options: Sequence[Path], allo
             "allow_code=true to run code of your own."
         )
     try:
-        return build_network(option, seed, recorded_values(option, saved.encoder))
+        return build_network(option, seed, recorded_values(option, saved.encoder), speedups)
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise CheckpointError(f"{saved.config}: encoder: {reason}. {REPEAT}") from error

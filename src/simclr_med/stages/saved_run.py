@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -184,11 +184,20 @@ def _imagenet(saved: SavedRun, recorded: RecordedInit) -> Init:
     return init.imagenet(saved.encoder["name"], node.folder, dict(node.files), node.url)
 
 
+def _timm(saved: SavedRun, recorded: RecordedInit) -> Init:
+    """The recorded file if it is there, else that of the encoder's model in the cache of the hub."""
+    if recorded.path is not None and recorded.path.is_file():
+        return replace(init.checkpoint(str(recorded.path)), kind="timm")
+    model = saved.encoder.get("model")
+    return init.timm(model if isinstance(model, str) else None)
+
+
 _FINDERS: Mapping[str, Callable[[SavedRun, RecordedInit], Init]] = {
     "random": _random,
     "checkpoint": _checkpoint,
     "pretrained": _pretrained,
     "imagenet": _imagenet,
+    "timm": _timm,
 }
 
 

@@ -1,0 +1,44 @@
+"""Stage export: the files of a pretraining run and of a classifier, with a model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from simclr_med.errors import ConfigError, RunError
+
+ONE = ("stage.epochs=1", "stage.batch_size=8", "trainer.limit_steps=1", "schedule.warmup_epochs=0")
+
+
+@pytest.mark.usefixtures("small_pictures")
+def test_an_encoder_and_a_classifier(staged, result) -> None:
+    pretrained = staged("pretrain", *ONE)
+    folder = staged("export", "dataset=synthetic", f"stage.run={pretrained}", "stage.size=28")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "An encoder: RGB images of 28x28 pixels to 64 features." in card
+    assert "it trained without labels" in card
+    program = torch.export.load(folder / "model.pt2").module()
+    assert program(torch.rand(5, 3, 28, 28)).shape == (5, 64)
+
+    probe = staged("probe", "stage.resamples=0", "stage.solvers.logistic.points=2")
+    folder = staged("export", "dataset=synthetic", f"stage.run={probe}", "stage.size=28", "stage.license=cc-by-4.0")
+    assert folder.name == probe.name
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\nlicense: cc-by-4.0\n")
+    assert "classes: 0, 1, 2." in card
+    accuracy, (low, high) = (result(probe)[key]["test/accuracy"] for key in ("metrics", "intervals"))
+    assert f"| accuracy | {accuracy:.3f} ({low:.3f} to {high:.3f}) |" in card
+    assert "optimizer" not in card  # a probe has none
+    program = torch.export.load(folder / "model.pt2").module()
+    torch.testing.assert_close(program(torch.rand(5, 3, 28, 28)).sum(dim=1), torch.ones(5))
+    with pytest.raises(ConfigError, match=r"^stage\.size=null: this run did not record the size"):
+        staged("export", "dataset=synthetic", f"stage.run={probe}")
+
+
+def test_mistakes_are_one_line(staged, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"^stage\.run=.*: not the folder of a finished run\."):
+        staged("export", "dataset=synthetic", f"stage.run={tmp_path}")
+    with pytest.raises(ConfigError, match=r"stage\.format=\['tflite'\]: expected some of timm, onnx, torch\."):
+        staged("export", "dataset=synthetic", f"stage.run={tmp_path}", "stage.format=[tflite]")
