@@ -81,8 +81,13 @@ def test_blur_and_crop_have_the_values_of_the_thesis(parity, name):
 
 def test_microscopy_turns_by_any_angle():
     sequence = load_sequence("microscopy")
-    assert get_op_arguments(sequence, "right_angle_rotation")["p"] == 0.75  # four equally likely orientations
     assert get_op_arguments(sequence, "rotation") == {"degrees": 45.0, "p": 1.0}
+
+
+def test_microscopy_mirrors_and_turns_with_the_probability_of_the_data_set():
+    for op in ("right_angle_rotation", "horizontal_flip", "vertical_flip"):
+        assert get_op_arguments(load_sequence("microscopy"), op)["p"] == 0.5
+        assert get_op_arguments(load_sequence("microscopy", mirror_p=0.0), op)["p"] == 0.0
 
 
 def test_xray_keeps_left_and_right_and_adds_no_colour():

@@ -60,7 +60,7 @@ def test_settings_of_the_pretraining_are_part_of_the_name(add: Add, runs: Path) 
     long = add("pretrain", budget="full")
     probes = [add("probe", init=pretrained(run=str(made)), made_by=made, seed=0) for made in (short, long)]
     assert [method(runs, probe) for probe in probes] == [
-        f"probe, own novel (pretraining stage.epochs={epochs})" for epochs in (7, 200)
+        f"probe, own microscopy (pretraining stage.epochs={epochs})" for epochs in (7, 200)
     ]
 
 

@@ -25,21 +25,21 @@ def name_of(composed: Compose, *overrides: str, init: Init = RANDOM) -> str:
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [
-        ([], "novel-s0"),
-        (["stage.temperature=0.2", "stage.epochs=60", "seed=1"], "novel-t0.2-e60-s1"),
-        (["stage.temperature=0.07", "stage.epochs=200", "dataset=bloodmnist"], "novel-s0"),
-        (["dataset=bloodmnist", "dataset.size=64", "encoder=tiny"], "novel-tiny-64px-s0"),
-        (["dataset=folder", "dataset.path=images"], "novel-64px-s0"),
-        (["optimizer=lars"], "novel-lars-s0"),
-        (["optimizer=sgd", "optimizer.lr=0.1"], "novel-sgd-lr0.1-s0"),
+        ([], "microscopy-s0"),
+        (["stage.temperature=0.1", "stage.epochs=60", "seed=1"], "microscopy-t0.1-e60-s1"),
+        (["stage.temperature=0.2", "stage.epochs=200", "dataset=bloodmnist"], "microscopy-s0"),
+        (["dataset=bloodmnist", "dataset.size=64", "encoder=tiny"], "microscopy-tiny-64px-s0"),
+        (["dataset=folder", "dataset.path=images"], "microscopy-64px-s0"),
+        (["optimizer=lars"], "microscopy-lars-s0"),
+        (["optimizer=sgd", "optimizer.lr=0.1"], "microscopy-sgd-lr0.1-s0"),
         (["stage=probe", "init=random"], "random-s0"),
         (["stage=probe", "init=random", "data_fraction=n100", "stage.solver=sgd"], "n100-random-sgd-s0"),
         (["stage=probe", "init=random", "data_fraction=n50", "data_fraction.validation=split"], "n50_split-random-s0"),
         (["stage=baseline", "data_fraction=n100", "optimizer.lr=0.002"], "light-n100-lr0.002-s0"),
         (["stage=baseline", "stage.epochs=100"], "light-s0"),
         (["stage=baseline", "augmentation=none", "stage.epochs=9"], "none-e9-s0"),
-        (["experiment=thesis_bloodmnist"], "novel-e2000-s0"),
-        (["trainer=debug"], "novel-2steps-s0"),
+        (["experiment=thesis_bloodmnist"], "novel-t0.07-e2000-lr0.0005-s0"),
+        (["trainer=debug"], "microscopy-2steps-s0"),
     ],
 )
 def test_name_has_what_differs_from_the_defaults(composed: Compose, overrides: list[str], name: str) -> None:
@@ -69,7 +69,7 @@ def test_folder_of_an_earlier_release_is_found_by_its_hash(composed: Compose, tm
     cfg = validate_config(composed(f"paths.runs={tmp_path}"))
     old = tmp_path / "pretrain" / "synthetic" / f"novel-resnet18-full-random-seed0-{HASH[:10]}"
     (old.parent / f"novel-resnet18-full-random-seed0-{HASH[1:11]}").mkdir(parents=True)
-    assert run_folder(cfg.plain, HASH, RANDOM, cfg.changes).name == f"novel-s0-{HASH[:10]}"
+    assert run_folder(cfg.plain, HASH, RANDOM, cfg.changes).name == f"microscopy-s0-{HASH[:10]}"
     old.mkdir()
     assert run_folder(cfg.plain, HASH, RANDOM, cfg.changes) == old
 
@@ -81,12 +81,12 @@ def test_long_and_strange_values_make_a_valid_name_that_keeps_the_seed(composed:
     assert "/" not in name
     assert name.endswith("-s7")
     assert len(name.encode()) <= LONGEST
-    assert readable_part(run_folder(cfg.plain, HASH, RANDOM, {"encoder.name": "../a b\n"})) == "novel-a-b-s7"
+    assert readable_part(run_folder(cfg.plain, HASH, RANDOM, {"encoder.name": "../a b\n"})) == "microscopy-a-b-s7"
 
 
 def test_every_key_of_the_names_is_a_key_of_the_config(composed: Compose) -> None:
     cfg = composed("stage=probe")
-    known = {"stage.temperature", "stage.epochs", "stage.batch_size"}  # of other stages
+    known = {"stage.temperature", "stage.epochs", "stage.batch_size", "encoder.model"}  # of other stages or options
     for key in set(SHOWN) - known:
         group, _, name = key.partition(".")
         assert group in cfg
