@@ -12,7 +12,7 @@ SPELLED := src tests docs conf benchmarks .github Makefile mkdocs.yml pyproject.
 FUZZ_S ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper test test-process test-gpu test-slurm faults fuzz check lint audit types format docs bench \
+.PHONY: help demo paper test test-process test-notebooks test-gpu test-slurm faults fuzz check lint audit types format docs bench \
 	bench-gpu bench-growth bench-tables results parity wheel clean
 
 help:  ## List the targets
@@ -39,10 +39,13 @@ paper: $(READY)  ## Every grid of the thesis's study, in order; make paper OVERR
 	@failed=0; for grid in $(PAPER); do $(BIN)/simclr-med grid=$$grid $(OVERRIDES) || failed=1; done; exit $$failed
 
 test: $(READY)  ## Run the default tests: under 5 minutes on 2 cores, no network, no GPU
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not process and not slurm and not gpu"
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not process and not notebook and not slurm and not gpu"
 
 test-process: $(READY)  ## Run the tests that start real training processes
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m process
+
+test-notebooks: $(READY)  ## Run the notebooks of the documentation (minutes)
+	$(BIN)/python -m pytest -q -n 2 -m notebook
 
 test-gpu: $(READY)  ## Run the tests on an NVIDIA GPU (about 4 minutes)
 	$(BIN)/python -m pytest -q -m gpu

@@ -390,7 +390,7 @@ def test_lint_and_types_pass(in_copy: Callable[..., str], words: tuple[str, ...]
 
 def test_tests_over_options_and_modules_pass(copy: Path, in_copy: Callable[..., str]) -> None:
     present = [name for name in SUBSET if (copy / "tree" / name).is_file()]
-    in_copy("pytest", "-q", "-n", "2", "-m", "not process and not slurm", *present)
+    in_copy("pytest", "-q", "-n", "2", "-m", "not process and not notebook and not slurm", *present)
 
 
 def test_op_and_sequence_are_used(copy: Path, simclr_med: Callable[..., str]) -> None:
