@@ -63,7 +63,7 @@ STAGES: dict[str, tuple[tuple[str, ...], set[str], set[str], tuple[str, ...]]] =
         | {name for name, package in (("umap", "umap"), ("gradcam", "captum")) if find_spec(package)},
         (),
     ),
-    "preview": ((), {"train/images", "val/images", "test/images"}, {"sequences", "counts"}, ()),
+    "preview": ((), {"train/images", "val/images", "test/images"}, {"originals", "sequences", "counts"}, ()),
 }
 OPTIONAL = {"figures/umap": "umap", "figures/gradcam": "captum"}
 

@@ -87,7 +87,7 @@ def build_views() -> list[View]:
             ("analyse", "preview", "test", "predict"),
             {
                 "Features": _pictures("pca", "tsne", "umap", "neighbours", "gradcam"),
-                "Before training": _pictures("sequences", "counts"),
+                "Before training": _pictures("originals", "sequences", "counts"),
                 "Predictions": _predictions(),
             },
         ),
