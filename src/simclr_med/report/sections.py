@@ -84,7 +84,7 @@ def build_content(collection: Collection, margin: float = MARGIN) -> Content:
     every, kept = score_without_twins(rows, twins, read_predictions, notes)
     published, sources = match_published(rows, kept)
     confidence = measure_confidence(rows, notes)
-    confounders, told = build_confounder_table(rows, notes)
+    confounders, sentences = build_confounder_table(rows, notes)
     known_twins, miscalibrated = describe_twins(twins, rows, every, kept), describe_miscalibration(confidence)
     doubts = {
         str(data): [
@@ -94,7 +94,7 @@ def build_content(collection: Collection, margin: float = MARGIN) -> Content:
             *doubt_pretraining(table[table["data"] == data]),
             *doubt_class_shares(group),
             *([miscalibrated[str(data)]] if data in miscalibrated else []),
-            *([told[str(data)]] if data in told else []),
+            *([sentences[str(data)]] if data in sentences else []),
             OTHER_SOURCES,
         ]
         for data, group in rows.groupby("data")
