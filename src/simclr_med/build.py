@@ -75,8 +75,8 @@ def import_stage(cfg: Any) -> Any:
     would take a fifth of the start-up, so they are set aside instead; once, since what an earlier job of a sweep left
     would be set aside with them.
 
-    torch is asked to take its memory in huge pages, where the kernel offers them (Linux): its step is then 6 to 9 %
-    faster. torch reads this setting once, when it is imported.
+    torch is asked to take its memory in huge pages, where the kernel offers them (Linux): its step was 6 to 9 %
+    faster on one machine. torch reads this setting once, when it is imported.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     gc.disable()

@@ -97,7 +97,7 @@ def test_runs_without_validation_scores_give_no_model(add: Add, runs: Path) -> N
     found = build_content(collect_runs(runs)).answers[0]
     assert found.model is None
     assert "no run recorded a validation AUROC" in found.questions[2].short
-    assert "The runs cannot tell" in found.questions[0].short
+    assert "Not answered: this needs runs with and without" in found.questions[0].short
     assert "cannot be estimated" in found.questions[1].short
 
 

@@ -128,8 +128,8 @@ def _answer_gain(rows: pd.DataFrame, comparisons: Sequence[Comparison]) -> Quest
     if not effects:
         return Question(
             text,
-            "The runs cannot tell: a method with pretraining and the same method without it are needed, under one "
-            "label budget. simclr-med stage=study runs both.",
+            "Not answered: this needs runs with and without pretraining under one label budget. "
+            "simclr-med stage=study makes both.",
         )
     budgets = list(dict.fromkeys(budget for cells in columns.values() for budget in cells))
     table = pd.DataFrame(
