@@ -102,11 +102,6 @@ def build_content(collection: Collection, margin: float = MARGIN) -> Content:
     findings = Findings(comparisons, savings, no_savings, plans, no_plans, doubts)
     sections = [
         Section(
-            "summary",
-            "Summary",
-            [*summarise(comparisons, rows), *_warn_of_single_pretraining(rows)] if comparisons else [],
-        ),
-        Section(
             "efficiency",
             "Label efficiency",
             describe_missing_classes(rows),
@@ -119,7 +114,7 @@ def build_content(collection: Collection, margin: float = MARGIN) -> Content:
         Section(
             "comparisons",
             "Comparisons: better, worse, practically equal or inconclusive",
-            [format_comparison(comparison) for comparison in comparisons],
+            [*summarise(comparisons, rows), *map(format_comparison, comparisons)],
             build_comparison_table(comparisons),
         ),
         Section(
@@ -203,14 +198,3 @@ def _format_verdicts(verdicts: Mapping[str, Sequence[str]]) -> str:
             is_only = len(verdicts) == 1 and len(budgets) > 1
             parts.append(f"{verdict} with {'each of ' if is_only else ''}{', '.join(budgets)}")
     return "; ".join(parts)
-
-
-def _warn_of_single_pretraining(rows: pd.DataFrame) -> list[str]:
-    """Return a warning where all runs of a method start from one pretraining run."""
-    pretrained = rows[rows["source"] != ""]
-    if pretrained.empty or (pretrained.groupby(["data", "encoder", "method"])["start"].nunique() > 1).all():
-        return []
-    return [
-        "Some methods use one pretraining run (a single init.seed). Their intervals and verdicts describe this encoder "
-        "and not the method. Pretrain with three seeds or more to compare methods."
-    ]
