@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import least_squares
 
 from simclr_med.metrics.crossed import encoder_term, image_term, seed_term
 from simclr_med.metrics.learning_curve import PowerLaw, draw_means, fit_draws, fit_power_law
@@ -31,6 +32,25 @@ def test_budgets_with_small_errors_decide() -> None:
     scores[2] += 0.1
     errors = np.array([1e-3, 1e-3, 10.0, 1e-3, 1e-3])
     assert fit_power_law(LABELS, scores, errors).predict(2000) == pytest.approx(0.9 - 2 * 2000**-0.5, abs=2e-3)
+
+
+def test_no_other_law_has_smaller_weighted_squares() -> None:
+    """An independent search from several starts finds nothing better; with noise, curves may be flat or fall."""
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        scores = evaluate(LABELS, rng.uniform(0.7, 0.99), rng.uniform(0, 1), rng.uniform(0.1, 1.5))
+        errors = rng.uniform(0.002, 0.02, 5)
+        scores += rng.normal(size=5) * errors
+        law = fit_power_law(LABELS, scores, errors)
+        found = np.square((evaluate(LABELS / law.unit, law.ceiling, law.drop, law.decay) - scores) / errors).sum()
+        for start in rng.uniform((0.5, 0.0, 0.01), (1.0, 0.5, 3.0), (10, 3)):
+            other = least_squares(
+                lambda law, scores, errors: (evaluate(LABELS / 250, *law) - scores) / errors,
+                start,
+                bounds=([0.0, 0.0, 0.01], [1.0, np.inf, 3.0]),
+                args=(scores, errors),
+            )
+            assert found <= 2 * other.cost + 1e-3  # in units of the squared standard errors
 
 
 def test_labels_for_a_score_are_the_inverse() -> None:

@@ -8,17 +8,16 @@ equation 1, whose x is n / n0; n0 is the geometric mean of the budgets).
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import OptimizeWarning, curve_fit
-from scipy.special import expit, logit
 
 DRAWS = 200
 LEAST_BUDGETS = 3  # as many as the law has parameters
-_FASTEST = 3.0  # largest c
+# c of the equation. Below, the law is a logarithm of the labels; above, it is flat after the first budget.
+_DECAYS_C = np.geomspace(0.01, 3.0, 800)
+_CEILING = 1.0  # the largest a: of a score
 _LARGEST_LOG = 600.0
 _SMALLEST_ERROR = 1e-4  # of a budget's mean, so that no budget has all the weight
 
@@ -39,7 +38,7 @@ class PowerLaw:
 
     def predict(self, labels: float) -> float:
         """Return the score after so many labels."""
-        return float(_evaluate(np.float64(labels / self.unit), self.ceiling, self.drop, self.decay))
+        return float(self.ceiling - self.drop * (labels / self.unit) ** -self.decay)
 
     def labels_for(self, score: float) -> float:
         """Return how many labels reach a score; infinite where the ceiling is not above it."""
@@ -82,65 +81,44 @@ def draw_means(tables: Sequence[np.ndarray], shares: Sequence[float], draws: int
     return means_RB
 
 
-def fit_power_law(
-    labels_B: np.ndarray, means_B: np.ndarray, errors_B: np.ndarray, start: PowerLaw | None = None
-) -> PowerLaw:
+def fit_power_law(labels_B: np.ndarray, means_B: np.ndarray, errors_B: np.ndarray) -> PowerLaw:
     """Return the law with the least weighted squares; the weight of a budget is 1 / error².
 
     Args:
         labels_B: of each budget, above 0.
         means_B: scores in [0, 1].
         errors_B: standard errors of the scores.
-        start: where the search begins, with the same budgets; a law near the solution makes it shorter.
 
     Raises:
         ValueError: there are fewer than `LEAST_BUDGETS`.
-        RuntimeError: the search does not converge.
+    """
+    return fit_draws(labels_B, means_B[np.newaxis], errors_B)[0]
+
+
+def fit_draws(labels_B: np.ndarray, means_RB: np.ndarray, errors_B: np.ndarray) -> list[PowerLaw]:
+    """Return the law of each draw, as `fit_power_law`.
+
+    For a fixed decay, the law is a line with intercept a and slope -b, whose least squares have a closed form
+    (a at most 1, b at least 0). So all decays are tried, and no local minimum is taken for the global one.
     """
     if len(labels_B) < LEAST_BUDGETS:
         raise ValueError(f"expected at least {LEAST_BUDGETS} budgets, found {len(labels_B)}")
     unit = float(np.exp(np.log(labels_B).mean()))
-    if start is None:
-        start = PowerLaw(min(0.99, float(means_B.max()) + 0.02), max(1e-3, float(np.ptp(means_B)) / 2), 0.5, unit)
-    begin = np.clip([start.ceiling, start.drop, start.decay / _FASTEST], 1e-6, 1 - 1e-6)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", OptimizeWarning)  # the covariance, which is not used, may not exist
-        found, _ = curve_fit(
-            _evaluate_free,
-            labels_B / unit,
-            means_B,
-            p0=(logit(begin[0]), np.log(begin[1]), logit(begin[2])),
-            sigma=np.maximum(errors_B, _SMALLEST_ERROR),
-            maxfev=2000,
-        )
-    ceiling, drop, decay = _bound(*found)
-    return PowerLaw(ceiling, drop, decay, unit)
-
-
-def fit_draws(
-    labels_B: np.ndarray, means_RB: np.ndarray, errors_B: np.ndarray, start: PowerLaw | None = None
-) -> list[PowerLaw]:
-    """Return the law of each draw; draws whose fit does not converge are left out."""
-    laws = []
-    for means_B in means_RB:
-        try:
-            laws.append(fit_power_law(labels_B, means_B, errors_B, start))
-        except RuntimeError:
-            continue
-    return laws
-
-
-def _evaluate(ratio: np.ndarray, ceiling: float, drop: float, decay: float) -> np.ndarray:
-    return np.asarray(ceiling - drop * ratio**-decay)
-
-
-def _bound(a: float, b: float, c: float) -> tuple[float, float, float]:
-    """Return ceiling in (0, 1), drop > 0 and decay in (0, `_FASTEST`) from any three numbers.
-
-    The search has no bounds then, which is ten times as fast.
-    """
-    return float(expit(a)), float(np.exp(min(b, 3.0))), float(_FASTEST * expit(c))
-
-
-def _evaluate_free(ratio: np.ndarray, a: float, b: float, c: float) -> np.ndarray:
-    return _evaluate(ratio, *_bound(a, b, c))
+    powers_CB = (labels_B / unit) ** -_DECAYS_C[:, np.newaxis]
+    weights_B = np.maximum(errors_B, _SMALLEST_ERROR) ** -2.0
+    weights_B /= weights_B.sum()
+    power_C, mean_R = powers_CB @ weights_B, means_RB @ weights_B
+    centred_CB = powers_CB - power_C[:, np.newaxis]
+    variance_C = centred_CB**2 @ weights_B
+    drops_RC = np.maximum(-((means_RB * weights_B) @ centred_CB.T) / variance_C, 0.0)
+    ceilings_RC = mean_R[:, np.newaxis] + drops_RC * power_C
+    # Where the line's intercept is above the largest score, the best line has this intercept.
+    capped_RC = ((_CEILING - means_RB) * weights_B) @ powers_CB.T / (powers_CB**2 @ weights_B)
+    drops_RC = np.where(ceilings_RC > _CEILING, capped_RC, drops_RC)
+    ceilings_RC = np.minimum(ceilings_RC, _CEILING)
+    misses_RCB = ceilings_RC[..., np.newaxis] - drops_RC[..., np.newaxis] * powers_CB - means_RB[:, np.newaxis]
+    best_R = (misses_RCB**2 @ weights_B).argmin(axis=1)
+    return [
+        PowerLaw(float(ceilings_RC[draw, best]), float(drops_RC[draw, best]), float(_DECAYS_C[best]), unit)
+        for draw, best in enumerate(best_R)
+    ]

@@ -92,31 +92,24 @@ def plan_annotation(
                 reason = f"{LEAST} label budgets or more are needed, and it has {len(curve.points)}"
             elif not curve.has_enough_seeds:
                 reason = "3 label seeds or more are needed"
-            elif (plan := _build_plan(data, encoder, curve)) is not None:
-                plans.append(plan)
-                continue
             else:
-                reason = "the fit does not converge"
+                plans.append(_build_plan(data, encoder, curve))
+                continue
             reasons.setdefault(data, []).append(f"“{curve.method}”: no plan: {reason}.")
     return plans, reasons
 
 
-def _build_plan(data: str, encoder: str, curve: Curve) -> Plan | None:
-    """Return the plan of a curve; None where a fit does not converge."""
+def _build_plan(data: str, encoder: str, curve: Curve) -> Plan:
+    """Return the plan of a curve."""
     labels_B = np.array([point.labels for point in curve.points])
     tables = [point.design.values_ESN for point in curve.points]
     means_B = np.array([table.mean() for table in tables])
     means_RB = draw_means(tables, [point.share for point in curve.points], DRAWS, seed=0)
     errors_B = means_RB.std(axis=0)
-    try:
-        law = fit_power_law(labels_B, means_B, errors_B)
-        without = fit_power_law(labels_B[:-1], means_B[:-1], errors_B[:-1])
-    except RuntimeError:
-        return None
-    draws = fit_draws(labels_B, means_RB, errors_B, law)
-    checks = fit_draws(labels_B[:-1], means_RB[:, :-1], errors_B[:-1], without)
-    if min(len(draws), len(checks)) < DRAWS / 2:
-        return None
+    law = fit_power_law(labels_B, means_B, errors_B)
+    without = fit_power_law(labels_B[:-1], means_B[:-1], errors_B[:-1])
+    draws = fit_draws(labels_B, means_RB, errors_B)
+    checks = fit_draws(labels_B[:-1], means_RB[:, :-1], errors_B[:-1])
     low, high = np.quantile([check.predict(float(labels_B[-1])) for check in checks], QUANTILES)
     held_out = (without.predict(float(labels_B[-1])), float(low), float(high))
     return Plan(data, encoder, curve.method, labels_B, means_B, law, draws, held_out)
