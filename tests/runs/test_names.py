@@ -35,8 +35,8 @@ def name_of(composed: Compose, *overrides: str, init: Init = RANDOM) -> str:
         (["stage=probe", "init=random"], "random-s0"),
         (["stage=probe", "init=random", "data_fraction=n100", "stage.solver=sgd"], "n100-random-sgd-s0"),
         (["stage=probe", "init=random", "data_fraction=n50", "data_fraction.validation=split"], "n50_split-random-s0"),
-        (["stage=baseline", "data_fraction=n100", "optimizer.lr=0.002"], "light-n100-lr0.002-s0"),
-        (["stage=baseline", "stage.epochs=100"], "light-s0"),
+        (["stage=baseline", "data_fraction=n100", "optimizer.lr=0.002"], "microscopy-n100-lr0.002-s0"),
+        (["stage=baseline", "stage.epochs=100"], "microscopy-s0"),
         (["stage=baseline", "augmentation=none", "stage.epochs=9"], "none-e9-s0"),
         (["experiment=thesis_bloodmnist"], "novel-t0.07-e2000-lr0.0005-s0"),
         (["trainer=debug"], "microscopy-2steps-s0"),
@@ -61,7 +61,7 @@ def test_methods_do_not_depend_on_the_name_of_the_encoders_run(composed: Compose
     cfg = validate_config(composed("stage=finetune", "dataset=bloodmnist")).plain
     names = ("novel-resnet18-full-random-seed0-0123456789", "novel-t0.2-s3-0123456789")
     inits = [Init("pretrained", "x", run=Path("/runs/pretrain/bloodmnist") / name) for name in names]
-    expected = "bloodmnist 28 px, finetune, pretrained bloodmnist novel, light, resnet18"
+    expected = "bloodmnist 28 px, finetune, pretrained bloodmnist novel, microscopy, resnet18"
     assert {method_name(cfg, init) for init in inits} == {expected}
 
 
