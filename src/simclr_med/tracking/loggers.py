@@ -15,11 +15,10 @@ import numpy as np
 from lightning.pytorch.loggers import Logger
 
 from simclr_med.atomic import write_text
-from simclr_med.config.logger_rules import mask_secrets
 from simclr_med.errors import RunError
 from simclr_med.evaluation.predictions import Predictions
 from simclr_med.tracking.history import TensorBoardHistory, WandbHistory
-from simclr_med.tracking.mlflow_history import MlflowHistory, describe_failure
+from simclr_med.tracking.mlflow_history import MlflowHistory, open_history
 
 
 def wandb_logger(
@@ -139,20 +138,7 @@ def mlflow_logger(
     for setting, value in (("TIMEOUT", f"{timeout_s:g}"), ("MAX_RETRIES", "1")):  # by default minutes
         os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{setting}", value)
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{os.path.abspath(database)}"
-    try:
-        from mlflow.exceptions import MlflowException
-    except ModuleNotFoundError as error:
-        raise RunError(
-            "logger=mlflow: the package mlflow is not installed. Run pip install mlflow, or use logger=tensorboard or "
-            "logger=none."
-        ) from error
-    try:
-        logger = MlflowHistory(folder, uri, experiment, name, {"group": group, "stage": job_type}, table_rows)
-    except (MlflowException, OSError) as error:
-        raise RunError(
-            f"logger.tracking_uri={mask_secrets(uri)}: cannot be used ({describe_failure(error, uri)}). Start the "
-            "server or correct the address, or use logger=none."
-        ) from error
+    logger = open_history(folder, uri, experiment, name, {"group": group, "stage": job_type}, table_rows)
     print(f"MLflow:   {logger.address()}", flush=True)
     return logger
 

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from simclr_med.atomic import write_text
 from simclr_med.config.logger_rules import mask_secrets
+from simclr_med.errors import RunError
 from simclr_med.evaluation.predictions import Predictions, select_rows, to_table
 from simclr_med.runs.names import shown_path
 from simclr_med.safe_files import read_text
@@ -37,17 +38,12 @@ class MlflowHistory(MLFlowLogger):
         table_rows: maximum number of rows in the table of predictions; 0 logs no table.
 
     Raises:
-        ModuleNotFoundError: mlflow is not installed.
         MlflowException, OSError: the store cannot be used.
     """
 
     def __init__(
         self, folder: Path, uri: str, experiment: str, name: str, tags: Mapping[str, str], table_rows: int = 0
     ) -> None:
-        import mlflow  # noqa: F401 (imported here, so that other loggers do not pay for it; it sets its log level)
-
-        for library in ("mlflow", "alembic"):  # they report each step that creates a database
-            logging.getLogger(library).setLevel(logging.WARNING)
         super().__init__(experiment, name, uri, dict(tags), artifact_location=_artifact_folder(uri))
         self.folder = folder
         self.table_rows = table_rows
@@ -151,11 +147,38 @@ class MlflowHistory(MLFlowLogger):
             self._is_lost = False
         except (MlflowException, OSError) as error:
             if not self._is_lost:
-                print(f"MLflow:   not logged: {describe_failure(error, self._tracking_uri or '')}.", flush=True)
+                print(f"MLflow:   not logged: {_describe_failure(error, self._tracking_uri or '')}.", flush=True)
             self._is_lost = True
 
 
-def describe_failure(error: BaseException, uri: str) -> str:
+def open_history(
+    folder: Path, uri: str, experiment: str, name: str, tags: Mapping[str, str], table_rows: int
+) -> MlflowHistory:
+    """Return the `MlflowHistory` of a run's folder, with its arguments.
+
+    Raises:
+        RunError: mlflow is not installed, or the store cannot be used.
+    """
+    try:
+        import mlflow  # imported here, so that other loggers do not pay for it
+        from mlflow.exceptions import MlflowException
+    except ModuleNotFoundError as error:
+        raise RunError(
+            "logger=mlflow: the package mlflow is not installed. Run pip install mlflow, or use logger=tensorboard or "
+            "logger=none."
+        ) from error
+    for library in (mlflow.__name__, "alembic"):  # they report each step that creates a database
+        logging.getLogger(library).setLevel(logging.WARNING)
+    try:
+        return MlflowHistory(folder, uri, experiment, name, tags, table_rows)
+    except (MlflowException, OSError) as error:
+        raise RunError(
+            f"logger.tracking_uri={mask_secrets(uri)}: cannot be used ({_describe_failure(error, uri)}). Start the "
+            "server or correct the address, or use logger=none."
+        ) from error
+
+
+def _describe_failure(error: BaseException, uri: str) -> str:
     """Return the reason of a failure in a few words: the operating system's, or the first sentence of the message."""
     inner: BaseException | None = error
     while inner is not None:
