@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -141,6 +143,19 @@ def test_lost_store_does_not_end_the_run(
     assert stored(logger)[1]["train/loss"] == [(epoch, loss(epoch)) for epoch in range(3)]
 
 
+def test_copy_in_a_training_process_logs_to_the_same_run(start: Start, tmp_path: Path) -> None:
+    logger = start()
+    copy = pickle.loads(pickle.dumps(logger))
+    for epoch in range(2):
+        log_epoch(copy, epoch)
+    table(tmp_path, 2)
+    logger.log_metrics({"test/accuracy": 0.5})
+    close_loggers([logger], failed=False)
+    history = stored(logger)[1]
+    assert history["train/loss"] == [(epoch, loss(epoch)) for epoch in range(2)]
+    assert history["test/accuracy"] == [(1, 0.5)]
+
+
 def test_unusable_server_is_one_line(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -160,7 +175,9 @@ def server(tmp_path: Path) -> Iterator[str]:
     words = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     stores = ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", f"{tmp_path}/served"]
     command = [sys.executable, "-m", "mlflow", "server", *words, *stores]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # nine processes that nothing needs
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet, start_new_session=True) as process:
         address, ends = f"http://127.0.0.1:{port}", time.monotonic() + 120
         while True:
             try:
@@ -171,7 +188,7 @@ def server(tmp_path: Path) -> Iterator[str]:
                 assert process.poll() is None
                 time.sleep(0.2)
         yield address
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
 
 
 @pytest.mark.process
@@ -193,6 +210,7 @@ def test_server_has_the_history_of_metrics_csv(
         f"MLflow:   {server.replace('//', '//***@')}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
         in done.stdout
     )
+    assert "secret" not in done.stdout
     rows = read_rows(folder / "metrics.csv")
     for name in [name for name in rows[0] if name not in ("epoch", "step", "wall_s")]:
         expected = [(int(row["epoch"]), pytest.approx(float(row[name]))) for row in rows if row[name]]

@@ -135,8 +135,13 @@ def mlflow_logger(
         RunError: mlflow is not installed, or the server or database cannot be used.
     """
     del tags
-    for setting, value in (("TIMEOUT", f"{timeout_s:g}"), ("MAX_RETRIES", "1")):  # by default minutes
-        os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{setting}", value)
+    # Environment variables, because training processes that this one starts inherit them.
+    for setting, value in (
+        ("HTTP_REQUEST_TIMEOUT", f"{timeout_s:g}"),  # by default mlflow waits minutes
+        ("HTTP_REQUEST_MAX_RETRIES", "1"),
+        ("SUPPRESS_PRINTING_URL_TO_STDOUT", "true"),  # it would show the credentials of an address
+    ):
+        os.environ.setdefault(f"MLFLOW_{setting}", value)
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{os.path.abspath(database)}"
     logger = open_history(folder, uri, experiment, name, {"group": group, "stage": job_type}, table_rows)
     print(f"MLflow:   {logger.address()}", flush=True)

@@ -122,11 +122,17 @@ class MlflowHistory(MLFlowLogger):
 
     def _continue_run(self, run_id: str) -> None:
         self._run_id = run_id
-        for name in self.experiment.get_run(run_id).data.metrics:
-            self._known[name] = {metric.step for metric in self.experiment.get_metric_history(run_id, name)}
+        self._read_known()
         self.experiment.update_run(run_id, "RUNNING")
 
+    def _read_known(self) -> None:
+        for name in self.experiment.get_run(self.run_id).data.metrics:
+            self._known[name] = {metric.step for metric in self.experiment.get_metric_history(self.run_id, name)}
+
     def _log_missing_epochs(self, before: int | None = None) -> None:
+        """Log the epochs of metrics.csv that the MLflow run lacks; only those before an epoch if it is given."""
+        if before is None:  # after a training in several processes, which log with a copy of this logger
+            self._read_known()
         for epoch, _, values in read_history(self.folder / "metrics.csv", before):
             self._log_new({**values, "epoch": epoch}, epoch)
 
