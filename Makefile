@@ -100,8 +100,9 @@ bench-gpu: $(READY)  ## Measure the speed on a GPU (about 8 minutes); QUICK=--qu
 parity: $(READY)  ## Compare each augmentation with PIL on your images: make parity DATA=cells.npz
 	$(BIN)/python benchmarks/parity.py $(DATA)
 
-wheel: $(READY)  ## Build the wheel into dist/
-	$(BIN)/python -m build --wheel
+wheel: $(READY)  ## Build the source archive and the wheel into dist/, and check them
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 clean:  ## Delete built files; runs/ stays
 	rm -rf dist build site .pytest_cache .mypy_cache .ruff_cache

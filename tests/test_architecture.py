@@ -88,6 +88,7 @@ EXTRA = {
     "evaluation/gradcam.py": {"captum"},
     "tracking/workspaces.py": {"wandb_workspaces"},
     "tracking/panels.py": {"wandb_workspaces"},
+    "tracking/mlflow_history.py": {"mlflow"},
 }
 
 

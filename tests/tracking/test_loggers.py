@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from simclr_med.errors import ConfigError, RunError
 from simclr_med.evaluation.predictions import Predictions
 from simclr_med.tracking.history import WandbHistory
-from simclr_med.tracking.loggers import close_loggers, log_pictures, log_predictions, tensorboard_logger, wandb_logger
+from simclr_med.tracking.loggers import (
+    close_loggers,
+    log_pictures,
+    log_predictions,
+    mlflow_logger,
+    tensorboard_logger,
+    wandb_logger,
+)
 from simclr_med.tracking.wandb_mode import choose_mode
 
 KEY = 40 * "a"
@@ -392,3 +400,9 @@ def test_missing_tensorboard_is_one_line(tmp_path: Path, monkeypatch: pytest.Mon
         RunError, match=r"^logger=tensorboard: the package tensorboard is not installed. Run pip install"
     ):
         tensorboard_logger(tmp_path, "n", "g", "j", [])
+
+
+def test_missing_mlflow_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(RunError, match=r"^logger=mlflow: the package mlflow is not installed. Run pip install mlflow"):
+        mlflow_logger(tmp_path, "n", "g", "j", [], None, str(tmp_path / "mlflow.db"), "e", 5)

@@ -22,6 +22,7 @@ from simclr_med.cli.help import help_text
 from simclr_med.cli.hydra_keys import check_own_options
 from simclr_med.cli.jobs import INTERRUPTED
 from simclr_med.cli.runs_command import run_runs_command
+from simclr_med.cli.runs_completion import complete_runs
 from simclr_med.cli.session import Session
 from simclr_med.config.folders import CONF
 from simclr_med.config.registry import register
@@ -65,6 +66,11 @@ def _run_command(argv: Sequence[str], processes: FirstProcess | None) -> int:
     try:
         if words[:1] == ["runs"]:
             return run_runs_command(words[1:])
+        if words[:1] in (["-sc"], ["--shell-completion"]):
+            candidates = complete_runs(os.environ.get("COMP_LINE", ""))
+            if candidates is not None and words[1:2] and words[1].startswith("query="):
+                print("\n".join(candidates))
+                return 0
         return _run_overrides(parse_argv(words), processes)
     except UserError as error:
         return ProblemPrinter().report(error).status

@@ -166,8 +166,9 @@ def _best(query: RunsQuery, records: Sequence[RunRecord]) -> int:
         if "--json" not in query.flags:
             print_candidates(dataset, ranked)
     if not winners:
+        kind = "run" if "stage" in query.filters else "classifier"
         raise RunError(
-            "simclr-med runs best: no finished run has a validation score. Run stage=probe or stage=finetune."
+            f"simclr-med runs best: no finished {kind} has a validation score. Run stage=probe or stage=finetune."
         )
     if "--json" in query.flags:
         print_json(winners)

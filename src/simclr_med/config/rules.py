@@ -9,6 +9,7 @@ from typing import Any
 
 from simclr_med.config.bounds import LARGEST_INTEGER
 from simclr_med.config.data_nodes import Folder
+from simclr_med.config.logger_rules import broken_logger_rules
 from simclr_med.config.schema import Config, Multistep, ResNet, Timm, TinyEncoder, Trainer, WarmupCosine
 from simclr_med.config.stage_nodes import (
     Analyse,
@@ -42,6 +43,7 @@ def broken_rules(cfg: Config[Any]) -> Iterator[str]:
     yield from _milestones(cfg)
     yield from _targets(cfg)
     yield from _objective(cfg)
+    yield from broken_logger_rules(cfg)
     yield from _stage(cfg, cfg.stage)
 
 

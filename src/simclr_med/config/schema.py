@@ -183,6 +183,7 @@ class Trainer(Part):
 @node
 class Logger(Part):
     name: str = MISSING
+    tracking_uri: Optional[str] = None
     loggers: list[Any] = MISSING
 
 

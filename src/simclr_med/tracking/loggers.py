@@ -18,6 +18,7 @@ from simclr_med.atomic import write_text
 from simclr_med.errors import RunError
 from simclr_med.evaluation.predictions import Predictions
 from simclr_med.tracking.history import TensorBoardHistory, WandbHistory
+from simclr_med.tracking.mlflow_history import MlflowHistory, open_history
 
 
 def wandb_logger(
@@ -105,10 +106,54 @@ def tensorboard_logger(folder: Path, name: str, group: str, job_type: str, tags:
         ) from error
 
 
+def mlflow_logger(
+    folder: Path,
+    name: str,
+    group: str,
+    job_type: str,
+    tags: list[str],
+    tracking_uri: str | None,
+    database: str,
+    experiment: str,
+    timeout_s: float,
+    table_rows: int = 0,
+) -> MlflowHistory:
+    """Start the MLflow run of a run folder, or continue it if the run is resumed.
+
+    Args:
+        folder: of the run; its ``mlflow/run_id`` names the MLflow run.
+        name: of the MLflow run.
+        group, job_type: tags of the MLflow run.
+        tags: not used, since the parameters of the MLflow run hold the whole config.
+        tracking_uri: of a server or database; None uses MLFLOW_TRACKING_URI, or the database if that is not set.
+        database: path of the SQLite database.
+        experiment: name of the MLflow experiment.
+        timeout_s: seconds to wait for each response of a server.
+        table_rows: maximum number of rows in a table of predictions; 0 logs no table.
+
+    Raises:
+        RunError: mlflow is not installed, or the server or database cannot be used.
+    """
+    del tags
+    # Environment variables, because training processes that this one starts inherit them.
+    for setting, value in (
+        ("HTTP_REQUEST_TIMEOUT", f"{timeout_s:g}"),  # by default mlflow waits minutes
+        ("HTTP_REQUEST_MAX_RETRIES", "1"),
+        ("SUPPRESS_PRINTING_URL_TO_STDOUT", "true"),  # it would show the credentials of an address
+    ):
+        os.environ.setdefault(f"MLFLOW_{setting}", value)
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{os.path.abspath(database)}"
+    logger = open_history(folder, uri, experiment, name, {"group": group, "stage": job_type}, table_rows)
+    print(f"MLflow:   {logger.address()}", flush=True)
+    return logger
+
+
 def log_pictures(loggers: Iterable[Logger], pictures: Iterable[Path]) -> None:
-    """Log PNG files to Weights & Biases; call it before the scores are logged, whose row they share."""
+    """Log PNG files to Weights & Biases and MLflow; call it before the scores are logged, whose row they share."""
     paths = sorted(pictures)
     for logger in loggers:
+        if isinstance(logger, MlflowHistory):
+            logger.log_pictures(paths)
         if isinstance(logger, WandbHistory) and paths:
             try:
                 logger.log_pictures(paths)
@@ -119,14 +164,16 @@ def log_pictures(loggers: Iterable[Logger], pictures: Iterable[Path]) -> None:
 def log_predictions(
     loggers: Iterable[Logger], predictions: Predictions | None, images: Callable[[], np.ndarray] | None = None
 ) -> None:
-    """Log a table of predictions to Weights & Biases; call it before the scores are logged, whose row it shares.
+    """Log a table of predictions to Weights & Biases and MLflow; call it before the scores, whose row it shares.
 
     Args:
         loggers: of the run.
         predictions: of all images; the logger's config limits the rows of the table. None logs nothing.
-        images: returns the images, uint8 [N, H, W, C]; None logs none.
+        images: returns the images, uint8 [N, H, W, C]; None logs none. MLflow gets no images.
     """
     for logger in loggers:
+        if isinstance(logger, MlflowHistory) and logger.table_rows > 0 and predictions is not None:
+            logger.log_predictions(predictions)
         if isinstance(logger, WandbHistory) and logger.table_rows > 0 and predictions is not None:
             try:
                 logger.log_predictions(predictions, images)
