@@ -90,3 +90,39 @@ def test_classifier_of_two_processes_is_that_of_one(
     for a, b in zip(one, two, strict=True):
         for name in set(classifier.METRICS) - {"train/images_per_s"}:
             assert float(a[name]) == pytest.approx(float(b[name]), abs=1e-6), name
+
+
+def name_patients(path: Path) -> str:
+    """Write a CSV that gives the 40 training images of `cells` to 13 patients."""
+    path.write_text("split,row,patient\n" + "".join(f"train,{row},p{row % 13}\n" for row in range(40)))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "parts"),
+    [
+        ("tiny", ()),
+        # Without batch norm, since the parts of two shares are other micro-batches than those of the whole batch.
+        ("convnext_tiny", ("stage.accumulate=4", "stage.exact_accumulate=true")),
+    ],
+)
+def test_patients_and_parts_agree_in_float64(
+    command: Command, cells: Path, tmp_path: Path, encoder: str, parts: tuple[str, ...]
+) -> None:
+    csv = name_patients(tmp_path / "patients.csv")
+    words = (f"dataset.groups_csv={csv}", "stage.positives=patient", "stage.mask_same_patient=true")
+    words = (*words, "trainer.precision=64-true", "stage.epochs=2", "trainer.limit_steps=1", f"encoder={encoder}")
+    one = curve(command, cells, tmp_path / "one", *words, "trainer=cpu")
+    two = curve(command, cells, tmp_path / "two", *words, *parts, "trainer=ddp_cpu")
+    assert len(one) == len(two) == 2
+    for a, b in zip(one, two, strict=True):
+        for name in set(METRICS) - {"train/images_per_s"}:
+            assert float(a[name]) == pytest.approx(float(b[name]), abs=1e-4), name
+
+
+def test_batch_norm_is_synchronised_in_both_passes(command: Command, cells: Path, tmp_path: Path) -> None:
+    """Both processes end with the same weights and finite losses where each part is normalised across them."""
+    words = ("stage.accumulate=4", "stage.exact_accumulate=true", "stage.head.batch_norm=true", "trainer=ddp_cpu")
+    table = curve(command, cells, tmp_path / "two", *words)
+    assert [row["step"] for row in table] == ["2", "4", "6"]
+    assert all(0 < float(row["train/loss"]) < 5 for row in table)

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from simclr_med.config.bounds import LARGEST_INTEGER
-from simclr_med.config.data_nodes import Folder
+from simclr_med.config.data_nodes import Dataset, Folder
 from simclr_med.config.schema import Config, Multistep, ResNet, Timm, TinyEncoder, Trainer, WarmupCosine
 from simclr_med.config.stage_nodes import (
     Analyse,
@@ -184,6 +184,7 @@ def _stage(cfg: Config[Any], stage: Stage) -> Iterator[str]:
         yield from _folder(stage)
     if isinstance(stage, Pretrain):
         yield from _micro_batches(stage, cfg.trainer)
+        yield from _patients(stage, cfg.dataset)
     if isinstance(stage, Probe):
         yield from _strengths(stage)
     if isinstance(stage, Supervised) and 0 < stage.head_epochs >= stage.epochs:
@@ -231,6 +232,8 @@ def _perplexities(stage: Analyse) -> Iterator[str]:
 
 
 def _micro_batches(stage: Pretrain, trainer: Trainer) -> Iterator[str]:
+    if stage.exact_accumulate and stage.accumulate == 1:
+        yield "stage.exact_accumulate=true: needs micro-batches. Set stage.accumulate to 2 or more, or remove it."
     counts = (stage.accumulate, trainer.nodes, trainer.devices)
     if min(stage.batch_size - 1, *counts) < 1 or max(counts) > LARGEST_INTEGER:
         return  # reported as out of bounds
@@ -244,6 +247,21 @@ def _micro_batches(stage: Pretrain, trainer: Trainer) -> Iterator[str]:
             f"stage.batch_size={stage.batch_size}: less than two images for each micro-batch of each process "
             f"({shares}). Raise it."
         )
+
+
+def _patients(stage: Pretrain, dataset: Dataset) -> Iterator[str]:
+    if dataset.patients_csv is not None:
+        return
+    wanted = {
+        "stage.positives=patient": stage.pairs_patients,
+        "stage.mask_same_patient=true": stage.masks_patients,
+    }
+    for override, is_wanted in wanted.items():
+        if is_wanted:
+            yield (
+                f"{override}: dataset={dataset.name} does not name the patient of each image. Set dataset.groups_csv "
+                f"(dataset=npz or folder), or remove {override.partition('=')[0]}."
+            )
 
 
 def _report(cfg: Config[Any], stage: Report) -> Iterator[str]:

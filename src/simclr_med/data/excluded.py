@@ -94,6 +94,10 @@ class Excluded:
         names = self.whole.names(split)
         return None if names is None else self._names(names, self.kept(split, len(names)))
 
+    def patients(self, split: Split) -> tuple[str | None, ...] | None:
+        patients = self.whole.patients(split)
+        return None if patients is None else tuple(patients[row] for row in self.kept(split, len(patients)))
+
     @staticmethod
     def _names(names: tuple[str, ...] | None, kept: np.ndarray) -> tuple[str, ...] | None:
         return None if names is None else tuple(names[row] for row in kept)

@@ -88,3 +88,13 @@ class Source(Protocol):
 
     def names(self, split: Split) -> tuple[str, ...] | None:
         """Return `ImageSet.names` of one split without reading its images."""
+
+    def patients(self, split: Split) -> tuple[str | None, ...] | None:
+        """Return the patient of each image of one split, without reading its images.
+
+        Returns:
+            A name for each image, or None for an image of unknown patient; None if the data set names no patients.
+
+        Raises:
+            DataError: the patients cannot be read, or do not fit the images.
+        """
