@@ -16,7 +16,6 @@ from simclr_med.runs.lock import hold_lock
 from simclr_med.runs.records import RunRecord, read_record, read_records
 from simclr_med.runs.removal import find_dependents, remove_run
 from simclr_med.runs.run_table import format_age, to_dicts
-from simclr_med.runs.settings import flatten_settings
 from simclr_med.runs.selection import (
     filter_records,
     find_differences,
@@ -24,6 +23,7 @@ from simclr_med.runs.selection import (
     rank_candidates,
     sort_records,
 )
+from simclr_med.runs.settings import flatten_settings
 
 
 def scored(folder: Path, **metrics: float) -> Path:

@@ -81,9 +81,10 @@ def _check_images(setup: TrainingSetup[Pretrain]) -> None:
             "set."
         )
     if stage.accumulate > 1:
-        micro_batch = f"a micro-batch of {data.batch_size // stage.accumulate} of {data.batch_size} images"
-        source = f"all {data.batch_size} images, batch norm's statistics from" if stage.exact_accumulate else "from"
-        print(f"stage.accumulate={stage.accumulate}: negatives come {source} {micro_batch}.", flush=True)
+        images, micro_batch = data.batch_size, f"a micro-batch of {data.batch_size // stage.accumulate}"
+        exact = f"all {images} images, statistics of batch norm from {micro_batch}"
+        source = exact if stage.exact_accumulate else f"{micro_batch} of {images} images"
+        print(f"stage.accumulate={stage.accumulate}: negatives come from {source}.", flush=True)
 
 
 def build_module(run: Run[Config[Pretrain]], data: ImageDataModule) -> SimCLR:
