@@ -101,7 +101,7 @@ class ImageDataModule(LightningDataModule):
         if self.validation == "split":
             self._val = self.source.split("val")
         else:
-            self._val = _select(self._train, nothing if held_out is None else held_out)
+            self._val = self._train.select(nothing if held_out is None else held_out)
         self._check_image_count()
         if self.pair_patients or self.mask_patients:
             self._same_patient = find_same_patient(self.source, self.indices)
@@ -238,13 +238,6 @@ class ImageDataModule(LightningDataModule):
             one_hot_targets(self.val.labels, classes),
             MULTI_LABEL if self.val.labels.shape[1] > 1 else "multi-class",
         )
-
-
-def _select(images: ImageSet, rows: np.ndarray) -> ImageSet:
-    """Return a copy of some images with their labels and names."""
-    assert images.labels is not None, "only labelled images are held out"
-    names = None if images.names is None else tuple(images.names[row] for row in rows)
-    return ImageSet(images.images[rows], images.labels[rows], names)
 
 
 def one_hot_targets(labels_NL: np.ndarray, classes: int) -> Tensor:

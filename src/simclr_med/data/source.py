@@ -27,6 +27,12 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    def select(self, rows: np.ndarray) -> ImageSet:
+        """Return a copy of some images with their labels and names."""
+        labels = None if self.labels is None else self.labels[rows]
+        names = None if self.names is None else tuple(self.names[row] for row in rows)
+        return ImageSet(self.images[rows], labels, names)
+
 
 class Source(Protocol):
     """A data set; creating one reads no file."""
