@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from models.processes import in_processes
 from torch import Tensor, nn
 
 from simclr_med.augment.geometry import horizontal_flip, random_resized_crop
@@ -154,3 +155,38 @@ def test_order_is_that_of_the_whole_batch() -> None:
     expected = [*range(COUNT), *range(100, 100 + COUNT)]
     assert features[:, 0].tolist() == expected
     assert torch.equal(projections, -features)
+
+
+def ddp_gradients(rank: int, world: int, parts: int) -> dict[str, Tensor]:
+    """The loss and the gradients of one process of several, as Lightning's DDP strategy computes them."""
+    module = build_simclr(parts, toy())
+    start, stop = (COUNT * number // world for number in (rank, rank + 1))
+    own = slice(start, stop)
+    partners, patients = IMAGES.flip(0)[own], PATIENTS[own]
+    share = Batch(IMAGES[own], None, torch.arange(start, stop), (0, 1, 2), (start, stop), COUNT, partners, patients)
+    wrapped = nn.parallel.DistributedDataParallel(TrainingStep(module))
+    loss = wrapped(share)
+    loss.backward()
+    return {"loss": loss.detach(), **{name: parameter.grad for name, parameter in module.named_parameters()}}
+
+
+class TrainingStep(nn.Module):
+    """The training step as a forward pass, which is what DDP watches."""
+
+    def __init__(self, module: SimCLR) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, share: Batch) -> Tensor:
+        return self.module.training_step(share, 0)
+
+
+def test_two_processes_have_the_gradients_of_one() -> None:
+    module = build_simclr(1, toy())
+    loss = module.training_step(batch(partners=IMAGES.flip(0), patients=PATIENTS), 0)
+    loss.backward()
+    found = in_processes(2, ddp_gradients, 3)
+    assert sum(float(one["loss"]) for one in found) / 2 == pytest.approx(float(loss.detach()), abs=1e-12)
+    for name, parameter in module.named_parameters():
+        for one in found:
+            torch.testing.assert_close(one[name], parameter.grad, atol=1e-10, rtol=0, msg=name)
