@@ -106,6 +106,17 @@ def test_thesis_experiments_have_its_epochs(composed, flag: str, epochs: int) ->
         (["data_fraction.per_class=5", "data_fraction.imbalance_factor=3"], "imbalance_factor=3.0: not available with"),
         (["stage.batch_size=10", "stage.accumulate=4"], "expected a multiple of"),
         (["stage.batch_size=4", "stage.accumulate=4"], "less than two images"),
+        (["stage.exact_accumulate=true"], "stage.exact_accumulate=true: needs micro-batches."),
+        (
+            ["dataset=synthetic", "stage.positives=patient"],
+            "dataset=synthetic does not name the patient of each image.",
+        ),
+        (["dataset=bloodmnist", "stage.mask_same_patient=true"], "Set dataset.groups_csv (dataset=npz or folder), or"),
+        (
+            ["dataset=npz", "dataset.path=a.npz", "stage.positives=patient"],
+            "stage.positives=patient: dataset=a does not",
+        ),
+        (["stage.positives=lesion"], "stage.positives=lesion: expected one of image, patient."),
         (["stage=probe", "stage.solvers.logistic.highest=1e-6"], "lowest=1e-05: expected at most highest=1e-06."),
         (["dataset=bloodmnist", "dataset.size=32"], "dataset.size=32: expected one of 28, 64, 128, 224"),
         (["stage.epochs=0"], "stage.epochs=0: expected an integer >= 1. Leave"),

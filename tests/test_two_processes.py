@@ -90,3 +90,35 @@ def test_classifier_of_two_processes_is_that_of_one(
     for a, b in zip(one, two, strict=True):
         for name in set(classifier.METRICS) - {"train/images_per_s"}:
             assert float(a[name]) == pytest.approx(float(b[name]), abs=1e-6), name
+
+
+def name_patients(path: Path) -> str:
+    """Write a CSV that gives the 40 training images of `cells` to 13 patients."""
+    path.write_text("split,row,patient\n" + "".join(f"train,{row},p{row % 13}\n" for row in range(40)))
+    return str(path)
+
+
+def test_partners_and_masks_agree_in_float64(command: Command, cells: Path, tmp_path: Path) -> None:
+    csv = name_patients(tmp_path / "patients.csv")
+    words = (f"dataset.groups_csv={csv}", "stage.positives=patient", "stage.mask_same_patient=true")
+    words = (*words, "trainer.precision=64-true", "stage.epochs=2", "trainer.limit_steps=1")
+    one = curve(command, cells, tmp_path / "one", *words, "trainer=cpu")
+    two = curve(command, cells, tmp_path / "two", *words, "trainer=ddp_cpu")
+    assert len(one) == len(two) == 2
+    for a, b in zip(one, two, strict=True):
+        for name in set(METRICS) - {"train/images_per_s"}:
+            assert float(a[name]) == pytest.approx(float(b[name]), abs=1e-4), name
+
+
+def test_parts_train_in_two_processes_without_a_warning(command: Command, cells: Path, tmp_path: Path) -> None:
+    """Batch norm is synchronised in both passes of every part; `tests/training/test_parts.py` compares gradients."""
+    done = command(
+        *("stage=pretrain", "dataset=npz", f"dataset.path={cells}", f"paths.runs={tmp_path}", "encoder=tiny"),
+        *("stage.epochs=1", "schedule.warmup_epochs=0", "stage.batch_size=16", "logger=none", "trainer=ddp_cpu"),
+        *("stage.accumulate=4", "stage.exact_accumulate=true", "stage.head.batch_norm=true", "trainer.limit_steps=1"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "negatives come from all 16 images, statistics of batch norm from a micro-batch of 4." in done.stdout
+    (row,) = read_rows(next(tmp_path.glob("pretrain/*/*/metrics.csv")))
+    assert 0 < float(row["train/loss"]) < 5

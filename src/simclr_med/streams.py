@@ -17,6 +17,7 @@ class Stream(IntEnum):
     SUBSET_CLASS = 12  # the same within a class
     SUBSET_TIE = 13
     SHUFFLE = 21  # the order of the training images in an epoch
+    PARTNER = 22  # another image of the same patient for each image of a step
     ANALYSED_POINTS = 31  # the images that an analysis measures
     SHOWN_IMAGES = 32  # the images that a picture shows
     AUGMENTATION = 0xA09  # the parameters of views

@@ -34,6 +34,8 @@ class Batch(NamedTuple):
         key: (seed, epoch, step), the seed of the batch's augmentation.
         rows: (start, stop) of this share in the global batch.
         size: images in the global batch.
+        partners: uint8 [B, H, W, C], the image of the second view of each image; None takes the image itself.
+        patients: int64 [B], the number of each image's patient, if NT-Xent masks images of the same patient; else None.
     """
 
     images: Tensor
@@ -42,6 +44,8 @@ class Batch(NamedTuple):
     key: tuple[int, int, int]
     rows: tuple[int, int]
     size: int
+    partners: Tensor | None = None
+    patients: Tensor | None = None
 
 
 class KnnSets(NamedTuple):

@@ -133,3 +133,12 @@ def test_views_do_not_depend_on_the_training_precision(make_pictures):
         assert torch.get_default_dtype() == torch.float64
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_partners_take_the_second_views(make_pictures):
+    images, partners = make_pictures(12), make_pictures(24)[12:]
+    views = TwoViews(Sequence(load_ops()))
+    paired = views(images, KEY, (0, 12), 12, partners)
+    assert torch.equal(paired[:12], views(images, KEY, (0, 12), 12)[:12])
+    assert torch.equal(paired[12:], views(partners, KEY, (0, 12), 12)[12:])
+    assert torch.equal(views(images, KEY, (0, 12), 12, images), views(images, KEY, (0, 12), 12))

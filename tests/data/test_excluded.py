@@ -113,3 +113,11 @@ def test_what_is_no_csv_is_one_line(scans: Npz, tmp_path: Path, make) -> None:
         make(path)
     with pytest.raises(DataError, match="not a readable CSV"):
         Excluded(scans, str(path)).content_hash()
+
+
+def test_patients_are_those_of_the_images_that_are_left(scans: Npz, tmp_path: Path) -> None:
+    patients = listed(tmp_path, "split,row,patient\n" + "".join(f"train,{row},p{row}\n" for row in range(9)), "p.csv")
+    whole = Npz("scans", str(scans.file), None, None, patients)
+    left = Excluded(whole, listed(tmp_path, "split,index\ntrain,3\ntrain,0\n"))
+    assert left.patients("train") == ("p1", "p2", "p4", "p5", "p6", "p7", "p8", None)
+    assert Excluded(scans, listed(tmp_path, "split,index\ntrain,3\n")).patients("train") is None

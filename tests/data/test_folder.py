@@ -343,3 +343,12 @@ def test_16_bit_tiffs_are_read(tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / f"{number}.tif", np.full((8, 8), number * 257, np.uint16))
     mine = build_folder(tmp_path, channels=1, val_fraction=0.0, test_fraction=0.0)
     assert mine.split("train").images[:, 0, 0, 0].tolist() == [0, 1, 2]
+
+
+def test_patients_follow_the_images(write_images, tmp_path: Path) -> None:
+    names = [f"{number}.png" for number in range(20)]
+    (tmp_path / "p.csv").write_text("file,patient\n" + "".join(f"{name},p{int(name[:-4]) % 7}\n" for name in names))
+    mine = build_folder(write_images(*names), groups_csv=str(tmp_path / "p.csv"))
+    for split in ("train", "val", "test"):
+        assert mine.patients(split) == tuple(f"p{int(name[:-4]) % 7}" for name in mine.names(split))
+    assert build_folder(write_images("x.png", "y.png", "z.png")).patients("train") is None

@@ -11,6 +11,7 @@ import torch
 
 from simclr_med.data.device_images import copy_to_device, fits_on_device
 from simclr_med.data.loader import Batches, batches_per_pass, epoch_order
+from simclr_med.data.same_patient import SamePatient
 from simclr_med.data.source import ImageSet
 
 
@@ -216,3 +217,28 @@ def test_images_are_copied_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 3), dtype=np.uint8)
     rows = np.array([8, 1, 5, 0, 3])
     assert np.array_equal(copy_to_device(images, rows, torch.device("cpu")).numpy(), images[rows])
+
+
+def test_partners_and_patients_of_two_shares_are_those_of_the_batch(images) -> None:
+    rows = np.arange(1, 20)
+    same_patient = SamePatient([str(row % 4) for row in rows])
+    options = {"same_patient": same_patient, "pair": True, "mask": True, "seed": 3, "epoch": 2}
+    whole = load_batches(images, rows, **options)
+    shares = [load_batches(images, rows, rank=rank, world=2, **options) for rank in (0, 1)]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        for name in ("images", "partners", "patients"):
+            assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name)), name
+        own, partner = batch.images[:, 0, 0, 0].long(), batch.partners[:, 0, 0, 0].long()
+        assert (own != partner).all()
+        assert torch.equal(own % 4, partner % 4)
+        assert torch.equal(batch.patients[:, None] == batch.patients, (own % 4)[:, None] == own % 4)
+
+
+def test_pairs_and_masks_are_independent(images) -> None:
+    same_patient = SamePatient(["x"] * 20)
+    plain = load_batches(images)
+    for pair, mask in ((True, False), (False, True), (False, False)):
+        found = load_batches(images, same_patient=same_patient, pair=pair, mask=mask)
+        for batch, expected in zip(found, plain, strict=True):
+            assert torch.equal(batch.images, expected.images)
+            assert (batch.partners is not None, batch.patients is not None) == (pair, mask)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -240,3 +241,68 @@ def test_classifier_gradient_of_unequal_shares_is_that_of_one_process(task: str,
     alone = classifier_gradient(0, 1, task, weights)
     for result in in_processes(3, classifier_gradient, task, weights):
         torch.testing.assert_close(result, alone, rtol=1e-12, atol=1e-14)
+
+
+def masked_by_numpy(z: np.ndarray, patients: list[int], temperature: float) -> float:
+    """NT-Xent whose negatives are the images of other patients, in loops over NumPy rows."""
+    count = len(patients)
+    unit = z / np.linalg.norm(z, axis=1, keepdims=True)
+    losses = []
+    for anchor in range(2 * count):
+        positive = (anchor + count) % (2 * count)
+        candidates = [positive]
+        candidates += [k for k in range(2 * count) if patients[k % count] != patients[anchor % count]]
+        exponentials = np.exp(unit[candidates] @ unit[anchor] / temperature)
+        losses.append(-np.log(exponentials[0] / exponentials.sum()))
+    return float(np.mean(losses))
+
+
+PATIENTS = [0, 1, 0, 2, 1, 0, 3, 4]
+
+
+def test_masked_loss_is_that_of_the_numpy_reference() -> None:
+    z = projections(16)
+    found = nt_xent(z, 0.3, patients_B=torch.tensor(PATIENTS))
+    assert float(found) == pytest.approx(masked_by_numpy(z.numpy(), PATIENTS, 0.3), rel=1e-12)
+    assert float(found) < float(nt_xent(z, 0.3)) - 0.05
+
+
+def test_masked_gradients() -> None:
+    z = projections(16, 3).requires_grad_()
+    assert torch.autograd.gradcheck(lambda rows: nt_xent(rows, 0.3, patients_B=torch.tensor(PATIENTS)), (z,))
+
+
+def test_mask_of_different_patients_changes_no_bit() -> None:
+    z = projections(16)
+    masked = similarity_logits(z, 0.1, patients_B=torch.arange(8))
+    assert all(torch.equal(a, b) for a, b in zip(masked, similarity_logits(z, 0.1), strict=True))
+
+
+def test_masked_images_are_no_candidates_and_a_batch_of_one_patient_has_no_loss() -> None:
+    logits, targets = similarity_logits(projections(16), 0.1, patients_B=torch.tensor(PATIENTS))
+    assert logits.isneginf().sum(dim=1).tolist() == [5, 3, 5, 1, 3, 5, 1, 1] * 2
+    assert logits.gather(1, targets[:, None]).isfinite().all()
+    z = projections(16).requires_grad_()
+    loss = nt_xent(z, 0.1, patients_B=torch.zeros(8, dtype=torch.int64))
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert not z.grad.any()
+
+
+def masked_gradient(rank: int, world: int, z: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    """As `averaged_gradient`, with a mask; and the mean loss."""
+    weight = weight.clone().requires_grad_()
+    patients = torch.tensor(PATIENTS).chunk(world)[rank]
+    loss = nt_xent(share(z, rank, world) @ weight, 0.2, patients_B=patients)
+    loss.backward()
+    found = torch.cat([weight.grad.flatten(), loss.detach()[None]])
+    if world > 1:
+        dist.all_reduce(found)
+    return {"found": found / world}
+
+
+def test_masked_loss_of_two_processes_is_that_of_one() -> None:
+    z, weight = projections(16), projections(5, 4, seed=1)
+    alone = masked_gradient(0, 1, z, weight)["found"]
+    for found in in_processes(2, masked_gradient, z, weight):
+        torch.testing.assert_close(found["found"], alone, atol=1e-12, rtol=0)

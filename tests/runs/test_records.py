@@ -23,6 +23,7 @@ from simclr_med.runs.selection import (
     rank_candidates,
     sort_records,
 )
+from simclr_med.runs.settings import flatten_settings
 
 
 def scored(folder: Path, **metrics: float) -> Path:
@@ -159,6 +160,14 @@ def test_best_is_the_highest_mean_under_the_largest_budget(runs: Path) -> None:
         ("probe", 0.84, (0.89, 0.79)),
     ]
     assert ranked[0].best.seed == 1
+
+
+def test_earlier_runs_have_the_values_of_keys_that_were_added_later() -> None:
+    later = {"stage": {"name": "pretrain", "positives": "patient"}}
+    earlier = {"stage": {"name": "pretrain"}}
+    assert flatten_settings(later)["stage.positives"] == '"patient"'
+    assert flatten_settings(earlier)["stage.positives"] == '"image"'
+    assert flatten_settings({"stage": {"name": "probe"}}) == flatten_settings({"stage": []} | {"stage": {}}) == {}
 
 
 def test_an_encoder_in_use_has_dependents(runs: Path) -> None:

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from simclr_med.config.validate import validate_config
 from simclr_med.errors import MissingEncoderError, RunError, WantedEncoder
 from simclr_med.runs import init
-from simclr_med.runs.identity import Init, budget_name, compute_config_hash
+from simclr_med.runs.identity import ADDED, Init, budget_name, compute_config_hash
 from simclr_med.runs.names import run_folder
 from simclr_med.runs.run import load_config, open_run, run_state
 
@@ -44,6 +44,19 @@ def test_operational_keys_do_not_change_the_identity(composed, override: str) ->
 )
 def test_scientific_keys_change_the_identity(composed, override: str) -> None:
     assert identity_of(composed, override) != identity_of(composed)
+
+
+@pytest.mark.parametrize(
+    "override", ["stage.exact_accumulate=true", "stage.positives=patient", "stage.mask_same_patient=true"]
+)
+def test_added_keys_are_hashed_unless_they_have_their_earlier_value(composed, override: str) -> None:
+    own = ("dataset=npz", "dataset.path=a.npz", "dataset.groups_csv=p.csv", "stage.accumulate=2")
+    cfg = validate_config(composed(*own)).plain
+    earlier = OmegaConf.to_container(cfg)
+    for key, value in ADDED.items():
+        assert earlier["stage"].pop(key) == value
+    assert compute_config_hash(OmegaConf.create(earlier), "d", "random") == compute_config_hash(cfg, "d", "random")
+    assert identity_of(composed, *own, override) != identity_of(composed, *own)
 
 
 def test_both_spellings_of_a_budget_give_the_same_folder(composed) -> None:

@@ -56,7 +56,7 @@ class OneView(nn.Module):
         Returns:
             float32 [B, 3, H, W] in [0, 1] on the images' device.
         """
-        return _augment_share(self.sequence, images_BHWC, key, rows, size, count=1)
+        return _augment_share(self.sequence, (images_BHWC,), key, rows, size)
 
 
 class TwoViews(nn.Module):
@@ -66,9 +66,22 @@ class TwoViews(nn.Module):
         super().__init__()
         self.sequence = sequence
 
-    def forward(self, images_BHWC: Tensor, key: tuple[int, int, int], rows: tuple[int, int], size: int) -> Tensor:
-        """Augment like `OneView.forward`, to float32 [2B, 3, H, W]: the first view of every image, then the second."""
-        return _augment_share(self.sequence, images_BHWC, key, rows, size, count=2)
+    def forward(
+        self,
+        images_BHWC: Tensor,
+        key: tuple[int, int, int],
+        rows: tuple[int, int],
+        size: int,
+        partners_BHWC: Tensor | None = None,
+    ) -> Tensor:
+        """Augment like `OneView.forward`, to float32 [2B, 3, H, W]: the first view of every image, then the second.
+
+        Args:
+            images_BHWC, key, rows, size: as there.
+            partners_BHWC: the images of the second views; None takes the same images.
+        """
+        second_BHWC = images_BHWC if partners_BHWC is None else partners_BHWC
+        return _augment_share(self.sequence, (images_BHWC, second_BHWC), key, rows, size)
 
 
 def to_float(images_BHWC: Tensor) -> Tensor:
@@ -86,21 +99,26 @@ def augmentation_generator(key: tuple[int, int, int]) -> Generator:
 
 
 def _augment_share(
-    sequence: Sequence, images_BHWC: Tensor, key: tuple[int, int, int], rows: tuple[int, int], size: int, count: int
+    sequence: Sequence, views: Items[Tensor], key: tuple[int, int, int], rows: tuple[int, int], size: int
 ) -> Tensor:
-    """Return count views of each image; the parameters are drawn for the global batch and cut to this share."""
+    """Return one view of each image; the parameters are drawn for the global batch and cut to this share.
+
+    Args:
+        sequence: to apply.
+        views: the images of each view, uint8 [B, H, W, 1 or 3].
+        key, rows, size: as of `OneView.forward`.
+    """
     start, stop = rows
-    if not 0 <= start <= stop <= size or len(images_BHWC) != stop - start:
-        raise ValueError(
-            f"rows={rows}: expected (start, stop) of the {len(images_BHWC)} images in a global batch of {size}."
-        )
-    with _compute_in_float32(images_BHWC.device.type):
-        images_BCHW = to_float(images_BHWC)
+    count, images = len(views), len(views[0])
+    if not 0 <= start <= stop <= size or images != stop - start:
+        raise ValueError(f"rows={rows}: expected (start, stop) of the {images} images in a global batch of {size}.")
+    with _compute_in_float32(views[0].device.type):
+        images_BCHW = to_float(torch.cat(tuple(views)))
         height, width = images_BCHW.shape[2:]
         parameters = sequence.sample(count * size, height, width, augmentation_generator(key))
         shares = [slice(view * size + start, view * size + stop) for view in range(count)]
         local = [tuple(torch.cat([values[share] for share in shares]) for values in drawn) for drawn in parameters]
-        return sequence(images_BCHW.repeat(count, 1, 1, 1), local)
+        return sequence(images_BCHW, local)
 
 
 @contextmanager

@@ -34,9 +34,18 @@ class Dataset(Option):
         """What the labels mean, where the config knows it; None where only the data do."""
         return None
 
+    @property
+    def patients_csv(self) -> Optional[str]:
+        """The CSV that names the patient of each image; None without one."""
+        return None
+
 
 class UntypedDataset(Untyped, Dataset):
     """A data set of the user's own YAML."""
+
+    @property
+    def patients_csv(self) -> Optional[str]:
+        return vars(self).get("groups_csv")
 
 
 @node
@@ -56,10 +65,15 @@ class Npz(Dataset):
     path: str = MISSING
     task: Optional[str] = one_of(*get_args(Task))
     class_names: Optional[list[str]] = MISSING
+    groups_csv: Optional[str] = None
 
     @property
     def known_task(self) -> Optional[str]:
         return self.task
+
+    @property
+    def patients_csv(self) -> Optional[str]:
+        return self.groups_csv
 
 
 @node
@@ -73,6 +87,10 @@ class Folder(Dataset):
     test_fraction: float = bounded(0, 0.9)
     groups_csv: Optional[str] = MISSING
     intensity: str = one_of("full", "minmax")
+
+    @property
+    def patients_csv(self) -> Optional[str]:
+        return self.groups_csv
 
 
 @node

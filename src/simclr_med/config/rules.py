@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from simclr_med.config.bounds import LARGEST_INTEGER
+from simclr_med.config.batch_rules import cuda_graphs, micro_batches, same_patient
 from simclr_med.config.data_nodes import Folder
 from simclr_med.config.logger_rules import broken_logger_rules
-from simclr_med.config.schema import Config, Multistep, ResNet, Timm, TinyEncoder, Trainer, WarmupCosine
+from simclr_med.config.schema import Config, Multistep, ResNet, Timm, TinyEncoder, WarmupCosine
 from simclr_med.config.stage_nodes import (
     Analyse,
     Export,
@@ -39,7 +39,7 @@ def broken_rules(cfg: Config[Any]) -> Iterator[str]:
     yield from _names(cfg)
     yield from _split_fractions(cfg)
     yield from _channel_statistics(cfg)
-    yield from _cuda_graphs(cfg)
+    yield from cuda_graphs(cfg)
     yield from _milestones(cfg)
     yield from _targets(cfg)
     yield from _objective(cfg)
@@ -130,26 +130,6 @@ def _channel_statistics(cfg: Config[Any]) -> Iterator[str]:
             )
 
 
-def _cuda_graphs(cfg: Config[Any]) -> Iterator[str]:
-    if not cfg.trainer.cuda_graphs:
-        return
-    if cfg.trainer.processes > 1:
-        several = " ".join(f"{key}={value}" for key, value in _process_keys(cfg.trainer).items())
-        yield f"trainer.cuda_graphs=true: not available with {several}. Set trainer.cuda_graphs=false."
-    elif isinstance(cfg.stage, Pretrain) and cfg.stage.accumulate > 1:
-        # A graph returns every gradient in the same memory, so that it cannot be summed.
-        yield (
-            f"trainer.cuda_graphs=true: not available with stage.accumulate={cfg.stage.accumulate}. Set "
-            "trainer.cuda_graphs=false."
-        )
-
-
-def _process_keys(trainer: Trainer) -> dict[str, int]:
-    """Return the keys whose product is the number of processes; trainer.nodes only if there are several."""
-    nodes = {} if trainer.nodes == 1 else {"trainer.nodes": trainer.nodes}
-    return {**nodes, "trainer.devices": trainer.devices}
-
-
 def _is_finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
@@ -185,7 +165,8 @@ def _stage(cfg: Config[Any], stage: Stage) -> Iterator[str]:
     if not isinstance(stage, Report):  # its folder follows from its data sets
         yield from _folder(stage)
     if isinstance(stage, Pretrain):
-        yield from _micro_batches(stage, cfg.trainer)
+        yield from micro_batches(stage, cfg.trainer)
+        yield from same_patient(stage, cfg.dataset)
     if isinstance(stage, Probe):
         yield from _strengths(stage)
     if isinstance(stage, Supervised) and 0 < stage.head_epochs >= stage.epochs:
@@ -230,22 +211,6 @@ def _perplexities(stage: Analyse) -> Iterator[str]:
     for value in stage.perplexities:
         if _is_finite(value) and value < 1:
             yield f"stage.perplexities={value}: expected a number >= 1. {use_default('stage.perplexities')}"
-
-
-def _micro_batches(stage: Pretrain, trainer: Trainer) -> Iterator[str]:
-    counts = (stage.accumulate, trainer.nodes, trainer.devices)
-    if min(stage.batch_size - 1, *counts) < 1 or max(counts) > LARGEST_INTEGER:
-        return  # reported as out of bounds
-    parts = stage.accumulate * trainer.processes
-    factors = {"stage.accumulate": stage.accumulate, **_process_keys(trainer)}
-    shares = f"{' x '.join(factors)} = {' x '.join(map(str, factors.values()))}"
-    if stage.batch_size % parts:
-        yield f"stage.batch_size={stage.batch_size}: expected a multiple of {shares}. Choose another batch size."
-    elif stage.batch_size // parts < 2:
-        yield (
-            f"stage.batch_size={stage.batch_size}: less than two images for each micro-batch of each process "
-            f"({shares}). Raise it."
-        )
 
 
 def _report(cfg: Config[Any], stage: Report) -> Iterator[str]:

@@ -74,9 +74,24 @@ class TrainingStage(Stage):
         return self.epochs
 
     @property
-    def micro_batches(self) -> int:
-        """Micro-batches of one optimizer step."""
+    def batches_per_step(self) -> int:
+        """Batches whose gradients one optimizer step sums; each has its own loss."""
         return 1
+
+    @property
+    def parts(self) -> int:
+        """Micro-batches that a batch passes through the network in; they share one loss."""
+        return 1
+
+    @property
+    def pairs_patients(self) -> bool:
+        """Whether the second view comes from another image of the same patient."""
+        return False
+
+    @property
+    def masks_patients(self) -> bool:
+        """Whether the loss has to know which images are of the same patient."""
+        return False
 
     @property
     def least_steps(self) -> Optional[int]:
@@ -143,6 +158,9 @@ class Collapse(Part):
 @node
 class Pretrain(TrainingStage):
     accumulate: int = bounded(1)
+    exact_accumulate: bool = MISSING
+    positives: str = one_of("image", "patient")
+    mask_same_patient: bool = MISSING
     temperature: float = bounded(open_low=0)
     monitor_every: int = bounded(1)
     head: Head = field(default_factory=Head)
@@ -150,8 +168,20 @@ class Pretrain(TrainingStage):
     collapse: Collapse = field(default_factory=Collapse)
 
     @property
-    def micro_batches(self) -> int:
-        return self.accumulate
+    def batches_per_step(self) -> int:
+        return 1 if self.exact_accumulate else self.accumulate
+
+    @property
+    def parts(self) -> int:
+        return self.accumulate if self.exact_accumulate else 1
+
+    @property
+    def pairs_patients(self) -> bool:
+        return self.positives == "patient"
+
+    @property
+    def masks_patients(self) -> bool:
+        return self.mask_same_patient
 
     @property
     def knn_bank(self) -> int:

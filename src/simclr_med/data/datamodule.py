@@ -12,6 +12,7 @@ from torch import Tensor
 
 from simclr_med.data.device_images import copy_to_device, fits_on_device
 from simclr_med.data.loader import CPU, Batches, batches_per_pass
+from simclr_med.data.same_patient import SamePatient, find_same_patient
 from simclr_med.data.source import ImageSet, Source
 from simclr_med.data.subsets import split_subset
 from simclr_med.errors import DataError
@@ -38,6 +39,9 @@ class ImageDataModule(LightningDataModule):
             (`Batches`). None makes an epoch one pass in full batches, as NT-Xent needs.
         validation: the validation images: the ``split``, those ``held_out`` of the data fraction, or ``none``. The
             last two leave the validation split closed.
+        parts: micro-batches that the module cuts its share of each batch into.
+        pair_patients: take the second view from another training image of the same patient where there is one.
+        mask_patients: say which training images of a batch are of the same patient.
     """
 
     def __init__(
@@ -52,6 +56,9 @@ class ImageDataModule(LightningDataModule):
         limit_steps: int | None = None,
         least_steps: int | None = None,
         validation: ValidationImages = "split",
+        parts: int = 1,
+        pair_patients: bool = False,
+        mask_patients: bool = False,
     ) -> None:
         super().__init__()
         self.source = source
@@ -64,14 +71,18 @@ class ImageDataModule(LightningDataModule):
         self.limit_steps = limit_steps
         self.least_steps = least_steps
         self.validation = validation
+        self.parts = parts
+        self.pair_patients = pair_patients
+        self.mask_patients = mask_patients
         self.notes: list[str] = []
         self._train: ImageSet | None = None
         self._val: ImageSet | None = None
         self._resident: Tensor | None = None
+        self._same_patient: SamePatient | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the images and the trainer, which each process creates itself."""
-        return self.__dict__ | {"_train": None, "_val": None, "_resident": None, "trainer": None}
+        return self.__dict__ | {"_train": None, "_val": None, "_same_patient": None, "_resident": None, "trainer": None}
 
     def setup(self, stage: str = "fit") -> None:
         """Read the images, select the subset and limit the batch size.
@@ -90,11 +101,14 @@ class ImageDataModule(LightningDataModule):
         if self.validation == "split":
             self._val = self.source.split("val")
         else:
-            self._val = _select(self._train, nothing if held_out is None else held_out)
+            self._val = self._train.select(nothing if held_out is None else held_out)
         self._check_image_count()
+        if self.pair_patients or self.mask_patients:
+            self._same_patient = find_same_patient(self.source, self.indices)
+            self.notes.append(self._same_patient.note)
         if len(self._val) == 1:
             self.notes.append("There is a single validation image; its metrics are not meaningful.")
-        shares = 1 if self.least_steps is not None else self.accumulate * self.processes
+        shares = 1 if self.least_steps is not None else self.accumulate * self.parts * self.processes
         largest = len(self.indices) - len(self.indices) % shares
         self.batch_size = min(self.requested_batch_size, largest)
         if self.batch_size < self.requested_batch_size:
@@ -125,7 +139,7 @@ class ImageDataModule(LightningDataModule):
 
     def _check_image_count(self) -> None:
         """Check for two images per micro-batch and process, which NT-Xent and batch normalisation need."""
-        least = 2 * self.accumulate * self.processes
+        least = 2 * self.accumulate * self.parts * self.processes
         found = len(self.indices)
         if found < least:
             each = "" if least == 2 else " (2 in each micro-batch of each process)"
@@ -177,6 +191,9 @@ class ImageDataModule(LightningDataModule):
             steps=None if self.least_steps is None else self.steps_per_epoch * self.accumulate,
             device=self._device(),
             resident=self._load_resident(),
+            same_patient=self._same_patient,
+            pair=self.pair_patients,
+            mask=self.mask_patients,
         )
 
     def val_dataloader(self) -> Batches:
@@ -221,13 +238,6 @@ class ImageDataModule(LightningDataModule):
             one_hot_targets(self.val.labels, classes),
             MULTI_LABEL if self.val.labels.shape[1] > 1 else "multi-class",
         )
-
-
-def _select(images: ImageSet, rows: np.ndarray) -> ImageSet:
-    """Return a copy of some images with their labels and names."""
-    assert images.labels is not None, "only labelled images are held out"
-    names = None if images.names is None else tuple(images.names[row] for row in rows)
-    return ImageSet(images.images[rows], images.labels[rows], names)
 
 
 def one_hot_targets(labels_NL: np.ndarray, classes: int) -> Tensor:

@@ -82,9 +82,7 @@ class Excluded:
         images = self.whole.split(split)
         if not self.rows[split]:
             return images
-        kept = self.kept(split, len(images))
-        labels = None if images.labels is None else images.labels[kept]
-        return ImageSet(images.images[kept], labels, self._names(images.names, kept))
+        return images.select(self.kept(split, len(images)))
 
     def labels(self, split: Split) -> np.ndarray | None:
         labels_NL = self.whole.labels(split)
@@ -92,11 +90,11 @@ class Excluded:
 
     def names(self, split: Split) -> tuple[str, ...] | None:
         names = self.whole.names(split)
-        return None if names is None else self._names(names, self.kept(split, len(names)))
+        return None if names is None else tuple(names[row] for row in self.kept(split, len(names)))
 
-    @staticmethod
-    def _names(names: tuple[str, ...] | None, kept: np.ndarray) -> tuple[str, ...] | None:
-        return None if names is None else tuple(names[row] for row in kept)
+    def patients(self, split: Split) -> tuple[str | None, ...] | None:
+        patients = self.whole.patients(split)
+        return None if patients is None else tuple(patients[row] for row in self.kept(split, len(patients)))
 
     def kept(self, split: Split, count: int) -> np.ndarray:
         """Return the rows of a split that are left, int64."""

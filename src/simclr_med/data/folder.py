@@ -120,6 +120,13 @@ class Folder:
         """Return the file names relative to the folder, in the order of the images."""
         return tuple(entry.name for entry in self.entries(split))
 
+    def patients(self, split: Split) -> tuple[str, ...] | None:
+        """Return the patient of each image of one split; None without a CSV."""
+        if self._groups_csv is None:
+            return None
+        patients = dict(zip((entry.name for entry in self._entries), self._groups, strict=True))
+        return tuple(patients[name] for name in self.names(split))
+
     def labels(self, split: Split) -> np.ndarray | None:
         """Return the labels of one split from its class folders, int64 [N, 1]; None without classes.
 
@@ -158,12 +165,15 @@ class Folder:
         return list_images(self.root, self._class_folders)
 
     @cached_property
+    def _groups(self) -> list[str]:
+        """The patient of each file; its name without a CSV."""
+        names = [entry.name for entry in self._entries]
+        return names if self._groups_csv is None else read_patients(self._groups_csv, names)
+
+    @cached_property
     def _splits(self) -> dict[Split, tuple[Entry, ...]]:
         """The files of each split; files of one group stay together (without a CSV every file is a group)."""
-        entries = self._entries
-        groups = [entry.name for entry in entries]
-        if self._groups_csv is not None:
-            groups = read_patients(self._groups_csv, groups)
+        entries, groups = self._entries, self._groups
         rows = assign_splits(entries, groups, self._val_fraction, self._test_fraction, self._split_seed)
         if self._groups_csv is not None:
             check_patients(self._groups_csv, groups, rows)

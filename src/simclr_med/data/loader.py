@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simclr_med.data.same_patient import SamePatient
 from simclr_med.data.source import ImageSet
 from simclr_med.streams import Stream
 from simclr_med.transfer import to_device
@@ -57,6 +58,9 @@ class Batches:
             the epoch one pass in full batches, and drops an incomplete last one.
         device: of the batches.
         resident: the images of the selected rows on this device, uint8 [N, H, W, C]; None copies each batch to it.
+        same_patient: which of the selected rows are of the same patient; None if nobody asks.
+        pair: give each image a partner, another image of the same patient; needs same_patient.
+        mask: give the number of each image's patient; needs same_patient.
     """
 
     def __init__(
@@ -72,6 +76,9 @@ class Batches:
         steps: int | None = None,
         device: torch.device = CPU,
         resident: Tensor | None = None,
+        same_patient: SamePatient | None = None,
+        pair: bool = False,
+        mask: bool = False,
     ) -> None:
         if len(indices) == 0 or batch_size < 1:
             raise ValueError(f"{len(indices)} rows in batches of {batch_size}: expected at least 1 of both")
@@ -86,6 +93,9 @@ class Batches:
         self.steps = steps
         self.device = device
         self.resident = resident
+        self.same_patient = same_patient
+        self.pair = pair
+        self.mask = mask
 
     def __len__(self) -> int:
         return len(self.indices) // self.batch_size if self.steps is None else self.steps
@@ -103,6 +113,8 @@ class Batches:
                 key=(self.seed, self.epoch, step),
                 rows=(start, stop),
                 size=len(positions_G),
+                partners=self._select_partners(positions_G, start, stop, step),
+                patients=self._number_patients(positions_B),
             )
 
     def _global_batches(self) -> Iterator[np.ndarray]:
@@ -127,6 +139,19 @@ class Batches:
         """
         count = len(self.indices)
         return epoch_order(count, self.seed, number) if self.shuffle else np.arange(count)
+
+    def _select_partners(self, positions_G: np.ndarray, start: int, stop: int, step: int) -> Tensor | None:
+        """Return the partners of this share of a global batch, for which they are drawn."""
+        if self.same_patient is None or not self.pair:
+            return None
+        partners_G = self.same_patient.draw_partners(positions_G, (self.seed, self.epoch, step))
+        partners_B = partners_G[start:stop]
+        return self._select_images(partners_B, self.indices[partners_B])
+
+    def _number_patients(self, positions_B: np.ndarray) -> Tensor | None:
+        if self.same_patient is None or not self.mask:
+            return None
+        return to_device(torch.from_numpy(self.same_patient.numbers_N[positions_B]), self.device)
 
     def _select_images(self, positions_B: np.ndarray, rows_B: np.ndarray) -> Tensor:
         """Return the images of these rows, which stand at these positions of the indices."""

@@ -98,6 +98,10 @@ class MedMNIST:
         """Return None: the images have no file names."""
         return None
 
+    def patients(self, split: Split) -> None:
+        """Return None: nothing says whose images they are."""
+        return None
+
     @cached_property
     def _downloaded_file(self) -> Path:
         if not self.file.exists():

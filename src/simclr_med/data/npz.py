@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,6 +14,7 @@ import numpy as np
 from simclr_med.data import layout
 from simclr_med.data.archive import Archive, name_images, name_labels
 from simclr_med.data.hashing import hash_file
+from simclr_med.data.patients import find_patients, hash_patients
 from simclr_med.data.source import ImageSet
 from simclr_med.errors import DataError
 from simclr_med.types import Split, Task
@@ -30,14 +32,23 @@ class Npz:
             multi-label, two classes are binary-class, more classes are multi-class.
         class_names: the class names, by label; None numbers the classes 0..K-1, where K - 1 is the highest label of
             the first split.
+        groups_csv: CSV file with the columns split, row (or index) and patient; None if the patients are unknown.
     """
 
-    def __init__(self, name: str, path: str, task: Task | None, class_names: Sequence[str] | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        path: str,
+        task: Task | None,
+        class_names: Sequence[str] | None,
+        groups_csv: str | None = None,
+    ) -> None:
         self.name = name
         self.file = Path(os.path.expanduser(path))
         self._archive = Archive(self.file)
         self._task = task
         self._class_names = class_names
+        self._groups_csv = None if groups_csv is None else Path(os.path.expanduser(groups_csv))
 
     @cached_property
     def image_shape(self) -> tuple[int, int, int]:
@@ -84,8 +95,11 @@ class Npz:
         return tuple(str(k) for k in range(count))
 
     def content_hash(self) -> str:
-        """Return the SHA-256 of the file."""
-        return f"sha256:{self._file_hash}"
+        """Return the SHA-256 of the file; with a CSV of patients, of the digests of both."""
+        if self._groups_csv is None:
+            return f"sha256:{self._file_hash}"
+        both = f"{self._file_hash} {hash_patients(self._groups_csv)}"
+        return f"sha256:{hashlib.sha256(both.encode()).hexdigest()}"
 
     def available_splits(self) -> tuple[Split, ...]:
         """Return the splits whose images are in the file."""
@@ -132,6 +146,12 @@ class Npz:
     def names(self, split: Split) -> None:
         """Return None: the images have no file names."""
         return None
+
+    def patients(self, split: Split) -> tuple[str | None, ...] | None:
+        """Return the patient of each image that the CSV names, and None for the others; None without a CSV."""
+        if self._groups_csv is None:
+            return None
+        return find_patients(self._groups_csv, self, split, self._archive.read_image_shape(split)[0])
 
     @cached_property
     def _file_hash(self) -> str:

@@ -1,4 +1,4 @@
-"""The patient of each image, from a CSV file, so that no patient is in two splits."""
+"""The patient of each image, from a CSV file: no patient is in two splits, and pretraining can pair their images."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from simclr_med.data.hashing import hash_file
+from simclr_med.data.image_rows import read_listed_images
 from simclr_med.data.limits import MOST_CSV_BYTES
+from simclr_med.data.source import Source
 from simclr_med.errors import DataError
-from simclr_med.safe_files import open_regular
+from simclr_med.safe_files import check_regular, open_regular
 from simclr_med.types import Split
 
 
@@ -38,6 +41,46 @@ def read_patients(file: Path, names: Sequence[str]) -> list[str]:
             raise DataError(f"dataset.groups_csv={file}: {problem}{note}. Correct the CSV.")
         found.append(next(iter(candidates)))
     return found
+
+
+def find_patients(file: Path, source: Source, split: Split, count: int) -> tuple[str | None, ...]:
+    """Return the patient of each image of a split; None for an image that the CSV does not name.
+
+    Args:
+        file: CSV with the column ``patient`` and those of `simclr_med.data.image_rows.read_listed_images`.
+        source: the data set.
+        split: of the images.
+        count: images of the split.
+
+    Raises:
+        DataError: the file cannot be read, names an image that the data set does not have, or gives one two patients.
+    """
+    found: list[str | None] = [None] * count
+    for listed in read_listed_images("dataset.groups_csv", file, source, ("patient",)):
+        if listed.split != split or not listed.cells["patient"]:
+            continue
+        if listed.row >= count:
+            raise DataError(
+                f"dataset.groups_csv={file}: {split} has {count} images, rows 0 to {count - 1}; found row "
+                f"{listed.row}. Use the CSV of this data set."
+            )
+        if found[listed.row] not in (None, listed.cells["patient"]):
+            raise DataError(f"dataset.groups_csv={file}: several patients for {split} {listed.row}. Correct the CSV.")
+        found[listed.row] = listed.cells["patient"]
+    return tuple(found)
+
+
+def hash_patients(file: Path) -> str:
+    """Return the SHA-256 of the CSV, cached until it changes.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        check_regular(file, MOST_CSV_BYTES)
+    except OSError as error:
+        raise describe_csv_error(file, error) from error
+    return hash_file("sha256", file)
 
 
 def check_patients(file: Path, patients: Sequence[str], rows: Mapping[Split, Sequence[int]]) -> None:

@@ -27,6 +27,12 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    def select(self, rows: np.ndarray) -> ImageSet:
+        """Return a copy of some images with their labels and names."""
+        labels = None if self.labels is None else self.labels[rows]
+        names = None if self.names is None else tuple(self.names[row] for row in rows)
+        return ImageSet(self.images[rows], labels, names)
+
 
 class Source(Protocol):
     """A data set; creating one reads no file."""
@@ -88,3 +94,13 @@ class Source(Protocol):
 
     def names(self, split: Split) -> tuple[str, ...] | None:
         """Return `ImageSet.names` of one split without reading its images."""
+
+    def patients(self, split: Split) -> tuple[str | None, ...] | None:
+        """Return the patient of each image of one split, without reading its images.
+
+        Returns:
+            A name for each image, or None for an image of unknown patient; None if the data set names no patients.
+
+        Raises:
+            DataError: the patients cannot be read, or do not fit the images.
+        """

@@ -12,7 +12,9 @@ from torch import Tensor
 from simclr_med.types import MULTI_LABEL, Task
 
 
-def similarity_logits(projections_2BP: Tensor, temperature: float, gather: bool = True) -> tuple[Tensor, Tensor]:
+def similarity_logits(
+    projections_2BP: Tensor, temperature: float, gather: bool = True, patients_B: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return each anchor's logits ``cos(z_i, z_k) / temperature`` over the global batch, and its other view's column.
 
     In several processes, the candidates of all processes are gathered with their gradient. Every process must hold the
@@ -23,10 +25,13 @@ def similarity_logits(projections_2BP: Tensor, temperature: float, gather: bool 
         projections_2BP: float [2b, P]; this process's b images, first view, then the same b images, second view.
         temperature: above 0.
         gather: False uses this process's rows alone, for evaluation of the same images by every process.
+        patients_B: int64 [b], the number of each image's patient, the same patient in both views: other images of the
+            anchor's patient are then no negatives. None makes all images negatives.
 
     Returns:
-        logits [2b, 2B] in float32 (float64 stays float64), -inf where the candidate is the anchor itself; column
-        order: the first views of all processes by rank, then the second views. targets int64 [2b], columns.
+        logits [2b, 2B] in float32 (float64 stays float64), -inf where the candidate is the anchor itself, or another
+        image of its patient; column order: the first views of all processes by rank, then the second views. targets
+        int64 [2b], columns.
 
     Raises:
         ValueError: an odd number of rows, or a temperature that is not positive.
@@ -47,17 +52,25 @@ def similarity_logits(projections_2BP: Tensor, temperature: float, gather: bool 
     itself = torch.cat([first, second])
     rows = torch.arange(2 * images, device=logits.device)
     logits = logits.index_put((rows, itself), logits.new_full((), float("-inf")))
-    return logits, torch.cat([second, first])
+    targets = torch.cat([second, first])
+    if patients_B is not None:
+        own = patients_B.repeat(2)[:, None]
+        others = gather_views(own)[0] if gather else own
+        is_masked = (own == others.T).index_put((rows, targets), torch.zeros((), dtype=torch.bool, device=own.device))
+        logits = logits.masked_fill(is_masked, float("-inf"))
+    return logits, targets
 
 
-def nt_xent(projections_2BP: Tensor, temperature: float, gather: bool = True) -> Tensor:
+def nt_xent(
+    projections_2BP: Tensor, temperature: float, gather: bool = True, patients_B: Tensor | None = None
+) -> Tensor:
     """Return NT-Xent, the mean over this process's anchors of the loss of one anchor.
 
     The loss of anchor i with other view j is ``-log(exp(s_ij / t) / sum over k != i of exp(s_ik / t))``. The logarithm
     is natural; the loss of equal projections is log(2B - 1). The arguments and errors are those of
     ``similarity_logits``.
     """
-    return F.cross_entropy(*similarity_logits(projections_2BP, temperature, gather))
+    return F.cross_entropy(*similarity_logits(projections_2BP, temperature, gather, patients_B))
 
 
 def contrastive_ranks(logits: Tensor, targets: Tensor) -> Tensor:

@@ -89,11 +89,12 @@ def _subtract_chance(curve: pd.DataFrame, settings: Mapping[str, str], pools: Ma
 
     Args:
         curve: rows of a metrics.csv.
-        settings: of the run; negatives come from the batch divided by stage.accumulate.
+        settings: of the run; negatives come from the batch divided by stage.accumulate, unless it accumulates exactly.
         pools: images of each split; a batch is not larger. A split without them is taken as large enough.
     """
     try:
-        batch = int(settings["stage.batch_size"]) // int(settings.get("stage.accumulate", "1"))
+        is_exact = settings.get("stage.exact_accumulate") == "true"
+        batch = int(settings["stage.batch_size"]) // (1 if is_exact else int(settings.get("stage.accumulate", "1")))
     except (KeyError, ValueError, ZeroDivisionError):
         return curve.drop(columns=["train/loss", "val/loss"], errors="ignore")
     compared = curve.copy()

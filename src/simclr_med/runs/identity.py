@@ -38,6 +38,10 @@ OPERATIONAL = {
     "trainer": ("accelerator", "nodes", "devices", "strategy", "cuda_graphs", "threads", "profile", "precision"),
 }
 
+# Keys of the group stage that were added when runs had been recorded, with the value that those runs had. A key with
+# this value is not hashed, so that the runs keep their identity.
+ADDED = {"exact_accumulate": False, "positives": "image", "mask_same_patient": False}
+
 # Groups whose option name is part of the identity, because runs are found by it. Of other groups only the values are.
 NAMED = ("dataset", "stage", "augmentation", "encoder")
 
@@ -93,12 +97,15 @@ def compute_config_hash(cfg: DictConfig, data_hash: str, init_hash: str) -> str:
 
 
 def scientific_config(cfg: DictConfig) -> dict[str, Any]:
-    """Return the part of a config that affects the result: without OPERATIONAL keys and names of options."""
+    """Return the part of a config that affects the result: without OPERATIONAL keys, names of options, and `ADDED`."""
     content: Any = OmegaConf.to_container(cfg, resolve=True)
     for group, keys in OPERATIONAL.items():
         node = content.get(group) if group else content
         for key in keys:
             node.pop(key, None)
+    for key, value in ADDED.items():
+        if content["stage"].get(key) == value:
+            del content["stage"][key]
     for group, node in content.items():
         if isinstance(node, dict) and group not in NAMED:
             node.pop("name", None)

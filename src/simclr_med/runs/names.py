@@ -26,6 +26,8 @@ SHOWN: Mapping[str, str] = {
     "stage.batch_size": "b{}",
     "optimizer.name": "{}",
     "optimizer.lr": "lr{}",
+    "stage.positives": "{}-positives",
+    "stage.mask_same_patient": "masked",
     "stage.solver": "{}",
     "trainer.limit_steps": "{}steps",
 }

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from simclr_med.runs.fields import LONGEST_NAME, Fields, make_printable
-from simclr_med.runs.identity import OPERATIONAL, budget_name, validation_of_budget
+from simclr_med.runs.identity import ADDED, OPERATIONAL, budget_name, validation_of_budget
 
 # Keys that differ between runs of one method, or that have a column of their own.
 _OWN_COLUMNS = (
@@ -53,10 +53,14 @@ def read_budget(fraction: Fields) -> tuple[str, str]:
 def flatten_settings(config: Mapping[str, Any]) -> dict[str, str]:
     """Return every key that affects a result and has no column of its own; values as JSON.
 
+    A pretraining run that was recorded before a key of `ADDED` existed has the value that it had then.
+
     Raises:
         ValueError: there are too many, or a value has no JSON.
     """
-    settings: dict[str, str] = {}
+    stage = config.get("stage")
+    is_pretraining = isinstance(stage, Mapping) and stage.get("name") == "pretrain"
+    settings = {f"stage.{key}": json.dumps(value) for key, value in ADDED.items() if is_pretraining}
 
     def walk(prefix: str, node: Mapping[Any, Any]) -> None:
         for key, value in node.items():

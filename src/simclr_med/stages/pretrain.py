@@ -61,7 +61,7 @@ def pretrain(run: Run[Config[Pretrain]], source: Source) -> None:
             MetricsCsv(setup.metrics_csv, METRICS),
             CollapseGuard(**stage.collapse.to_dict(), width=module.encoder.width),
             Checkpoints(run.checkpoints, stage.checkpoint_every_s, numerics_environment(run)),
-            ProgressLine(setup.data.batch_size // stage.micro_batches),
+            ProgressLine(setup.data.batch_size // stage.batches_per_step),
         )
         checkpoint = setup.find_checkpoint(module, callbacks)
         setup.fit(module, callbacks, frame, checkpoint, validate_every=stage.monitor_every)
@@ -69,7 +69,7 @@ def pretrain(run: Run[Config[Pretrain]], source: Source) -> None:
 
 
 def _check_images(setup: TrainingSetup[Pretrain]) -> None:
-    """Refuse training images that are all the same; say how many negatives a micro-batch has.
+    """Refuse training images that are all the same; say where negatives come from.
 
     Raises:
         DataError: all training images are the same.
@@ -81,12 +81,10 @@ def _check_images(setup: TrainingSetup[Pretrain]) -> None:
             "set."
         )
     if stage.accumulate > 1:
-        micro_batch = data.batch_size // stage.accumulate
-        print(
-            f"stage.accumulate={stage.accumulate}: negatives come from a micro-batch of {micro_batch} of "
-            f"{data.batch_size} images.",
-            flush=True,
-        )
+        images, micro_batch = data.batch_size, f"a micro-batch of {data.batch_size // stage.accumulate}"
+        exact = f"all {images} images, statistics of batch norm from {micro_batch}"
+        source = exact if stage.exact_accumulate else f"{micro_batch} of {images} images"
+        print(f"stage.accumulate={stage.accumulate}: negatives come from {source}.", flush=True)
 
 
 def build_module(run: Run[Config[Pretrain]], data: ImageDataModule) -> SimCLR:
@@ -112,6 +110,7 @@ def build_module(run: Run[Config[Pretrain]], data: ImageDataModule) -> SimCLR:
         temperature=cfg.stage.temperature,
         validation=data,
         knn=(cfg.stage.knn.k, cfg.stage.knn.temperature),
+        parts=cfg.stage.parts,
     )
 
 
@@ -160,7 +159,7 @@ def _pictures(setup: TrainingSetup[Pretrain], module: SimCLR, final: dict[str, f
     curves, sheet = setup.figures / "training.png", setup.figures / "views.png"
     start = "untrained encoder" if setup.run.init.path is None else "before training"
     marks = {name: (start, final[f"{name}_before"]) for name in MONITORS if f"{name}_before" in final}
-    candidates = 2 * (data.batch_size // cfg.stage.accumulate) - 1
+    candidates = 2 * (data.batch_size // cfg.stage.batches_per_step) - 1
     marks |= {f"train/top{k}": ("chance", min(1.0, k / candidates)) for k in (1, 5)}
     plot_training_curves(setup.metrics_csv, curves, PANELS, marks)
     chosen = data.indices[:: max(1, len(data.indices) // 6)][:6]

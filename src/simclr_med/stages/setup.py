@@ -105,7 +105,7 @@ class TrainingSetup(Generic[T]):
             run.folder,
             epochs if checkpoint is None else epochs_to_train(checkpoint[1], epochs),
             self.data.steps_per_epoch,
-            run.cfg.stage.micro_batches,
+            run.cfg.stage.batches_per_step,
             callbacks,
             validate_every,
             module,
@@ -147,12 +147,15 @@ def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:
         fraction_arguments(cfg),
         batch_size=cfg.stage.batch_size,
         seed=cfg.seed,
-        accumulate=cfg.stage.micro_batches,
+        accumulate=cfg.stage.batches_per_step,
         processes=cfg.trainer.processes,
         bank=cfg.stage.knn_bank,
         limit_steps=cfg.trainer.limit_steps,
         least_steps=cfg.stage.least_steps,
         validation=cfg.stage.validates_on(cfg.data_fraction.validation),
+        parts=cfg.stage.parts,
+        pair_patients=cfg.stage.pairs_patients,
+        mask_patients=cfg.stage.masks_patients,
     )
     data.setup()
     parts = {"train": data.train.names} | ({"val": data.val.names} if data.validation == "split" else {})

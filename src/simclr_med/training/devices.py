@@ -26,6 +26,8 @@ _NOISE = (
     r".*torch.distributed.*is deprecated.*",
     r".*LeafSpec.*",
     r".*The `srun` command is available.*",
+    # The gradient of a 1x1 convolution that several micro-batches share has other strides, which changes nothing.
+    r".*Grad strides do not match bucket view strides.*",
 )
 
 

@@ -16,6 +16,7 @@ from simclr_med.evaluation.representation import alignment, effective_rank, feat
 from simclr_med.models.encoder_files import encoder_metadata
 from simclr_med.models.encoders import Encoder
 from simclr_med.models.losses import contrastive_ranks, gather_views, nt_xent, similarity_logits
+from simclr_med.training.parts import project_parts
 from simclr_med.types import Batch, KnnSets
 
 # Columns of metrics.csv, in this order.
@@ -57,6 +58,7 @@ class SimCLR(LightningModule):
         temperature: of NT-Xent, above 0.
         validation: the data of the monitors, or None without any.
         knn: number of neighbours and temperature of the kNN monitor.
+        parts: micro-batches that each batch passes through the network in.
 
     Attributes:
         epoch_metrics: metrics of the last epoch by name, the same on every process.
@@ -73,6 +75,7 @@ class SimCLR(LightningModule):
         temperature: float,
         validation: ValidationData | None,
         knn: tuple[int, float],
+        parts: int = 1,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -84,6 +87,7 @@ class SimCLR(LightningModule):
         self.temperature = temperature
         self.validation = validation
         self.knn = knn
+        self.parts = parts
         self.epoch_metrics: dict[str, float] = {}
         # Kept on the device until the epoch ends: reading a value would wait for the device at every step.
         self._step_metrics: list[dict[str, Tensor]] = []
@@ -96,16 +100,23 @@ class SimCLR(LightningModule):
     def project(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return features_2BD and projections_2BP of a batch's views.
 
-        Both views go through one forward pass, so that batch norm uses the statistics of both together.
+        Both views go through one forward pass, so that batch norm uses the statistics of both together. With several
+        `parts`, these are the views of a micro-batch.
         """
-        views_2BCHW = self.views(batch.images, batch.key, batch.rows, batch.size)
+        if self.parts == 1:
+            return self._project_once(batch)
+        return project_parts(self._project_once, batch, self.parts, self)
+
+    def _project_once(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        views_2BCHW = self.views(batch.images, batch.key, batch.rows, batch.size, batch.partners)
         features_2BD = self.encoder(views_2BCHW.to(self.dtype))
         return features_2BD, self.head(features_2BD)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         features_2BD, projections_2BP = self.project(batch)
-        loss = nt_xent(projections_2BP, self.temperature)
-        self._step_metrics.append({"train/loss": loss.detach(), **self._retrieval_metrics(projections_2BP)})
+        loss = nt_xent(projections_2BP, self.temperature, patients_B=batch.patients)
+        retrieval = self._retrieval_metrics(projections_2BP, batch.patients)
+        self._step_metrics.append({"train/loss": loss.detach(), **retrieval})
         self._last_outputs = (features_2BD.detach(), projections_2BP.detach())
         self._images += batch.size
         return loss
@@ -150,9 +161,9 @@ class SimCLR(LightningModule):
         self.log_dict(self.epoch_metrics, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
 
     @torch.no_grad()
-    def _retrieval_metrics(self, projections_2BP: Tensor) -> dict[str, Tensor]:
-        """How well each view finds the other view of its image among all projections of the global batch."""
-        logits, targets = similarity_logits(projections_2BP, self.temperature)
+    def _retrieval_metrics(self, projections_2BP: Tensor, patients_B: Tensor | None = None) -> dict[str, Tensor]:
+        """How well each view finds its positive among the negatives of the global batch."""
+        logits, targets = similarity_logits(projections_2BP, self.temperature, patients_B=patients_B)
         ranks = contrastive_ranks(logits, targets).to(logits.dtype)
         return {
             "train/top1": (ranks < 1).to(logits.dtype).mean(),

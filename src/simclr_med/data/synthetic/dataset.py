@@ -89,5 +89,9 @@ class Synthetic:
         """Return None: the images have no file names."""
         return None
 
+    def patients(self, split: Split) -> None:
+        """Return None: nothing says whose images they are."""
+        return None
+
     def _seed_generator(self, split: Split, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, SPLITS.index(split), stream])
