@@ -35,8 +35,12 @@ OPERATIONAL = {
         "folder",
         "named_after_init",
     ),
+    "data_fraction": ("file",),  # what it selects is in selection_hash
     "trainer": ("accelerator", "nodes", "devices", "strategy", "cuda_graphs", "threads", "profile", "precision"),
 }
+
+# Keys that are no part of the identity while they are null, so that runs of earlier releases keep theirs.
+OPTIONAL = {"data_fraction": ("selected_by", "selection_hash")}
 
 # Groups whose option name is part of the identity, because runs are found by it. Of other groups only the values are.
 NAMED = ("dataset", "stage", "augmentation", "encoder")
@@ -93,12 +97,16 @@ def compute_config_hash(cfg: DictConfig, data_hash: str, init_hash: str) -> str:
 
 
 def scientific_config(cfg: DictConfig) -> dict[str, Any]:
-    """Return the part of a config that affects the result: without OPERATIONAL keys and names of options."""
+    """Return the part of a config that affects the result: without OPERATIONAL keys, OPTIONAL ones that are null, and names of options."""
     content: Any = OmegaConf.to_container(cfg, resolve=True)
     for group, keys in OPERATIONAL.items():
         node = content.get(group) if group else content
         for key in keys:
             node.pop(key, None)
+    for group, keys in OPTIONAL.items():
+        for key in keys:
+            if content.get(group, {}).get(key, "") is None:
+                del content[group][key]
     for group, node in content.items():
         if isinstance(node, dict) and group not in NAMED:
             node.pop("name", None)
