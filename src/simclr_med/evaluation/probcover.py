@@ -22,7 +22,7 @@ def probcover(
     """Choose the image with most uncovered images inside its radius, again and again (algorithm 1 of the paper).
 
     The radius is the largest one at which a fraction ``purity`` of the neighbourhoods lies inside one cluster of
-    k-means (section 3.2), and at least the median distance to the nearest image. When no neighbourhood covers two further
+    k-means (section 3.2), and at least the median distance to the nearest image. When no neighbourhood covers two more
     images, the radius is halved and coverage by the chosen images is counted again. When no two images are that close,
     the rest is chosen at random.
 

@@ -97,7 +97,10 @@ def compute_config_hash(cfg: DictConfig, data_hash: str, init_hash: str) -> str:
 
 
 def scientific_config(cfg: DictConfig) -> dict[str, Any]:
-    """Return the part of a config that affects the result: without OPERATIONAL keys, OPTIONAL ones that are null, and names of options."""
+    """Return the part of a config that affects the result: without names of options.
+
+    OPERATIONAL keys are left out, and OPTIONAL ones that are null.
+    """
     content: Any = OmegaConf.to_container(cfg, resolve=True)
     for group, keys in OPERATIONAL.items():
         node = content.get(group) if group else content

@@ -49,7 +49,7 @@ def select(run: Run[Config[Select]], source: Source) -> None:
             "method": cfg.stage.method,
             "training images": f"{len(images):,}",
             "selected": f"{len(order.rows):,} (rounds of {', '.join(f'{size:,}' for size in rounds)})",
-            "twins, of which one is selected at most": f"{repeated:,} images have an earlier twin",
+            "images with an earlier twin": f"{repeated:,}",
         }
         frame.finish(
             Outcome(
