@@ -28,7 +28,7 @@ class SelectedImage:
 
     Attributes:
         index: row in the training split; only a hint where the digest says otherwise.
-        digest: of `simclr_med.data.selection.hash_image`.
+        digest: of `simclr_med.data.selected_images.hash_image`.
         method: that selected the image.
         file: name of the image's file; empty for arrays.
         round: size of the selection that the image was chosen for; empty where there are no rounds.

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from simclr_med.config import data_nodes, schema, select_nodes, stage_nodes
 from simclr_med.config.folders import CONF, list_sequences
 from simclr_med.config.medmnist_info import medmnist_info
-from simclr_med.config.selection import selected_by, selection_hash
+from simclr_med.config.selection_keys import selected_by, selection_hash
 from simclr_med.runs.identity import dataset_name, epoch_of_validation, validation_of_budget
 
 # A YAML binds itself to a type by "- /schema/<group>/<name>@_here_".

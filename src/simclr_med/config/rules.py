@@ -10,7 +10,7 @@ from typing import Any
 from simclr_med.config.bounds import LARGEST_INTEGER
 from simclr_med.config.data_nodes import Folder
 from simclr_med.config.schema import Config, Multistep, ResNet, Timm, TinyEncoder, Trainer, WarmupCosine
-from simclr_med.config.selection import broken_selection_rules
+from simclr_med.config.selection_keys import broken_selection_rules
 from simclr_med.config.stage_nodes import (
     Analyse,
     Export,

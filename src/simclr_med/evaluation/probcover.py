@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances_chunked
 from sklearn.neighbors import NearestNeighbors
 
-from simclr_med.evaluation.selection import Available, Candidates, Order
+from simclr_med.evaluation.label_order import Available, Candidates, Order
 from simclr_med.streams import Stream
 
 
@@ -91,7 +91,8 @@ def _measure_radius(features_ND: np.ndarray, clusters: int, purity: float, seed:
     clusters_N = KMeans(count, n_init=1, random_state=seed).fit_predict(features_ND)
     blocks = list(_measure_nearest(features_ND, clusters_N))
     nearest_N, other_N = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    radius = max(np.quantile(other_N, 1 - purity), np.median(nearest_N))
+    pure = np.quantile(other_N, 1 - purity) if count > 1 else 0.0
+    radius = max(pure, np.median(nearest_N))
     positive = nearest_N[nearest_N > 0]
     return float(radius), float(positive.min()) if len(positive) else 0.0
 

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.neighbors import NearestNeighbors
 
-from simclr_med.evaluation.selection import Available, Candidates, Order
+from simclr_med.evaluation.label_order import Available, Candidates, Order
 from simclr_med.streams import Stream
 
 LEAST_IMAGES = 5  # of a cluster; smaller ones come last (the paper leaves them out)

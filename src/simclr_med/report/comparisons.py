@@ -95,9 +95,10 @@ def find_pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
     other encoder compares with the data set's own. A method with selected images is compared with the one of the same
     kind and encoder whose images were drawn at random, and with no other.
     """
-    if (selected := _find_selected(rows)).any():
+    selected = _find_selected(rows)
+    if selected.any() and not selected.all():
         drawn = rows[~selected]
-        pairs = [] if drawn.empty else find_pairs(drawn)
+        pairs = find_pairs(drawn)
         for (kind, origin), group in rows[selected].groupby(["kind", "origin"]):
             other = find_main_method(drawn[drawn["origin"] == origin], str(kind))
             pairs += [] if other is None else [(str(method), other) for method in group["method"].unique()]

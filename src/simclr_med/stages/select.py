@@ -14,10 +14,10 @@ from simclr_med.audit.inspection import number_twins
 from simclr_med.config.schema import Config
 from simclr_med.config.select_nodes import Select
 from simclr_med.data.progress import show_progress
-from simclr_med.data.selection import hash_image
+from simclr_med.data.selected_images import hash_image
 from simclr_med.data.source import ImageSet, Source
 from simclr_med.errors import DataError
-from simclr_med.evaluation.selection import Candidates, Order
+from simclr_med.evaluation.label_order import Candidates, Order
 from simclr_med.plots.image_grids import Tile, plot_gallery
 from simclr_med.runs.run import Run
 from simclr_med.selection_csv import SelectedImage, format_selection

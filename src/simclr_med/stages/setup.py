@@ -20,7 +20,7 @@ from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import TrainingStage
 from simclr_med.csv_cells import escape_cell
 from simclr_med.data.datamodule import ImageDataModule
-from simclr_med.data.selection import load_selected_rows
+from simclr_med.data.selected_images import load_selected_rows
 from simclr_med.data.source import Source
 from simclr_med.runs.names import shown_path
 from simclr_med.runs.run import Run
