@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from simclr_med.config.selection_keys import selected_by, selection_hash
 from simclr_med.config.validate import find_problems, validate_config
 from simclr_med.errors import ConfigError
+from simclr_med.runs.identity import scientific_config
 from simclr_med.selection_csv import SelectedImage, format_selection
 
 Compose = Callable[..., DictConfig]
@@ -29,6 +30,12 @@ def test_the_config_records_the_method_and_the_images(composed: Compose, file: P
     assert fraction.selection_hash == selection_hash(str(file), 5) != selection_hash(str(file), 6)
     none = validate_config(composed("data_fraction.samples=5")).data_fraction
     assert none.file is none.selected_by is none.selection_hash is None
+
+
+def test_without_a_file_the_identity_is_that_of_earlier_releases(composed: Compose) -> None:
+    content = scientific_config(validate_config(composed("data_fraction.samples=5")).plain)["data_fraction"]
+    earlier = ("samples", "percent", "per_class", "strategy", "strict", "imbalance_factor", "seed", "validation")
+    assert set(content) == set(earlier)
 
 
 @pytest.mark.parametrize(
