@@ -33,7 +33,14 @@ GIVEN = {
     "schedule": {"total_steps", "steps_per_epoch"},
     "logger": {"folder", "name", "group", "job_type", "tags"},
 }
-SOLVER = {"train", "val", "task", "classes", "seed", "cache"}  # the same, of a probe's solvers
+SELECTS = {"candidates", "rounds", "seed"}
+# The same, of the nodes of a stage, by the module of their target.
+ADDED = {
+    "simclr_med.evaluation.probe": {"train", "val", "task", "classes", "seed", "cache"},
+    "simclr_med.evaluation.typiclust": SELECTS,
+    "simclr_med.evaluation.probcover": SELECTS,
+    "simclr_med.evaluation.label_order": SELECTS,
+}
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=[f"{group}={option}" for group, option in OPTIONS])
@@ -52,8 +59,8 @@ def test_option_composes_and_its_targets_take_its_keys(composed, group: str, opt
             keys.discard("name")
         given = GIVEN.get(group, set()) if node is top or group == "logger" else set()
         given = GIVEN["logger"] if target.__module__ == "simclr_med.tracking.loggers" else given
-        solver = SOLVER if target.__module__ == "simclr_med.evaluation.probe" else set()
-        inspect.signature(target).bind(**dict.fromkeys(keys | given | solver))
+        added = ADDED.get(target.__module__, set())
+        inspect.signature(target).bind(**dict.fromkeys(keys | given | added))
 
 
 def targets(node: object) -> list[DictConfig]:

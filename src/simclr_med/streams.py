@@ -20,4 +20,5 @@ class Stream(IntEnum):
     PARTNER = 22  # another image of the same patient for each image of a step
     ANALYSED_POINTS = 31  # the images that an analysis measures
     SHOWN_IMAGES = 32  # the images that a picture shows
+    SELECTION = 41  # clusters and ties of stage=select
     AUGMENTATION = 0xA09  # the parameters of views

@@ -86,7 +86,8 @@ def test_long_and_strange_values_make_a_valid_name_that_keeps_the_seed(composed:
 
 def test_every_key_of_the_names_is_a_key_of_the_config(composed: Compose) -> None:
     cfg = composed("stage=probe")
-    known = {"stage.temperature", "stage.epochs", "stage.batch_size", "encoder.model"}  # of other stages or options
+    # Those of other stages or options.
+    known = {"stage.temperature", "stage.epochs", "stage.batch_size", "stage.method", "encoder.model"}
     for key in set(SHOWN) - known:
         group, _, name = key.partition(".")
         assert group in cfg

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from simclr_med.audit.class_shares import count_classes, find_class_shift, find_rare_classes
 from simclr_med.audit.duplicates import (
@@ -98,3 +100,17 @@ def check_labels(
         *find_label_errors(labels_N, probabilities_NK, nearest, names),
         *find_label_advantage(pool, labels_N, probabilities_NK, nearest, twins),
     ]
+
+
+def number_twins(pool: Pool, seed: int, show: Progress) -> np.ndarray:
+    """Return a number for each image, int64 [N], that exact and near duplicates of it share.
+
+    Args:
+        pool, seed, show: as of `check_pixels`.
+    """
+    twins = list(find_exact_duplicates(pool))
+    if len(pool) >= LEAST_IMAGES:
+        twins += find_near_duplicates(pool, compare_candidates(pool, seed, lambda done: show(done, STEPS)))
+    pairs_P2 = np.array([one.images for one in twins], np.int64).reshape(-1, 2)
+    links = coo_array((np.ones(len(pairs_P2)), pairs_P2.T), shape=(len(pool), len(pool)))
+    return np.asarray(connected_components(links, directed=False)[1], np.int64)

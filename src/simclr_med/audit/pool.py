@@ -84,17 +84,20 @@ class GreyValues:
     white_N: np.ndarray
 
 
-def read_pool(source: Source, on_images: Callable[[int], None] = lambda done: None) -> Pool:
-    """Read every split once, a few images at a time.
+def read_pool(
+    source: Source, on_images: Callable[[int], None] = lambda done: None, splits: tuple[Split, ...] | None = None
+) -> Pool:
+    """Read splits once, a few images at a time.
 
     Args:
         source: the data set.
         on_images: called with the number of images read so far.
+        splits: to read, in their order; None reads all.
 
     Raises:
         DataError: a split cannot be read.
     """
-    splits = source.available_splits()
+    splits = source.available_splits() if splits is None else splits
     parts: list[dict[str, np.ndarray]] = []
     labels: list[np.ndarray | None] = []
     names: list[str] = []

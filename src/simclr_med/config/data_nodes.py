@@ -112,4 +112,7 @@ class DataFraction(Part):
     strict: bool = MISSING
     imbalance_factor: Optional[float] = bounded(1)
     seed: int = bounds.seed()
+    file: Optional[str] = MISSING
+    selected_by: Optional[str] = MISSING
+    selection_hash: Optional[str] = MISSING
     validation: str = one_of("within", "split")

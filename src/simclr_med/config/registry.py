@@ -8,9 +8,10 @@ from pathlib import Path, PurePath
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from simclr_med.config import data_nodes, schema, stage_nodes
+from simclr_med.config import data_nodes, schema, select_nodes, stage_nodes
 from simclr_med.config.folders import CONF, list_sequences
 from simclr_med.config.medmnist_info import medmnist_info
+from simclr_med.config.selection_keys import selected_by, selection_hash
 from simclr_med.runs.identity import dataset_name, epoch_of_validation, validation_of_budget
 
 # A YAML binds itself to a type by "- /schema/<group>/<name>@_here_".
@@ -51,6 +52,7 @@ NODES: dict[str, dict[str, type]] = {
         "audit": stage_nodes.Audit,
         "analyse": stage_nodes.Analyse,
         "report": stage_nodes.Report,
+        "select": select_nodes.Select,
     },
 }
 
@@ -75,4 +77,6 @@ def register(folders: Sequence[Path] = (CONF,)) -> None:
     OmegaConf.register_new_resolver("stem", dataset_name, replace=True)
     OmegaConf.register_new_resolver("last_part", lambda path: PurePath(str(path)).name, replace=True)
     OmegaConf.register_new_resolver("validation_of_budget", validation_of_budget, replace=True)
+    OmegaConf.register_new_resolver("selected_by", selected_by, replace=True)
+    OmegaConf.register_new_resolver("selection_hash", selection_hash, replace=True)
     OmegaConf.register_new_resolver("epoch_of_validation", epoch_of_validation, replace=True)

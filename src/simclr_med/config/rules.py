@@ -11,6 +11,7 @@ from simclr_med.config.batch_rules import cuda_graphs, micro_batches, same_patie
 from simclr_med.config.data_nodes import Folder
 from simclr_med.config.logger_rules import broken_logger_rules
 from simclr_med.config.schema import Config, Multistep, ResNet, Timm, TinyEncoder, WarmupCosine
+from simclr_med.config.selection_keys import broken_selection_rules
 from simclr_med.config.stage_nodes import (
     Analyse,
     Export,
@@ -35,6 +36,7 @@ STRATEGIES = ("auto", "ddp", "ddp_spawn")  # names of Lightning's that fit one m
 def broken_rules(cfg: Config[Any]) -> Iterator[str]:
     """One sentence for each broken rule."""
     yield from _label_budget(cfg)
+    yield from broken_selection_rules(cfg.data_fraction, cfg.stage)
     yield from _warmup(cfg)
     yield from _names(cfg)
     yield from _split_fractions(cfg)

@@ -82,6 +82,7 @@ def order_subset(
     imbalance_factor: float | None = None,
     seed: int,
     classes: int = 0,
+    selection: np.ndarray | None = None,
 ) -> tuple[np.ndarray, list[str]]:
     """Return the rows that a data fraction selects, in the order in which the budget takes them.
 
@@ -98,6 +99,7 @@ def order_subset(
             n_max * factor^(-k / (K - 1)) images (Cui et al. 2019, section 5.1), n_max as large as the data allow.
         seed: at least 0.
         classes: K, for a per_class budget; classes above the highest label have no images.
+        selection: rows in the order of a selection.csv; the budget takes its first ones, without regard to labels.
 
     Returns:
         int64 row indices, distinct, and notes for the user. Of each class, a smaller budget takes the first ones.
@@ -108,6 +110,8 @@ def order_subset(
     """
     if sum(budget is not None for budget in (samples, percent, per_class)) > 1:
         raise ValueError("expected at most one of samples, percent and per_class")
+    if selection is not None:
+        return selection[:samples].astype(np.int64), []
     notes: list[str] = []
     class_options = {"per_class": per_class, "imbalance_factor": imbalance_factor}
     needs_classes = any(value is not None for value in class_options.values())

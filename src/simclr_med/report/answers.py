@@ -97,6 +97,7 @@ def build_answers(rows: pd.DataFrame, findings: Findings) -> list[Answer]:
                     [saving for saving in findings.savings if (saving.data, saving.encoder) == place],
                     findings.no_savings.get(place[0], []),
                 ),
+                *_answer_selection(group, [c for c in findings.comparisons if (c.data, c.encoder) == place]),
                 _answer_model(model),
                 _answer_plan(
                     [plan for plan in findings.plans if (plan.data, plan.encoder) == place],
@@ -180,6 +181,23 @@ def _format_gain(comparison: Comparison) -> str:
     if not interval:
         return f"{points}: no verdict ({comparison.missing})"
     return f"{points} ({interval}): {comparison.verdict}"
+
+
+def _answer_selection(rows: pd.DataFrame, comparisons: Sequence[Comparison]) -> list[Question]:
+    """Answer whether selected images are better to label than a random draw; no question without selected images."""
+    effects: list[str] = []
+    for (kind, method, name), _ in rows[rows["selected_by"] != ""].groupby(["kind", "selected_by", "method"]):
+        found = [c for c in comparisons if c.a == name]
+        if found:
+            use = f"{str(method).capitalize()} against a random draw ({kind}):"
+            effects.append(_summarise_effects(use, found, is_first=not effects))
+    if not effects:
+        return []
+    note = (
+        "Each seed is a selection of its own on one side and a random draw on the other. Gains are in points of test "
+        "AUROC, as above. The images of a selection are not a random sample: scores on them say nothing about others."
+    )
+    return [Question("Which images to label first?", " ".join(effects), [note])]
 
 
 def _answer_savings(savings: Sequence[Saving], reasons: Sequence[str]) -> Question:

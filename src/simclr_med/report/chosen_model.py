@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from simclr_med.report.budgets import count_labels, describe_budget
+from simclr_med.report.methods import drop_selected
 
 CHOSEN_BY = "val/auroc"
 
@@ -45,7 +46,8 @@ def choose_model(rows: pd.DataFrame) -> ChosenModel | None:
     """
     if CHOSEN_BY not in rows:
         return None
-    known = rows[rows[CHOSEN_BY].notna()]
+    # Cross-validation inside selected images says nothing about other images.
+    known = drop_selected(rows[rows[CHOSEN_BY].notna()])
     if known.empty:
         return None
     budget = count_labels(known).groupby(known["budget"]).mean().idxmax()

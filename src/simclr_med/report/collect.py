@@ -84,6 +84,7 @@ def to_row(result: Result) -> dict[str, Any]:
         "augmentation": result.augmentation,
         "budget": result.budget,
         "seed": result.seed,
+        "selected_by": result.selected_by,
         "init": result.init,
         "settings": result.settings,
         "wall_s": result.wall_s,

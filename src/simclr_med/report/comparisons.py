@@ -92,13 +92,22 @@ def find_pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
 
     The pairs answer four questions: what pretraining adds to the features (probe against untrained control), what it
     adds to supervised training (finetune and probe against baseline), what finetuning adds to the probe, and how every
-    other encoder compares with the data set's own.
+    other encoder compares with the data set's own. A method with selected images is compared with the one of the same
+    kind and encoder whose images were drawn at random, and with no other.
     """
+    selected = _find_selected(rows)
+    if selected.any() and not selected.all():
+        drawn = rows[~selected]
+        pairs = find_pairs(drawn)
+        for (kind, origin), group in rows[selected].groupby(["kind", "origin"]):
+            other = find_main_method(drawn[drawn["origin"] == origin], str(kind))
+            pairs += [] if other is None else [(str(method), other) for method in group["method"].unique()]
+        return sorted(set(pairs))
     kinds = dict(zip(rows["method"], rows["kind"], strict=True))
     origins = dict(zip(rows["method"], rows["origin"], strict=True))
     control, baseline = find_main_method(rows, CONTROL), find_main_method(rows, "baseline")
     main_methods = {kind: find_main_method(rows, kind) for kind in ("probe", "finetune")}
-    pairs: list[tuple[str, str]] = []
+    pairs = []
     for method, kind in kinds.items():
         if kind == "probe":
             pairs += [(method, other) for other in (control, baseline) if other is not None]
@@ -111,6 +120,11 @@ def find_pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
         if main is not None and main != method:
             pairs.append((method, main))
     return sorted(set(pairs))
+
+
+def _find_selected(rows: pd.DataFrame) -> pd.Series:
+    """Return which runs have images that were not drawn at random, bool."""
+    return rows["selected_by"] != "" if "selected_by" in rows else pd.Series(False, index=rows.index)
 
 
 def compare_methods(

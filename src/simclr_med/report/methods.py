@@ -24,8 +24,8 @@ def add_method_names(table: pd.DataFrame, pretraining: Mapping[str, Result]) -> 
     stage), ``origin`` (the encoder's pretraining: ``own novel``, ``pathmnist novel``, ``ImageNet``; empty for random
     weights), ``source`` and ``sequence`` (data set and augmentation of the pretraining, or empty), ``init_seed`` (its
     seed), ``start`` (identity of the encoder before training on labels: runs that share it differ only in their label
-    seed), ``variant`` (the settings that differ between runs of the same name) and ``method`` (kind, origin and
-    variant).
+    seed), ``variant`` (how the images were selected, if not at random, and the settings that differ between runs of the
+    same name) and ``method`` (kind, origin and variant).
 
     Args:
         table: rows of `collect.to_row`.
@@ -71,15 +71,25 @@ def sort_methods(table: pd.DataFrame) -> list[str]:
 def find_main_method(table: pd.DataFrame, kind: str) -> str | None:
     """Return the method that represents its kind in figures and comparisons; None without runs of the kind.
 
-    Methods whose encoder was pretrained on the data set itself come first, then the method with the most runs.
+    Methods whose images were drawn at random come first, then those whose encoder was pretrained on the data set
+    itself, then the method with the most runs.
     """
     rows = table[table["kind"] == kind]
     if rows.empty:
         return None
+    rows = drop_selected(rows)
     if (is_own := rows["origin"].str.startswith("own")).any():
         rows = rows[is_own]
     counts = rows["method"].value_counts()
     return sorted(counts.index, key=lambda name: (-counts[name], "novel" not in name, len(name), name))[0]
+
+
+def drop_selected(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs whose labelled images were drawn at random; all runs if there are none."""
+    if "selected_by" not in rows:
+        return rows
+    drawn = rows[rows["selected_by"] == ""]
+    return rows if drawn.empty else drawn
 
 
 def _resolve_init(init: EncoderInit, pretraining: Mapping[str, Result]) -> EncoderInit:
@@ -140,12 +150,15 @@ def _name_method(row: Mapping[Any, Any]) -> str:
 
 
 def _find_variants(table: pd.DataFrame, pretraining: Mapping[str, Result]) -> pd.Series:
-    """Return for each run the settings that differ between runs of the same name."""
+    """Return for each run how its images were selected, and the settings that differ between runs of the same name."""
     used = table["augmentation"].where(table["stage"] == "pretrain", "")  # only there is it part of the name
     variants: dict[Hashable, str] = {}
-    for _, rows in table.groupby(["kind", "origin", used, "data", "encoder"], sort=False):
+    keys = ["kind", "origin", used, "data", "encoder", "selected_by"]
+    for (*_, method), rows in table.groupby(keys, sort=False):
         differing = _list_differing_settings([_collect_settings(row, pretraining) for row in rows.to_dict("records")])
-        variants |= dict(zip(rows.index, differing, strict=True))
+        selected = f"selected by {method}" if method else ""
+        texts = [", ".join(filter(None, (selected, text))) for text in differing]
+        variants |= dict(zip(rows.index, texts, strict=True))
     return pd.Series(variants).reindex(table.index)
 
 

@@ -82,6 +82,7 @@ class Result:
         seed: of the run.
         init: initial weights of its encoder.
         settings: every other key that affects the result, by its full name.
+        selected_by: method of stage=select that selected the images of the budget; empty for a random draw.
         metrics: by ``split/metric``; NaN where the recorded value is not finite.
         intervals: 95 % intervals (low, high) of some metrics over test images.
         wall_s, images_per_s: its timing; None where it is not recorded.
@@ -105,6 +106,7 @@ class Result:
     seed: int
     init: EncoderInit
     settings: dict[str, str]
+    selected_by: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     wall_s: float | None = None
@@ -160,6 +162,10 @@ def _parse_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     budget, other_validation = read_budget(fraction)
     settings = flatten_settings(config)
     settings["data_fraction.validation"] = other_validation or DEFAULT_VALIDATION
+    settings.pop("data_fraction.selected_by", None)
+    selected_by = fraction.text_or_none("selected_by") or ""
+    if selected_by:
+        settings.pop("data_fraction.strategy", None)  # not used
     encoder = fields.fields("encoder")
     encoder.text("name")  # every encoder has one
     return {
@@ -171,6 +177,7 @@ def _parse_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "size": fields.fields("dataset").integer_or_none("size", 1),
         "budget": f"{budget} {other_validation}".strip(),
         "seed": fields.integer("seed"),
+        "selected_by": selected_by,
         "init": _parse_init(fields.fields("init")),
         "settings": settings,
     }

@@ -77,8 +77,8 @@ def plot_label_efficiency(rows: pd.DataFrame) -> list[Chart]:
         note = (
             "Means with 95 % confidence intervals, as in the tables, which name the encoders and seeds that they "
             "cover; with fewer than 3 seeds there is none. Methods are drawn side by side at each label budget. The "
-            "figure shows the main method of each kind, the tables show all methods. The dotted line is chance: an "
-            "AUROC of 0.5, and the accuracy of always predicting the largest class."
+            "figure shows the main method of each kind and those with selected images, the tables show all methods. "
+            "The dotted line is chance: an AUROC of 0.5, and the accuracy of always predicting the largest class."
         )
         charts.append(Chart(f"label_efficiency_{data}_{encoder}", f"Label efficiency: {data}, {encoder}", note, figure))
     return charts
@@ -133,10 +133,13 @@ def plot_transfer(rows: pd.DataFrame) -> list[Chart]:
 
 
 def _list_main_methods(group: pd.DataFrame) -> list[str]:
-    """Return the main method of each kind and the methods that start from ImageNet weights."""
+    """Return the main method of each kind, those with selected images, and those that start from ImageNet weights."""
     main_methods = [find_main_method(group, kind) for kind in KINDS]
+    selected = sorted(set(group[group["selected_by"] != ""]["method"]))
     imagenet = sorted(set(group[group["origin"] == "ImageNet"]["method"]))
-    return list(dict.fromkeys(name for name in (*main_methods, *imagenet) if name is not None))[: len(COLOURS)]
+    return list(dict.fromkeys(name for name in (*main_methods, *selected, *imagenet) if name is not None))[
+        : len(COLOURS)
+    ]
 
 
 def _draw_means(axis: Any, rows: pd.DataFrame, metric: str, label: str, number: int, factor: float) -> None:

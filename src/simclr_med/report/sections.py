@@ -179,12 +179,14 @@ def count_states(collection: Collection) -> dict[str, int]:
 
 
 def summarise(comparisons: Sequence[Comparison], rows: pd.DataFrame) -> list[str]:
-    """Return a sentence for each two main methods of a data set: the verdicts and their budgets."""
+    """Return a sentence for each two main methods, or a main one and one with selected images: the verdicts."""
     groups = rows.groupby(["data", "encoder"])
     main_methods = {key: {find_main_method(group, kind) for kind in KINDS} for key, group in groups}
+    selected = set(rows[rows["selected_by"] != ""]["method"])
     pairs: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for comparison in comparisons:
-        if {comparison.a, comparison.b} <= main_methods[comparison.data, comparison.encoder]:
+        main = main_methods[comparison.data, comparison.encoder]
+        if comparison.b in main and comparison.a in main | selected:
             verdicts = pairs.setdefault((comparison.group, comparison.a, comparison.b), {})
             verdicts.setdefault(comparison.verdict, []).append(name_budget(comparison.budget))
     return [f"{group}, “{a}” against “{b}”: {_format_verdicts(verdicts)}." for (group, a, b), verdicts in pairs.items()]

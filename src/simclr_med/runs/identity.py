@@ -35,12 +35,16 @@ OPERATIONAL = {
         "folder",
         "named_after_init",
     ),
+    "data_fraction": ("file",),  # what it selects is in selection_hash
     "trainer": ("accelerator", "nodes", "devices", "strategy", "cuda_graphs", "threads", "profile", "precision"),
 }
 
-# Keys of the group stage that were added when runs had been recorded, with the value that those runs had. A key with
-# this value is not hashed, so that the runs keep their identity.
-ADDED = {"exact_accumulate": False, "positives": "image", "mask_same_patient": False}
+# Keys that were added when runs had been recorded, with the value that those runs had. A key with this value is not
+# hashed, so that the runs keep their identity.
+ADDED: dict[str, dict[str, Any]] = {
+    "data_fraction": {"selected_by": None, "selection_hash": None},
+    "stage": {"exact_accumulate": False, "positives": "image", "mask_same_patient": False},
+}
 
 # Groups whose option name is part of the identity, because runs are found by it. Of other groups only the values are.
 NAMED = ("dataset", "stage", "augmentation", "encoder")
@@ -103,9 +107,11 @@ def scientific_config(cfg: DictConfig) -> dict[str, Any]:
         node = content.get(group) if group else content
         for key in keys:
             node.pop(key, None)
-    for key, value in ADDED.items():
-        if content["stage"].get(key) == value:
-            del content["stage"][key]
+    for group, added in ADDED.items():
+        node = content.get(group) or {}
+        for key, value in added.items():
+            if key in node and node[key] == value:
+                del node[key]
     for group, node in content.items():
         if isinstance(node, dict) and group not in NAMED:
             node.pop("name", None)

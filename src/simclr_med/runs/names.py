@@ -29,6 +29,7 @@ SHOWN: Mapping[str, str] = {
     "stage.positives": "{}-positives",
     "stage.mask_same_patient": "masked",
     "stage.solver": "{}",
+    "stage.method": "{}",
     "trainer.limit_steps": "{}steps",
 }
 NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
@@ -55,16 +56,16 @@ def run_folder(cfg: DictConfig, config_hash: str, init: Init, changes: Mapping[s
 
 
 def method_name(cfg: DictConfig, init: Init) -> str:
-    """Return what all runs of one curve share, whatever their budget and seed: data, stage, init, views, encoder."""
+    """Return what all runs of one curve share: data, stage, init, views, encoder, and how its images were selected."""
     size = f" {cfg.dataset.size} px" if cfg.dataset.get("size") else ""
     views = (cfg.augmentation.name,) if cfg.augmentation.name != "none" else ()
     source, start = init.run, init.kind
     if source is not None:  # the name of a pretraining run starts with its augmentation
         own = source.parent.parent.name if init.kind == "model" else source.name.partition("-")[0]
         start = f"{init.kind} {source.parent.name} {own}"
-    return ", ".join(
-        (f"{cfg.dataset.name}{size}", cfg.stage.name, start.replace("_", " "), *views, encoder_name(cfg.encoder))
-    )
+    name = (f"{cfg.dataset.name}{size}", cfg.stage.name, start.replace("_", " "), *views, encoder_name(cfg.encoder))
+    selected = cfg.data_fraction.get("selected_by")
+    return ", ".join((*name, f"selected by {selected}") if selected else name)
 
 
 def shown_path(path: Path) -> str:
@@ -111,7 +112,10 @@ def _format(shape: str, value: Any) -> str:
 
 
 def _budget_with_choices(cfg: DictConfig) -> str:
-    """Return the label budget, and data_fraction.validation if it is not the default; empty for all labels."""
+    """Return the label budget, the method that selected its images, and data_fraction.validation if it is not the
+    default; empty for all labels.
+    """
     node, name = cfg.data_fraction, budget_name(cfg.data_fraction)
     usual = node.get("validation") in (None, validation_of_budget(node.samples, node.percent, node.per_class))
-    return ("" if name == "full" else name) if usual else f"{name}_{node.validation}"
+    parts = ("" if name == "full" and usual else name, node.get("selected_by"), "" if usual else node.validation)
+    return "_".join(filter(None, parts))

@@ -18,6 +18,7 @@ _OWN_COLUMNS = (
     "data_fraction.samples",
     "data_fraction.percent",
     "data_fraction.per_class",
+    "data_fraction.selection_hash",
 )
 MOST_SETTINGS = 2_000  # keys of a config; the largest has 150
 LONGEST_SETTING = 300  # characters of a value

@@ -103,7 +103,7 @@ def _analyse_splits(
         kept = np.arange(len(images))
         if split == "train":
             kept, notes = select_subset(
-                images.labels, len(images), **fraction_arguments(cfg), classes=len(source.classes)
+                images.labels, len(images), **fraction_arguments(cfg, source), classes=len(source.classes)
             )
             for note in notes:
                 print(note, flush=True)

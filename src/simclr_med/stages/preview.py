@@ -36,7 +36,9 @@ def preview(run: Run[Config[Preview]], source: Source) -> None:
     cfg = run.cfg
     with open_stage(run, uses_device=False) as frame:
         train = source.split("train")
-        rows, notes = select_subset(train.labels, len(train), **fraction_arguments(cfg), classes=len(source.classes))
+        rows, notes = select_subset(
+            train.labels, len(train), **fraction_arguments(cfg, source), classes=len(source.classes)
+        )
         table = build_class_counts(*_counts(source, train, rows, budget_name(cfg.data_fraction)))
         total = sum(int(table[split].iloc[-1]) for split in source.available_splits())
         audited = audit_shortly(source, cfg.seed, total, cfg.stage.audited)

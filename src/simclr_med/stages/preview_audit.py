@@ -11,6 +11,7 @@ from simclr_med.audit.pool import Pool, read_pool
 from simclr_med.audit.verdict import judge
 from simclr_med.data.progress import show_progress
 from simclr_med.data.source import Source
+from simclr_med.types import Split
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def audit_shortly(source: Source, seed: int, total: int, most: int) -> ShortAudi
     return ShortAudit(lines, {KINDS[kind].title: f"{count:,}" for kind, count in counts.items() if count})
 
 
-def read_images(source: Source) -> Pool:
-    """Read all images of a data set for an audit, and show the progress."""
+def read_images(source: Source, splits: tuple[Split, ...] | None = None) -> Pool:
+    """Read the images of a data set for an audit, those of all splits by default, and show the progress."""
     with show_progress(f"Reading {source.name}", "images") as show:
-        return read_pool(source, lambda done: show(done, None))
+        return read_pool(source, lambda done: show(done, None), splits)

@@ -72,7 +72,7 @@ def _fit_and_score(run: Run[Config[Probe]], source: Source) -> Scored:
     task = require_labels(source, "probe", scored_splits(cfg))
     check_subgroups(run)
     train_NL = load_labels(source, "train", "probe")
-    rows, notes = select_subset(train_NL, len(train_NL), **fraction_arguments(cfg), classes=classes)
+    rows, notes = select_subset(train_NL, len(train_NL), **fraction_arguments(cfg, source), classes=classes)
     for note in notes:
         print(note, flush=True)
     features = feature_reader(run, source)

@@ -20,6 +20,7 @@ from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import TrainingStage
 from simclr_med.csv_cells import escape_cell
 from simclr_med.data.datamodule import ImageDataModule
+from simclr_med.data.selected_images import load_selected_rows
 from simclr_med.data.source import Source
 from simclr_med.runs.names import shown_path
 from simclr_med.runs.run import Run
@@ -144,7 +145,7 @@ def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:
     cfg = run.cfg
     data = ImageDataModule(
         source,
-        fraction_arguments(cfg),
+        fraction_arguments(cfg, source),
         batch_size=cfg.stage.batch_size,
         seed=cfg.seed,
         accumulate=cfg.stage.batches_per_step,
@@ -167,11 +168,17 @@ def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:
     return data
 
 
-def fraction_arguments(cfg: Config[Any]) -> dict[str, Any]:
-    """The group data_fraction as keyword arguments of `subsets.order_subset`."""
+def fraction_arguments(cfg: Config[Any], source: Source) -> dict[str, Any]:
+    """The group data_fraction as keyword arguments of `subsets.order_subset`.
+
+    Raises:
+        DataError: data_fraction.file does not fit the data set.
+    """
     content = cfg.data_fraction.to_dict()
-    del content["name"], content["validation"]
-    return content
+    for key in ("name", "validation", "selected_by", "selection_hash"):
+        del content[key]
+    file, samples = content.pop("file"), content["samples"]
+    return content | {"selection": None if file is None else load_selected_rows(file, samples, source)}
 
 
 def scored_splits(cfg: Config[Any]) -> tuple[Split, ...]:
