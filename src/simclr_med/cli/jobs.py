@@ -77,7 +77,7 @@ class Job:
         """Find or make one run and call its stage."""
         started = time.monotonic()
         try:
-            source, init = build.build_source(cfg), build.instantiate_node(cfg.init)
+            source, init = build.build_source(cfg), build.build_init(cfg)
             data_hash = source.content_hash()
             if cfg.dry_run:
                 return _look_up(cfg, source, data_hash, init)
@@ -101,7 +101,7 @@ def _look_up(cfg: Config[Any], source: Any, data_hash: str, init: Init) -> RunOu
     if cfg.stage.lists_steps is not None:
         build.import_function(cfg.stage.lists_steps)(cfg, source)
         return RunOutcome("pending")
-    config_hash = compute_config_hash(cfg.plain, data_hash, init.hash)
+    config_hash = compute_config_hash(cfg.plain, data_hash, init.identity)
     folder = run_folder(cfg.plain, config_hash, init, cfg.changes)
     state = run_state(folder, config_hash)
     print(f"{state:<11} {shown_path(folder)}", flush=True)

@@ -98,18 +98,28 @@ def model(run: str | None) -> Init:
     """
     if run is None:
         raise RunError("init=model: no run given. Add stage.run=<folder> with stage=test, predict or analyse.")
+    return classifier_of("stage.run", run)
+
+
+def classifier_of(key: str, run: str) -> Init:
+    """The classifier of a finished run, with its encoder.
+
+    Args:
+        key: that names the run, for the message.
+        run: its folder.
+
+    Raises:
+        RunError: the folder holds no finished run with a classifier.
+    """
     folder = Path(os.path.expanduser(run)).absolute()
     head = folder / "head.safetensors"
+    kinds = "probe, finetune, baseline or distill run"
     try:
         digest = Fields.from_record(read_json(folder / "result.json")).text("config_hash")
     except (OSError, ValueError) as error:
-        raise RunError(
-            f"stage.run={run}: not the folder of a finished run. Give that of a probe, finetune or baseline run."
-        ) from error
+        raise RunError(f"{key}={run}: not the folder of a finished run. Give that of a {kinds}.") from error
     if not head.is_file():
-        raise RunError(
-            f"stage.run={run}: this run has no classifier (head.safetensors). Give a probe, finetune or baseline run."
-        )
+        raise RunError(f"{key}={run}: this run has no classifier (head.safetensors). Give a {kinds}.")
     own = folder / "encoder.safetensors"
     digests = [digest, sha256(head), *([sha256(own)] if own.is_file() else [])]
     return Init(kind="model", hash=":".join(digests), path=head, run=folder)

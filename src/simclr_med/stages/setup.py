@@ -140,11 +140,17 @@ def build_training_setup(run: Run[Config[T]], source: Source) -> TrainingSetup[T
 
 
 def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:
-    """Read the run's data, cut to its label budget; split.csv records the split of each file of a folder."""
+    """Read the run's data, cut to its label budget; split.csv records the split of each file of a folder.
+
+    A stage that trains on all images gets them all.
+    """
     cfg = run.cfg
+    fraction = fraction_arguments(cfg)
+    if cfg.stage.trains_on_all:
+        fraction |= dict.fromkeys(("samples", "percent", "per_class", "imbalance_factor"))
     data = ImageDataModule(
         source,
-        fraction_arguments(cfg),
+        fraction,
         batch_size=cfg.stage.batch_size,
         seed=cfg.seed,
         accumulate=cfg.stage.micro_batches,
