@@ -18,7 +18,7 @@ from simclr_med.config import budgets
 from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Study
 from simclr_med.config.validate import validate_config
-from simclr_med.errors import BusyError, ConfigError, MissingEncoderError, RunError, UserError
+from simclr_med.errors import BusyError, ConfigError, MissingEncoderError, MissingTeacherError, RunError, UserError
 from simclr_med.runs.identity import Init, compute_config_hash
 from simclr_med.runs.job_cache import JobCache
 from simclr_med.runs.launch import check_nodes
@@ -92,6 +92,11 @@ class Job:
                 return printer.report(missing)
             print(f"{'no encoder':<11} {missing.problems[0]}", flush=True)
             return RunOutcome("missing encoder", 0, missing.problems[0])
+        except MissingTeacherError as error:
+            if not cfg.dry_run:
+                return printer.report(error)
+            print(f"{'no teacher':<11} {error.problems[0]}", flush=True)
+            return RunOutcome("missing teacher", 0, error.problems[0])
         except Exception as error:
             return printer.report(error)
 

@@ -277,6 +277,7 @@ class Supervised(ClassifierStage):
 @node
 class Distill(ClassifierStage):
     teacher: Optional[str] = MISSING
+    teacher_fields: list[str] = MISSING
     temperature: float = bounded(open_low=0)
     alpha: float = bounded(open_low=0, high=1)
 

@@ -28,6 +28,7 @@ OPERATIONAL = {
         "init_seeds",
         "run",
         "teacher",
+        "teacher_fields",
         "chunk",
         "out",
         "dashboard",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from simclr_med.errors import RunError
+from omegaconf import DictConfig, OmegaConf
+
+from simclr_med.errors import MissingTeacherError, RunError
 from simclr_med.runs.identity import Init, budget_name
 from simclr_med.runs.init import classifier_of
 from simclr_med.runs.names import shown_path
@@ -57,11 +59,13 @@ def _find_matching(cfg: Any) -> Path:
     """Return the finished finetune run with this run's data set, encoder, budget, seed and pretrained encoder.
 
     Raises:
-        RunError: none or several have these fields.
+        MissingTeacherError: none has these fields.
+        RunError: several have them.
     """
     finished = list(find_finished_runs(Path(cfg.paths.runs).absolute(), "finetune", cfg.dataset.name))
-    wanted = _describe(cfg.plain)
-    found = [folder for folder, recorded, _ in finished if _describe(recorded) == wanted]
+    more = dict(text.split("=", 1) for text in cfg.stage.teacher_fields)
+    wanted = {**_describe(cfg.plain), **more}
+    found = [folder for folder, recorded, _ in finished if {**_describe(recorded), **_select(recorded, more)} == wanted]
     if len(found) == 1:
         return found[0]
     fields = " ".join(f"{key}={value}" for key, value in wanted.items() if value is not None)
@@ -71,7 +75,7 @@ def _find_matching(cfg: Any) -> Path:
             *_lines(found),
         )
     listed = [f"Finished finetune runs on {cfg.dataset.name}:", *_lines([folder for folder, _, _ in finished])]
-    raise RunError(
+    raise MissingTeacherError(
         f"stage.teacher=null: no finished finetune run has {fields}. Run stage=finetune first, or give "
         "stage.teacher=<run>.",
         *(listed if finished else []),
@@ -90,6 +94,10 @@ def _describe(config: Any) -> dict[str, Any]:
         "init.seed": init.get("seed"),
         "init.augmentation": init.get("augmentation"),
     }
+
+
+def _select(config: DictConfig, keys: Iterable[str]) -> dict[str, str]:
+    return {key: _text(OmegaConf.select(config, key)) for key in keys}
 
 
 def _check_budget(own: Mapping[str, Any], folder: Path) -> None:
@@ -113,6 +121,7 @@ def _check_budget(own: Mapping[str, Any], folder: Path) -> None:
 
 
 def _text(value: Any) -> str:
+    """Return a value as on the command line."""
     return "null" if value is None else f"{value:.15g}" if isinstance(value, float) else str(value)
 
 

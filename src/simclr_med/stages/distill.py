@@ -43,8 +43,8 @@ def distill(run: Run[Config[Distill]], source: Source) -> None:
     with open_stage(run) as frame:
         require_labels(source, run.cfg.stage.name, _labelled_splits(run.cfg))
         check_subgroups(run)
-        assert run.init.teacher is not None and run.init.teacher.run is not None, "the stage finds a teacher"
-        folder = run.init.teacher.run
+        folder = None if run.init.teacher is None else run.init.teacher.run
+        assert folder is not None, "the stage finds a teacher"
         counts = _count_labels(folder)
         teacher = load_saved_model(folder, [Path(own) for own in run.cfg.paths.own], run.cfg.allow_code)
         task = require_task(source, run.cfg.stage.name)
@@ -87,7 +87,7 @@ def build_module(
         view=OneView(build.instantiate_node(cfg.augmentation)),
         to_float=to_float,
         task=require_task(data.source, cfg.stage.name),
-        optimizer=partial(build_optimizer, cfg.optimizer),
+        optimizer=partial(build_optimizer, cfg.optimizer, batch_size=data.batch_size),
         schedule=schedule_builder(run, data.steps_per_epoch),
         class_weight_K=None,
         validation=data,

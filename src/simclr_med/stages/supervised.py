@@ -72,7 +72,7 @@ def build_module(run: Run[Config[Supervised]], data: ImageDataModule) -> Classif
         task,
         optimizer=partial(
             build_layerwise_optimizer,
-            partial(build_optimizer, cfg.optimizer),
+            partial(build_optimizer, cfg.optimizer, batch_size=data.batch_size),
             decay=cfg.stage.layer_decay,
             groups=encoder.layer_groups(),
             encoder_lr=cfg.stage.encoder_lr,
