@@ -84,7 +84,7 @@ def test_interrupted_student_ends_like_an_uninterrupted_one(
     staged, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("distill", *QUICK, "stage.epochs=3", "stage.checkpoint_every_s=0", "data_fraction.samples=20")
-    words = (*words, f"stage.teacher={teacher}", "stage.alpha=0.7")
+    words = (*words, f"stage.teacher={teacher}", "stage.alpha=0.7", "stage.temperature=0.5")
     whole = staged(*words)
     save = checkpoint.AtomicCheckpointIO.save_checkpoint
 
