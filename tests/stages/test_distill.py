@@ -59,16 +59,6 @@ def test_labels_of_the_training_images_are_not_used(staged, teacher: Path, array
     assert not np.array_equal(one, np.load(mixed / "predictions.npz")["probabilities"])
 
 
-def test_unlabelled_training_images_are_enough(staged, result, teacher: Path, arrays, tmp_path: Path) -> None:
-    content = arrays()
-    del content["train_labels"], content["val_labels"], content["val_images"]
-    path = write(tmp_path / "unlabelled.npz", content)
-    words = ("distill", *QUICK, "data_fraction.samples=20", f"stage.teacher={teacher}")
-    assert "test/auroc" in result(staged(*words, path=path))["metrics"]
-    with pytest.raises(DataError, match="images and labels in train, test are required for stage=distill"):
-        staged(*words, "stage.alpha=0.5", path=path)
-
-
 def test_other_classes_than_the_teachers_are_refused(staged, teacher: Path, arrays, tmp_path: Path) -> None:
     path = write(tmp_path / "four.npz", arrays(classes=4))
     with pytest.raises(DataError, match="expected the model's classes"):

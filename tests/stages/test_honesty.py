@@ -78,9 +78,7 @@ def test_everything_chosen_is_on_the_disk_before_the_test_split_is_opened_and_do
     assert source.read == 1, "the images are read once"
 
 
-def test_student_opens_the_test_split_last_and_the_validation_split_never(
-    staged, noisy: Path, tmp_path: Path
-) -> None:
+def test_student_opens_the_test_split_last_and_the_validation_split_never(staged, noisy: Path, tmp_path: Path) -> None:
     teacher = staged("baseline", *TRAIN, "data_fraction.samples=20", f"paths.runs={tmp_path / 'teachers'}")
     words = [word for word in TRAIN if "min_steps" not in word]
     words += ["data_fraction.samples=20", f"stage.teacher={teacher}"]

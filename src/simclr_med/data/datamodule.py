@@ -224,10 +224,10 @@ class ImageDataModule(LightningDataModule):
 
 
 def _select(images: ImageSet, rows: np.ndarray) -> ImageSet:
-    """Return a copy of some images with their labels and names, where they have any."""
-    labels = None if images.labels is None else images.labels[rows]
+    """Return a copy of some images with their labels and names."""
+    assert images.labels is not None, "only labelled images are held out"
     names = None if images.names is None else tuple(images.names[row] for row in rows)
-    return ImageSet(images.images[rows], labels, names)
+    return ImageSet(images.images[rows], images.labels[rows], names)
 
 
 def one_hot_targets(labels_NL: np.ndarray, classes: int) -> Tensor:

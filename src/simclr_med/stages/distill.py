@@ -28,12 +28,17 @@ from simclr_med.stages.frame import open_stage
 from simclr_med.stages.network import build_encoder, seeded_init
 from simclr_med.stages.saved_model import SavedModel, check_classes, load_saved_model
 from simclr_med.stages.scoring import require_labels, require_task
-from simclr_med.stages.setup import build_optimizer, build_training_setup, fraction_arguments, schedule_builder
+from simclr_med.stages.setup import (
+    build_optimizer,
+    build_training_setup,
+    fraction_arguments,
+    schedule_builder,
+    scored_splits,
+)
 from simclr_med.stages.subgroups import check_subgroups, load_subgroups, save_subgroups
 from simclr_med.streams import Stream
 from simclr_med.training.devices import resolve_device
 from simclr_med.training.distillation import Student, Teacher
-from simclr_med.types import Split
 
 PROTOCOL = "encoder and classifier trained together on the predictions of a teacher; "
 
@@ -41,7 +46,7 @@ PROTOCOL = "encoder and classifier trained together on the predictions of a teac
 def distill(run: Run[Config[Distill]], source: Source) -> None:
     """Train a student, score its last epoch once on test; resume from a checkpoint."""
     with open_stage(run) as frame:
-        require_labels(source, run.cfg.stage.name, _labelled_splits(run.cfg))
+        require_labels(source, run.cfg.stage.name, scored_splits(run.cfg))
         check_subgroups(run)
         folder = None if run.init.teacher is None else run.init.teacher.run
         assert folder is not None, "the stage finds a teacher"
@@ -57,8 +62,9 @@ def distill(run: Run[Config[Distill]], source: Source) -> None:
         print(f"Teacher: {shown_path(folder)} ({learned})", flush=True)
         module = build_module(run, setup.data, teacher, labelled_N)
         train_classifier(setup, module, frame)
-        labels_NL, is_same = setup.data.train.labels, teacher.dataset == source.name
-        trained_NL = labels_NL[labelled_N] if labels_NL is not None and is_same else None
+        labels_NL = setup.data.train.labels
+        assert labels_NL is not None, "the stage requires labels"
+        trained_NL = labels_NL[labelled_N] if teacher.dataset == source.name else None
         outcome = save_and_score(setup, module, trained_NL, counts, PROTOCOL)
         save_subgroups(run.folder, load_subgroups(run, source))
         frame.finish(outcome)
@@ -98,20 +104,12 @@ def build_module(
     )
 
 
-def _labelled_splits(cfg: Config[Distill]) -> tuple[Split, ...]:
-    """Return the splits whose labels the stage reads; test last."""
-    train: tuple[Split, ...] = () if cfg.stage.alpha == 1 else ("train",)
-    val: tuple[Split, ...] = ("val",) if cfg.data_fraction.validation == "split" else ()
-    return (*train, *val, "test")
-
-
 def _select_labelled(cfg: Config[Distill], data: ImageDataModule) -> np.ndarray:
-    """Return which images of the training split the label budget selects, bool [N]; none without labels."""
+    """Return which images of the training split the label budget selects, bool [N]."""
+    classes = len(data.source.classes)
+    rows, _ = select_subset(data.train.labels, len(data.train), **fraction_arguments(cfg), classes=classes)
     labelled_N = np.zeros(len(data.train), bool)
-    if data.train.labels is not None:
-        classes = len(data.source.classes)
-        rows, _ = select_subset(data.train.labels, len(data.train), **fraction_arguments(cfg), classes=classes)
-        labelled_N[rows] = True
+    labelled_N[rows] = True
     return labelled_N
 
 

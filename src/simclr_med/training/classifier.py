@@ -195,8 +195,9 @@ class Classifier(LightningModule):
             RunError: a probability is not finite, so training has diverged.
         """
         val = self.validation.val
+        assert val.labels is not None, "the stage checks that there are labels"
         names = ("accuracy", "auroc", "balanced_accuracy")
-        if val.labels is None or len(val.labels) == 0:
+        if len(val.labels) == 0:
             return dict.fromkeys(("val/loss", *(f"val/{name}" for name in names)), float("nan"))
         encoder, head = self.kept()
         probabilities_NK = predict_proba(encoder, head, self.task, val.images, self.to_float, self.device)
