@@ -164,3 +164,34 @@ def test_an_option_without_a_type_keeps_its_keys(composed) -> None:
     assert (found.stage.rounds, found.stage.is_repeated, found.stage.folder) == ([1, 2], True, None)
     with pytest.raises(AttributeError, match="monitor"):
         found.stage.monitor  # noqa: B018
+
+
+def test_the_recipes_of_the_simclr_papers_are_experiments(composed) -> None:
+    v1, v2 = (validate_config(composed(f"experiment=simclr_v{number}_paper")) for number in (1, 2))
+    for cfg in (v1, v2):
+        assert (cfg.augmentation.name, cfg.encoder.name, cfg.optimizer.name) == ("simclr_imagenet", "resnet50", "lars")
+        assert (cfg.encoder.zero_init_residual, cfg.optimizer.batch_size) == (True, None)
+        assert (cfg.stage.batch_size, cfg.stage.temperature, cfg.schedule.final_factor) == (4096, 0.1, 0)
+    head = {"hidden": None, "out": 128, "batch_norm": True}
+    assert (v1.stage.head.to_dict(), v2.stage.head.to_dict()) == (head | {"layers": 2}, head | {"layers": 3})
+    rates = [(cfg.optimizer.lr, cfg.optimizer.lr_scaling, cfg.optimizer.weight_decay) for cfg in (v1, v2)]
+    assert rates == [(0.3, "linear", 1e-6), (0.1, "sqrt", 1e-4)]
+    assert [(cfg.stage.epochs, cfg.schedule.warmup_epochs) for cfg in (v1, v2)] == [(100, 10), (800, 40)]
+    jitter, blur = (next(op for op in v1.augmentation.ops if name in op["_target_"]) for name in ("jitter", "blur"))
+    assert [jitter[key] for key in ("brightness", "contrast", "saturation", "hue")] == [0.8, 0.8, 0.8, 0.2]
+    assert (blur["p"], blur.get("above_side", 0)) == (0.5, 0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["stage.teacher_fields=[projection]"], "stage.teacher_fields=projection: expected key=value."),
+        (["stage.teacher=a", "stage.teacher_fields=['a=1']"], "not used with stage.teacher=a, which names the run."),
+        (["stage.temperature=0"], "stage.temperature=0.0: expected a number > 0."),
+        (["stage.alpha=0"], "stage.alpha=0.0: expected a number > 0 and <= 1."),
+        (["init=pretrained", "init.head_layers=5"], "init.head_layers=5: expected an integer >= 1 and <= 4."),
+    ],
+)
+def test_rules_of_distillation(composed, overrides: list[str], message: str) -> None:
+    (found,) = find_problems(composed("stage=distill", *overrides))
+    assert message in found

@@ -37,7 +37,7 @@ def test_every_value_of_every_axis_composes(composed: Callable[..., DictConfig],
     found = axes(path)
     for i in range(max(map(len, found.values()))):  # each value once, not each pair of values
         cfg = validate_config(composed(*(f"{key}={values[i % len(values)]}" for key, values in found.items())))
-        assert cfg.stage.name in ("pretrain", "probe", "finetune", "baseline")
+        assert cfg.stage.name in ("pretrain", "probe", "finetune", "baseline", "distill")
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=NAMES)

@@ -44,6 +44,12 @@ STAGES: dict[str, tuple[tuple[str, ...], set[str], set[str], tuple[str, ...]]] =
         {"training"},
         ("image", "row", "true", "predicted", "right", "confidence"),
     ),
+    "distill": (
+        (*TRAIN, "schedule.warmup_epochs=0", "stage.resamples=0", "stage.teacher={finetune}"),
+        {"budget/labels", "train/images", "val/images", "epoch", *SCORES, *classifier.METRICS},
+        {"training"},
+        ("image", "row", "true", "predicted", "right", "confidence"),
+    ),
     "test": (
         ("stage.run={finetune}", "stage.resamples=0"),
         SCORES,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from hydra.errors import InstantiationException
@@ -50,6 +51,17 @@ def instantiate_partial(node: Node) -> Callable[..., Any]:
     """
     function: Callable[..., Any] = instantiate_node(node, _partial_=True)
     return function
+
+
+def build_init(cfg: Any) -> Any:
+    """Resolve what a run takes from the files of other runs, a `simclr_med.runs.identity.Init`; loads no weights.
+
+    Args:
+        cfg: validated config, whose stage may name a function that finds a teacher.
+    """
+    init = instantiate_node(cfg.init)
+    finder = cfg.stage.finds_teacher
+    return init if finder is None else replace(init, teacher=import_function(finder)(cfg))
 
 
 def build_source(cfg: Any) -> Any:

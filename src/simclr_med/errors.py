@@ -64,6 +64,10 @@ class BusyError(RunError):
     """Another process is running this."""
 
 
+class MissingTeacherError(RunError):
+    """No finished run has the fields of a student's teacher."""
+
+
 @dataclass(frozen=True)
 class WantedEncoder:
     """The fields of the pretraining run that ``init=pretrained`` looks for.
@@ -73,6 +77,7 @@ class WantedEncoder:
         size: of its images in pixels; None fits any.
         start: initial weights of the run: ``random``, ``imagenet``, or the data set of its own encoder.
         model: of ``encoder=timm``; None for another encoder.
+        head_layers: of the run's projection head; None fits any.
     """
 
     dataset: str
@@ -82,6 +87,7 @@ class WantedEncoder:
     seed: int
     start: str
     model: str | None = None
+    head_layers: int | None = None
 
     def __str__(self) -> str:
         return " ".join(f"{key}={value}" for key, value in asdict(self).items() if value is not None)

@@ -27,7 +27,7 @@ def staged(composed: Callable[..., Any], noisy: Path, tmp_path: Path) -> Callabl
         where = () if any(word.startswith("paths.runs=") for word in words) else (f"paths.runs={tmp_path / 'runs'}",)
         cfg = validate_config(composed(f"stage={stage}", *data, *where, *QUICK, *words))
         found = build.build_source(cfg) if source is None else source
-        with open_run(cfg, found.content_hash(), build.instantiate_node(cfg.init)) as run:
+        with open_run(cfg, found.content_hash(), build.build_init(cfg)) as run:
             build.import_stage(cfg)(run, found)
             return run.folder
 

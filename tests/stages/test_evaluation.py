@@ -50,7 +50,7 @@ def do(composed, cells: Path, tmp_path: Path):
         data = ("dataset=npz", f"dataset.path={path}") if not any(w.startswith("dataset=") for w in words) else ()
         cfg = validate_config(composed(*words[:1], *data, f"paths.runs={tmp_path / 'runs'}", *QUICK, *words[1:]))
         found = build.build_source(cfg) if source is None else source
-        with open_run(cfg, found.content_hash(), build.instantiate_node(cfg.init)) as run:
+        with open_run(cfg, found.content_hash(), build.build_init(cfg)) as run:
             build.import_stage(cfg)(run, found)
             return run.folder
 

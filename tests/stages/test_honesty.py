@@ -56,9 +56,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_these_are_all_the_stages_that_learn_from_labels(composed) -> None:
-    """One more must be added above; pretraining never opens the test split at all."""
+    """One more must be added above; pretraining never opens the test split at all. A student has its own test below."""
     stages = [path.stem for path in (ROOT / "conf" / "stage").glob("*.yaml")]
-    assert {stage for stage in stages if "budgets" in composed(f"stage={stage}").stage} == set(WORDS)
+    assert {stage for stage in stages if "budgets" in composed(f"stage={stage}").stage} == {*WORDS, "distill"}
 
 
 @pytest.mark.parametrize("stage", WORDS)
@@ -76,6 +76,20 @@ def test_everything_chosen_is_on_the_disk_before_the_test_split_is_opened_and_do
     if stage != "probe":
         assert len(list(csv.DictReader(before["metrics.csv"].decode().splitlines()))) == EPOCHS
     assert source.read == 1, "the images are read once"
+
+
+def test_student_opens_the_test_split_last_and_the_validation_split_never(staged, noisy: Path, tmp_path: Path) -> None:
+    teacher = staged("baseline", *TRAIN, "data_fraction.samples=20", f"paths.runs={tmp_path / 'teachers'}")
+    words = [word for word in TRAIN if "min_steps" not in word]
+    words += ["data_fraction.samples=20", f"stage.teacher={teacher}"]
+    source = Watched(noisy, tmp_path / "runs")
+    folder = staged("distill", *words, source=source)
+    before, after = source.there, content(folder)
+    assert before is not None
+    assert {name: before.get(name) for name in CHOSEN[:3]} == {name: after[name] for name in CHOSEN[:3]}
+    assert not {"result.json", "predictions.npz"} & set(before)
+    assert source.read == 1, "the images are read once"
+    staged("distill", *words, f"paths.runs={tmp_path / 'again'}", source=WithoutValidation(noisy))
 
 
 class WithoutValidation(Npz):

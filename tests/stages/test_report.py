@@ -24,7 +24,7 @@ def reported(composed: Callable[..., Any], tmp_path: Path) -> Callable[..., Path
     def run(*words: str) -> Path:
         cfg = validate_config(composed("stage=report", f"paths.runs={tmp_path / 'runs'}", *words))
         source = build.build_source(cfg)
-        with open_run(cfg, source.content_hash(), build.instantiate_node(cfg.init)) as run:
+        with open_run(cfg, source.content_hash(), build.build_init(cfg)) as run:
             assert run.state != "finished"
             build.import_stage(cfg)(run, source)
             return run.folder

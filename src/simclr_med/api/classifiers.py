@@ -80,7 +80,7 @@ class ProbeResult:
 
 
 def load_classifier(run: str | PathLike[str], device: str | None = None) -> Classifier:
-    """Load the classifier of a finished run of probe, finetune or baseline.
+    """Load the classifier of a finished run of probe, finetune, baseline or distill.
 
     Args:
         run: folder of the run. ``simclr-med runs best`` names one.

@@ -18,7 +18,7 @@ from simclr_med.config import budgets
 from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Study
 from simclr_med.config.validate import validate_config
-from simclr_med.errors import BusyError, ConfigError, MissingEncoderError, RunError, UserError
+from simclr_med.errors import BusyError, ConfigError, MissingEncoderError, MissingTeacherError, RunError, UserError
 from simclr_med.runs.identity import Init, compute_config_hash
 from simclr_med.runs.job_cache import JobCache
 from simclr_med.runs.launch import check_nodes
@@ -77,7 +77,7 @@ class Job:
         """Find or make one run and call its stage."""
         started = time.monotonic()
         try:
-            source, init = build.build_source(cfg), build.instantiate_node(cfg.init)
+            source, init = build.build_source(cfg), build.build_init(cfg)
             data_hash = source.content_hash()
             if cfg.dry_run:
                 return _look_up(cfg, source, data_hash, init)
@@ -92,6 +92,11 @@ class Job:
                 return printer.report(missing)
             print(f"{'no encoder':<11} {missing.problems[0]}", flush=True)
             return RunOutcome("missing encoder", 0, missing.problems[0])
+        except MissingTeacherError as error:
+            if not cfg.dry_run:
+                return printer.report(error)
+            print(f"{'no teacher':<11} {error.problems[0]}", flush=True)
+            return RunOutcome("missing teacher", 0, error.problems[0])
         except Exception as error:
             return printer.report(error)
 
@@ -101,7 +106,7 @@ def _look_up(cfg: Config[Any], source: Any, data_hash: str, init: Init) -> RunOu
     if cfg.stage.lists_steps is not None:
         build.import_function(cfg.stage.lists_steps)(cfg, source)
         return RunOutcome("pending")
-    config_hash = compute_config_hash(cfg.plain, data_hash, init.hash)
+    config_hash = compute_config_hash(cfg.plain, data_hash, init.identity)
     folder = run_folder(cfg.plain, config_hash, init, cfg.changes)
     state = run_state(folder, config_hash)
     print(f"{state:<11} {shown_path(folder)}", flush=True)

@@ -60,6 +60,8 @@ def _recipe(wanted: WantedEncoder, overrides: Sequence[str]) -> Iterator[str]:
     yield f"augmentation={wanted.augmentation}"
     yield f"encoder={wanted.encoder}"
     yield from select_overrides(overrides, "encoder.")
+    if wanted.head_layers is not None:
+        yield f"stage.head.layers={wanted.head_layers}"
     yield f"seed={wanted.seed}"
     if wanted.start in ("imagenet", "timm"):
         yield f"init={wanted.start}"

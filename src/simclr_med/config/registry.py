@@ -44,6 +44,7 @@ NODES: dict[str, dict[str, type]] = {
         "pretrain": stage_nodes.Pretrain,
         "probe": stage_nodes.Probe,
         "supervised": stage_nodes.Supervised,
+        "distill": stage_nodes.Distill,
         "test": stage_nodes.Test,
         "predict": stage_nodes.Predict,
         "export": stage_nodes.Export,

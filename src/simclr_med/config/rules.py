@@ -14,6 +14,7 @@ from simclr_med.config.schema import Config, Multistep, ResNet, Timm, TinyEncode
 from simclr_med.config.selection_keys import broken_selection_rules
 from simclr_med.config.stage_nodes import (
     Analyse,
+    Distill,
     Export,
     Predict,
     Pretrain,
@@ -47,6 +48,7 @@ def broken_rules(cfg: Config[Any]) -> Iterator[str]:
     yield from _objective(cfg)
     yield from broken_logger_rules(cfg)
     yield from _stage(cfg, cfg.stage)
+    yield from _teacher(cfg.stage)
 
 
 def _objective(cfg: Config[Any]) -> Iterator[str]:
@@ -183,6 +185,19 @@ def _stage(cfg: Config[Any], stage: Stage) -> Iterator[str]:
         yield from _perplexities(stage)
     if isinstance(stage, (Test, Predict, Analyse)) and stage.run is not None and cfg.init.name != "model":
         yield f"init={cfg.init.name}: stage.run needs init=model, which uses the encoder of that run. Add init=model."
+
+
+def _teacher(stage: Stage) -> Iterator[str]:
+    if not isinstance(stage, Distill):
+        return
+    for text in stage.teacher_fields:
+        if isinstance(text, str) and not (text.partition("=")[0] and "=" in text):
+            yield f"stage.teacher_fields={text}: expected key=value. Write ['stage.projection_layers=1'], for example."
+    if stage.teacher is not None and stage.teacher_fields:
+        yield (
+            f"stage.teacher_fields={list(stage.teacher_fields)}: not used with stage.teacher={stage.teacher}, which "
+            "names the run. Remove one of them."
+        )
 
 
 def _strengths(stage: Probe) -> Iterator[str]:

@@ -92,7 +92,7 @@ class LARS(Option):
     momentum: float = bounded(0, 1)
     eta: float = bounded(open_low=0)
     lr_scaling: str = one_of("linear", "sqrt", "none")
-    batch_size: int = bounded(1)
+    batch_size: Optional[int] = bounded(1)
 
 
 @node
@@ -129,6 +129,7 @@ class InitPretrained(Option):
     seed: int = bounds.seed()
     start: str = MISSING
     exclude: Optional[str] = None
+    head_layers: Optional[int] = bounded(1, 4)
     run: Optional[str] = MISSING
     model: Optional[str] = MISSING
 

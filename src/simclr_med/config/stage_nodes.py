@@ -47,6 +47,11 @@ class Stage(Option):
         """The function of (config, source) that dry_run=true calls; None prints the state of the run."""
         return None
 
+    @property
+    def finds_teacher(self) -> Optional[str]:
+        """The function of (config) that finds the classifier whose predictions the stage learns; None without one."""
+        return None
+
 
 class UntypedStage(Untyped, Stage):
     """A stage of the user's own YAML."""
@@ -102,6 +107,11 @@ class TrainingStage(Stage):
     def knn_bank(self) -> int:
         """Training images of the monitors on validation, at most; 0 for a stage without monitors."""
         return 0
+
+    @property
+    def trains_on_all(self) -> bool:
+        """Whether every training image is used, so that the label budget only says which labels are."""
+        return False
 
     def validates_on(self, validation: str) -> ValidationImages:
         """Return the images that are validated after an epoch.
@@ -236,7 +246,27 @@ class Probe(CurveStage):
 
 
 @node
-class Supervised(TrainingStage, CurveStage):
+class ClassifierStage(TrainingStage, CurveStage):
+    """A stage that trains an encoder with a classifier, and scores both."""
+
+    resamples: int = bounded(0)
+
+    @property
+    def watched(self) -> Optional[str]:
+        """The metric that selects the epoch; None if the last one is kept."""
+        return None
+
+    def patience_epochs(self, steps_per_epoch: int) -> int:
+        """Epochs without improvement after which training stops.
+
+        Args:
+            steps_per_epoch: optimizer steps, 1 or more.
+        """
+        return self.epochs
+
+
+@node
+class Supervised(ClassifierStage):
     min_steps: int = bounded(0)
     select_by: str = one_of("last", "auroc", "accuracy", "loss")
     patience: Optional[int] = bounded(1)
@@ -248,7 +278,6 @@ class Supervised(TrainingStage, CurveStage):
     head_epochs: int = bounded(0)
     ema_decay: Optional[float] = bounded(open_low=0, high=0.9999)
     projection_layers: int = one_of(0, 1)
-    resamples: int = bounded(0)
 
     @property
     def least_steps(self) -> int:
@@ -273,6 +302,29 @@ class Supervised(TrainingStage, CurveStage):
         if validation == "split":
             return "split"
         return "none" if self.watched is None else "held_out"
+
+
+@node
+class Distill(ClassifierStage):
+    teacher: Optional[str] = MISSING
+    teacher_fields: list[str] = MISSING
+    temperature: float = bounded(open_low=0)
+    alpha: float = bounded(open_low=0, high=1)
+
+    @property
+    def finds_teacher(self) -> str:
+        return "simclr_med.runs.teachers.find_teacher"
+
+    @property
+    def trains_on_all(self) -> bool:
+        return True
+
+    @property
+    def least_steps(self) -> int:
+        return 1
+
+    def validates_on(self, validation: str) -> ValidationImages:
+        return "split" if validation == "split" else "none"
 
 
 @node

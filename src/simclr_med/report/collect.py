@@ -12,6 +12,7 @@ import pandas as pd
 from simclr_med.errors import RunError
 from simclr_med.report.methods import add_method_names
 from simclr_med.report.results import SPLITS, DamagedRunError, Result, read_result
+from simclr_med.report.teachers import follow_teacher
 from simclr_med.runs.run_folders import find_run_folders
 
 MOST_CLASSES = 100  # of a run whose results by class are shown
@@ -67,7 +68,8 @@ def collect_runs(runs: Path, datasets: Sequence[str] = (), mixed: bool = False) 
             f"stage.mixed=false: found runs of protocol versions {', '.join(map(str, versions))}, whose results are "
             "not comparable. Repeat the older runs with overwrite=true, or set stage.mixed=true."
         )
-    table = pd.DataFrame([to_row(result) for result in kept])
+    by_name = {result.folder.name: result for result in results}
+    table = pd.DataFrame([to_row(follow_teacher(result, by_name)) for result in kept])
     pretraining = {result.folder.name: result for result in results if result.stage == "pretrain"}
     return Collection(runs.absolute(), add_method_names(table, pretraining), damaged, versions)
 

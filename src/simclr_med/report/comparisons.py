@@ -24,6 +24,8 @@ MIN_POSITIVES = 10  # test images with and without each class
 INCONCLUSIVE = "inconclusive"
 EQUAL = "practically equal"
 NO_VERDICT = "no verdict"
+# The kind of method whose encoder or predictions another kind starts from.
+_BUILDS_ON = {"finetune": "probe", "distill": "finetune"}
 VERDICTS = ("better", "worse", EQUAL, INCONCLUSIVE, NO_VERDICT)
 
 Read = Callable[[Path, str | None], tuple[Task, np.ndarray, np.ndarray]]
@@ -90,10 +92,11 @@ class Comparison:
 def find_pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
     """Return the pairs of methods to compare, among the methods of one data set and encoder.
 
-    The pairs answer four questions: what pretraining adds to the features (probe against untrained control), what it
-    adds to supervised training (finetune and probe against baseline), what finetuning adds to the probe, and how every
-    other encoder compares with the data set's own. A method with selected images is compared with the one of the same
-    kind and encoder whose images were drawn at random, and with no other.
+    The pairs answer five questions: what pretraining adds to the features (probe against untrained control), what it
+    adds to supervised training (finetune, probe and distill against baseline), what finetuning adds to the probe, what
+    distillation adds to finetuning, and how every other encoder compares with the data set's own. A method with
+    selected images is compared with the one of the same kind and encoder whose images were drawn at random, and with
+    no other.
     """
     selected = _find_selected(rows)
     if selected.any() and not selected.all():
@@ -106,15 +109,16 @@ def find_pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
     kinds = dict(zip(rows["method"], rows["kind"], strict=True))
     origins = dict(zip(rows["method"], rows["origin"], strict=True))
     control, baseline = find_main_method(rows, CONTROL), find_main_method(rows, "baseline")
-    main_methods = {kind: find_main_method(rows, kind) for kind in ("probe", "finetune")}
+    main_methods = {kind: find_main_method(rows, kind) for kind in ("probe", "finetune", "distill")}
     pairs = []
     for method, kind in kinds.items():
         if kind == "probe":
             pairs += [(method, other) for other in (control, baseline) if other is not None]
-        if kind == "finetune":
+        if kind in _BUILDS_ON:
             pairs += [(method, baseline)] if baseline is not None else []
+            before = _BUILDS_ON[kind]
             pairs += [
-                (method, other) for other in kinds if kinds[other] == "probe" and origins[other] == origins[method]
+                (method, other) for other in kinds if kinds[other] == before and origins[other] == origins[method]
             ]
         main = main_methods.get(kind)
         if main is not None and main != method:

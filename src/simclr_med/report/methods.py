@@ -13,7 +13,7 @@ from simclr_med.report.results import DEFAULT_VALIDATION, EncoderInit, Result
 
 CONTROL = "untrained control"
 # The stages that train a classifier and score it, in the order of the tables.
-SCORED = ("probe", "finetune", "baseline")
+SCORED = ("probe", "finetune", "baseline", "distill")
 KINDS = (CONTROL, *SCORED)
 
 

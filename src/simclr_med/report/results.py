@@ -92,6 +92,7 @@ class Result:
         class_counts: test images of each class or with each label; empty where the run recorded no confusion matrix.
         test_images: their number; 0 where it is not recorded.
         model: (stage, data set) of the classifier that stage=test scored.
+        teacher: folder name of the run whose classifier stage=distill learned from, or None.
         message: error message of a failed run.
     """
 
@@ -118,6 +119,7 @@ class Result:
     class_counts: tuple[int, ...] = ()
     test_images: int = 0
     model: tuple[str, str] | None = None
+    teacher: str | None = None
     message: str = ""
 
 
@@ -212,6 +214,7 @@ def _parse_finished(common: dict[str, Any], recorded: Fields) -> Result:
     if init.kind == "random" and version < 2:
         init = replace(init, seed=common["seed"])  # init.seed was not used
     model = provenance.fields("model") if provenance.has("model") else None
+    teacher = provenance.fields("teacher") if provenance.has("teacher") else None
     tables = _parse_tables(recorded)
     return Result(
         **common,
@@ -228,6 +231,7 @@ def _parse_finished(common: dict[str, Any], recorded: Fields) -> Result:
         class_counts=tables.count_by_class(),
         test_images=tables.count_images(),
         model=None if model is None else (model.text("stage"), model.text("dataset")),
+        teacher=None if teacher is None else teacher.text("run"),
     )
 
 

@@ -27,6 +27,8 @@ OPERATIONAL = {
         "seeds",
         "init_seeds",
         "run",
+        "teacher",
+        "teacher_fields",
         "chunk",
         "out",
         "dashboard",
@@ -74,6 +76,7 @@ class Init:
         run: folder of the run that saved them, or None.
         url: where to download the file if it is missing, or None.
         seed: of random weights, or None.
+        teacher: the classifier whose predictions the run learns, or None.
     """
 
     kind: str
@@ -82,6 +85,12 @@ class Init:
     run: Path | None = None
     url: str | None = None
     seed: int | None = None
+    teacher: Init | None = None
+
+    @property
+    def identity(self) -> str:
+        """The hash of everything that a run takes from files besides its data: initial weights and teacher."""
+        return self.hash if self.teacher is None else f"{self.hash}+teacher:{self.teacher.hash}"
 
 
 def compute_config_hash(cfg: DictConfig, data_hash: str, init_hash: str) -> str:
@@ -90,7 +99,7 @@ def compute_config_hash(cfg: DictConfig, data_hash: str, init_hash: str) -> str:
     Args:
         cfg: resolved config.
         data_hash: content hash of the data.
-        init_hash: content hash of the encoder's initial weights.
+        init_hash: identity of the initial weights (`Init.identity`).
     """
     content = scientific_config(cfg) | {
         "data_hash": data_hash,

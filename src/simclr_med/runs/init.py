@@ -57,6 +57,7 @@ def pretrained(
     exclude: str | None,
     run: str | None,
     model: str | None = None,
+    head_layers: int | None = None,
 ) -> Init:
     """The encoder of the finished pretraining run that recorded these fields.
 
@@ -68,6 +69,7 @@ def pretrained(
         exclude: dataset.exclude of that run; it decides if several runs have the other fields.
         run: folder of a run. When it is given, the other fields are ignored.
         model: of ``encoder=timm``, as the run recorded it; None for another encoder.
+        head_layers: layers of that run's projection head; None fits any.
 
     Raises:
         MissingEncoderError: no run has these fields.
@@ -75,7 +77,7 @@ def pretrained(
     """
     if run is not None:
         return saved_by(Path(os.path.expanduser(run)).absolute())
-    wanted = WantedEncoder(dataset, augmentation, encoder, size, seed, start, model)
+    wanted = WantedEncoder(dataset, augmentation, encoder, size, seed, start, model, head_layers)
     top = Path(runs).absolute()
     finished = list(find_finished_runs(top, "pretrain", dataset))
     found = {folder: cfg.dataset.get("exclude") for folder, cfg, _ in finished if _fits(cfg, wanted)}
@@ -98,18 +100,28 @@ def model(run: str | None) -> Init:
     """
     if run is None:
         raise RunError("init=model: no run given. Add stage.run=<folder> with stage=test, predict or analyse.")
+    return classifier_of("stage.run", run)
+
+
+def classifier_of(key: str, run: str) -> Init:
+    """The classifier of a finished run, with its encoder.
+
+    Args:
+        key: that names the run, for the message.
+        run: its folder.
+
+    Raises:
+        RunError: the folder holds no finished run with a classifier.
+    """
     folder = Path(os.path.expanduser(run)).absolute()
     head = folder / "head.safetensors"
+    kinds = "probe, finetune, baseline or distill run"
     try:
         digest = Fields.from_record(read_json(folder / "result.json")).text("config_hash")
     except (OSError, ValueError) as error:
-        raise RunError(
-            f"stage.run={run}: not the folder of a finished run. Give that of a probe, finetune or baseline run."
-        ) from error
+        raise RunError(f"{key}={run}: not the folder of a finished run. Give that of a {kinds}.") from error
     if not head.is_file():
-        raise RunError(
-            f"stage.run={run}: this run has no classifier (head.safetensors). Give a probe, finetune or baseline run."
-        )
+        raise RunError(f"{key}={run}: this run has no classifier (head.safetensors). Give a {kinds}.")
     own = folder / "encoder.safetensors"
     digests = [digest, sha256(head), *([sha256(own)] if own.is_file() else [])]
     return Init(kind="model", hash=":".join(digests), path=head, run=folder)
@@ -177,8 +189,11 @@ def _fits(cfg: Any, wanted: WantedEncoder) -> bool:
         "seed": cfg.seed,
         "start": cfg.init.get("dataset") if cfg.init.name == "pretrained" else cfg.init.name,
         "model": cfg.encoder.get("model"),
+        "head_layers": (cfg.stage.get("head") or {}).get("layers"),
     }
     fields = asdict(wanted)
+    if wanted.head_layers is None:
+        del fields["head_layers"], recorded["head_layers"]
     if None in (recorded["size"], fields["size"]):
         del recorded["size"]
     return all(fields[key] == value for key, value in recorded.items())

@@ -140,17 +140,10 @@ class Run(Generic[C_co]):
             "metrics": dict(metrics),
             "intervals": {name: list(interval) for name, interval in (intervals or {}).items()},
             "timing": dict(timing),
-            "provenance": {
-                **provenance,
-                "data_hash": self.data_hash,
-                "init": {
-                    "kind": self.init.kind,
-                    "run": self.init.run and self.init.run.name,
-                    "hash": self.init.hash,
-                    "path": self.init.path and str(self.init.path),
-                },
-            },
+            "provenance": {**provenance, "data_hash": self.data_hash, "init": _record_init(self.init)},
         }
+        if self.init.teacher is not None:
+            content["provenance"]["teacher"] = _record_init(self.init.teacher)
         if tables:
             content["tables"] = dict(tables)
         content["files"] = hash_files(self.folder)
@@ -195,6 +188,16 @@ class Run(Generic[C_co]):
             if not kind.startswith("simclr_med.errors."):
                 message = f"{kind}: {message} (traceback in {self.folder / 'failure.json'})"
             raise RunError(message) from error
+
+
+def _record_init(init: Init) -> dict[str, Any]:
+    """Return what result.json says of weights that a run uses."""
+    return {
+        "kind": init.kind,
+        "run": init.run and init.run.name,
+        "hash": init.hash,
+        "path": init.path and str(init.path),
+    }
 
 
 def _is_write_error(error: OSError, folder: Path) -> bool:
@@ -246,7 +249,7 @@ def open_run(
         RunError: the runs folder cannot be written.
     """
     plain, cache = cfg.plain, cache or JobCache()
-    config_hash = compute_config_hash(plain, data_hash, init.hash)
+    config_hash = compute_config_hash(plain, data_hash, init.identity)
     folder = run_folder(plain, config_hash, init, cfg.changes)
     repeats = plain.overwrite or cfg.stage.is_repeated
     # A finished run needs no lock, because its files do not change any more.

@@ -30,9 +30,18 @@ from simclr_med.runs.names import shown_path
 from simclr_med.safe_files import read_json
 
 Outcome = Literal[
-    "started", "done", "skipped", "failed", "busy", "pending", "unfinished", "finished", "missing encoder"
+    "started",
+    "done",
+    "skipped",
+    "failed",
+    "busy",
+    "pending",
+    "unfinished",
+    "finished",
+    "missing encoder",
+    "missing teacher",
 ]
-# The words of the summary, in its order. The last four are outcomes of dry_run=true.
+# The words of the summary, in its order. The last five are outcomes of dry_run=true.
 WORDS: dict[Outcome, str] = {
     "done": "done",
     "skipped": "already finished",
@@ -43,6 +52,7 @@ WORDS: dict[Outcome, str] = {
     "unfinished": "unfinished, can be resumed",
     "pending": "pending",
     "missing encoder": "pending, needs its encoder first",
+    "missing teacher": "pending, needs its teacher first",
 }
 
 

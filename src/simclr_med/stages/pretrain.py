@@ -105,7 +105,7 @@ def build_module(run: Run[Config[Pretrain]], data: ImageDataModule) -> SimCLR:
         head,
         TwoViews(build.instantiate_node(cfg.augmentation)),
         to_float,
-        optimizer=partial(build_optimizer, cfg.optimizer),
+        optimizer=partial(build_optimizer, cfg.optimizer, batch_size=data.batch_size),
         schedule=schedule_builder(run, data.steps_per_epoch),
         temperature=cfg.stage.temperature,
         validation=data,

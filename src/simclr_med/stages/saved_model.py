@@ -46,7 +46,7 @@ def load_model_of(run: Run[Config[Any]]) -> SavedModel:
 
 
 def load_saved_model(folder: Path, own_options: Sequence[Path] = (), allow_code: bool = False) -> SavedModel:
-    """Load the classifier of a finished run of probe, finetune or baseline.
+    """Load the classifier of a finished run of probe, finetune, baseline or distill.
 
     A finetuned encoder is saved in the run's folder. A probe uses the encoder that it started from, which must not
     have changed. The folder may be somebody else's: nothing in it chooses what is called.

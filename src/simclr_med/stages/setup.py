@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule
 from simclr_med import build
 from simclr_med.atomic import write_text
 from simclr_med.config.nodes import Option
-from simclr_med.config.schema import Config
+from simclr_med.config.schema import LARS, Config
 from simclr_med.config.stage_nodes import TrainingStage
 from simclr_med.csv_cells import escape_cell
 from simclr_med.data.datamodule import ImageDataModule
@@ -141,11 +141,17 @@ def build_training_setup(run: Run[Config[T]], source: Source) -> TrainingSetup[T
 
 
 def load_images(run: Run[Config[T]], source: Source) -> ImageDataModule:
-    """Read the run's data, cut to its label budget; split.csv records the split of each file of a folder."""
+    """Read the run's data, cut to its label budget; split.csv records the split of each file of a folder.
+
+    A stage that trains on all images gets them all.
+    """
     cfg = run.cfg
+    fraction = fraction_arguments(cfg, source)
+    if cfg.stage.trains_on_all:
+        fraction |= dict.fromkeys(("samples", "percent", "per_class", "imbalance_factor", "selection"))
     data = ImageDataModule(
         source,
-        fraction_arguments(cfg, source),
+        fraction,
         batch_size=cfg.stage.batch_size,
         seed=cfg.seed,
         accumulate=cfg.stage.batches_per_step,
@@ -194,9 +200,17 @@ def build_strategy(run: Run[Config[Any]]) -> Any:
     return strategy if isinstance(strategy, str) else build.instantiate_node(strategy)
 
 
-def build_optimizer(node: Option, named_parameters: Any) -> torch.optim.Optimizer:
-    """Build the optimizer of a config's node for these parameters (picklable with functools.partial)."""
+def build_optimizer(node: Option, named_parameters: Any, batch_size: int) -> torch.optim.Optimizer:
+    """Build the optimizer of a config's node for these parameters (picklable with functools.partial).
+
+    Args:
+        node: of the config.
+        named_parameters: of all networks.
+        batch_size: images of a global batch, for an optimizer that scales its rate by it.
+    """
     make = build.instantiate_partial(node)
+    if isinstance(node, LARS) and node.batch_size is None:
+        make = partial(make, batch_size=batch_size)
     if node._target_.startswith("torch.optim."):  # torch's own take no names
         made = make(params=[parameter for _, parameter in named_parameters if parameter.requires_grad])
     else:

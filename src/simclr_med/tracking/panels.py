@@ -37,7 +37,7 @@ def build_views() -> list[View]:
     return [
         View(
             "label efficiency",
-            ("probe", "finetune", "baseline"),
+            ("probe", "finetune", "baseline", "distill"),
             {"Label efficiency": [*_curves(), *_points()], "Test predictions": _predictions()},
             scored,
         ),
@@ -68,7 +68,7 @@ def build_views() -> list[View]:
         ),
         View(
             "supervised training",
-            ("finetune", "baseline"),
+            ("finetune", "baseline", "distill"),
             {
                 "Training": [
                     wr.LinePlot(title="cross-entropy", y=["train/loss", "val/loss"], **epochs),

@@ -1,4 +1,4 @@
-"""An encoder and a classifier head trained together on labels: finetuning, and the supervised baseline."""
+"""An encoder and a classifier head trained together: finetuning, the supervised baseline, and a teacher's student."""
 
 from __future__ import annotations
 
@@ -152,16 +152,20 @@ class Classifier(LightningModule):
         self._started_at = time.monotonic()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        assert batch.labels is not None, "the stage checks that there are labels"
         views_BCHW = self.view(batch.images, batch.key, batch.rows, batch.size)
         _, epoch, _ = batch.key
         self.encoder.train(epoch >= self.head_epochs)
         logits_BK = self.head(self.encoder(views_BCHW.to(self.dtype)))
-        weight: Any = self.class_weight_K
-        value = classification_loss(self.task, logits_BK, batch.labels, weight, self.label_smoothing)
+        value = self.compute_loss(logits_BK, views_BCHW, batch)
         self._losses.append(value.detach())
         self._images += batch.size
         return value
+
+    def compute_loss(self, logits_BK: Tensor, views_BCHW: Tensor, batch: Batch) -> Tensor:
+        """Return the loss of this process's share of a batch; the mean over all processes is that of the batch."""
+        assert batch.labels is not None, "the stage checks that there are labels"
+        weight: Any = self.class_weight_K
+        return classification_loss(self.task, logits_BK, batch.labels, weight, self.label_smoothing)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         self._gradient_norm = nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])

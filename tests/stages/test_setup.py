@@ -1,0 +1,28 @@
+"""The optimizer of a config, built for the batches that a run has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from torch import nn
+
+from simclr_med.config.validate import validate_config
+from simclr_med.stages.setup import build_optimizer
+
+
+@pytest.mark.parametrize(
+    ("words", "rate"),
+    [
+        (["optimizer=lars"], 0.3 * 256 / 256),
+        (["optimizer=lars", "optimizer.batch_size=null"], 0.3 * 64 / 256),
+        (["experiment=simclr_v1_paper"], 0.3 * 64 / 256),
+        (["experiment=simclr_v2_paper"], 0.1 * 8),
+        (["optimizer=adamw"], 2e-3),
+    ],
+)
+def test_rate_is_scaled_by_the_images_of_a_batch(composed: Callable[..., Any], words: list[str], rate: float) -> None:
+    cfg = validate_config(composed(*words))
+    optimizer = build_optimizer(cfg.optimizer, list(nn.Linear(2, 2).named_parameters()), batch_size=64)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)
