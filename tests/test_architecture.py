@@ -17,7 +17,7 @@ STANDARD = set(sys.stdlib_module_names) | {"__future__"}
 ROWS: tuple[set[str], ...] = (
     {"types", "errors", "atomic", "build", "metrics_csv", "csv_cells", "streams", "safe_files", "https", "transfer"},
     {"runs", "plots", "metrics", "models", "data", "augment"},
-    {"evaluation", "config"},
+    {"evaluation", "config", "corruptions"},
     {"training", "cli", "audit"},
     {"report", "tracking"},
     {"stages"},
@@ -61,6 +61,7 @@ THIRD: dict[str, set[str]] = {
         "pandas",
     },
     "augment": {"numpy", "torch", "torchvision"},
+    "corruptions": {"numpy", "torch", "PIL"},
     "evaluation": {"numpy", "torch", "torchvision", "sklearn", "filelock", "safetensors", "pandas"},
     "config": {"omegaconf", "hydra", "yaml", "typing_extensions"},
     "training": {"numpy", "torch", "lightning", "torchmetrics", "rich"},

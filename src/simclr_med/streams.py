@@ -19,4 +19,5 @@ class Stream(IntEnum):
     SHUFFLE = 21  # the order of the training images in an epoch
     ANALYSED_POINTS = 31  # the images that an analysis measures
     SHOWN_IMAGES = 32  # the images that a picture shows
+    CORRUPTION = 41  # noise and artefacts in test images
     AUGMENTATION = 0xA09  # the parameters of views

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from simclr_med.config.bounds import LARGEST_INTEGER
+from simclr_med.config.corruptions import broken_families
 from simclr_med.config.data_nodes import Folder
 from simclr_med.config.schema import Config, Multistep, ResNet, Timm, TinyEncoder, Trainer, WarmupCosine
 from simclr_med.config.stage_nodes import (
@@ -43,6 +44,8 @@ def broken_rules(cfg: Config[Any]) -> Iterator[str]:
     yield from _targets(cfg)
     yield from _objective(cfg)
     yield from _stage(cfg, cfg.stage)
+    if isinstance(cfg.stage, Test):
+        yield from broken_families(cfg.stage, cfg.dataset.name)
 
 
 def _objective(cfg: Config[Any]) -> Iterator[str]:

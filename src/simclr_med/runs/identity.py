@@ -38,6 +38,13 @@ OPERATIONAL = {
     "trainer": ("accelerator", "nodes", "devices", "strategy", "cuda_graphs", "threads", "profile", "precision"),
 }
 
+# Keys of the group stage that do nothing while a switch has its neutral value. Then neither they nor the switch are
+# hashed, so that runs of earlier releases keep their identity.
+SWITCHED = {
+    "corruptions": (False, ("family", "family_of", "families")),
+    "ood": ([], ("ood_neighbours",)),
+}
+
 # Groups whose option name is part of the identity, because runs are found by it. Of other groups only the values are.
 NAMED = ("dataset", "stage", "augmentation", "encoder")
 
@@ -99,6 +106,11 @@ def scientific_config(cfg: DictConfig) -> dict[str, Any]:
         node = content.get(group) if group else content
         for key in keys:
             node.pop(key, None)
+    stage = content.get("stage", {})
+    for switch, (neutral, keys) in SWITCHED.items():
+        if stage.get(switch, neutral) == neutral:
+            for key in (switch, *keys):
+                stage.pop(key, None)
     for group, node in content.items():
         if isinstance(node, dict) and group not in NAMED:
             node.pop("name", None)
