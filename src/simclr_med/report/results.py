@@ -97,6 +97,7 @@ class Result:
         class_counts: test images of each class or with each label; empty where the run recorded no confusion matrix.
         test_images: their number; 0 where it is not recorded.
         model: (stage, data set) of the classifier that stage=test scored.
+        family: name of the corruptions after which stage=test scored the images, or None.
         message: error message of a failed run.
     """
 
@@ -122,6 +123,7 @@ class Result:
     class_counts: tuple[int, ...] = ()
     test_images: int = 0
     model: tuple[str, str] | None = None
+    family: str | None = None
     message: str = ""
 
 
@@ -227,6 +229,7 @@ def _parse_finished(common: dict[str, Any], recorded: Fields) -> Result:
         class_counts=tables.count_by_class(),
         test_images=tables.count_images(),
         model=None if model is None else (model.text("stage"), model.text("dataset")),
+        family=provenance.fields("corruptions").text("family") if provenance.has("corruptions") else None,
     )
 
 
