@@ -22,8 +22,10 @@ def build_foreign_image_table(tested: pd.DataFrame) -> list[Table]:
     others = sorted(name.removeprefix(prefix) for name in tested.columns if str(name).startswith(prefix))
     parts = []
     for other in others:
-        metrics = {f"{score}/{other}": score for score in _SCORES if f"{score}/{other}" in tested}
-        runs = tested[tested[list(metrics)].notna().any(axis=1)]
+        metrics = {f"{score}/{other}": score for score in _SCORES}
+        runs = tested[tested[f"{prefix}{other}"].notna()]
+        if runs.empty:
+            continue
         part = summarise_cells(runs, _KEYS, list(metrics)).assign(other=other)
         parts.append(part.rename(columns={name: _rename(name, metrics) for name in part}))
     if not parts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,8 +225,8 @@ def _parse(text: str) -> pd.DataFrame:
         if not all(0 <= value <= 1 or np.isnan(value) for value in values.values()) or len(rows) == MOST_ROWS:
             raise ValueError(f"expected at most {MOST_ROWS} rows of fractions")
         rows.append({"corruption": make_printable(line["corruption"]), "severity": int(line["severity"])} | values)
-    counts = pd.Series([row["corruption"] for row in rows], dtype=str).value_counts()
-    if counts.pop(CLEAN) != 1 or set(counts) != {len(SEVERITIES)}:
+    counts = Counter(row["corruption"] for row in rows)
+    if counts.pop(CLEAN, 0) != 1 or set(counts.values()) != {len(SEVERITIES)}:
         raise ValueError(f"expected {len(SEVERITIES)} severities of each corruption, and the images as they are")
     return pd.DataFrame(rows)
 
