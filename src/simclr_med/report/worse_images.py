@@ -66,7 +66,7 @@ def build_worse_image_tables(tested: pd.DataFrame, notes: list[str]) -> list[Tab
         return []
     metrics = ["test/auroc", *(f"test/corrupted_{score}" for score in _SCORES)]
     numbers = _sort(summarise_cells(runs, _KEYS, [name for name in metrics if name in runs]), runs)
-    errors = {key: _read_errors(group["folder"], notes) for key, group in runs.groupby(_KEYS)}
+    errors = {key: _read_errors(list(group["folder"]), notes) for key, group in runs.groupby(_KEYS)}
     found = [errors.get(tuple(row[key] for key in _KEYS)) for row in numbers.to_dict("records")]
     references = [_find_reference(row, runs, errors) for row in numbers.to_dict("records")]
     ratios = [_compare(*pair) for pair in zip(found, (reference for _, reference in references), strict=True)]
@@ -208,7 +208,8 @@ def _read_errors(folders: Sequence[Path], notes: list[str]) -> Errors | None:
     if not every:
         return None
     means = pd.concat(every).groupby("corruption", sort=False)[list(_SCORES)].mean()
-    by_corruption = {str(name): dict(values) for name, values in means.to_dict("index").items()}
+    table = zip(means.index, means.to_numpy(dtype=np.float64).tolist(), strict=True)
+    by_corruption = {str(name): dict(zip(_SCORES, values, strict=True)) for name, values in table}
     clean = by_corruption.pop(CLEAN)
     return Errors(by_corruption, clean)
 
@@ -219,7 +220,7 @@ def _parse(text: str) -> pd.DataFrame:
     Raises:
         ValueError: a row is missing or has a value outside its range.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for line in csv.DictReader(io.StringIO(text, newline="")):
         values = {score: float(line[score]) for score in _SCORES}
         if not all(0 <= value <= 1 or np.isnan(value) for value in values.values()) or len(rows) == MOST_ROWS:

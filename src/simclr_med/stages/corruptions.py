@@ -137,8 +137,9 @@ def _find_intervals(values: Mapping[tuple[str, int], Sequence[np.ndarray]]) -> d
     means = {key: np.mean(each, axis=0) for key, each in values.items()}
     intervals = {}
     for score, find in compute.items():
-        by_severity = {severity: mean_N for (name, severity), mean_N in means.items() if name == score}
-        for name, mean_N in {"": np.mean(list(by_severity.values()), axis=0), **by_severity}.items():
+        by_severity = {f"/{severity}": mean_N for (name, severity), mean_N in means.items() if name == score}
+        by_severity[""] = np.mean(list(by_severity.values()), axis=0)
+        for ending, mean_N in by_severity.items():
             if not np.isnan(mean_N).any():
-                intervals[f"test/corrupted_{score}" + (f"/{name}" if name else "")] = find(mean_N)
+                intervals[f"test/corrupted_{score}{ending}"] = find(mean_N)
     return intervals
