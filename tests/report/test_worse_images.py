@@ -73,7 +73,8 @@ def test_errors_are_relative_to_the_baseline(add: Add, runs: Path) -> None:
     own = numbers.loc["baseline"]
     assert (own["mean_corruption_error"], own["relative_corruption_error"]) == pytest.approx((1, 1))
     assert found["budget"] == "n50"  # the classifier's, not that of the test run
-    assert list(by_corruption.shown["blur"]) == ["0.650", "0.650"]
+    assert by_corruption.shown["corruption"].tolist() == ["as they are", "blur", "noise"]
+    assert by_corruption.shown["baseline, 50 labels"].tolist() == ["0.900", "0.650", "0.650"]
     assert by_corruption.numbers["noise balanced_error"].tolist() == pytest.approx([0.4, 0.5])
 
 

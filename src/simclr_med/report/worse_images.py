@@ -76,12 +76,13 @@ def build_worse_image_tables(tested: pd.DataFrame, notes: list[str]) -> list[Tab
         relative_corruption_error=[relative for _, relative in ratios],
     )
     shown = _show_keys(numbers)
-    for title, metric in (("AUROC as they are", metrics[0]), ("AUROC", metrics[2]), ("accuracy", metrics[1])):
+    for title, metric in (("AUROC as they are", metrics[0]), ("AUROC, worse images", metrics[2])):
         if f"{metric} mean" in numbers:
             shown[title] = [format_cell(values, metric) for values in numbers.to_dict("records")]
-    shown["balanced error"] = [format_number(value) for value in numbers[f"{metrics[3]} mean"]]
     shown["mean corruption error"] = [format_number(value, 2) for value in numbers["mean_corruption_error"]]
     shown["relative"] = [format_number(value, 2) for value in numbers["relative_corruption_error"]]
+    shown["accuracy, worse images"] = [format_cell(values, metrics[1]) for values in numbers.to_dict("records")]
+    shown["balanced error"] = [format_number(value) for value in numbers[f"{metrics[3]} mean"]]
     shown["reference"] = list(numbers["reference"])
     note = (
         "Means over the corruptions of the family and five severities (stage.corruptions=true). "
@@ -155,11 +156,12 @@ def _build_corruption_tables(numbers: pd.DataFrame, found: Sequence[Errors | Non
             for name in names
             for score in _SCORES
         }
-        shown = pd.DataFrame({"encoder": encoder, "method": kept["method"], "labels": kept["budget"]})
-        shown["as they are"] = [format_number(each.clean["auroc"]) for each in errors.values()]
-        for name in names:
-            shown[name.replace("_", " ")] = [format_number(value) for value in columns[f"{name} auroc"]]
-        title = f"AUROC by corruption: {data}, family {family}"
+        shown = pd.DataFrame({"corruption": ["as they are", *(name.replace("_", " ") for name in names)]})
+        for index, each in errors.items():
+            values = [each.clean["auroc"], *(each.by_corruption.get(name, {}).get("auroc", np.nan) for name in names)]
+            method, budget = kept.at[index, "method"], str(kept.at[index, "budget"])
+            shown[f"{method}, {describe_budget(budget)}"] = [format_number(value) for value in values]
+        title = f"AUROC by corruption: {data}, {encoder}, family {family}"
         note = "Test AUROC, mean over five severities and the runs. The CSV has accuracy and balanced error too."
         every = pd.DataFrame(columns, index=kept.index)
         table = pd.concat([kept[_KEYS], every], axis=1)

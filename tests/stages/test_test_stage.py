@@ -72,24 +72,27 @@ def test_a_run_without_corruptions_has_the_identity_of_earlier_releases(
 
 def test_foreign_images_are_told_by_three_scores(
     staged: Callable[..., Path],
-    probe: Path,
     arrays: Callable[..., dict[str, np.ndarray]],
     tmp_path: Path,
     result: Callable[[Path], dict[str, Any]],
 ) -> None:
-    flat = arrays(channels=1, size=20)
-    flat["test_images"] = np.full_like(flat["test_images"], 255)
-    np.savez(tmp_path / "flat.npz", **flat)
+    known = arrays()
+    known |= {"test_images": known["train_images"][:24], "test_labels": known["train_labels"][:24]}
+    np.savez(tmp_path / "known.npz", **known)
+    np.savez(tmp_path / "grey.npz", **arrays(channels=1, size=20))
     np.savez(tmp_path / "alike.npz", **arrays(seed=5))
-    others = f"stage.ood=[{tmp_path / 'flat.npz'},{tmp_path / 'alike.npz'}]"
-    folder = staged("test", f"stage.run={probe}", "stage.resamples=0", others)
-    record = result(folder)
-    for score in ("ood_mahalanobis", "ood_knn"):
-        assert record["metrics"][f"test/{score}/flat"] == 1
-        assert 0.2 < record["metrics"][f"test/{score}/alike"] < 0.8
-    assert 0 <= record["metrics"]["test/ood_energy/flat"] <= 1
-    assert set(record["provenance"]["ood"]) == {"flat", "alike"}
-    assert "stage.ood=flat: its images (20 x 20 x 1) were brought to 28 x 28 x 3." in record["tables"]["notes"]
+    others = f"stage.ood=[{tmp_path / 'grey.npz'},{tmp_path / 'alike.npz'}]"
+    probe = staged("probe", "init=random", "stage.resamples=0", path=tmp_path / "known.npz")
+    words = ("stage.resamples=0", others, "stage.ood_neighbours=1")
+    record = result(staged("test", f"stage.run={probe}", *words, path=tmp_path / "known.npz"))
+    for name in ("grey", "alike"):
+        assert record["metrics"][f"test/ood_knn/{name}"] == 1  # each own test image is a training image
+        for score in ("ood_mahalanobis", "ood_energy"):
+            low, high = record["intervals"][f"test/{score}/{name}"]
+            assert 0 <= low <= record["metrics"][f"test/{score}/{name}"] <= high <= 1
+    assert record["metrics"]["test/ood_mahalanobis/alike"] > 0.5
+    assert set(record["provenance"]["ood"]) == {"grey", "alike"}
+    assert "stage.ood=grey: its images (20 x 20 x 1) were brought to 28 x 28 x 3." in record["tables"]["notes"]
 
 
 @pytest.mark.parametrize(
