@@ -21,4 +21,5 @@ class Stream(IntEnum):
     ANALYSED_POINTS = 31  # the images that an analysis measures
     SHOWN_IMAGES = 32  # the images that a picture shows
     SELECTION = 41  # clusters and ties of stage=select
+    CORRUPTION = 51  # noise and artefacts in test images
     AUGMENTATION = 0xA09  # the parameters of views

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from simclr_med.config.batch_rules import cuda_graphs, micro_batches, same_patient
+from simclr_med.config.corruptions import broken_families
 from simclr_med.config.data_nodes import Folder
 from simclr_med.config.logger_rules import broken_logger_rules
 from simclr_med.config.schema import Config, Multistep, ResNet, Timm, TinyEncoder, WarmupCosine
@@ -49,6 +50,8 @@ def broken_rules(cfg: Config[Any]) -> Iterator[str]:
     yield from broken_logger_rules(cfg)
     yield from _stage(cfg, cfg.stage)
     yield from _teacher(cfg.stage)
+    if isinstance(cfg.stage, Test):
+        yield from broken_families(cfg.stage, cfg.dataset.name)
 
 
 def _objective(cfg: Config[Any]) -> Iterator[str]:

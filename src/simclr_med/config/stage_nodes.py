@@ -331,6 +331,12 @@ class Distill(ClassifierStage):
 class Test(Stage):
     run: str = MISSING
     resamples: int = bounded(0)
+    corruptions: bool = MISSING
+    family: Optional[str] = MISSING
+    family_of: dict[str, str] = field(default_factory=dict)
+    families: dict[str, Any] = field(default_factory=dict)
+    ood: list[str] = MISSING
+    ood_neighbours: int = bounded(1)
 
 
 @node

@@ -20,16 +20,21 @@ def logits_to_probabilities(task: Task, logits_NK: np.ndarray | Tensor) -> np.nd
 
 
 @torch.no_grad()
-def classify_features(head: nn.Module, task: Task, features_ND: Tensor) -> np.ndarray:
-    """Return probabilities float32 [N, K] of features.
+def compute_logits(head: nn.Module, features_ND: Tensor) -> Tensor:
+    """Return logits [N, K] of features.
 
     The head runs in eval mode and in its own dtype (float64 for a probe's); its mode is restored.
     """
     training = head.training
     head.eval()
-    logits_NK = head(features_ND.to(next(head.parameters()).dtype))
+    logits_NK: Tensor = head(features_ND.to(next(head.parameters()).dtype))
     head.train(training)
-    return logits_to_probabilities(task, logits_NK)
+    return logits_NK
+
+
+def classify_features(head: nn.Module, task: Task, features_ND: Tensor) -> np.ndarray:
+    """Return probabilities float32 [N, K] of features, by `compute_logits`."""
+    return logits_to_probabilities(task, compute_logits(head, features_ND))
 
 
 def predict_proba(

@@ -36,7 +36,7 @@ def compute_test_intervals(
         (low, high) of accuracy, auroc, balanced_accuracy and macro_f1; a score without a defined value is left out.
     """
     rarest = count_rarest(task, labels_NL, probabilities_NK)
-    bounds = {"accuracy": _interval_of_images(compute_image_accuracy(task, labels_NL, probabilities_NK))}
+    bounds = {"accuracy": interval_of_images(compute_image_accuracy(task, labels_NL, probabilities_NK))}
     auroc_N = compute_image_auroc(task, labels_NL, probabilities_NK)
     if not np.isnan(auroc_N).any():
         bounds["auroc"] = interval_of_auroc(auroc_N)
@@ -119,7 +119,7 @@ def bootstrap(
     return bounds
 
 
-def _interval_of_images(values_N: np.ndarray) -> tuple[float, float]:
+def interval_of_images(values_N: np.ndarray) -> tuple[float, float]:
     """Return Wilson's interval of the mean of values in [0, 1].
 
     The count is that of independent yes-or-no values with the same variance of the mean: N for accuracy, between N and

@@ -99,6 +99,7 @@ def to_row(result: Result) -> dict[str, Any]:
         "test_images": result.test_images,
         "intervals": result.intervals,
         "model": result.model,
+        "family": result.family,
         "message": result.message,
         **_select_metrics(result),
     }

@@ -25,10 +25,16 @@ FRACTIONS = (
     "auroc_trained_classes",
     "balanced_accuracy",
     "calibration_error",
+    "corrupted_accuracy",
+    "corrupted_auroc",
+    "corrupted_balanced_error",
     "knn_accuracy",
     "knn_accuracy_before",
     "knn_auroc",
     "macro_f1",
+    "ood_energy",
+    "ood_knn",
+    "ood_mahalanobis",
     "probe_auroc",
     "probe_auroc_before",
     "recall",
@@ -93,6 +99,7 @@ class Result:
         test_images: their number; 0 where it is not recorded.
         model: (stage, data set) of the classifier that stage=test scored.
         teacher: folder name of the run whose classifier stage=distill learned from, or None.
+        family: name of the corruptions after which stage=test scored the images, or None.
         message: error message of a failed run.
     """
 
@@ -120,6 +127,7 @@ class Result:
     test_images: int = 0
     model: tuple[str, str] | None = None
     teacher: str | None = None
+    family: str | None = None
     message: str = ""
 
 
@@ -232,6 +240,7 @@ def _parse_finished(common: dict[str, Any], recorded: Fields) -> Result:
         test_images=tables.count_images(),
         model=None if model is None else (model.text("stage"), model.text("dataset")),
         teacher=None if teacher is None else teacher.text("run"),
+        family=provenance.fields("corruptions").text("family") if provenance.has("corruptions") else None,
     )
 
 

@@ -20,6 +20,7 @@ from simclr_med.report.confidence import measure_confidence
 from simclr_med.report.confidence_tables import build_confidence_tables, describe_miscalibration, plot_risk_coverage
 from simclr_med.report.curves import load_curves
 from simclr_med.report.doubts import OTHER_SOURCES, doubt_class_shares, doubt_encoders, doubt_pretraining, doubt_seeds
+from simclr_med.report.foreign_images import build_foreign_image_table
 from simclr_med.report.methods import KINDS, find_main_method
 from simclr_med.report.prediction_files import read_predictions
 from simclr_med.report.pretraining_figures import plot_pretraining_curves
@@ -28,7 +29,9 @@ from simclr_med.report.savings import build_savings_table, find_savings
 from simclr_med.report.score_figures import Chart
 from simclr_med.report.score_tables import Table
 from simclr_med.report.subgroups import build_confounder_table, build_subgroup_table
+from simclr_med.report.tested_runs import select_tested_runs
 from simclr_med.report.twins import build_twin_table, describe_twins, find_twins, score_without_twins
+from simclr_med.report.worse_images import build_worse_image_tables, plot_worse_images
 from simclr_med.runs.fields import make_printable
 
 
@@ -84,6 +87,7 @@ def build_content(collection: Collection, margin: float = MARGIN) -> Content:
     every, kept = score_without_twins(rows, twins, read_predictions, notes)
     published, sources = match_published(rows, kept)
     confidence = measure_confidence(rows, notes)
+    tested = select_tested_runs(table, rows)
     confounders, sentences = build_confounder_table(rows, notes)
     known_twins, miscalibrated = describe_twins(twins, rows, every, kept), describe_miscalibration(confidence)
     doubts = {
@@ -148,6 +152,8 @@ def build_content(collection: Collection, margin: float = MARGIN) -> Content:
             [*diagnostic_figures.plot_reliability(main_methods), *plot_risk_coverage(confidence)],
         ),
         Section("subgroups", "Subgroups", [], [*build_subgroup_table(rows, read_predictions, notes), *confounders]),
+        Section("worse", "Worse images", [], build_worse_image_tables(tested, notes), plot_worse_images(tested)),
+        Section("foreign", "Images of other data sets", [], build_foreign_image_table(tested)),
         Section("rescored", "Tests of saved classifiers", [], run_tables.build_rescored_table(table)),
         Section(
             "pretraining",

@@ -18,6 +18,7 @@ HASHED = (
     "predictions.npz",
     "subgroups.csv",
     "confounders.csv",
+    "corruptions.csv",
 )
 REMEDY = "Restore it, or repeat the run with overwrite=true."
 

@@ -48,6 +48,13 @@ ADDED: dict[str, dict[str, Any]] = {
     "stage": {"exact_accumulate": False, "positives": "image", "mask_same_patient": False},
 }
 
+# Keys of the group stage that do nothing while a switch has its neutral value. Then neither they nor the switch are
+# hashed, for the same reason.
+SWITCHED: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "corruptions": (False, ("family", "family_of", "families")),
+    "ood": ([], ("ood_neighbours",)),
+}
+
 # Groups whose option name is part of the identity, because runs are found by it. Of other groups only the values are.
 NAMED = ("dataset", "stage", "augmentation", "encoder")
 
@@ -110,21 +117,30 @@ def compute_config_hash(cfg: DictConfig, data_hash: str, init_hash: str) -> str:
 
 
 def scientific_config(cfg: DictConfig) -> dict[str, Any]:
-    """Return the part of a config that affects the result: without OPERATIONAL keys, names of options, and `ADDED`."""
+    """Return the part of a config that affects the result: without OPERATIONAL keys, names of options, and neutral keys."""
     content: Any = OmegaConf.to_container(cfg, resolve=True)
     for group, keys in OPERATIONAL.items():
         node = content.get(group) if group else content
         for key in keys:
             node.pop(key, None)
-    for group, added in ADDED.items():
-        node = content.get(group) or {}
-        for key, value in added.items():
-            if key in node and node[key] == value:
-                del node[key]
+    _drop_neutral(content)
     for group, node in content.items():
         if isinstance(node, dict) and group not in NAMED:
             node.pop("name", None)
     return dict(content)
+
+
+def _drop_neutral(content: dict[str, Any]) -> None:
+    """Delete the keys of `ADDED` and `SWITCHED` that have their neutral values."""
+    for group, added in ADDED.items():
+        node = content.get(group) or {}
+        for key in [key for key, value in added.items() if key in node and node[key] == value]:
+            del node[key]
+    stage = content.get("stage", {})
+    for switch, (neutral, keys) in SWITCHED.items():
+        if stage.get(switch, neutral) == neutral:
+            for key in (switch, *keys):
+                stage.pop(key, None)
 
 
 def budget_name(fraction: LabelBudget) -> str:
