@@ -78,7 +78,7 @@ EXTRA = {
     "models/exports.py": {"timm", "onnxruntime"},
     "runs/connection.py": {"torch", "lightning"},
     "runs/processes.py": {"lightning"},
-    "runs/hub.py": {"huggingface_hub"},
+    "runs/hub.py": {"huggingface_hub", "timm"},
     "data/decoding.py": {"joblib"},
     "training/devices.py": {"simclr_med"},
     "cli/main.py": {"simclr_med"},

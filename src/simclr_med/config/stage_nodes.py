@@ -277,6 +277,9 @@ class Study(RepeatedStage):
     encoders: int = bounded(1)
     probe_repeats: list[int] = MISSING
     repeats: list[int] = MISSING
+    foundation: list[str] = MISSING
+    foundation_size: Optional[int] = bounded(1, 4096)
+    continue_pretraining: bool = MISSING
     timed_steps: int = bounded(0)
 
     @property

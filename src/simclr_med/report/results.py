@@ -57,6 +57,7 @@ class EncoderInit:
         dataset, augmentation, seed, start: of the pretraining run, as in the config; None where the config has none.
             The seed of random weights is that of the weights.
         path: of a checkpoint, or None.
+        model: of timm, whose pretrained weights the encoder or its pretraining starts from; None for other weights.
     """
 
     kind: str
@@ -66,6 +67,7 @@ class EncoderInit:
     seed: int | None = None
     start: str | None = None
     path: str | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def _parse_init(node: Fields) -> EncoderInit:
     if kind == "random" and node.has("seed"):
         return EncoderInit(kind, seed=node.integer("seed"))
     if kind != "pretrained":
-        return EncoderInit(kind)
+        return EncoderInit(kind, model=node.text_or_none("model") if kind == "timm" else None)
     if node.has("run"):
         return EncoderInit(kind, run=Path(node.text("run", LONGEST_TEXT)).name)
     return EncoderInit(
@@ -192,6 +194,7 @@ def _parse_init(node: Fields) -> EncoderInit:
         augmentation=node.text("augmentation"),
         seed=node.integer("seed"),
         start=node.text("start"),
+        model=node.text_or_none("model") if node.text("start") == "timm" else None,
     )
 
 

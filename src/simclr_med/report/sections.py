@@ -189,7 +189,7 @@ def summarise(comparisons: Sequence[Comparison], rows: pd.DataFrame) -> list[str
     main_methods = {key: {find_main_method(group, kind) for kind in KINDS} for key, group in groups}
     pairs: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for comparison in comparisons:
-        if {comparison.a, comparison.b} <= main_methods[comparison.data, comparison.encoder]:
+        if {comparison.a, comparison.b} <= main_methods.get((comparison.data, comparison.encoder), set()):
             verdicts = pairs.setdefault((comparison.group, comparison.a, comparison.b), {})
             verdicts.setdefault(comparison.verdict, []).append(name_budget(comparison.budget))
     return [f"{group}, “{a}” against “{b}”: {_format_verdicts(verdicts)}." for (group, a, b), verdicts in pairs.items()]
