@@ -86,6 +86,7 @@ EXTRA = {
     "evaluation/probe.py": {"threadpoolctl"},
     "evaluation/monitors.py": {"threadpoolctl"},
     "evaluation/gradcam.py": {"captum"},
+    "tracking/energy.py": {"codecarbon"},
     "tracking/workspaces.py": {"wandb_workspaces"},
     "tracking/panels.py": {"wandb_workspaces"},
 }

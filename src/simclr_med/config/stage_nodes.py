@@ -145,6 +145,7 @@ class Pretrain(TrainingStage):
     accumulate: int = bounded(1)
     temperature: float = bounded(open_low=0)
     monitor_every: int = bounded(1)
+    freeze: Any = MISSING
     head: Head = field(default_factory=Head)
     knn: KNN = field(default_factory=KNN)
     collapse: Collapse = field(default_factory=Collapse)
@@ -216,6 +217,7 @@ class Supervised(TrainingStage, CurveStage):
     encoder_lr: float = bounded(open_low=0, high=1)
     layer_decay: float = bounded(open_low=0, high=1)
     head_epochs: int = bounded(0)
+    freeze: Any = MISSING
     ema_decay: Optional[float] = bounded(open_low=0, high=0.9999)
     projection_layers: int = one_of(0, 1)
     resamples: int = bounded(0)
@@ -263,6 +265,7 @@ class Export(RepeatedStage):
     format: list[str] = MISSING
     size: Optional[int] = bounded(1, 4096)
     license: str = MISSING
+    push_to_hub: Optional[str] = MISSING
 
 
 @node

@@ -1,4 +1,4 @@
-"""Weights of timm in the cache of the Hugging Face hub, where timm itself looks for them."""
+"""The Hugging Face hub: weights of timm in its cache, where timm itself looks for them, and the upload of an export."""
 
 from __future__ import annotations
 
@@ -45,12 +45,46 @@ def find_weights(model: str) -> Path:
         raise
     # The client raises errors of many libraries: of the network, the server, the name and the disk.
     except Exception as error:
-        reason = " ".join(str(error).split())[:120].rstrip(" .") or type(error).__name__
         raise RunError(
             f"init=timm: {WEIGHTS} of {repository} is not in {constants.HF_HUB_CACHE}, and the download failed "
-            f"({reason}). On a machine with a network, download {url} and use it by init=checkpoint init.path=<file>, "
-            f"or copy the folder models--timm--{model} of its cache into this one."
+            f"({_shorten(error)}). On a machine with a network, download {url} and use it by init=checkpoint "
+            f"init.path=<file>, or copy the folder models--timm--{model} of its cache into this one."
         ) from error
+
+
+def push_folder(folder: Path, repository: str) -> str:
+    """Upload a folder to a model repository of the hub, which is created as a private one, and return its address.
+
+    Args:
+        folder: with the files of an export.
+        repository: ``<user>/<name>``. The account is that of the hub's client (``hf auth login`` or ``HF_TOKEN``).
+
+    Raises:
+        RunError: the hub's client is not installed, or the upload failed.
+    """
+    key = f"stage.push_to_hub={repository}"
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise RunError(f"{key}: huggingface_hub is not installed. Run pip install 'simclr-med[timm]'.")
+    from huggingface_hub import HfApi, constants
+
+    print(f"Uploading {folder.name} to {repository}", flush=True)
+    try:
+        _check_answer(constants.ENDPOINT)
+        hub = HfApi(endpoint=constants.ENDPOINT)
+        hub.create_repo(repository, private=True, exist_ok=True)
+        hub.upload_folder(repo_id=repository, folder_path=folder, commit_message="Export of simclr-med")
+    # The client raises errors of many libraries.
+    except Exception as error:
+        raise RunError(
+            f"{key}: the upload failed ({_shorten(error)}). Log in with hf auth login, check the name and the network, "
+            f"and repeat; the files are in {folder}."
+        ) from error
+    return f"{constants.ENDPOINT}/{repository}"
+
+
+def _shorten(error: Exception) -> str:
+    """Return the beginning of an error's message in one line."""
+    return " ".join(str(error).split())[:120].rstrip(" .") or type(error).__name__
 
 
 def _check_name(model: str) -> None:

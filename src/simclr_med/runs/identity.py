@@ -31,6 +31,7 @@ OPERATIONAL = {
         "foundation",
         "foundation_size",
         "continue_pretraining",
+        "push_to_hub",
         "out",
         "dashboard",
         "wandb",
@@ -38,8 +39,22 @@ OPERATIONAL = {
         "folder",
         "named_after_init",
     ),
-    "trainer": ("accelerator", "nodes", "devices", "strategy", "cuda_graphs", "threads", "profile", "precision"),
+    "trainer": (
+        "accelerator",
+        "nodes",
+        "devices",
+        "strategy",
+        "cuda_graphs",
+        "threads",
+        "profile",
+        "precision",
+        "energy",
+    ),
 }
+
+# Keys that are hashed only with another value than this one, so that the runs before the key have the hash of its
+# default.
+NEUTRAL: dict[str, dict[str, object]] = {"stage": {"freeze": 0}, "trainer": {"gradient_clip_val": None}}
 
 # Groups whose option name is part of the identity, because runs are found by it. Of other groups only the values are.
 NAMED = ("dataset", "stage", "augmentation", "encoder")
@@ -96,12 +111,19 @@ def compute_config_hash(cfg: DictConfig, data_hash: str, init_hash: str) -> str:
 
 
 def scientific_config(cfg: DictConfig) -> dict[str, Any]:
-    """Return the part of a config that affects the result: without OPERATIONAL keys and names of options."""
+    """Return the part of a config that affects the result.
+
+    It is without OPERATIONAL keys, NEUTRAL values and names of options.
+    """
     content: Any = OmegaConf.to_container(cfg, resolve=True)
     for group, keys in OPERATIONAL.items():
         node = content.get(group) if group else content
         for key in keys:
             node.pop(key, None)
+    for group, neutral in NEUTRAL.items():
+        for key, value in neutral.items():
+            if key in content[group] and content[group][key] == value:
+                del content[group][key]
     for group, node in content.items():
         if isinstance(node, dict) and group not in NAMED:
             node.pop("name", None)

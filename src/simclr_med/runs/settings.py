@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from simclr_med.runs.fields import LONGEST_NAME, Fields, make_printable
-from simclr_med.runs.identity import OPERATIONAL, budget_name, validation_of_budget
+from simclr_med.runs.identity import NEUTRAL, OPERATIONAL, budget_name, validation_of_budget
 
 # Keys that differ between runs of one method, or that have a column of their own.
 _OWN_COLUMNS = (
@@ -61,6 +61,8 @@ def flatten_settings(config: Mapping[str, Any]) -> dict[str, str]:
     def walk(prefix: str, node: Mapping[Any, Any]) -> None:
         for key, value in node.items():
             full = f"{prefix}.{key}" if prefix else str(key)
+            if key in NEUTRAL.get(prefix, ()) and value == NEUTRAL[prefix][key]:
+                continue
             if key in OPERATIONAL.get(prefix, ()) or full in _OWN_COLUMNS or key == "_target_":
                 continue
             if isinstance(value, dict):
