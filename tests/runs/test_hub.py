@@ -124,7 +124,9 @@ class Hub(BaseHTTPRequestHandler):
                 {"files": [{"path": one["path"], "uploadMode": "regular", "shouldIgnore": False} for one in files]}
             )
         elif "/commit/" in self.path:
-            self.answer({"success": True, "commitUrl": "https://huggingface.co/someone/model/commit/1", "commitOid": "1"})
+            self.answer(
+                {"success": True, "commitUrl": "https://huggingface.co/someone/model/commit/1", "commitOid": "1"}
+            )
         else:
             self.answer({})
 

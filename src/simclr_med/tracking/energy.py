@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Callable
 
 from simclr_med.errors import ConfigError, RunError
@@ -34,6 +35,7 @@ def start_energy_meter(country: str) -> Callable[[], dict[str, float]]:
             f"trainer.energy={country}: codecarbon knows no country of this code. Use one of ISO 3166-1 alpha-3, such "
             "as DEU or USA."
         )
+    logging.getLogger("codecarbon").setLevel(logging.ERROR)  # it logs before it reads log_level
     tracker = OfflineEmissionsTracker(
         country_iso_code=country,
         tracking_mode="process",
