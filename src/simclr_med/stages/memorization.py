@@ -33,8 +33,9 @@ def describe_memorization(saved: SavedRun, encoder: Encoder, source: Source, dat
     try:
         reason = _find_obstacle(saved, source, data_hash)
         if reason is None:
-            groups = [_select(source, split) for split in ("val", "train", "test")]
-            return _describe(measure_memorization(encoder, *groups, to_float, NEIGHBOURS, saved.seed))
+            bank, trained, held_out = _select(source, "val"), _select(source, "train"), _select(source, "test")
+            found = measure_memorization(encoder, bank, trained, held_out, to_float, NEIGHBOURS, saved.seed)
+            return _describe(found)
     except (DataError, ValueError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
     return f"Weights can memorise training images. This cannot be computed here, because {reason}."
