@@ -29,12 +29,35 @@ HUGE = "99999999999999999999"
         ("trainer.strategy=nope", "expected auto or ddp or ddp_spawn"),
         ("trainer.strategy=[a]", "expected auto or ddp or ddp_spawn"),
         ("stage.folder=../x", "expected the name of one folder"),
+        ("stage.freeze=-1", "expected a number of layer groups >= 0, or a list of layers"),
+        ("stage.freeze=1.5", "expected a number of layer groups >= 0, or a list of layers"),
+        ("stage.freeze=true", "expected a number of layer groups >= 0, or a list of layers"),
+        ("stage.freeze=conv1", "expected a number of layer groups >= 0, or a list of layers"),
+        ("stage.freeze=[1]", "expected a number of layer groups >= 0, or a list of layers"),
+        ("trainer.gradient_clip_val=0", "expected a number > 0"),
+        ("trainer.energy=Germany", "expected a country by three capital letters"),
     ],
 )
 def test_values_that_no_library_takes(composed, override: str, expected: str) -> None:
     (problem,) = find_problems(composed(*BASE, override))
     assert problem.startswith(f"{override.split('=')[0]}=")
     assert expected in problem
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ("trainer.gradient_clip_val=1", "trainer.precision=16-mixed"),
+            "not available with trainer.precision=16-mixed",
+        ),
+        (("stage.freeze=1", "trainer.cuda_graphs=true"), "trainer.cuda_graphs=true: not available with stage.freeze=1"),
+    ],
+)
+def test_keys_that_exclude_each_other(composed, overrides: tuple[str, ...], message: str) -> None:
+    (problem,) = find_problems(composed(*BASE, *overrides))
+    assert message in problem
+    assert find_problems(composed(*BASE, overrides[0])) == []
 
 
 @pytest.mark.parametrize("values", ["[0.5,0.2]", "[-1]", "[2]"])

@@ -164,3 +164,13 @@ def test_a_wrong_seed_is_told_by_the_key_that_holds_it(composed, seeds: str) -> 
     assert caught.value.problems == (
         f"stage.seeds={seeds}: expected a list of integers >= 0 and <= {2**63 - 1}. Correct it.",
     )
+
+
+@pytest.mark.parametrize("override", ["stage.freeze=0", "trainer.gradient_clip_val=null"])
+def test_keys_without_an_effect_leave_the_hash_as_it_was_before_them(composed, override: str) -> None:
+    group, key = override.split("=")[0].split(".")
+    changed = {"freeze": "stage.freeze=1", "gradient_clip_val": "trainer.gradient_clip_val=1.0"}[key]
+    neutral, other = (scientific_config(validate_config(composed(word)).plain) for word in (override, changed))
+    assert key not in neutral[group]
+    assert other[group].pop(key) == 1
+    assert other == neutral

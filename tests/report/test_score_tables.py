@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_folders import drawn, pretrained
+from run_folders import drawn, pretrained, write
 
 from simclr_med.metrics import classification
 from simclr_med.report import run_tables
+from simclr_med.report.cells import NONE
 from simclr_med.report.collect import Collection, collect_runs
 from simclr_med.report.score_figures import plot_ablation
 from simclr_med.report.score_tables import (
@@ -259,6 +260,24 @@ def test_cost_table_sums_the_recorded_time(collection: Collection) -> None:
     rates = numbers.set_index(["stage", "data"])["images_per_s"]
     assert rates["baseline", "cells"] == 100
     assert np.isnan(rates["probe", "cells"])
+
+
+def test_cost_table_has_the_energy_where_runs_recorded_it(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    folders = [write(runs, "probe", seed=seed) for seed in range(3)]
+    (table,) = run_tables.build_cost_table(collect_runs(runs).table)
+    assert "kWh" not in table.shown
+    for folder in folders[:2]:
+        path = folder / "result.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["timing"] |= {"energy_kwh": 0.25, "co2e_kg": 0.125}
+        path.write_text(json.dumps(content), encoding="utf-8")
+    write(runs, "baseline")
+    (table,) = run_tables.build_cost_table(collect_runs(runs).table)
+    shown = table.shown.set_index("stage")
+    assert list(shown.loc["probe", ["kWh", "kg CO2e"]]) == ["0.5 (2 runs)", "0.25 (2 runs)"]
+    assert list(shown.loc["baseline", ["kWh", "kg CO2e"]]) == [NONE, NONE]
+    assert "rough on CPUs" in table.note
 
 
 def test_runs_with_different_settings_are_not_averaged(add: Add, runs: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +20,7 @@ def test_an_encoder_and_a_classifier(staged, result) -> None:
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "An encoder: RGB images of 28x28 pixels to 64 features." in card
     assert "it trained without labels" in card
+    assert "cannot be computed here, because the export got other images than the run" in card
     program = torch.export.load(folder / "model.pt2").module()
     assert program(torch.rand(5, 3, 28, 28)).shape == (5, 64)
 
@@ -37,8 +39,44 @@ def test_an_encoder_and_a_classifier(staged, result) -> None:
         staged("export", "dataset=synthetic", f"stage.run={probe}")
 
 
+@pytest.mark.usefixtures("small_pictures")
+def test_the_card_says_what_the_weights_tell_about_training_images(staged) -> None:
+    pretrained = staged("pretrain", *ONE)
+    card = (staged("export", f"stage.run={pretrained}", "stage.size=28") / "README.md").read_text(encoding="utf-8")
+    (line,) = [line for line in card.splitlines() if line.startswith("- Memorisation of training images")]
+    assert "% of 48 training and " in line
+    assert "% of 24 test images (mean over classes). The difference is " in line
+    probe = staged("probe", "stage.resamples=0", "stage.solvers.logistic.points=2")
+    card = (staged("export", f"stage.run={probe}", "stage.size=28") / "README.md").read_text(encoding="utf-8")
+    assert "because probe does not train the encoder (export the run that did)." in card
+    part = staged("pretrain", *ONE, "data_fraction=n50", "data_fraction.samples=20")
+    card = (staged("export", f"stage.run={part}", "stage.size=28") / "README.md").read_text(encoding="utf-8")
+    assert "because the encoder was trained on a part of the training split." in card
+
+
+@pytest.mark.usefixtures("small_pictures")
+def test_images_without_single_labels_cannot_tell(staged, arrays, tmp_path: Path) -> None:
+    several = tmp_path / "several.npz"
+    np.savez(several, **arrays(classes=2, columns=3))
+    bare = tmp_path / "bare.npz"
+    np.savez(bare, **{key: value for key, value in arrays().items() if key.endswith("images")})
+    for path, reason in (
+        (several, "it is not defined for images with several labels"),
+        (bare, "training, validation and test images with labels are needed"),
+    ):
+        folder = staged("pretrain", *ONE, path=path)
+        card = staged("export", f"stage.run={folder}", "stage.size=28", path=path) / "README.md"
+        assert f"because {reason}." in card.read_text(encoding="utf-8")
+
+
 def test_mistakes_are_one_line(staged, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"^stage\.run=.*: not the folder of a finished run\."):
         staged("export", "dataset=synthetic", f"stage.run={tmp_path}")
     with pytest.raises(ConfigError, match=r"stage\.format=\['tflite'\]: expected some of timm, onnx, torch\."):
         staged("export", "dataset=synthetic", f"stage.run={tmp_path}", "stage.format=[tflite]")
+    with pytest.raises(
+        ConfigError, match=r"stage\.push_to_hub=me/it: uploads the folder for timm\. Add stage\.format="
+    ):
+        staged("export", "dataset=synthetic", f"stage.run={tmp_path}", "stage.push_to_hub=me/it")
+    with pytest.raises(ConfigError, match=r"stage\.push_to_hub=it: expected <user>/<name>"):
+        staged("export", "dataset=synthetic", f"stage.run={tmp_path}", "stage.push_to_hub=it")

@@ -15,11 +15,13 @@ import pytest
 from omegaconf import DictConfig
 
 from simclr_med.config.validate import validate_config
-from simclr_med.errors import ConfigError, DataError
+from simclr_med.errors import ConfigError, DataError, RunError
 from simclr_med.stages import study as study_module
 from simclr_med.stages import study_states
-from simclr_med.stages.study_plan import Step, describe_design, plan_steps, shared_overrides
+from simclr_med.stages.study_foundation import check_weights
+from simclr_med.stages.study_plan import describe_design, plan_steps
 from simclr_med.stages.study_states import read_states, share_left
+from simclr_med.stages.study_steps import Step, shared_overrides
 
 TYPED = [
     "stage=study",
@@ -207,6 +209,71 @@ def test_every_step_gets_the_folders_of_own_options(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(study_states, "capture_command", capture)
     study_states.read_states([Step("one", ("a=b",))], flags)
     assert called == [(*flags, "a=b", "dry_run=true")]
+
+
+def test_pretrained_models_of_timm_are_probed_frozen_and_after_continued_pretraining(
+    composed: Callable[..., DictConfig],
+) -> None:
+    words = ["stage=study", "encoder=tiny", "encoder.mean=[0.4,0.4,0.4]", "augmentation=simclr", "seed=3"]
+    asked = ["stage.foundation=[resnet10t.c3_in1k]", "stage.curve=[50]", "stage.supervised=[]", "stage.encoders=2"]
+    cfg = validate_config(composed(*words, *asked, "stage.continue_pretraining=true"))
+    steps = plan_steps(cfg, words, images=2000)[5:-1]
+    assert [(step.name, step.images, step.encoders) for step in steps] == [
+        ("probe of frozen resnet10t.c3_in1k", None, 1),
+        ("continue resnet10t.c3_in1k, seed 3", None, 1),
+        ("continue resnet10t.c3_in1k, seed 4", None, 1),
+        ("probe of continued resnet10t.c3_in1k", None, 2),
+    ]
+    assert not any(step.is_required for step in steps)
+    frozen, first, second, continued = (validate_config(composed(*step.overrides), step.overrides) for step in steps)
+    for one in (frozen, first, second, continued):
+        assert (one.encoder.model, one.encoder.input_size, one.encoder.mean) == ("resnet10t.c3_in1k", 224, None)
+    assert (frozen.init.name, frozen.init.model, list(frozen.stage.budgets)) == ("timm", "resnet10t.c3_in1k", [50])
+    assert [(one.init.name, one.seed, one.augmentation.name) for one in (first, second)] == [
+        ("timm", 3, "simclr"),
+        ("timm", 4, "simclr"),
+    ]
+    assert (continued.init.start, continued.init.augmentation) == ("timm", "simclr")
+    assert continued.init.model == "resnet10t.c3_in1k"
+    assert list(continued.stage.init_seeds) == [3, 4]
+    alone = validate_config(composed(*words, *asked, "stage.foundation_size=null"))
+    (step,) = plan_steps(alone, words, images=2000)[5:-1]
+    assert "encoder.model=resnet10t.c3_in1k" in step.overrides
+    assert not [word for word in step.overrides if word.startswith("encoder.input_size")]
+
+
+def test_wrong_names_of_models_are_told_before_anything_is_done(composed: Callable[..., DictConfig]) -> None:
+    words = ["stage=study", "stage.foundation=[resnet50,resnet50,.a]"]
+    with pytest.raises(ConfigError) as caught:
+        plan_steps(validate_config(composed(*words)), words, images=60)
+    first, second, third = caught.value.problems
+    assert first.startswith("stage.foundation=resnet50: expected <model>.<tag>")
+    assert second == "stage.foundation=resnet50: named 2 times. Keep one."
+    assert third.startswith("stage.foundation=.a: expected <model>.<tag>")
+    words = ["stage=study", "stage.continue_pretraining=true"]
+    with pytest.raises(ConfigError, match="there is no model to continue from"):
+        plan_steps(validate_config(composed(*words)), words, images=60)
+
+
+def test_missing_weights_of_models_are_told_before_the_first_step(
+    composed: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants", reason="the extra timm is not installed")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    stage = validate_config(composed("stage=study", "stage.foundation=[resnet10t.c3_in1k,resnet18.a1_in1k]")).stage
+    with pytest.raises(RunError) as caught:
+        check_weights(stage)
+    assert [problem.split(" is not in ")[0] for problem in caught.value.problems] == [
+        f"init=timm: model.safetensors of timm/{name}" for name in ("resnet10t.c3_in1k", "resnet18.a1_in1k")
+    ]
+
+
+def test_the_time_of_other_networks_is_not_estimated(capsys: pytest.CaptureFixture[str]) -> None:
+    study_states.print_plan([Step("one", (), 1000), Step("two", (), None)], [["pending"], ["pending"]], rate=10.0)
+    printed = capsys.readouterr().out
+    assert "not known" in printed
+    assert printed.count("0:01:50") == 2  # of the first step, and of all
 
 
 @pytest.mark.process

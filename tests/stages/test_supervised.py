@@ -14,6 +14,7 @@ import torch
 from simclr_med.errors import CheckpointError, DataError, RunError
 from simclr_med.metrics_csv import read_rows
 from simclr_med.models.checkpoints import load_checkpoint
+from simclr_med.models.encoders import tiny
 from simclr_med.training.callbacks import checkpoint
 
 QUICK = ("schedule.warmup_epochs=0", "stage.min_steps=0", "stage.batch_size=16", "stage.resamples=0")
@@ -303,3 +304,21 @@ def test_weights_of_another_encoder_are_one_line(staged, tmp_path: Path) -> None
     with pytest.raises(CheckpointError, match="expected weights of") as caught:
         staged("finetune", *QUICK, "stage.epochs=1", "init=checkpoint", f"init.path={tmp_path / 'weights.pth'}")
     assert "\n" not in str(caught.value)
+
+
+def test_frozen_layers_stay_and_a_resumed_run_with_clipping_ends_alike(staged, killed, tmp_path: Path, capsys) -> None:
+    words = (*QUICK, "stage.checkpoint_every_s=0", "stage.freeze=1", "stage.layer_decay=0.5", "seed=1")
+    words = ("baseline", *words, "trainer.gradient_clip_val=0.5")
+    whole = staged(*words, "stage.epochs=3")
+    assert "parameters of the encoder are frozen (stage.freeze)" in capsys.readouterr().out
+    runs = f"paths.runs={tmp_path / 'again'}"
+    killed("last.ckpt", 0, *words, "stage.epochs=3", runs)
+    again = staged(*words, "stage.epochs=3", runs)
+    assert "resuming from epoch 1 of 3" in capsys.readouterr().out
+    shorter = staged(*words, "stage.epochs=1")
+    files = [safetensors.torch.load_file(folder / "encoder.safetensors") for folder in (whole, again, shorter)]
+    assert all(torch.equal(value, files[1][key]) for key, value in files[0].items())
+    same = {key for key, value in files[0].items() if torch.equal(value, files[2][key])}
+    groups = tiny().layer_groups()
+    assert set(groups[0]) <= same
+    assert not same & {name for group in groups[1:] for name in group}

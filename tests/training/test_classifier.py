@@ -199,3 +199,17 @@ def test_averaged_weights_are_those_of_the_formula_and_are_validated() -> None:
 def train_and_validate(module: Classifier, steps: int) -> dict[str, float]:
     train_steps(module, steps)
     return module.validate()
+
+
+@pytest.mark.parametrize("limit", [None, 1e-3, 1e6])
+def test_a_gradient_is_scaled_down_to_the_limit(limit: float | None) -> None:
+    module = build_classifier()
+    module.training_step(batch("multi-class"), 0).backward()
+    module.on_before_optimizer_step(module.configure_optimizers()["optimizer"])
+    before = [parameter.grad.clone() for parameter in module.parameters() if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(before)
+    module.configure_gradient_clipping(None, limit)
+    after = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    factor = 1.0 if limit is None else min(1.0, limit / (float(norm) + 1e-6))
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(other, one * factor)

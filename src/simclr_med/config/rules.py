@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
@@ -26,6 +27,7 @@ from simclr_med.config.stage_nodes import (
     Supervised,
     Test,
 )
+from simclr_med.config.training_rules import broken_training_rules
 from simclr_med.runs.identity import slug
 from simclr_med.types import MULTI_LABEL
 
@@ -44,6 +46,7 @@ def broken_rules(cfg: Config[Any]) -> Iterator[str]:
     yield from _split_fractions(cfg)
     yield from _channel_statistics(cfg)
     yield from cuda_graphs(cfg)
+    yield from broken_training_rules(cfg)
     yield from _milestones(cfg)
     yield from _targets(cfg)
     yield from _objective(cfg)
@@ -216,6 +219,13 @@ def _formats(stage: Export) -> Iterator[str]:
     unknown = [name for name in stage.format if name not in FORMATS]
     if unknown or not stage.format:
         yield f"stage.format={list(stage.format)}: expected some of {', '.join(FORMATS)}. Use stage.format=[onnx]."
+    repository = stage.push_to_hub
+    if repository is None:
+        return
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        yield f"stage.push_to_hub={repository}: expected <user>/<name>. Correct it."
+    elif "timm" not in stage.format:
+        yield f"stage.push_to_hub={repository}: uploads the folder for timm. Add stage.format=[timm]."
 
 
 def _sequences(stage: Preview) -> Iterator[str]:

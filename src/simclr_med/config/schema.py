@@ -174,6 +174,8 @@ class Trainer(Part):
     threads: Optional[int] = bounded(1, 4096)
     profile: bool = MISSING
     limit_steps: Optional[int] = bounded(1)
+    gradient_clip_val: Optional[float] = bounded(open_low=0)
+    energy: Optional[str] = MISSING
 
     @property
     def processes(self) -> int:

@@ -173,6 +173,7 @@ class Pretrain(TrainingStage):
     mask_same_patient: bool = MISSING
     temperature: float = bounded(open_low=0)
     monitor_every: int = bounded(1)
+    freeze: Any = MISSING
     head: Head = field(default_factory=Head)
     knn: KNN = field(default_factory=KNN)
     collapse: Collapse = field(default_factory=Collapse)
@@ -276,6 +277,7 @@ class Supervised(ClassifierStage):
     encoder_lr: float = bounded(open_low=0, high=1)
     layer_decay: float = bounded(open_low=0, high=1)
     head_epochs: int = bounded(0)
+    freeze: Any = MISSING
     ema_decay: Optional[float] = bounded(open_low=0, high=0.9999)
     projection_layers: int = one_of(0, 1)
 
@@ -351,6 +353,7 @@ class Export(RepeatedStage):
     format: list[str] = MISSING
     size: Optional[int] = bounded(1, 4096)
     license: str = MISSING
+    push_to_hub: Optional[str] = MISSING
 
 
 @node
@@ -365,6 +368,9 @@ class Study(RepeatedStage):
     encoders: int = bounded(1)
     probe_repeats: list[int] = MISSING
     repeats: list[int] = MISSING
+    foundation: list[str] = MISSING
+    foundation_size: Optional[int] = bounded(1, 4096)
+    continue_pretraining: bool = MISSING
     timed_steps: int = bounded(0)
 
     @property

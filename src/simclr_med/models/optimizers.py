@@ -127,7 +127,12 @@ def build_layerwise_optimizer(
     """
     if decay == encoder_lr == 1 and not split:
         return make(named_parameters)
-    depths = _split_by_depth(list(named_parameters), groups)
+    named = list(named_parameters)
+    depths = {
+        depth: own
+        for depth, own in _split_by_depth(named, groups).items()
+        if any(parameter.requires_grad for _, parameter in own)
+    }
     deepest, *others = sorted(depths, reverse=True)
     optimizer = make(depths[deepest])
     for depth in others:

@@ -14,7 +14,9 @@ from simclr_med.report.chosen_model import ChosenModel, choose_model, describe_c
 from simclr_med.report.comparison_texts import format_points, suggest_size
 from simclr_med.report.comparisons import EQUAL, INCONCLUSIVE, NO_VERDICT, VERDICTS, Comparison
 from simclr_med.report.doubts import Doubt
+from simclr_med.report.foundation_texts import describe_foundation
 from simclr_med.report.methods import find_main_method
+from simclr_med.report.pairs import find_foundations, join_foundations, list_own_encoders
 from simclr_med.report.savings import PAIRS, Saving, describe_saving
 
 _EFFECTS = {
@@ -87,12 +89,14 @@ def build_answers(rows: pd.DataFrame, findings: Findings) -> list[Answer]:
     """
     answers = []
     for data, data_rows in rows.groupby("data"):
-        is_several = data_rows["encoder"].nunique() > 1
-        for encoder, group in data_rows.groupby("encoder"):
-            place = (str(data), str(encoder))
-            model = choose_model(group)
+        encoders = list_own_encoders(data_rows)
+        is_several = len(encoders) > 1
+        for encoder in encoders:
+            place, group = (str(data), encoder), data_rows[data_rows["encoder"] == encoder]
+            model = choose_model(join_foundations(data_rows, encoder)[0])
             questions = [
                 _answer_gain(group, [c for c in findings.comparisons if (c.data, c.encoder) == place]),
+                *_answer_foundations(data_rows, encoder, findings.comparisons),
                 _answer_savings(
                     [saving for saving in findings.savings if (saving.data, saving.encoder) == place],
                     findings.no_savings.get(place[0], []),
@@ -198,6 +202,18 @@ def _answer_selection(rows: pd.DataFrame, comparisons: Sequence[Comparison]) -> 
         "AUROC, as above. The images of a selection are not a random sample: scores on them say nothing about others."
     )
     return [Question("Which images to label first?", " ".join(effects), [note])]
+
+
+def _answer_foundations(rows: pd.DataFrame, encoder: str, comparisons: Sequence[Comparison]) -> list[Question]:
+    """Return the question about pretrained models of timm; none without runs of any."""
+    data = str(rows["data"].iloc[0])
+    own = [comparison for comparison in comparisons if comparison.data == data]
+    found = [describe_foundation(one, own) for one in find_foundations(rows) if one.own == encoder]
+    if not found:
+        return []
+    details = [sentence for sentences in found for sentence in sentences[1:]]
+    text = "Continue pretraining, start from scratch, or take a pretrained model frozen?"
+    return [Question(text, " ".join(sentences[0] for sentences in found), details)]
 
 
 def _answer_savings(savings: Sequence[Saving], reasons: Sequence[str]) -> Question:

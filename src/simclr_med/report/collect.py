@@ -91,6 +91,8 @@ def to_row(result: Result) -> dict[str, Any]:
         "settings": result.settings,
         "wall_s": result.wall_s,
         "images_per_s": result.images_per_s,
+        "energy_kwh": result.energy_kwh,
+        "co2e_kg": result.co2e_kg,
         "protocol_version": result.protocol_version,
         "data_hash": result.data_hash,
         "predictions_hash": result.predictions_hash,

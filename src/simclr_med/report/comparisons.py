@@ -13,7 +13,8 @@ import pandas as pd
 from simclr_med.metrics.crossed import Estimate, estimate_difference
 from simclr_med.metrics.holm import adjust_holm, find_holm_levels
 from simclr_med.report.designs import MIN_SEEDS, Design, find_distinct_seeds
-from simclr_med.report.methods import CONTROL, find_main_method, sort_budgets
+from simclr_med.report.methods import sort_budgets
+from simclr_med.report.pairs import Foundation, find_foundations, find_pairs, select_side
 from simclr_med.report.prediction_files import read_predictions
 from simclr_med.report.run_values import MethodValues, load_values
 from simclr_med.types import Task
@@ -24,8 +25,6 @@ MIN_POSITIVES = 10  # test images with and without each class
 INCONCLUSIVE = "inconclusive"
 EQUAL = "practically equal"
 NO_VERDICT = "no verdict"
-# The kind of method whose encoder or predictions another kind starts from.
-_BUILDS_ON = {"finetune": "probe", "distill": "finetune"}
 VERDICTS = ("better", "worse", EQUAL, INCONCLUSIVE, NO_VERDICT)
 
 Read = Callable[[Path, str | None], tuple[Task, np.ndarray, np.ndarray]]
@@ -37,7 +36,8 @@ class Comparison:
 
     Attributes:
         group: the data set; with the encoder where the data set has runs of several.
-        data, encoder, budget: what both methods share.
+        data, encoder, budget: what both methods share; a pretrained model and the data set's own encoder are both
+            named.
         a, b: names of the two methods.
         designs: encoders and seeds of both.
         is_paired: whether both start from the same encoders.
@@ -89,48 +89,6 @@ class Comparison:
         return INCONCLUSIVE
 
 
-def find_pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the pairs of methods to compare, among the methods of one data set and encoder.
-
-    The pairs answer five questions: what pretraining adds to the features (probe against untrained control), what it
-    adds to supervised training (finetune, probe and distill against baseline), what finetuning adds to the probe, what
-    distillation adds to finetuning, and how every other encoder compares with the data set's own. A method with
-    selected images is compared with the one of the same kind and encoder whose images were drawn at random, and with
-    no other.
-    """
-    selected = _find_selected(rows)
-    if selected.any() and not selected.all():
-        drawn = rows[~selected]
-        pairs = find_pairs(drawn)
-        for (kind, origin), group in rows[selected].groupby(["kind", "origin"]):
-            other = find_main_method(drawn[drawn["origin"] == origin], str(kind))
-            pairs += [] if other is None else [(str(method), other) for method in group["method"].unique()]
-        return sorted(set(pairs))
-    kinds = dict(zip(rows["method"], rows["kind"], strict=True))
-    origins = dict(zip(rows["method"], rows["origin"], strict=True))
-    control, baseline = find_main_method(rows, CONTROL), find_main_method(rows, "baseline")
-    main_methods = {kind: find_main_method(rows, kind) for kind in ("probe", "finetune", "distill")}
-    pairs = []
-    for method, kind in kinds.items():
-        if kind == "probe":
-            pairs += [(method, other) for other in (control, baseline) if other is not None]
-        if kind in _BUILDS_ON:
-            pairs += [(method, baseline)] if baseline is not None else []
-            before = _BUILDS_ON[kind]
-            pairs += [
-                (method, other) for other in kinds if kinds[other] == before and origins[other] == origins[method]
-            ]
-        main = main_methods.get(kind)
-        if main is not None and main != method:
-            pairs.append((method, main))
-    return sorted(set(pairs))
-
-
-def _find_selected(rows: pd.DataFrame) -> pd.Series:
-    """Return which runs have images that were not drawn at random, bool."""
-    return rows["selected_by"] != "" if "selected_by" in rows else pd.Series(False, index=rows.index)
-
-
 def compare_methods(
     rows: pd.DataFrame, margin: float = MARGIN, read: Read = read_predictions
 ) -> tuple[list[Comparison], list[str]]:
@@ -159,6 +117,9 @@ def compare_methods(
                 shares = selected.groupby("method")["share"].max().to_dict()
                 build = partial(Comparison, group, str(data), str(encoder), budget, margin=margin)
                 family += _compare_pairs(pairs, values, build, shares, notes)
+        for foundation in find_foundations(data_rows):
+            build = partial(Comparison, margin=margin)
+            family += _compare_foundation(foundation, data_rows, family, build, read, notes)
         comparisons += correct_family(family)
     return comparisons, notes
 
@@ -186,6 +147,43 @@ def name_budget(budget: str) -> str:
 def name_labels(budget: str) -> str:
     """Return a label budget as part of a sentence: ``budget n50``, or ``all labels``."""
     return f"budget {budget}" if name_budget(budget) == budget else name_budget(budget)
+
+
+def name_encoders(a: str, b: str) -> str:
+    """Return the encoder of both sides of a comparison, or both encoders."""
+    return a if a == b else f"{a} against {b}"
+
+
+def _compare_foundation(
+    foundation: Foundation,
+    rows: pd.DataFrame,
+    known: Sequence[Comparison],
+    build: partial[Comparison],
+    read: Read,
+    notes: list[str],
+) -> list[Comparison]:
+    """Return the comparisons of a pretrained model under each budget that are not known yet.
+
+    Args:
+        foundation: the model.
+        rows: of its data set.
+        known: comparisons within each encoder.
+        build: makes a `Comparison`.
+        read, notes: as in `compare_methods` and `_compare_pairs`.
+    """
+    data = str(rows["data"].iloc[0])
+    found: list[Comparison] = []
+    done = {(one.encoder, one.budget, frozenset({one.a, one.b})) for one in known}
+    for a, b in foundation.list_pairs():
+        encoder, runs = name_encoders(a[0], b[0]), pd.concat([select_side(rows, side) for side in (a, b)])
+        for budget in sort_budgets(runs["budget"]):
+            if (encoder, budget, frozenset({a[1], b[1]})) in done:
+                continue
+            selected = runs[runs["budget"] == budget]
+            values, shares = load_values(selected, read, notes), selected.groupby("method")["share"].max().to_dict()
+            named = partial(build, data, data, encoder, budget)
+            found += _compare_pairs([(a[1], b[1])], values, named, shares, notes)
+    return found
 
 
 def _compare_pairs(

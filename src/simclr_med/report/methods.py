@@ -23,7 +23,8 @@ def add_method_names(table: pd.DataFrame, pretraining: Mapping[str, Result]) -> 
     Adds ``data`` (the data set, with its size where runs of several sizes exist), ``kind`` (one of `KINDS`, or the
     stage), ``origin`` (the encoder's pretraining: ``own novel``, ``pathmnist novel``, ``ImageNet``; empty for random
     weights), ``source`` and ``sequence`` (data set and augmentation of the pretraining, or empty), ``init_seed`` (its
-    seed), ``start`` (identity of the encoder before training on labels: runs that share it differ only in their label
+    seed), ``foundation`` (the model of timm whose weights the encoder or its pretraining starts from, or empty),
+    ``start`` (identity of the encoder before training on labels: runs that share it differ only in their label
     seed), ``variant`` (how the images were selected, if not at random, and the settings that differ between runs of the
     same name) and ``method`` (kind, origin and variant).
 
@@ -43,6 +44,7 @@ def add_method_names(table: pd.DataFrame, pretraining: Mapping[str, Result]) -> 
             "source": [init.dataset or "" for init in inits],
             "sequence": [init.augmentation or "" for init in inits],
             "init_seed": [init.seed for init in inits],
+            "foundation": [_name_foundation(init) for init in inits],
             "start": [_identify_encoder(*pair) for pair in zip(inits, table["seed"], strict=True)],
         },
         index=table.index,
@@ -98,7 +100,7 @@ def _resolve_init(init: EncoderInit, pretraining: Mapping[str, Result]) -> Encod
     if run is None:
         return init
     start = run.init.dataset if run.init.kind == "pretrained" else run.init.kind
-    return EncoderInit(init.kind, init.run, run.dataset, run.augmentation, run.seed, start)
+    return EncoderInit(init.kind, init.run, run.dataset, run.augmentation, run.seed, start, model=run.init.model)
 
 
 def _identify_encoder(init: EncoderInit, seed: int) -> str:
@@ -126,7 +128,7 @@ def _describe_init(init: EncoderInit, dataset: str) -> str:
     if init.kind == "imagenet":
         return "ImageNet"
     if init.kind == "timm":
-        return "timm weights"
+        return _name_foundation(init)
     if init.kind == "checkpoint":
         return f"checkpoint {PurePath(init.path or '').name}"
     if init.kind != "pretrained":
@@ -135,8 +137,14 @@ def _describe_init(init: EncoderInit, dataset: str) -> str:
         return f"run {init.run}"
     pretrained_on = "own" if init.dataset == dataset else init.dataset
     if init.start not in (None, "random"):
-        pretrained_on = f"{'ImageNet' if init.start == 'imagenet' else init.start} then {pretrained_on}"
+        first = {"imagenet": "ImageNet", "timm": _name_foundation(init)}.get(init.start, init.start)
+        pretrained_on = f"{first} then {pretrained_on}"
     return f"{pretrained_on} {init.augmentation}"
+
+
+def _name_foundation(init: EncoderInit) -> str:
+    """Return the model of timm that an encoder starts from; empty for other weights."""
+    return (init.model or "timm weights") if "timm" in (init.kind, init.start) else ""
 
 
 def _name_method(row: Mapping[Any, Any]) -> str:

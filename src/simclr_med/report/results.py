@@ -63,6 +63,7 @@ class EncoderInit:
         dataset, augmentation, seed, start: of the pretraining run, as in the config; None where the config has none.
             The seed of random weights is that of the weights.
         path: of a checkpoint, or None.
+        model: of timm, whose pretrained weights the encoder or its pretraining starts from; None for other weights.
     """
 
     kind: str
@@ -72,6 +73,7 @@ class EncoderInit:
     seed: int | None = None
     start: str | None = None
     path: str | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Result:
         metrics: by ``split/metric``; NaN where the recorded value is not finite.
         intervals: 95 % intervals (low, high) of some metrics over test images.
         wall_s, images_per_s: its timing; None where it is not recorded.
+        energy_kwh, co2e_kg: estimates of codecarbon; None where they are not recorded.
         protocol_version, data_hash: of a finished run.
         predictions_hash: recorded hash of predictions.npz; None where none is recorded.
         classes: names by label.
@@ -119,6 +122,8 @@ class Result:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     wall_s: float | None = None
     images_per_s: float | None = None
+    energy_kwh: float | None = None
+    co2e_kg: float | None = None
     protocol_version: int | None = None
     data_hash: str | None = None
     predictions_hash: str | None = None
@@ -200,7 +205,7 @@ def _parse_init(node: Fields) -> EncoderInit:
     if kind == "random" and node.has("seed"):
         return EncoderInit(kind, seed=node.integer("seed"))
     if kind != "pretrained":
-        return EncoderInit(kind)
+        return EncoderInit(kind, model=node.text_or_none("model") if kind == "timm" else None)
     if node.has("run"):
         return EncoderInit(kind, run=Path(node.text("run", LONGEST_TEXT)).name)
     return EncoderInit(
@@ -209,6 +214,7 @@ def _parse_init(node: Fields) -> EncoderInit:
         augmentation=node.text("augmentation"),
         seed=node.integer("seed"),
         start=node.text("start"),
+        model=node.text_or_none("model") if node.text("start") == "timm" else None,
     )
 
 
@@ -232,6 +238,8 @@ def _parse_finished(common: dict[str, Any], recorded: Fields) -> Result:
         intervals=_parse_intervals(recorded),
         wall_s=timing.number_or_none("wall_s", 0, 1e10),
         images_per_s=timing.number_or_none("images_per_s", 0, 1e12),
+        energy_kwh=timing.number_or_none("energy_kwh", 0, 1e9),
+        co2e_kg=timing.number_or_none("co2e_kg", 0, 1e9),
         protocol_version=version,
         data_hash=provenance.text("data_hash"),
         predictions_hash=_parse_predictions_hash(recorded),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
+from simclr_med.report.cells import NONE
 from simclr_med.report.methods import SCORED, sort_budgets, sort_methods
 from simclr_med.report.score_tables import METRIC_NAMES, Table, build_table, format_number
 
@@ -23,6 +26,9 @@ def build_cost_table(table: pd.DataFrame) -> list[Table]:
         hours=("wall_s", lambda seconds: seconds.sum() / 3600),
         minutes_a_run=("wall_s", lambda seconds: seconds.mean() / 60),
         images_per_s=("images_per_s", "median"),
+        measured=("energy_kwh", "count"),
+        energy_kwh=("energy_kwh", "sum"),
+        co2e_kg=("co2e_kg", "sum"),
     ).reset_index()
     shown = pd.DataFrame(
         {
@@ -40,7 +46,25 @@ def build_cost_table(table: pd.DataFrame) -> list[Table]:
         "the median training rate over the runs. A probe has none, because its features are extracted once for all "
         "budgets."
     )
+    if numbers["measured"].any():
+        shown["kWh"], shown["kg CO2e"] = (
+            [_format_sum(total, row) for total, row in zip(numbers[name], numbers.to_dict("records"), strict=True)]
+            for name in ("energy_kwh", "co2e_kg")
+        )
+        note += (
+            " kWh and CO2e are the sums that codecarbon estimated for the processes of the runs with trainer.energy; "
+            "they are rough on CPUs, and a resumed run counts since its last start."
+        )
+    else:
+        numbers = numbers.drop(columns=["measured", "energy_kwh", "co2e_kg"])
     return [build_table("cost", "Computation time", note, numbers, shown)]
+
+
+def _format_sum(total: float, row: Mapping[Any, Any]) -> str:
+    """Return a sum over runs, with their number if not all have a value; a dash if none has."""
+    if not row["measured"]:
+        return NONE
+    return f"{total:.3g}" + (f" ({row['measured']} runs)" if row["measured"] < row["runs"] else "")
 
 
 def build_unfinished_table(table: pd.DataFrame) -> list[Table]:

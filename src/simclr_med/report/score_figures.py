@@ -17,6 +17,7 @@ from simclr_med.plots.style import COLOURS, line_style
 from simclr_med.report.budgets import label_budgets
 from simclr_med.report.cells import summarise_cells
 from simclr_med.report.methods import KINDS, find_main_method, sort_budgets
+from simclr_med.report.pairs import join_foundations, list_own_encoders
 from simclr_med.report.score_tables import (
     MAIN,
     METRIC_NAMES,
@@ -57,8 +58,10 @@ def plot_label_efficiency(rows: pd.DataFrame) -> list[Chart]:
     """Draw the score over the number of labels of the main methods; a figure per data set and encoder."""
     charts = []
     selected = rows[~rows["budget"].str.startswith("per_class")]
-    for (data, encoder), group in selected.groupby(["data", "encoder"]):
-        methods = _list_main_methods(group)
+    places = [(data, encoder) for data, same in selected.groupby("data") for encoder in list_own_encoders(same)]
+    for data, encoder in places:
+        group, pretrained = join_foundations(selected[selected["data"] == data], encoder)
+        methods = _list_main_methods(group, pretrained)
         numbers = summarise_cells(group[group["method"].isin(methods)], ["method", "budget"], MAIN)
         numbers = numbers.sort_values("images")
         if len(numbers) == 0:
@@ -77,8 +80,9 @@ def plot_label_efficiency(rows: pd.DataFrame) -> list[Chart]:
         note = (
             "Means with 95 % confidence intervals, as in the tables, which name the encoders and seeds that they "
             "cover; with fewer than 3 seeds there is none. Methods are drawn side by side at each label budget. The "
-            "figure shows the main method of each kind and those with selected images, the tables show all methods. "
-            "The dotted line is chance: an AUROC of 0.5, and the accuracy of always predicting the largest class."
+            "figure shows the main method of each kind, those with selected images and pretrained models; the tables "
+            "show all methods. The dotted line is chance: an AUROC of 0.5, and the accuracy of always predicting the "
+            "largest class."
         )
         charts.append(Chart(f"label_efficiency_{data}_{encoder}", f"Label efficiency: {data}, {encoder}", note, figure))
     return charts
@@ -132,14 +136,13 @@ def plot_transfer(rows: pd.DataFrame) -> list[Chart]:
     return charts
 
 
-def _list_main_methods(group: pd.DataFrame) -> list[str]:
-    """Return the main method of each kind, those with selected images, and those that start from ImageNet weights."""
+def _list_main_methods(group: pd.DataFrame, pretrained: Sequence[str]) -> list[str]:
+    """Return the main method of each kind, and those with selected images, ImageNet weights or a pretrained model."""
     main_methods = [find_main_method(group, kind) for kind in KINDS]
     selected = sorted(set(group[group["selected_by"] != ""]["method"]))
     imagenet = sorted(set(group[group["origin"] == "ImageNet"]["method"]))
-    return list(dict.fromkeys(name for name in (*main_methods, *selected, *imagenet) if name is not None))[
-        : len(COLOURS)
-    ]
+    every = (*main_methods, *selected, *imagenet, *pretrained)
+    return list(dict.fromkeys(name for name in every if name is not None))[: len(COLOURS)]
 
 
 def _draw_means(axis: Any, rows: pd.DataFrame, metric: str, label: str, number: int, factor: float) -> None:

@@ -191,7 +191,7 @@ def summarise(comparisons: Sequence[Comparison], rows: pd.DataFrame) -> list[str
     selected = set(rows[rows["selected_by"] != ""]["method"])
     pairs: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for comparison in comparisons:
-        main = main_methods[comparison.data, comparison.encoder]
+        main = main_methods.get((comparison.data, comparison.encoder), set())
         if comparison.b in main and comparison.a in main | selected:
             verdicts = pairs.setdefault((comparison.group, comparison.a, comparison.b), {})
             verdicts.setdefault(comparison.verdict, []).append(name_budget(comparison.budget))

@@ -30,6 +30,10 @@ OPERATIONAL = {
         "teacher",
         "teacher_fields",
         "chunk",
+        "foundation",
+        "foundation_size",
+        "continue_pretraining",
+        "push_to_hub",
         "out",
         "dashboard",
         "wandb",
@@ -38,14 +42,25 @@ OPERATIONAL = {
         "named_after_init",
     ),
     "data_fraction": ("file",),  # what it selects is in selection_hash
-    "trainer": ("accelerator", "nodes", "devices", "strategy", "cuda_graphs", "threads", "profile", "precision"),
+    "trainer": (
+        "accelerator",
+        "nodes",
+        "devices",
+        "strategy",
+        "cuda_graphs",
+        "threads",
+        "profile",
+        "precision",
+        "energy",
+    ),
 }
 
 # Keys that were added when runs had been recorded, with the value that those runs had. A key with this value is not
 # hashed, so that the runs keep their identity.
 ADDED: dict[str, dict[str, Any]] = {
     "data_fraction": {"selected_by": None, "selection_hash": None},
-    "stage": {"exact_accumulate": False, "positives": "image", "mask_same_patient": False},
+    "stage": {"exact_accumulate": False, "positives": "image", "mask_same_patient": False, "freeze": 0},
+    "trainer": {"gradient_clip_val": None},
 }
 
 # Keys of the group stage that do nothing while a switch has its neutral value. Then neither they nor the switch are
@@ -117,7 +132,7 @@ def compute_config_hash(cfg: DictConfig, data_hash: str, init_hash: str) -> str:
 
 
 def scientific_config(cfg: DictConfig) -> dict[str, Any]:
-    """Return the part of a config that affects the result: without OPERATIONAL keys, names of options, and neutral keys."""
+    """Return the part of a config that affects the result: without OPERATIONAL keys, option names and neutral keys."""
     content: Any = OmegaConf.to_container(cfg, resolve=True)
     for group, keys in OPERATIONAL.items():
         node = content.get(group) if group else content

@@ -54,18 +54,18 @@ def read_budget(fraction: Fields) -> tuple[str, str]:
 def flatten_settings(config: Mapping[str, Any]) -> dict[str, str]:
     """Return every key that affects a result and has no column of its own; values as JSON.
 
-    A pretraining run that was recorded before a key of `ADDED` existed has the value that it had then.
+    Keys of `ADDED` are left out with the value that runs had before the key.
 
     Raises:
         ValueError: there are too many, or a value has no JSON.
     """
-    stage = config.get("stage")
-    is_pretraining = isinstance(stage, Mapping) and stage.get("name") == "pretrain"
-    settings = {f"stage.{key}": json.dumps(value) for key, value in ADDED.items() if is_pretraining}
+    settings: dict[str, str] = {}
 
     def walk(prefix: str, node: Mapping[Any, Any]) -> None:
         for key, value in node.items():
             full = f"{prefix}.{key}" if prefix else str(key)
+            if key in ADDED.get(prefix, ()) and value == ADDED[prefix][key]:
+                continue
             if key in OPERATIONAL.get(prefix, ()) or full in _OWN_COLUMNS or key == "_target_":
                 continue
             if isinstance(value, dict):

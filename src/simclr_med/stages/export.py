@@ -18,16 +18,20 @@ from simclr_med.models.exports import WRITERS, Exported
 from simclr_med.models.head_files import load_head
 from simclr_med.runs.config_files import read_config
 from simclr_med.runs.file_hashes import verify_files
+from simclr_med.runs.hub import push_folder
 from simclr_med.runs.run import Run
 from simclr_med.stages.frame import Outcome, open_stage
+from simclr_med.stages.memorization import describe_memorization
 from simclr_med.stages.model_card import model_card
 from simclr_med.stages.saved_model import load_plain_encoder
 from simclr_med.types import MULTI_LABEL
 
 
 def export(run: Run[Config[stage_nodes.Export]], source: Source) -> None:
-    """Write the chosen formats and README.md into the run's folder, after a check of each format's outputs."""
-    del source
+    """Write the chosen formats and README.md into the run's folder, after a check of each format's outputs.
+
+    If the command's data set is that of the exported run, the model card says whether its images were memorised.
+    """
     stage, folder = run.cfg.stage, run.init.run
     assert folder is not None, "init=saved always names a run"
     with open_stage(run, uses_device=False) as frame:
@@ -35,16 +39,19 @@ def export(run: Run[Config[stage_nodes.Export]], source: Source) -> None:
         exported = _with_head(encoder.eval(), folder, _image_size(stage.size, encoder, saved.config))
         frame.start_loggers()
         files = {name: WRITERS[name](exported, run.folder) for name in stage.format}
-        card = model_card(saved, exported, stage.format, stage.license).encode()
+        privacy = describe_memorization(saved, encoder, source, run.data_hash)
+        card = model_card(saved, exported, stage.format, stage.license, privacy).encode()
         readme = run.folder / "README.md"
         write_bytes(readme, card)
         if "timm" in files:
             write_bytes(files["timm"] / "README.md", card)
         rows = {name: f"{path.name}: outputs checked on {exported.size} px" for name, path in files.items()}
+        if stage.push_to_hub is not None:
+            rows["hub"] = push_folder(files["timm"], stage.push_to_hub)
         frame.finish(
             Outcome(
                 title=f"Export of {saved.stage} on {saved.dataset}",
-                rows={**rows, "returns": exported.output},
+                rows={**rows, "returns": exported.output, "privacy": privacy},
                 metrics={},
                 facts={"model": {"stage": saved.stage, "dataset": saved.dataset}},
                 tables_written=[readme],

@@ -22,6 +22,7 @@ from simclr_med.runs.names import method_name, shown_path
 from simclr_med.runs.provenance import git_commit, package_versions
 from simclr_med.runs.run import Run
 from simclr_med.stages.summary import print_summary
+from simclr_med.tracking.energy import start_energy_meter
 from simclr_med.tracking.loggers import close_loggers, log_pictures, log_predictions
 from simclr_med.training import devices
 from simclr_med.training.callbacks.late_loggers import LateLoggers
@@ -70,6 +71,7 @@ class StageFrame:
     def __init__(self, run: Run[Config[Any]]) -> None:
         self.run = run
         self.loggers: list[Any] = []
+        self.measure_energy: Callable[[], dict[str, float]] = dict
         self._late: LateLoggers | None = None
         self._began = time.monotonic()
         self._outcome: Outcome | None = None
@@ -115,7 +117,8 @@ class StageFrame:
         if logged:
             for logger in self.loggers:
                 logger.log_metrics(logged)
-        timing = outcome.timing or {"wall_s": round(time.monotonic() - self._began, 3)}
+        timing = dict(outcome.timing or {"wall_s": round(time.monotonic() - self._began, 3)})
+        timing |= self.measure_energy()
         facts = {**collect_provenance(self.run), **outcome.facts}
         self.run.finish(outcome.metrics, timing, facts, outcome.intervals, outcome.tables)
         self._outcome, self._wall_s = outcome, timing["wall_s"]
@@ -149,9 +152,13 @@ def open_stage(run: Run[Config[Any]], uses_device: bool = True) -> Iterator[Stag
     if trains or device.type != "cpu":
         print(f"Device: {devices.describe_device(device)}, precision {precision}", flush=True)
     frame = StageFrame(run)
+    if trainer.energy is not None:
+        frame.measure_energy = start_energy_meter(trainer.energy)
     try:
         yield frame
     except BaseException:
+        with suppress(Exception):
+            frame.measure_energy()  # ends its thread
         with suppress(Exception):  # an error of their start may be the one that is raised already
             frame.wait_for_loggers(ENDING_S)
         close_loggers(frame.loggers, failed=True)

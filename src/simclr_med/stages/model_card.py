@@ -31,7 +31,7 @@ class _Budget:
     per_class: int | None
 
 
-def model_card(saved: SavedRun, exported: Exported, formats: Sequence[str], license: str) -> str:
+def model_card(saved: SavedRun, exported: Exported, formats: Sequence[str], license: str, privacy: str) -> str:
     """Return the text of README.md.
 
     Args:
@@ -39,6 +39,7 @@ def model_card(saved: SavedRun, exported: Exported, formats: Sequence[str], lice
         exported: what is exported.
         formats: that were written.
         license: of the model.
+        privacy: what is known of memorised training images, as sentences.
 
     Raises:
         CheckpointError: the run's records are damaged.
@@ -63,7 +64,7 @@ def model_card(saved: SavedRun, exported: Exported, formats: Sequence[str], lice
         _usage(exported, formats),
         "## Limits\n- This is research software, not a medical device. Do not use it for diagnosis.\n"
         "- The scores are those of one run on one data set. Other scanners, stains, sites or patients can give lower "
-        "ones.\n- Weights can memorise training images. This was not tested.",
+        f"ones.\n- {privacy}",
         f"## License\n{license}",
     ]
     return "\n\n".join(parts) + "\n"

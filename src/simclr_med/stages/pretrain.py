@@ -19,6 +19,7 @@ from simclr_med.errors import DataError
 from simclr_med.evaluation.monitors import fallen_metrics, measure_encoder
 from simclr_med.metrics_csv import read_rows
 from simclr_med.models.encoder_files import encoder_hash, save_encoder
+from simclr_med.models.freezing import freeze_layers
 from simclr_med.models.head_files import save_projection
 from simclr_med.models.heads import projection_head
 from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
@@ -100,6 +101,8 @@ def build_module(run: Run[Config[Pretrain]], data: ImageDataModule) -> SimCLR:
         device_type = resolve_device(cfg.trainer.accelerator).type
         convert_sync_batchnorm(encoder, device_type)
         convert_sync_batchnorm(head, device_type)
+    if frozen := freeze_layers(encoder, cfg.stage.freeze):
+        print(frozen, flush=True)
     return SimCLR(
         encoder,
         head,

@@ -20,8 +20,10 @@ from simclr_med.runs.run import Run
 from simclr_med.safe_files import read_json
 from simclr_med.stages import audit, pretrain, probe, report, supervised  # noqa: F401 (imported once, for all steps)
 from simclr_med.stages.frame import collect_provenance
-from simclr_med.stages.study_plan import describe_design, plan_steps, pretraining_overrides, shared_overrides
+from simclr_med.stages.study_foundation import check_weights
+from simclr_med.stages.study_plan import describe_design, plan_steps
 from simclr_med.stages.study_states import count_images, own_folders, print_plan, read_states, share_left
+from simclr_med.stages.study_steps import pretraining_overrides, shared_overrides
 
 
 def study(run: Run[Config[Study]], source: Source) -> None:
@@ -30,7 +32,7 @@ def study(run: Run[Config[Study]], source: Source) -> None:
     Raises:
         DataError: there are no labels to evaluate the encoder with.
         ConfigError: the command of a step is wrong; raised before the first step.
-        RunError: steps failed; names them.
+        RunError: the weights of a foundation model are missing, before the first step; or steps failed; names them.
     """
     cfg = run.cfg
     images = count_images(source)
@@ -38,6 +40,7 @@ def study(run: Run[Config[Study]], source: Source) -> None:
     overrides = list(HydraConfig.get().overrides.task)
     flags = own_folders()
     steps = plan_steps(cfg, overrides, images)
+    check_weights(cfg.stage)
     states = read_states(steps, flags)
     left = any(share_left(found) for step, found in zip(steps, states, strict=True) if not step.always)
     timed = cfg.stage.timed_steps

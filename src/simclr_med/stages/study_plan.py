@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -11,50 +10,23 @@ from simclr_med.config.budgets import budget_problems, parse_budget
 from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Study
 from simclr_med.errors import ConfigError
+from simclr_med.stages.study_foundation import foundation_problems, foundation_steps
+from simclr_med.stages.study_steps import (
+    PRETRAINING,
+    VALIDATION,
+    Step,
+    join_list,
+    pretraining_overrides,
+    shared_overrides,
+)
 
 START_S = 10.0  # of a process: imports, data, export
 AUDIT = 2.0  # cost of an image in the audit relative to one of pretraining, on sets of a few thousand images
 FORWARD = 0.45  # cost of a labelled image relative to one of pretraining, which computes two views and their loss
 SHORT = 20  # epochs below which a supervised run has no warm-up
-PRETRAINING = ("augmentation", "optimizer", "schedule", "seed", "data_fraction")
-VALIDATION = "data_fraction.validation"  # the key of that group that is for the steps with labels
 LEAST_SEEDS = 3  # for an interval or a verdict in the report
 BATCH = 128  # stage.batch_size of finetune and baseline
 WAIT = 0.5  # part of the epochs after which early stopping ends a supervised run on all labels, roughly
-
-
-@dataclass(frozen=True)
-class Step:
-    """One command of the study.
-
-    Attributes:
-        name: as the plan shows it.
-        overrides: of the command.
-        images: that it trains on over all its epochs, in units of pretraining.
-        always: whether it runs again each time.
-        encoders: number of encoders that it uses.
-        is_required: whether every later step needs it, so that its failure ends the study.
-    """
-
-    name: str
-    overrides: tuple[str, ...]
-    images: float = 0.0
-    always: bool = False
-    encoders: int = 1
-    is_required: bool = False
-
-
-def shared_overrides(words: Sequence[str], without: Sequence[str] = ()) -> list[str]:
-    """Return the overrides of the study that its steps get: all but the stage, its keys, and some groups."""
-    own = {"stage", "overwrite", "dry_run", "grid", "init", *without}
-    keys = {word: word.split("=")[0].lstrip("+~") for word in words}
-    return [word for word in words if keys[word].split(".")[0] not in own and keys[word] != VALIDATION]
-
-
-def pretraining_overrides(node: Study) -> list[str]:
-    """Return the stage and the keys of the pretraining steps that a study sets."""
-    own = {"epochs": node.epochs, "batch_size": node.batch_size, "temperature": node.temperature}
-    return ["stage=pretrain", *(f"stage.{key}={value}" for key, value in own.items() if value is not None)]
 
 
 def plan_steps(cfg: Config[Study], overrides: Sequence[str], images: int) -> list[Step]:
@@ -77,6 +49,7 @@ def plan_steps(cfg: Config[Study], overrides: Sequence[str], images: int) -> lis
         for key, seeds in (("repeats", node.repeats), ("probe_repeats", node.probe_repeats))
         if not seeds
     ]
+    problems += foundation_problems(node)
     if problems:
         raise ConfigError(*problems)
     curve = _fitting("curve", node.curve, images)
@@ -88,11 +61,11 @@ def plan_steps(cfg: Config[Study], overrides: Sequence[str], images: int) -> lis
     ]
     places = [word for word in common if word.startswith("paths.")]
     encoders = list(range(cfg.seed, cfg.seed + node.encoders))
-    found, inits = f"init.augmentation={cfg.augmentation.name}", f"stage.init_seeds={_listed(encoders)}"
-    probe = ("stage=probe", f"stage.budgets={_listed(curve)}", f"stage.seeds={_listed(node.probe_repeats)}", inits)
+    found, inits = f"init.augmentation={cfg.augmentation.name}", f"stage.init_seeds={join_list(encoders)}"
+    probe = ("stage=probe", f"stage.budgets={join_list(curve)}", f"stage.seeds={join_list(node.probe_repeats)}", inits)
     tuned: tuple[str, ...] = (
-        f"stage.budgets={_listed(budgets)}",
-        f"stage.seeds={_listed(node.repeats)}",
+        f"stage.budgets={join_list(budgets)}",
+        f"stage.seeds={join_list(node.repeats)}",
         f"stage.epochs={node.supervised_epochs}",
         f"stage.min_steps={node.supervised_min_steps}",
     )
@@ -120,6 +93,7 @@ def plan_steps(cfg: Config[Study], overrides: Sequence[str], images: int) -> lis
         ),
         *(probes if curve else []),
         *(trained if budgets else []),
+        *foundation_steps(cfg, overrides, curve),
         Step("report", (*places, "stage=report", f"stage.datasets=[{cfg.dataset.name}]"), always=True),
     ]
 
@@ -141,17 +115,18 @@ def describe_design(node: Study, steps: Sequence[Step], rate: float | None) -> I
     else:
         pretraining = [step for step in steps if step.is_required]
         others = [step for step in steps if not step.is_required]
-        one = [step.images / step.encoders for step in (*pretraining[:1], *others)]
+        one = [step.images / step.encoders for step in (*pretraining[:1], *others) if step.images is not None]
         spans = ""
         if rate:
-            whole, cheaper = (
-                sum(START_S + images / rate for images in costs) for costs in ([step.images for step in steps], one)
-            )
+            every = [step.images for step in steps if step.images is not None]
+            whole, cheaper = (sum(START_S + images / rate for images in costs) for costs in (every, one))
             spans = f" (about {format_span(cheaper)} in all instead of {format_span(whole)})"
         yield (
             f"With {node.encoders} encoders, the verdicts are about the method. stage.encoders=1 is cheaper{spans}; "
             "its report describes only that encoder."
         )
+    if rate and any(step.images is None for step in steps):
+        yield "The estimate leaves out the steps of stage.foundation, whose models take another time."
     if seeds < LEAST_SEEDS:
         yield f"With fewer than {LEAST_SEEDS} seeds, the report shows the values, without intervals and verdicts."
 
@@ -177,10 +152,6 @@ def _trained_images(node: Study, budget: Any, labels: float) -> float:
     """The images that a supervised run trains on in all epochs, roughly."""
     images = max(node.supervised_epochs * labels, node.supervised_min_steps * min(labels, BATCH))
     return images * WAIT if budget == "full" else images
-
-
-def _listed(values: Sequence[Any]) -> str:
-    return "[" + ",".join(map(str, values)) + "]"
 
 
 def format_span(seconds: float) -> str:

@@ -13,7 +13,9 @@ from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Study
 from simclr_med.data.source import Source
 from simclr_med.errors import ConfigError, DataError
-from simclr_med.stages.study_plan import START_S, Step, describe_design, format_span, plan_steps
+from simclr_med.stages.study_foundation import check_weights
+from simclr_med.stages.study_plan import START_S, describe_design, format_span, plan_steps
+from simclr_med.stages.study_steps import Step
 
 
 def list_steps(cfg: Config[Study], source: Source) -> None:
@@ -22,8 +24,10 @@ def list_steps(cfg: Config[Study], source: Source) -> None:
     Raises:
         DataError: there are no labels to evaluate the encoder with.
         ConfigError: the command of a step is wrong.
+        RunError: the weights of a foundation model are missing.
     """
     steps = plan_steps(cfg, list(HydraConfig.get().overrides.task), count_images(source))
+    check_weights(cfg.stage)
     print_plan(steps, read_states(steps, own_folders()), rate=None)
     for line in describe_design(cfg.stage, steps, rate=None):
         print(line, flush=True)
@@ -85,9 +89,12 @@ def print_plan(steps: Sequence[Step], states: Sequence[Sequence[str]], rate: flo
     seconds = []
     for step, found in zip(steps, states, strict=True):
         left = 1.0 if step.always else share_left(found)
-        seconds.append((START_S + step.images / rate) * left if rate else 0.0)
+        span = "not known" if left else format_span(0)
+        if rate and step.images is not None:
+            seconds.append((START_S + step.images / rate) * left)
+            span = format_span(seconds[-1])
         counts = ", ".join(f"{found.count(state)} {state}" for state in dict.fromkeys(found))
-        table.add_row(step.name, "runs again" if step.always else counts, *([format_span(seconds[-1])] if rate else []))
+        table.add_row(step.name, "runs again" if step.always else counts, *([span] if rate else []))
     if rate:
         table.add_section()
         table.add_row("all", "", format_span(sum(seconds)))

@@ -14,6 +14,7 @@ from simclr_med.config.stage_nodes import Supervised
 from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
 from simclr_med.errors import RunError
+from simclr_med.models.freezing import freeze_layers
 from simclr_med.models.head_files import load_projection
 from simclr_med.models.heads import classifier_on, linear_head
 from simclr_med.models.optimizers import build_layerwise_optimizer
@@ -61,6 +62,8 @@ def build_module(run: Run[Config[Supervised]], data: ImageDataModule) -> Classif
         device_type = resolve_device(cfg.trainer.accelerator).type
         convert_sync_batchnorm(encoder, device_type)
         convert_sync_batchnorm(head, device_type)
+    if frozen := freeze_layers(encoder, cfg.stage.freeze):
+        print(frozen, flush=True)
     task = require_task(data.source, cfg.stage.name)
     labels_NL = data.train.labels[data.indices] if data.train.labels is not None else None
     assert labels_NL is not None, "the stage requires labels"

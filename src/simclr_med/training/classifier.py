@@ -170,6 +170,13 @@ class Classifier(LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         self._gradient_norm = nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
 
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        # Not Lightning's own, which refuses fused optimizers in bf16-mixed.
+        if gradient_clip_val is not None:
+            nn.utils.clip_grads_with_norm_(self.parameters(), gradient_clip_val, self._gradient_norm)
+
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.averaged is not None:
             self.averaged.update_parameters(self._networks())

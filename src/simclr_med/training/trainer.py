@@ -50,6 +50,7 @@ def build_trainer(
         precision=resolve_precision(node["precision"], node["accelerator"]),  # type: ignore[arg-type]
         max_epochs=epochs,
         accumulate_grad_batches=accumulate,
+        gradient_clip_val=node["gradient_clip_val"],
         limit_train_batches=steps * accumulate,
         limit_val_batches=0 if validate_every is None else None,
         check_val_every_n_epoch=validate_every or 1,

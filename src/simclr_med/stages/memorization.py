@@ -1,0 +1,82 @@
+"""The check of an exported encoder for memorised training images, as a sentence of the model card."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simclr_med.augment.sequence import to_float
+from simclr_med.data.source import Source
+from simclr_med.errors import DataError
+from simclr_med.evaluation.memorization import LabelledGroup, Memorization, measure_memorization
+from simclr_med.models.encoders import Encoder
+from simclr_med.runs.config_files import read_config
+from simclr_med.runs.fields import Fields
+from simclr_med.safe_files import read_json
+from simclr_med.stages.saved_run import SavedRun
+from simclr_med.types import MULTI_LABEL, Split
+
+MOST = 2000  # images of a split that are used, evenly spaced
+NEIGHBOURS = (20, 0.07)  # as of stage=pretrain's monitor; the splits of a medical set are small
+_TRAINED_HERE = ("pretrain", "finetune", "baseline")
+_BUDGET = ("samples", "percent", "per_class")
+
+
+def describe_memorization(saved: SavedRun, encoder: Encoder, source: Source, data_hash: str) -> str:
+    """Return what a check for memorised training images found, or why it cannot be computed.
+
+    Args:
+        saved: the run that saved the encoder.
+        encoder: as it is exported.
+        source: the data set of the export's command.
+        data_hash: its content hash.
+    """
+    try:
+        reason = _find_obstacle(saved, source, data_hash)
+        if reason is None:
+            bank, trained, held_out = _select(source, "val"), _select(source, "train"), _select(source, "test")
+            found = measure_memorization(encoder, bank, trained, held_out, to_float, NEIGHBOURS, saved.seed)
+            return _describe(found)
+    except (DataError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+    return f"Weights can memorise training images. This cannot be computed here, because {reason}."
+
+
+def _find_obstacle(saved: SavedRun, source: Source, data_hash: str) -> str | None:
+    """Return why there is nothing to compare, or None."""
+    result = Fields.from_record(read_json(saved.folder / "result.json"))
+    fraction = read_config(saved.config)["data_fraction"]
+    if saved.stage not in _TRAINED_HERE:
+        return f"{saved.stage} does not train the encoder (export the run that did)"
+    if result.fields("provenance").text("data_hash") != data_hash:
+        return "the export got other images than the run (repeat it with the dataset keys of that run)"
+    if any(fraction.get(key) is not None for key in _BUDGET):
+        return "the encoder was trained on a part of the training split"
+    if source.task is None or set(source.labelled_splits()) != {"train", "val", "test"}:
+        return "training, validation and test images with labels are needed"
+    if source.task == MULTI_LABEL:
+        return "it is not defined for images with several labels"
+    return None
+
+
+def _select(source: Source, split: Split) -> LabelledGroup:
+    images = source.split(split)
+    assert images.labels is not None, "every split has labels"
+    chosen = np.linspace(0, len(images) - 1, min(MOST, len(images))).round().astype(int)
+    return LabelledGroup(np.ascontiguousarray(images.images[chosen]), images.labels[chosen, 0])
+
+
+def _describe(found: Memorization) -> str:
+    points = 100 * (found.trained - found.held_out)
+    if found.low > 0:
+        verdict = "The encoder knows training images better: share its weights only with those who may see the images."
+    elif found.high < 0:
+        verdict = "Held-out images are easier to tell here, so that the comparison cannot show memorisation."
+    else:
+        verdict = "This test found no memorisation; it cannot show that there is none."
+    return (
+        f"Memorisation of training images (after Meehan et al., arXiv 2304.13850): from a corner of an image, the "
+        f"nearest validation images tell its class in {100 * found.trained:.1f} % of {found.images[0]:,} training and "
+        f"{100 * found.held_out:.1f} % of {found.images[1]:,} test images (mean over classes). The difference is "
+        f"{points:+.1f} points (95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}, bootstrap over "
+        f"images). {verdict}"
+    )
