@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from simclr_med.config.bounds import LARGEST_INTEGER
-from simclr_med.config.data_nodes import Folder
+from simclr_med.config.bounds import LARGEST_INTEGER, is_finite
+from simclr_med.config.data_rules import broken_data_rules
 from simclr_med.config.schema import Config, Multistep, ResNet, Timm, TinyEncoder, Trainer, WarmupCosine
 from simclr_med.config.stage_nodes import (
     Analyse,
@@ -36,7 +35,7 @@ def broken_rules(cfg: Config[Any]) -> Iterator[str]:
     yield from _label_budget(cfg)
     yield from _warmup(cfg)
     yield from _names(cfg)
-    yield from _split_fractions(cfg)
+    yield from broken_data_rules(cfg.dataset)
     yield from _channel_statistics(cfg)
     yield from _cuda_graphs(cfg)
     yield from _milestones(cfg)
@@ -102,15 +101,6 @@ def _folder(stage: Stage) -> Iterator[str]:
         yield f"stage.folder={stage.folder}: expected the name of one folder, without a path. Rename it."
 
 
-def _split_fractions(cfg: Config[Any]) -> Iterator[str]:
-    data = cfg.dataset
-    if isinstance(data, Folder) and data.val_fraction + data.test_fraction >= 1:
-        yield (
-            f"dataset.val_fraction={data.val_fraction} dataset.test_fraction={data.test_fraction}: no training images "
-            "are left. Lower their sum below 1."
-        )
-
-
 def _channel_statistics(cfg: Config[Any]) -> Iterator[str]:
     encoder = cfg.encoder
     if not isinstance(encoder, (ResNet, TinyEncoder, Timm)):
@@ -118,7 +108,7 @@ def _channel_statistics(cfg: Config[Any]) -> Iterator[str]:
     for key, values in {"mean": encoder.mean, "std": encoder.std}.items():
         if values is None:
             continue  # the model's own
-        if not all(map(_is_finite, values)):
+        if not all(map(is_finite, values)):
             continue  # reported as out of bounds
         if len(values) != 3 or (key == "std" and min(values) <= 0):
             kind = "three finite numbers > 0" if key == "std" else "three finite numbers"
@@ -148,13 +138,9 @@ def _process_keys(trainer: Trainer) -> dict[str, int]:
     return {**nodes, "trainer.devices": trainer.devices}
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
 def _milestones(cfg: Config[Any]) -> Iterator[str]:
     schedule = cfg.schedule
-    if isinstance(schedule, Multistep) and all(map(_is_finite, schedule.milestones)):
+    if isinstance(schedule, Multistep) and all(map(is_finite, schedule.milestones)):
         values = list(schedule.milestones)
         if values != sorted(set(values)) or not all(0 < value < 1 for value in values):
             yield (
@@ -226,7 +212,7 @@ def _sequences(stage: Preview) -> Iterator[str]:
 
 def _perplexities(stage: Analyse) -> Iterator[str]:
     for value in stage.perplexities:
-        if _is_finite(value) and value < 1:
+        if is_finite(value) and value < 1:
             yield f"stage.perplexities={value}: expected a number >= 1. {use_default('stage.perplexities')}"
 
 

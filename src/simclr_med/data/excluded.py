@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from simclr_med.data.image_rows import read_listed_images
-from simclr_med.data.source import ImageSet, Source
+from simclr_med.data.source import ImageSet, Remarks, Source
 from simclr_med.errors import DataError
 from simclr_med.types import SPLITS, Split, Task
 
@@ -93,6 +93,9 @@ class Excluded:
     def names(self, split: Split) -> tuple[str, ...] | None:
         names = self.whole.names(split)
         return None if names is None else self._names(names, self.kept(split, len(names)))
+
+    def remarks(self) -> Remarks:
+        return self.whole.remarks()
 
     @staticmethod
     def _names(names: tuple[str, ...] | None, kept: np.ndarray) -> tuple[str, ...] | None:

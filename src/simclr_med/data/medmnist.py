@@ -15,7 +15,7 @@ from simclr_med.data import layout
 from simclr_med.data.archive import Archive, name_images
 from simclr_med.data.download import download
 from simclr_med.data.hashing import hash_file
-from simclr_med.data.source import ImageSet
+from simclr_med.data.source import ImageSet, Remarks
 from simclr_med.errors import DataError
 from simclr_med.types import SPLITS, Split, Task
 
@@ -97,6 +97,10 @@ class MedMNIST:
     def names(self, split: Split) -> None:
         """Return None: the images have no file names."""
         return None
+
+    def remarks(self) -> Remarks:
+        """Return nothing: the images are stored as they are used."""
+        return Remarks()
 
     @cached_property
     def _downloaded_file(self) -> Path:

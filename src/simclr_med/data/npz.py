@@ -13,7 +13,7 @@ import numpy as np
 from simclr_med.data import layout
 from simclr_med.data.archive import Archive, name_images, name_labels
 from simclr_med.data.hashing import hash_file
-from simclr_med.data.source import ImageSet
+from simclr_med.data.source import ImageSet, Remarks
 from simclr_med.errors import DataError
 from simclr_med.types import Split, Task
 
@@ -132,6 +132,10 @@ class Npz:
     def names(self, split: Split) -> None:
         """Return None: the images have no file names."""
         return None
+
+    def remarks(self) -> Remarks:
+        """Return nothing: the images are stored as they are used."""
+        return Remarks()
 
     @cached_property
     def _file_hash(self) -> str:

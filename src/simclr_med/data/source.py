@@ -28,6 +28,27 @@ class ImageSet:
         return len(self.images)
 
 
+@dataclass(frozen=True)
+class Remarks:
+    """What a user should know about how a data set's files are read; a sentence each.
+
+    Attributes:
+        facts: as they are.
+        warnings: what is probably not wanted, and the key that changes it.
+    """
+
+    facts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __add__(self, other: Remarks) -> Remarks:
+        return Remarks(self.facts + other.facts, self.warnings + other.warnings)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The sentences as they are printed."""
+        return (*self.facts, *(f"Warning: {warning}" for warning in self.warnings))
+
+
 class Source(Protocol):
     """A data set; creating one reads no file."""
 
@@ -88,3 +109,10 @@ class Source(Protocol):
 
     def names(self, split: Split) -> tuple[str, ...] | None:
         """Return `ImageSet.names` of one split without reading its images."""
+
+    def remarks(self) -> Remarks:
+        """Return what a user should know about how the files are read: what is left out, and how values become 8 bits.
+
+        Raises:
+            DataError: the data are missing.
+        """

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 
-from simclr_med.data.source import ImageSet
+from simclr_med.data.source import ImageSet, Remarks
 from simclr_med.data.synthetic.classes import CELL_CLASSES
 from simclr_med.data.synthetic.drawing import UNIFORMS, draw_cells
 from simclr_med.types import SPLITS, Split, Task
@@ -88,6 +88,10 @@ class Synthetic:
     def names(self, split: Split) -> None:
         """Return None: the images have no file names."""
         return None
+
+    def remarks(self) -> Remarks:
+        """Return nothing: the images are stored as they are used."""
+        return Remarks()
 
     def _seed_generator(self, split: Split, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, SPLITS.index(split), stream])
