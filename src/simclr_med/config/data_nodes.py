@@ -57,6 +57,7 @@ class Npz(Dataset):
     path: str = MISSING
     task: Optional[str] = one_of(*get_args(Task))
     class_names: Optional[list[str]] = MISSING
+    groups_csv: Optional[str] = None
 
     @property
     def known_task(self) -> Optional[str]:

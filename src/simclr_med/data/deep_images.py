@@ -68,7 +68,7 @@ def describe_scale(scale: Scale, measured: IntensityRange | None, deep: int) -> 
         low, high = scale.bounds
         origin = f", measured on {measured.measured:,} training images" if measured else ""
         fact = (
-            f"{who}: {_format(low)} to {_format(high)} becomes 0 to 255 (dataset.intensity={scale.rule}{origin}). For "
+            f"{who}: {_format(low)} to {_format(high)} become 0 to 255 (dataset.intensity={scale.rule}{origin}). For "
             f"other images: dataset.intensity=window dataset.window=[{(low + high) / 2:g},{high - low:g}]."
         )
     return Remarks((fact,), () if measured is None else tuple(_warnings(scale, measured)))

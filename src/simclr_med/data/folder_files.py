@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Literal
 
-from simclr_med.data.decoding import check_images
+from simclr_med.data.decoding import SKIP, check_images
 from simclr_med.data.dicom import is_dicom_readable
 from simclr_med.data.file_errors import describe_read_error
 from simclr_med.data.file_facts import FileFacts, describe_files, read_file_facts
@@ -221,7 +221,8 @@ class FolderFiles:
         except OSError as error:
             if self.csv is not None and error.filename == str(self.csv.path):
                 raise describe_csv_error(self.csv.key, self.csv.path, error) from error
-            raise describe_read_error(Path(error.filename), error) from error
+            problem = describe_read_error(Path(error.filename), error)
+            raise DataError(f"{problem} {SKIP}") from error
         return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
 
     def _compute_digest(self, files: list[str]) -> str:

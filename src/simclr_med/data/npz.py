@@ -13,6 +13,7 @@ import numpy as np
 from simclr_med.data import layout
 from simclr_med.data.archive import Archive, name_images, name_labels
 from simclr_med.data.hashing import hash_file
+from simclr_med.data.patients import describe_patients
 from simclr_med.data.source import ImageSet, Remarks
 from simclr_med.errors import DataError
 from simclr_med.types import Split, Task
@@ -30,14 +31,23 @@ class Npz:
             multi-label, two classes are binary-class, more classes are multi-class.
         class_names: the class names, by label; None numbers the classes 0..K-1, where K - 1 is the highest label of
             the first split.
+        groups_csv: CSV file with the columns patient, split and row; no patient may be in two splits.
     """
 
-    def __init__(self, name: str, path: str, task: Task | None, class_names: Sequence[str] | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        path: str,
+        task: Task | None,
+        class_names: Sequence[str] | None,
+        groups_csv: str | None = None,
+    ) -> None:
         self.name = name
         self.file = Path(os.path.expanduser(path))
         self._archive = Archive(self.file)
         self._task = task
         self._class_names = class_names
+        self._groups_csv = None if groups_csv is None else Path(os.path.expanduser(groups_csv))
 
     @cached_property
     def image_shape(self) -> tuple[int, int, int]:
@@ -134,8 +144,15 @@ class Npz:
         return None
 
     def remarks(self) -> Remarks:
-        """Return nothing: the images are stored as they are used."""
-        return Remarks()
+        """Return how many patients there are, if a CSV says it.
+
+        Raises:
+            DataError: the CSV cannot be read or does not fit the file, or a patient is in two splits.
+        """
+        if self._groups_csv is None:
+            return Remarks()
+        counts = {split: self._archive.read_image_shape(split)[0] for split in self.available_splits()}
+        return describe_patients(self._groups_csv, self, counts)
 
     @cached_property
     def _file_hash(self) -> str:
