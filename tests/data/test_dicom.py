@@ -122,7 +122,7 @@ def test_images_of_a_patient_stay_in_one_split(tmp_path: Path) -> None:
     mine = folder_of_patients(tmp_path / "scans")
     members = [{int(name[-8:].strip("IM.dcm")) % 8 for name in mine.names(split)} for split in ("train", "val", "test")]
     assert sum(map(len, members)) == len(set().union(*members)) == 8
-    assert "24 DICOM files: 8 patients by PatientID, each in one split. 0 state a window (VOI)." in mine.remarks().facts
+    assert "24 DICOM files: 8 patients by PatientID, each in one split; 0 with a window (VOI)." in mine.remarks().facts
 
 
 def test_patient_in_two_split_folders_is_an_error_without_the_id(tmp_path: Path) -> None:
@@ -157,11 +157,15 @@ def test_frames_of_a_file_stay_in_one_split(tmp_path: Path) -> None:
 
 def test_files_without_an_image_are_counted(tmp_path: Path) -> None:
     root = write_dicom(tmp_path / "scans" / "a.dcm", ramp(), "MONOCHROME2", 12).parent
-    write_dicom(root / "report.dcm", ramp(), "MONOCHROME2", 12, Rows=None, Columns=None, PixelData=None)
+    without = {"Rows": None, "Columns": None, "PixelData": None, "PatientID": NAME}
+    write_dicom(root / "report.dcm", ramp(), "MONOCHROME2", 12, **without)
     (root / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
     mine = build_folder(root, val_fraction=0.0, test_fraction=0.0)
     assert mine.names("train") == ("a.dcm",)
-    assert mine.remarks().facts[0] == "2 files left out: 1 without ending, 1 DICOM without an image."
+    assert mine.remarks().facts[:2] == (
+        "2 files left out: 1 without ending, 1 DICOM without an image.",
+        "1 DICOM file: 1 without PatientID, each a patient of its own; 0 with a window (VOI).",
+    )
 
 
 def test_without_pydicom_one_line_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

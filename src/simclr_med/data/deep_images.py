@@ -66,11 +66,12 @@ def describe_scale(scale: Scale, measured: IntensityRange | None, deep: int) -> 
         fact = f"{who}: the whole range of the file's type, such as 0 to 65,535, becomes 0 to 255."
     else:
         low, high = scale.bounds
-        origin = f", measured on {measured.measured:,} training images" if measured else ""
-        fact = (
-            f"{who}: {_format(low)} to {_format(high)} become 0 to 255 (dataset.intensity={scale.rule}{origin}). For "
-            f"other images: dataset.intensity=window dataset.window=[{(low + high) / 2:g},{high - low:g}]."
-        )
+        fact = f"{who}: {_format(low)} to {_format(high)} become 0 to 255 (dataset.intensity={scale.rule})."
+        if measured is not None:
+            fact = (
+                f"{fact[:-2]}, measured on {measured.measured:,} training images). For other images: "
+                f"dataset.intensity=window dataset.window=[{(low + high) / 2:g},{high - low:g}]."
+            )
     return Remarks((fact,), () if measured is None else tuple(_warnings(scale, measured)))
 
 

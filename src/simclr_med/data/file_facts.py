@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -65,12 +66,14 @@ def _read_headers(root: Path, names: Sequence[str]) -> dict[str, list[int]]:
     """Return a number for each file in each column."""
     numbers: dict[str, int] = {}
     columns: dict[str, list[int]] = {column: [] for column in _COLUMNS}
-    with show_progress(f"Reading the headers of {root.name}", "files") as update:
+    with warnings.catch_warnings(), show_progress(f"Reading the headers of {root.name}", "files") as update:
+        warnings.simplefilter("ignore")  # of PIL about large files; reading the pixels says what is wrong
         for done, name in enumerate(names, start=1):
             row = (int(has_16_bits(root / name)), 0, 1, 0, 0)
             if is_dicom_name(name):
                 header = read_dicom_header(root / name)
-                patient = numbers.setdefault(header.patient, len(numbers) + 1) if header.patient else 0
+                is_known = bool(header.patient) and header.frames > 0
+                patient = numbers.setdefault(header.patient, len(numbers) + 1) if is_known else 0
                 row = (
                     int(header.is_deep),
                     patient,
@@ -108,10 +111,7 @@ def describe_files(left_out: Mapping[str, int], facts: FileFacts, dicom: int) ->
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in left_out.items())
         said.append(f"{total:,} file{'s' if total > 1 else ''} left out: {kinds}.")
     if dicom:
-        known = f"{len(set(facts.patients.values())):,} patients by PatientID, each in one split"
-        alone = dicom - len(facts.patients)
-        without = f"; {alone:,} without PatientID, each a patient of its own" if alone else ""
-        said.append(f"{dicom:,} DICOM files: {known}{without}. {len(facts.with_window):,} state a window (VOI).")
+        said.append(_describe_dicom(facts, dicom))
     if facts.with_burnt_in_text:
         count = len(facts.with_burnt_in_text)
         warnings.append(
@@ -119,3 +119,11 @@ def describe_files(left_out: Mapping[str, int], facts: FileFacts, dicom: int) ->
             "name the patient. Pictures show it. Look at them before you share a report."
         )
     return Remarks(tuple(said), tuple(warnings))
+
+
+def _describe_dicom(facts: FileFacts, dicom: int) -> str:
+    patients, alone = len(set(facts.patients.values())), dicom - len(facts.patients)
+    parts = [f"{patients:,} patients by PatientID, each in one split"] if patients else []
+    parts += [f"{alone:,} without PatientID, each a patient of its own"] if alone else []
+    windows = f"{len(facts.with_window):,} with a window (VOI)"
+    return f"{dicom:,} DICOM file{'s' if dicom > 1 else ''}: {'; '.join([*parts, windows])}."

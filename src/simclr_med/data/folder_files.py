@@ -131,7 +131,7 @@ class FolderFiles:
         if self.csv is not None:
             files.append(str(self.csv.path))
         stamp = self._stamp(files, MOST_IMAGE_BYTES)
-        key = f"folder:{self.root}:{None if self.csv is None else self.csv.path}"
+        key = f"folder:{self.root}:{None if self.csv is None else f'{self.csv.path}:{self.csv.hash_name}'}"
         return cached_digest(key, stamp, lambda: self._compute_digest(files))
 
     @cached_property
