@@ -20,7 +20,7 @@ help:  ## List the targets
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,slurm,optuna,export]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,slurm,optuna,export,dicom]'
 	@touch $@
 
 demo: $(READY)  ## Install, then study the synthetic data set and write its report (about 5 minutes, no download)

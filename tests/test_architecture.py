@@ -98,6 +98,7 @@ EXTRA = {
     "runs/processes.py": {"lightning"},
     "runs/hub.py": {"huggingface_hub", "timm"},
     "data/decoding.py": {"joblib"},
+    "data/dicom.py": {"pydicom"},
     "training/devices.py": {"simclr_med"},
     "cli/main.py": {"simclr_med"},
     "evaluation/projections.py": {"threadpoolctl", "umap"},

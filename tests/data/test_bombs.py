@@ -18,6 +18,7 @@ import tifffile
 from PIL import Image
 
 from simclr_med.data.decoding import decode_image
+from simclr_med.data.intensity import FULL
 from simclr_med.data.npz import Npz
 from simclr_med.data.patients import read_patients
 from simclr_med.errors import DataError
@@ -137,7 +138,7 @@ def png(width: int, height: int) -> bytes:
 @pytest.mark.filterwarnings("ignore:Image size")
 def test_image_with_too_many_pixels(tmp_path: Path, side, found) -> None:
     (tmp_path / "a.png").write_bytes(png(side, side))
-    line = one_line(lambda: decode_image(tmp_path / "a.png", 8, 3, "full"))
+    line = one_line(lambda: decode_image(tmp_path / "a.png", 8, 3, FULL))
     expected = f"expected at most 67 million pixels, found {found}. Convert or remove the file."
     assert line == f"{tmp_path / 'a.png'}: {expected}"
 
@@ -154,19 +155,19 @@ def test_colour_tiff_that_unpacks_to_more_than_it_announces(tmp_path: Path) -> N
         offset, kind = places[name]
         content[offset : offset + 4] = struct.pack("<I" if kind == "LONG" else "<HH", value)
     file.write_bytes(content + bomb)
-    line = one_line(lambda: decode_image(file, 8, 3, "full"))
+    line = one_line(lambda: decode_image(file, 8, 3, FULL))
     assert "it unpacks to more bytes than it announces" in line
 
 
 def test_pages_are_not_all_counted(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((40, 8, 8), np.uint8), photometric="minisblack", metadata=None)
-    assert "found 10 or more pages" in one_line(lambda: decode_image(tmp_path / "a.tif", 8, 3, "full"))
+    assert "found 10 or more pages" in one_line(lambda: decode_image(tmp_path / "a.tif", 8, 3, FULL))
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PPM", "ICO", "TGA", "PCX", "JPEG2000"])
 def test_other_formats_do_not_pass_as_png(tmp_path: Path, kind) -> None:
     Image.new("RGB", (16, 16)).save(tmp_path / "a.png", format=kind)
-    line = one_line(lambda: decode_image(tmp_path / "a.png", 8, 3, "full"))
+    line = one_line(lambda: decode_image(tmp_path / "a.png", 8, 3, FULL))
     assert line.startswith(f"{tmp_path / 'a.png'}: not a readable image (it is ")
     assert line.endswith("Accepted formats: PNG, JPEG, BMP, TIFF.")
 
@@ -180,7 +181,7 @@ def test_no_program_is_started_for_an_eps_file(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nshowpage\n%%EOF\n"
     (tmp_path / "a.png").write_bytes(eps)
-    assert "(it is an EPS file)" in one_line(lambda: decode_image(tmp_path / "a.png", 8, 3, "full"))
+    assert "(it is an EPS file)" in one_line(lambda: decode_image(tmp_path / "a.png", 8, 3, FULL))
     assert not mark.exists()
     with Image.open(tmp_path / "a.png") as image, suppress(OSError):  # the program writes no image
         image.load()
@@ -195,5 +196,5 @@ def test_pipe_or_device_is_not_opened(tmp_path: Path, name) -> None:
     rule = f"{file}: expected a regular file, found a pipe, socket or device. Check the path."
     assert one_line(lambda: Npz("mine", str(file), None, None).content_hash()) == rule
     assert one_line(lambda: Npz("mine", str(file), None, None).split("train")) == rule
-    assert "not a regular file" in one_line(lambda: decode_image(file, 8, 3, "full"))
+    assert "not a regular file" in one_line(lambda: decode_image(file, 8, 3, FULL))
     assert "not a regular file" in one_line(lambda: read_patients(file, ["a.png"]))

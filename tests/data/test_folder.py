@@ -17,6 +17,8 @@ from PIL import Image
 
 from simclr_med.data import decoding, image_cache
 from simclr_med.data.folder import Folder
+from simclr_med.data.folder_files import FolderFiles
+from simclr_med.data.intensity import FULL
 from simclr_med.errors import DataError
 
 
@@ -223,7 +225,7 @@ def test_second_start_decodes_and_hashes_nothing(write_images, monkeypatch) -> N
     root = write_images(*number_names(""))
     first = build_folder(root).split("train").images
     monkeypatch.setattr(decoding, "decode_image", lambda *_: pytest.fail("decoded again"))
-    monkeypatch.setattr(Folder, "_compute_digest", lambda *_: pytest.fail("hashed again"))
+    monkeypatch.setattr(FolderFiles, "_compute_digest", lambda *_: pytest.fail("hashed again"))
     np.testing.assert_array_equal(build_folder(root).split("train").images, first)
 
 
@@ -253,15 +255,15 @@ def test_large_split_is_memory_mapped(write_images, monkeypatch) -> None:
 def test_processes_decode_as_threads_do(write_images, monkeypatch) -> None:
     root = write_images(*number_names("", count=50))
     names = number_names("", count=50)
-    expected = np.concatenate(list(decoding.decode_images(root, names, 4, 1, "full")))
+    expected = np.concatenate(list(decoding.decode_images(root, names, 4, 1, FULL)))
     monkeypatch.setattr(decoding, "MANY", 10)
     monkeypatch.setattr(decoding, "BLOCK", 4)
     monkeypatch.setattr(decoding, "AHEAD", 1)
-    np.testing.assert_array_equal(np.concatenate(list(decoding.decode_images(root, names, 4, 1, "full"))), expected)
+    np.testing.assert_array_equal(np.concatenate(list(decoding.decode_images(root, names, 4, 1, FULL))), expected)
     for name in ("007.png", "030.png"):
         (root / name).write_bytes(b"no image")
     with pytest.raises(DataError, match=r"images/007.png: not a readable image"):
-        list(decoding.decode_images(root, names, 4, 1, "full"))
+        list(decoding.decode_images(root, names, 4, 1, FULL))
 
 
 def read_parent(process: Path) -> int | None:
@@ -276,9 +278,10 @@ DECODE_FOR_EVER = """
 import sys
 from pathlib import Path
 from simclr_med.data import decoding
+from simclr_med.data.intensity import FULL
 decoding.MANY = 0
 while True:
-    for block in decoding.decode_images(Path(sys.argv[1]), sys.argv[2:] * 1000, 64, 3, "full"):
+    for block in decoding.decode_images(Path(sys.argv[1]), sys.argv[2:] * 1000, 64, 3, FULL):
         print("decoding", flush=True)
 """
 
@@ -304,7 +307,7 @@ def test_few_decoded_blocks_wait_in_memory(monkeypatch) -> None:
     started = []
     monkeypatch.setattr(decoding, "BLOCK", 1)
     monkeypatch.setattr(decoding, "_decode_block", lambda _, names, **options: started.append(names) or np.zeros(1))
-    blocks = decoding.decode_images(Path("/none"), [str(n) for n in range(1000)], 1, 1, "full")
+    blocks = decoding.decode_images(Path("/none"), [str(n) for n in range(1000)], 1, 1, FULL)
     for _ in range(3):
         next(blocks)
     blocks.close()

@@ -61,8 +61,8 @@ def test_system_files_of_macos_and_windows_are_ignored(write_images) -> None:
 def test_classes_that_differ_only_in_case_are_an_error(write_images, monkeypatch) -> None:
     mine = source(write_images(*name_files("Benign", "Malignant", "benign_")))
     # Set by hand, since not every file system distinguishes upper and lower case.
-    renamed = (replace(entry, label=str(entry.label).rstrip("_")) for entry in mine._entries)
-    monkeypatch.setitem(mine.__dict__, "_entries", tuple(renamed))
+    renamed = (replace(entry, label=str(entry.label).rstrip("_")) for entry in mine._files.entries)
+    monkeypatch.setitem(mine._files.__dict__, "entries", tuple(renamed))
     assert "Benign and benign differ only in upper and lower case. Merge" in read_error(mine)
 
 
@@ -86,8 +86,8 @@ def test_folder_without_images_names_the_other_files(write_images, tmp_path: Pat
     root = tmp_path / "images"
     root.mkdir()
     for number in range(3):
-        (root / f"{number}.dcm").write_bytes(b"")
-    assert "found (3 files end in .dcm). Convert the files" in read_error(source(root))
+        (root / f"{number}.nii").write_bytes(b"")
+    assert "found (3 files end in .nii). Convert the files" in read_error(source(root))
 
 
 @pytest.mark.parametrize(("content", "kind"), [(b"", "it is empty"), (b"hello", "it is text")])

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from omegaconf import DictConfig
@@ -121,7 +121,7 @@ def _call_stage(run: Run[Config[Any]], source: Any, started: float) -> RunOutcom
     try:
         with run.stop_signal.at_once():
             stage = build.import_stage(run.cfg)
-        stage(run, source)
+        stage(_with_remarks(run, source), source)
     except (KeyboardInterrupt, SystemExit):
         _stop(run)
     except Exception as error:
@@ -132,6 +132,14 @@ def _call_stage(run: Run[Config[Any]], source: Any, started: float) -> RunOutcom
             raise
         raise RunError(f"{describe_unexpected(error)} (traceback in {run.folder / 'failure.json'})") from error
     return RunOutcome("done", folder=str(run.folder), seconds=round(time.monotonic() - started, 3))
+
+
+def _with_remarks(run: Run[Config[Any]], source: Any) -> Run[Config[Any]]:
+    """Print what the user should know about how the files of the data set are read, and return the run with it."""
+    lines = () if "dataset" in run.cfg.stage.unread else source.remarks().lines
+    for line in () if is_step() else lines:  # the study has said it
+        print(line, flush=True)
+    return replace(run, remarks=lines)
 
 
 def _stop(run: Run[Config[Any]]) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import Field, field
 from typing import Any
@@ -96,3 +97,8 @@ def _expected_range(value: float, low: float | None, high: float | None, open_lo
 
 def _quoted(choice: object) -> str:
     return f'"{choice}"' if "," in str(choice) else str(choice)
+
+
+def is_finite(value: Any) -> bool:
+    """Return whether a value is a finite number."""
+    return isinstance(value, (int, float)) and math.isfinite(value)

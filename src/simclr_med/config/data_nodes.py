@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Any, Optional, get_args
 
 from omegaconf import MISSING
@@ -77,6 +78,15 @@ class Npz(Dataset):
 
 
 @node
+class FolderCsv(Part):
+    path: Optional[str] = MISSING
+    file: str = MISSING
+    patient: Optional[str] = MISSING
+    label: Optional[str] = MISSING
+    split: Optional[str] = MISSING
+
+
+@node
 class Folder(Dataset):
     path: str = MISSING
     size: int = bounded(8, 1024)
@@ -86,7 +96,11 @@ class Folder(Dataset):
     val_fraction: float = bounded(0, 0.9)
     test_fraction: float = bounded(0, 0.9)
     groups_csv: Optional[str] = MISSING
-    intensity: str = one_of("full", "minmax")
+    csv: FolderCsv = field(default_factory=FolderCsv)
+    intensity: str = one_of("full", "dataset", "window", "per_image")
+    window: Optional[list[float]] = MISSING
+    frames: str = one_of("one", "each")
+    broken: str = one_of("refuse", "skip")
 
     @property
     def patients_csv(self) -> Optional[str]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
 from simclr_med.config.batch_rules import cuda_graphs, micro_batches, same_patient
+from simclr_med.config.bounds import is_finite
 from simclr_med.config.corruptions import broken_families
-from simclr_med.config.data_nodes import Folder
+from simclr_med.config.data_rules import broken_data_rules
 from simclr_med.config.logger_rules import broken_logger_rules
 from simclr_med.config.schema import Config, Multistep, ResNet, Timm, TinyEncoder, WarmupCosine
 from simclr_med.config.selection_keys import broken_selection_rules
@@ -43,7 +43,7 @@ def broken_rules(cfg: Config[Any]) -> Iterator[str]:
     yield from broken_selection_rules(cfg.data_fraction, cfg.stage)
     yield from _warmup(cfg)
     yield from _names(cfg)
-    yield from _split_fractions(cfg)
+    yield from broken_data_rules(cfg.dataset)
     yield from _channel_statistics(cfg)
     yield from cuda_graphs(cfg)
     yield from broken_training_rules(cfg)
@@ -114,15 +114,6 @@ def _folder(stage: Stage) -> Iterator[str]:
         yield f"stage.folder={stage.folder}: expected the name of one folder, without a path. Rename it."
 
 
-def _split_fractions(cfg: Config[Any]) -> Iterator[str]:
-    data = cfg.dataset
-    if isinstance(data, Folder) and data.val_fraction + data.test_fraction >= 1:
-        yield (
-            f"dataset.val_fraction={data.val_fraction} dataset.test_fraction={data.test_fraction}: no training images "
-            "are left. Lower their sum below 1."
-        )
-
-
 def _channel_statistics(cfg: Config[Any]) -> Iterator[str]:
     encoder = cfg.encoder
     if not isinstance(encoder, (ResNet, TinyEncoder, Timm)):
@@ -130,7 +121,7 @@ def _channel_statistics(cfg: Config[Any]) -> Iterator[str]:
     for key, values in {"mean": encoder.mean, "std": encoder.std}.items():
         if values is None:
             continue  # the model's own
-        if not all(map(_is_finite, values)):
+        if not all(map(is_finite, values)):
             continue  # reported as out of bounds
         if len(values) != 3 or (key == "std" and min(values) <= 0):
             kind = "three finite numbers > 0" if key == "std" else "three finite numbers"
@@ -140,13 +131,9 @@ def _channel_statistics(cfg: Config[Any]) -> Iterator[str]:
             )
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
 def _milestones(cfg: Config[Any]) -> Iterator[str]:
     schedule = cfg.schedule
-    if isinstance(schedule, Multistep) and all(map(_is_finite, schedule.milestones)):
+    if isinstance(schedule, Multistep) and all(map(is_finite, schedule.milestones)):
         values = list(schedule.milestones)
         if values != sorted(set(values)) or not all(0 < value < 1 for value in values):
             yield (
@@ -239,7 +226,7 @@ def _sequences(stage: Preview) -> Iterator[str]:
 
 def _perplexities(stage: Analyse) -> Iterator[str]:
     for value in stage.perplexities:
-        if _is_finite(value) and value < 1:
+        if is_finite(value) and value < 1:
             yield f"stage.perplexities={value}: expected a number >= 1. {use_default('stage.perplexities')}"
 
 

@@ -11,48 +11,61 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from simclr_med.data.limits import MOST_COUNTED_PAGES, MOST_IMAGE_BYTES
+from simclr_med.data.intensity import DeepImage, Scale, Spread, reduce_to_8_bits, sample_spread
+from simclr_med.data.pixels import FORMATS, read_pixels, split_frame
 from simclr_med.data.sniff import describe_content
-from simclr_med.data.tiff import UnsupportedImage, check_pages, check_size, describe_excess, read_16_bit_colour
+from simclr_med.data.tiff import UnsupportedImage
 from simclr_med.errors import DataError
-from simclr_med.safe_files import open_regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Intensity = Literal["full", "minmax"]
+T = TypeVar("T")
 RULES_VERSION = 1  # increase with every change of the rules below, so that cached arrays are decoded again
 BLOCK = 16  # images decoded by one worker at a time
 AHEAD = 8  # decoded blocks of each worker that wait in memory
 # More images than this are decoded by processes, which take about a second to start; fewer by threads, of which only
 # one runs Python at a time.
 MANY = 10_000
+SKIP = "dataset.broken=skip leaves such files out."
 IDLE_S = 10  # seconds that a process waits for more images before it ends
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 
 
-def decode_images(
-    root: Path, names: Sequence[str], size: int, channels: int, intensity: Intensity
-) -> Iterator[np.ndarray]:
+def decode_images(root: Path, names: Sequence[str], size: int, channels: int, scale: Scale) -> Iterator[np.ndarray]:
     """Decode the images in order, on all cores; yield blocks, uint8 [B, size, size, channels] in [0, 255].
 
     Args:
         root: the folder.
         names: file names relative to the folder.
-        size, channels, intensity: as for `decode_image`.
+        size, channels, scale: as for `decode_image`.
 
     Raises:
         DataError: a file cannot be decoded; if several cannot, the first of them.
     """
+    decode = partial(_decode_block, root, size=size, channels=channels, scale=scale)
+    yield from _map_blocks(decode, names)
+
+
+def sample_images(root: Path, names: Sequence[str]) -> Iterator[list[Spread]]:
+    """Yield sampled values of the images with more than 8 bits, in blocks; unreadable ones are left out."""
+    return _map_blocks(partial(_sample_block, root), names)
+
+
+def check_images(root: Path, names: Sequence[str]) -> Iterator[list[str]]:
+    """Yield in blocks what is wrong with each image: ``unreadable``, ``unsupported``, or nothing."""
+    return _map_blocks(partial(_check_block, root), names)
+
+
+def _map_blocks(function: Callable[[Sequence[str]], T], names: Sequence[str]) -> Iterator[T]:
+    """Apply a function to blocks of names on all cores; yield the results in order."""
     from joblib.externals import loky  # late: only a folder that is not in the cache needs it
 
     cores = loky.cpu_count()
     blocks = [names[start : start + BLOCK] for start in range(0, len(names), BLOCK)]
-    decode = partial(_decode_block, root, size=size, channels=channels, intensity=intensity)
     with warnings.catch_warnings():
         # Warnings of PIL about damaged or large files; the error says what is wrong.
         warnings.simplefilter("ignore")
@@ -60,10 +73,10 @@ def decode_images(
             pool = loky.get_reusable_executor(
                 cores, timeout=IDLE_S, initializer=_prepare_process, initargs=(os.getpid(),)
             )
-            yield from _map_ahead(pool, decode, blocks, AHEAD * cores)
+            yield from _map_ahead(pool, function, blocks, AHEAD * cores)
             return
         with ThreadPoolExecutor(cores) as threads:
-            yield from _map_ahead(threads, decode, blocks, AHEAD * cores)
+            yield from _map_ahead(threads, function, blocks, AHEAD * cores)
 
 
 def _prepare_process(parent: int) -> None:
@@ -82,10 +95,10 @@ def _prepare_process(parent: int) -> None:
 
 
 def _map_ahead(
-    pool: Executor, function: Callable[[Sequence[str]], np.ndarray], blocks: Sequence[Sequence[str]], ahead: int
-) -> Iterator[np.ndarray]:
+    pool: Executor, function: Callable[[Sequence[str]], T], blocks: Sequence[Sequence[str]], ahead: int
+) -> Iterator[T]:
     """Apply a function to each block and yield the results in order; at most `ahead` of them are in memory."""
-    started: deque[Future[np.ndarray]] = deque()
+    started: deque[Future[T]] = deque()
     try:
         for block in blocks:
             started.append(pool.submit(function, block))
@@ -98,26 +111,53 @@ def _map_ahead(
             future.cancel()
 
 
-def _decode_block(root: Path, names: Sequence[str], size: int, channels: int, intensity: Intensity) -> np.ndarray:
-    return np.stack([decode_image(root / name, size, channels, intensity) for name in names])
+def _decode_block(root: Path, names: Sequence[str], size: int, channels: int, scale: Scale) -> np.ndarray:
+    return np.stack([decode_image(root / name, size, channels, scale) for name in names])
 
 
-def decode_image(file: Path, size: int, channels: int, intensity: Intensity) -> np.ndarray:
+def _sample_block(root: Path, names: Sequence[str]) -> list[Spread]:
+    spreads = []
+    for name in names:
+        try:
+            image = read_pixels(root / name, takes_window=False)
+        except Exception:  # decoding it says what is wrong
+            continue
+        if isinstance(image, DeepImage):
+            spreads.append(sample_spread(image))
+    return spreads
+
+
+def _check_block(root: Path, names: Sequence[str]) -> list[str]:
+    return [_find_flaw(root / name) for name in names]
+
+
+def _find_flaw(file: Path) -> str:
+    try:
+        read_pixels(file, takes_window=False)
+    except UnsupportedImage:
+        return "unsupported"
+    except Exception:  # PIL, tifffile and pydicom raise a dozen types for damaged files
+        return "unreadable"
+    return ""
+
+
+def decode_image(file: Path, size: int, channels: int, scale: Scale) -> np.ndarray:
     """Decode one image, uint8 [size, size, channels] in [0, 255].
 
     The rules, in order:
 
-    - 16 bits become 8: ``full`` divides by 257, ``minmax`` scales the image's own lowest..highest value to 0..255.
-      8-bit values stay. (PIL alone would read only the upper 8 bits of a 16-bit colour PNG.)
+    - More than 8 bits become 8 by `scale` (`intensity.reduce_to_8_bits`). 8-bit values stay. Of a PNG
+      with 16 bits per colour channel, PIL reads the upper 8 bits.
     - The EXIF orientation is applied, palettes are resolved, alpha is dropped.
     - Colours become grey by ITU-R 601, or grey is repeated as RGB.
     - The shorter side is resized to ``size`` (bilinear with antialiasing), then the centre is cropped.
 
     Args:
-        file: PNG, JPEG, BMP or TIFF with one page, grey or RGB, with 8 or 16 bits per channel, within `limits`.
+        file: PNG, JPEG, BMP or TIFF with one page, grey or RGB, with 8 or 16 bits per channel, or DICOM, within
+            `limits`. The path of a frame of a DICOM file is that of `pixels.name_frame`.
         size: side of the result in pixels.
         channels: 1 or 3.
-        intensity: rule for 16 bits.
+        scale: rule for values of more than 8 bits.
 
     Raises:
         DataError: the file is damaged, too large, of another format, has several pages, or has neither 8 nor 16 bits.
@@ -125,22 +165,23 @@ def decode_image(file: Path, size: int, channels: int, intensity: Intensity) -> 
     from PIL import UnidentifiedImageError
 
     try:
-        with open_regular(file, MOST_IMAGE_BYTES) as opened:
-            image = _read_image(file, opened, intensity)
+        image = _read_8_bits(file, scale)
         mode = "L" if channels == 1 else "RGB"
         if image.mode != mode:  # convert would copy
             image = image.convert(mode)
         return np.asarray(_resize_and_crop(image, size), np.uint8).reshape(size, size, channels)
     except UnsupportedImage as error:
         raise DataError(f"{file}: {error}. Convert or remove the file.") from error
+    except DataError:
+        raise
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{file}: not a readable image (it is {describe_content(file)}). Replace or remove the file. "
-            f"Accepted formats: {', '.join(FORMATS)}."
+            f"{file}: not a readable image (it is {describe_content(split_frame(file)[0])}). "
+            f"Replace or remove the file. {SKIP} Accepted formats: {', '.join(FORMATS)}."
         ) from error
     except Exception as error:  # PIL and tifffile raise a dozen types for damaged files, also SyntaxError
         raise DataError(
-            f"{file}: not a readable image ({_describe_damage(error)}). Replace or remove the file."
+            f"{file}: not a readable image ({_describe_damage(error)}). Replace or remove the file. {SKIP}"
         ) from error
 
 
@@ -151,56 +192,19 @@ def _describe_damage(error: Exception) -> str:
     return " ".join(str(said or error).split()) or type(error).__name__
 
 
-def _read_image(file: Path, opened: BinaryIO, intensity: Intensity) -> Image:
+def _read_8_bits(file: Path, scale: Scale) -> Image:
     """Return the file as an upright PIL image with 8 bits per channel."""
     from PIL import Image as pil
-    from PIL import ImageOps
 
-    if file.suffix.lower() in (".tif", ".tiff"):
-        pixels = read_16_bit_colour(opened)
-        if pixels is not None:
-            return pil.fromarray(_reduce_to_8_bits(pixels, intensity))
-        opened.seek(0)
-    with _open_image(opened) as image:
-        check_size(*image.size)
-        check_size(*_tile_size(image))
-        check_pages(_count_pages(image))
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        upright: Image = image
-    is_16_bit = upright.mode.startswith("I;16") or (upright.mode == "I" and image.format == "PNG")
-    if is_16_bit:
-        return pil.fromarray(_reduce_to_8_bits(np.asarray(upright), intensity))
-    if upright.mode in ("I", "F"):
-        raise UnsupportedImage("expected 8 or 16 bits per channel, found 32")
-    if upright.mode == "P":
-        return upright.convert("RGBA" if "transparency" in upright.info else "RGB").convert("RGB")
-    return upright
-
-
-def _open_image(opened: BinaryIO) -> Image:
-    """Open an image by its content, in the accepted formats only: for EPS files, PIL would start Ghostscript."""
-    from PIL import Image as pil
-
-    try:
-        return pil.open(opened, formats=FORMATS)
-    except pil.DecompressionBombError as error:
-        raise UnsupportedImage(describe_excess("many more")) from error
-
-
-def _tile_size(image: Image) -> tuple[int, int]:
-    """Return (width, height) of a TIFF's tiles, which are decoded one at a time; (0, 0) without tiles."""
-    tags = getattr(image, "tag_v2", {})
-    return tags.get(322, 0), tags.get(323, 0)  # TileWidth, TileLength
-
-
-def _count_pages(image: Image) -> int:
-    for page in range(1, MOST_COUNTED_PAGES):
-        try:
-            image.seek(page)
-        except EOFError:
-            return page
-    return MOST_COUNTED_PAGES
+    found = read_pixels(file, scale.needs_own_window)
+    if not isinstance(found, DeepImage):
+        return found
+    if scale.needs_own_window and found.window is None:
+        raise DataError(
+            f"dataset.intensity=window: {file} does not say which window shows it. Set dataset.window=[center,width], "
+            "or use dataset.intensity=dataset."
+        )
+    return pil.fromarray(reduce_to_8_bits(found, scale))
 
 
 def _resize_and_crop(image: Image, size: int) -> Image:
@@ -217,11 +221,3 @@ def _resize_and_crop(image: Image, size: int) -> Image:
     top = (new_height - size) // 2
     resized = image.resize((new_width, new_height), pil.Resampling.BILINEAR)
     return resized.crop((left, top, left + size, top + size))
-
-
-def _reduce_to_8_bits(pixels: np.ndarray, intensity: Intensity) -> np.ndarray:
-    low, high = (float(pixels.min()), float(pixels.max())) if intensity == "minmax" else (0.0, 65535.0)
-    reduced = np.empty(pixels.shape, np.uint8)
-    for row, values in enumerate(pixels):  # row by row: in float64 the whole image would take eight times its size
-        reduced[row] = np.rint((values.astype(np.float64) - low) * (255 / max(high - low, 1)))
-    return reduced

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from simclr_med.data.image_rows import read_listed_images
-from simclr_med.data.source import ImageSet, Source
+from simclr_med.data.source import ImageSet, Remarks, Source
 from simclr_med.errors import DataError
 from simclr_med.types import SPLITS, Split, Task
 
@@ -95,6 +95,9 @@ class Excluded:
     def patients(self, split: Split) -> tuple[str | None, ...] | None:
         patients = self.whole.patients(split)
         return None if patients is None else tuple(patients[row] for row in self.kept(split, len(patients)))
+
+    def remarks(self) -> Remarks:
+        return self.whole.remarks()
 
     def kept(self, split: Split, count: int) -> np.ndarray:
         """Return the rows of a split that are left, int64."""

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from simclr_med.data.decoding import Intensity
-from simclr_med.data.file_errors import describe_read_error
-from simclr_med.data.hashing import cached_digest, digest_stream, format_stamp
+from simclr_med.data.deep_images import describe_scale, measure_deep_images
+from simclr_med.data.folder_files import Broken, FolderFiles, Frames
 from simclr_med.data.image_cache import DecodingRecipe, load_images
+from simclr_med.data.image_columns import name_csv
+from simclr_med.data.intensity import Intensity, IntensityRange, Scale
 from simclr_med.data.layout import infer_task
-from simclr_med.data.limits import MOST_IMAGE_BYTES
-from simclr_med.data.listing import Entry, list_images
-from simclr_med.data.patients import check_patients, describe_csv_error, read_patients
-from simclr_med.data.progress import show_progress
-from simclr_med.data.source import ImageSet
+from simclr_med.data.listing import Entry
+from simclr_med.data.patients import check_patients
+from simclr_med.data.source import ImageSet, Remarks
 from simclr_med.data.splits import assign_splits
 from simclr_med.errors import DataError
-from simclr_med.safe_files import check_regular, open_regular
 from simclr_med.types import SPLITS, Split, Task
 
 
 class Folder:
-    """PNG, JPEG, BMP and TIFF files below one folder; a `Source`.
+    """PNG, JPEG, BMP, TIFF and DICOM files below one folder; a `Source`.
 
-    `listing.list_images` has the rules of the folder's layout, `decoding.decode_image` those of size and intensity,
-    `splits.split_by_group` those of the seeded split.
+    `listing.list_images` has the rules of the folder's layout, `folder_files.FolderFiles` those of its files,
+    `decoding.decode_image` those of size and intensity, `splits.split_by_group` those of the seeded split.
 
     A folder with ``train/`` keeps its own splits. If ``val/`` is missing, a seeded part of ``train/`` becomes the
     validation split; a missing ``test/`` stays missing. A folder without ``train/`` is split by the seed.
@@ -43,7 +40,11 @@ class Folder:
         split_seed: seed of the seeded split.
         val_fraction, test_fraction: fractions of the images in the seeded split.
         groups_csv: CSV file with the columns file and patient; all images of a patient are in one split.
-        intensity: rule that reduces 16 bits to 8.
+        csv: the path of a CSV, and the names of its columns file, patient, label and split; None for those it lacks.
+        intensity: rule that reduces values of more than 8 bits to 8, as of `intensity.Scale`.
+        window: centre and width of the values that become 0..255 with intensity=window; None takes those of the files.
+        frames: whether a DICOM file of several images is refused (``one``), or ``each`` of them is read.
+        broken: whether a file that cannot be read is an error (``refuse``), or left out (``skip``).
         class_folders: whether subfolders are classes; None decides by the layout.
     """
 
@@ -57,7 +58,11 @@ class Folder:
         val_fraction: float,
         test_fraction: float,
         groups_csv: str | None,
+        csv: Mapping[str, str | None],
         intensity: Intensity,
+        window: Sequence[float] | None,
+        frames: Frames,
+        broken: Broken,
         class_folders: bool | None,
     ) -> None:
         self.name = name
@@ -67,9 +72,9 @@ class Folder:
         self._split_seed = split_seed
         self._val_fraction = val_fraction
         self._test_fraction = test_fraction
-        self._groups_csv = None if groups_csv is None else Path(os.path.expanduser(groups_csv))
         self._intensity = intensity
-        self._class_folders = class_folders
+        self._window = None if window is None else (window[0] - window[1] / 2, window[0] + window[1] / 2)
+        self._files = FolderFiles(self.root, class_folders, name_csv(groups_csv, csv), frames, broken)
 
     @property
     def task(self) -> Task | None:
@@ -77,8 +82,15 @@ class Folder:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Names of the class folders, sorted; those of ``train/`` if there are split folders."""
-        found = sorted({entry.label for entry in self._entries if entry.label and entry.split in (None, "train")})
+        """Names of the classes, sorted; those of the split ``train`` if the splits are given."""
+        entries = self._files.entries
+        found = sorted({entry.label for entry in entries if entry.label and entry.split in (None, "train")})
+        if all(label.isdecimal() for label in found):
+            found.sort(key=int)
+        if len(found) == 1 and self._files.has_listed_labels:
+            raise DataError(
+                f"dataset.csv.label: expected at least two classes, found only {found[0]}. Correct the CSV."
+            )
         if len(found) == 1:
             raise DataError(
                 f"dataset.path={self.root}: expected at least two class folders, found only {found[0]}. "
@@ -95,8 +107,17 @@ class Folder:
         return tuple(found)
 
     def content_hash(self) -> str:
-        """Return the SHA-256 of the relative names, the files' bytes and the CSV; cached until a file changes."""
-        return f"sha256:{self._digest}"
+        """Return the SHA-256 of the relative names, the files' bytes and the CSV; cached until a file changes.
+
+        Where files have more than 8 bits or several images, it also depends on how they are read.
+        """
+        return f"sha256:{self._files.hash_with(self._intensity, self._window)}"
+
+    def remarks(self) -> Remarks:
+        """Return what is left out, who is who, and how values become 8 bits."""
+        deep = len(self._files.deep)
+        found = self._files.remarks()
+        return found + describe_scale(self._scale, self._measured, deep) if deep else found
 
     def available_splits(self) -> tuple[Split, ...]:
         """Return the splits with images."""
@@ -121,10 +142,10 @@ class Folder:
         return tuple(entry.name for entry in self.entries(split))
 
     def patients(self, split: Split) -> tuple[str, ...] | None:
-        """Return the patient of each image of one split; None without a CSV."""
-        if self._groups_csv is None:
+        """Return the patient of each image of one split; None if neither a CSV nor the files name patients."""
+        if not self._files.patients:
             return None
-        patients = dict(zip((entry.name for entry in self._entries), self._groups, strict=True))
+        patients = dict(zip((entry.name for entry in self._files.entries), self._files.groups, strict=True))
         return tuple(patients[name] for name in self.names(split))
 
     def labels(self, split: Split) -> np.ndarray | None:
@@ -161,55 +182,34 @@ class Folder:
         return found
 
     @cached_property
-    def _entries(self) -> tuple[Entry, ...]:
-        return list_images(self.root, self._class_folders)
-
-    @cached_property
-    def _groups(self) -> list[str]:
-        """The patient of each file; its name without a CSV."""
-        names = [entry.name for entry in self._entries]
-        return names if self._groups_csv is None else read_patients(self._groups_csv, names)
-
-    @cached_property
     def _splits(self) -> dict[Split, tuple[Entry, ...]]:
-        """The files of each split; files of one group stay together (without a CSV every file is a group)."""
-        entries, groups = self._entries, self._groups
+        """The files of each split; files of one group stay together (without patients every file is a group)."""
+        entries, groups = self._files.entries, self._files.groups
         rows = assign_splits(entries, groups, self._val_fraction, self._test_fraction, self._split_seed)
-        if self._groups_csv is not None:
-            check_patients(self._groups_csv, groups, rows)
+        if self._files.patients:
+            check_patients(self._files.patient_key, groups, rows)
         return {split: tuple(entries[row] for row in rows_of_split) for split, rows_of_split in rows.items()}
 
     @cached_property
-    def _digest(self) -> str:
-        # Texts, since a Path for each of 100,000 files takes longer than their status.
-        files = [os.path.join(self.root, entry.name) for entry in self._entries]
-        if self._groups_csv is not None:
-            files.append(str(self._groups_csv))
-        try:
-            stamps = [(file, format_stamp(check_regular(file, MOST_IMAGE_BYTES))) for file in files]
-        except OSError as error:
-            if self._groups_csv is not None and error.filename == str(self._groups_csv):
-                raise describe_csv_error(self._groups_csv, error) from error
-            raise describe_read_error(Path(error.filename), error) from error
-        stamp = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
-        return cached_digest(f"folder:{self.root}:{self._groups_csv}", stamp, lambda: self._compute_digest(files))
+    def _scale(self) -> Scale:
+        """How values of more than 8 bits become 8."""
+        if self._intensity == "window":
+            return Scale("window", self._window)
+        if not self._files.deep or (self._intensity == "dataset" and self._measured is None):
+            return Scale("full")
+        if self._intensity == "dataset" and self._measured is not None:
+            return Scale("dataset", (self._measured.low, self._measured.high))
+        return Scale(self._intensity)
 
-    def _compute_digest(self, files: list[str]) -> str:
-        names = [entry.name for entry in self._entries]
-        if self._groups_csv is not None:
-            names.append("groups_csv")
-        digest = hashlib.sha256()
-        with show_progress(f"Hashing {self.root.name}", "files") as update:
-            for done, (name, file) in enumerate(zip(names, files, strict=True), start=1):
-                try:
-                    with open_regular(file) as content:
-                        found = digest_stream("sha256", content)
-                except OSError as error:
-                    raise describe_read_error(Path(file), error) from error
-                digest.update(json.dumps([name, found]).encode())
-                update(done, len(files))
-        return digest.hexdigest()
+    @cached_property
+    def _measured(self) -> IntensityRange | None:
+        """The range of the training images with more than 8 bits; None where the rule needs no measurement."""
+        if self._intensity not in ("dataset", "full"):
+            return None
+        entries = self._splits.get("train") or self._files.entries
+        names = [entry.name for entry in entries if entry.name in self._files.deep]
+        return measure_deep_images(self.root, names, self._files.digest) if names else None
 
     def _load_images(self, split: Split, names: tuple[str, ...]) -> np.ndarray:
-        recipe = DecodingRecipe(self.root, self._digest, self.size, self.channels, self._intensity)
+        recipe = DecodingRecipe(self.root, self._files.digest, self.size, self.channels, self._scale)
         return load_images(recipe, names, f"Decoding {self.root.name} {split}")

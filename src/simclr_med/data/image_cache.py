@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from simclr_med.data import npy
-from simclr_med.data.decoding import RULES_VERSION, Intensity, decode_images
+from simclr_med.data.decoding import RULES_VERSION, decode_images
+from simclr_med.data.intensity import Scale
 from simclr_med.data.memory_maps import MMAP_ABOVE
 from simclr_med.data.progress import print_message, show_progress
 from simclr_med.errors import DataError, write_advice
@@ -25,18 +26,19 @@ class DecodingRecipe(NamedTuple):
         folder_digest: hash of the folder's files.
         size: side of the decoded images in pixels.
         channels: 1 or 3.
-        intensity: rule for 16-bit images.
+        scale: rule for values of more than 8 bits.
     """
 
     root: Path
     folder_digest: str
     size: int
     channels: int
-    intensity: Intensity
+    scale: Scale
 
     def hash_key(self, names: tuple[str, ...]) -> str:
         """Return the cache key of these images."""
-        content = [self.folder_digest, names, self.size, self.channels, self.intensity, RULES_VERSION]
+        scale = self.scale.rule if self.scale.bounds is None else list(self.scale)
+        content = [self.folder_digest, names, self.size, self.channels, scale, RULES_VERSION]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
@@ -84,7 +86,7 @@ def _decode(recipe: DecodingRecipe, names: tuple[str, ...], title: str) -> Itera
     """Yield blocks of decoded images and show the progress."""
     done = 0
     with show_progress(title, "images") as update:
-        for block in decode_images(recipe.root, names, recipe.size, recipe.channels, recipe.intensity):
+        for block in decode_images(recipe.root, names, recipe.size, recipe.channels, recipe.scale):
             done += len(block)
             update(done, len(names))
             yield block

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal, get_args
 
-from simclr_med.csv_cells import unescape_cell
-from simclr_med.data.limits import MOST_CSV_BYTES
+from simclr_med.data.image_csv import clean_name, index_by_name, read_csv
 from simclr_med.data.source import Source
 from simclr_med.errors import DataError
-from simclr_med.safe_files import open_regular
 from simclr_med.types import Split
 
 Place = tuple[Split, int]  # an image: its split and its row
@@ -43,22 +38,15 @@ def read_listed_images(key: str, path: Path, source: Source, columns: Sequence[s
     Raises:
         DataError: the CSV cannot be read, lacks a column, or names an image that the data set does not have.
     """
-    try:
-        with io.TextIOWrapper(open_regular(path, MOST_CSV_BYTES), encoding="utf-8-sig", newline="") as text:
-            reader = csv.DictReader(text)
-            found = set(reader.fieldnames or ())
-            lines = [{name: (cell or "").strip() for name, cell in line.items() if name} for line in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason
-        raise DataError(f"{key}={path}: not a readable CSV ({reason}). Check the path.") from error
+    table = read_csv(key, path)
+    found = set(table.columns)
     if not ("file" in found or {"split", "index"} <= found or {"split", "row"} <= found) or not set(columns) <= found:
         wanted = " and ".join(["the columns split and index (or file)", *columns])
         had = f"found {', '.join(sorted(found))[:200]}" if found else "the file is empty"
         raise DataError(f"{key}={path}: expected {wanted}; {had}. Correct the first line.")
     places = _locate_files(source) if "file" in found else {}
     images = []
-    for number, line in enumerate(lines, 2):
+    for number, line in enumerate(table.rows, 2):
         place = _find_place(line, places)
         if isinstance(place, str):
             raise DataError(f"{key}={path}: line {number}: {place}. Correct the line, or use the CSV of this data set.")
@@ -68,18 +56,17 @@ def read_listed_images(key: str, path: Path, source: Source, columns: Sequence[s
 
 def _locate_files(source: Source) -> dict[str, Place]:
     """Return the place of each file by its relative path, and by its name alone where that is unique."""
-    paths: dict[str, Place] = {}
-    for split in source.available_splits():
-        paths |= {name: (split, row) for row, name in enumerate(source.names(split) or ())}
-    counts = Counter(PurePosixPath(name).name for name in paths)
-    names = {PurePosixPath(path).name: place for path, place in paths.items()}
-    return {name: place for name, place in names.items() if counts[name] == 1} | paths
+    return index_by_name(
+        (name, (split, row))
+        for split in source.available_splits()
+        for row, name in enumerate(source.names(split) or ())
+    )
 
 
 def _find_place(line: Mapping[str, str], places: Mapping[str, Place]) -> Place | str:
     """Return the image of a line, or what is wrong with it."""
     if places and line.get("file"):
-        name = unescape_cell(line["file"]).replace("\\", "/").removeprefix("./")
+        name = clean_name(line["file"])
         return places.get(name) or f"the data set has no file {name}"
     split, row = line.get("split", ""), line.get("index", line.get("row", ""))
     if split not in get_args(Split):

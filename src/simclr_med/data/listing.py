@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NoReturn
 
 from simclr_med.data.file_errors import describe_read_error
+from simclr_med.data.pixels import ENDINGS
+from simclr_med.data.sniff import is_dicom
 from simclr_med.errors import DataError
 from simclr_med.types import Split
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
+_SYSTEM_FILES = ("thumbs.db", "desktop.ini")  # of Windows; those of macOS are hidden
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",
     "training": "train",
@@ -40,8 +43,21 @@ class Entry:
     label: str | None
 
 
-def list_images(root: Path, class_folders: bool | None) -> tuple[Entry, ...]:
-    """Return every image below root, sorted by name. Hidden files and other file types are ignored.
+@dataclass(frozen=True)
+class Listing:
+    """The files below a folder.
+
+    Attributes:
+        entries: the images, sorted by name.
+        others: number of other files by kind, such as ``.docx``; hidden ones and those of the system do not count.
+    """
+
+    entries: tuple[Entry, ...]
+    others: Mapping[str, int]
+
+
+def list_images(root: Path, class_folders: bool | None) -> Listing:
+    """List every image below root: by its ending, or DICOM by its first bytes where the name has no ending.
 
     Args:
         root: a folder with ``train/`` and optionally ``val/`` and ``test/``, or without split folders. Each split
@@ -53,10 +69,12 @@ def list_images(root: Path, class_folders: bool | None) -> tuple[Entry, ...]:
     """
     if not root.is_dir():
         raise DataError(f"dataset.path={root}: not a folder. Check the path.")
-    names = sorted(_find_images(root))
+    others: Counter[str] = Counter()
+    names = sorted(_find_images(root, others))
     if not names:
+        found = "".join(f" ({count} files end in {ending})" for ending, count in others.most_common(1))
         raise DataError(
-            f"dataset.path={root}: no images ({' '.join(ENDINGS)}) found{_describe_other_files(root)}. "
+            f"dataset.path={root}: no images ({' '.join((*ENDINGS, *DICOM_ENDINGS))}) found{found}. "
             "Convert the files, or check the path."
         )
     _check_names(root, names)
@@ -68,14 +86,15 @@ def list_images(root: Path, class_folders: bool | None) -> tuple[Entry, ...]:
         folders = [root / split for split in splits] or [root]
         filled = {part[: depth + 1] for part in parts}
         _check_class_folders(folders, {root.joinpath(*part) for part in filled})
-    return tuple(
+    entries = (
         Entry(name, splits[part[0]] if splits else None, part[depth] if has_classes else None)
         for name, part in zip(names, parts, strict=True)
     )
+    return Listing(tuple(entries), others)
 
 
-def _find_images(root: Path) -> Iterator[str]:
-    """Yield relative names; links to folders are followed, and no folder is visited twice."""
+def _find_images(root: Path, others: Counter[str]) -> Iterator[str]:
+    """Yield relative names, and count the other files; links to folders are followed, and none is visited twice."""
     visited = set()
     for folder, children, files in os.walk(root, onerror=_refuse_folder, followlinks=True):
         stat = os.stat(folder)
@@ -87,8 +106,12 @@ def _find_images(root: Path) -> Iterator[str]:
         below = Path(folder).relative_to(root).as_posix()
         prefix = "" if below == "." else f"{below}/"
         for file in files:
-            if not _is_hidden(file) and file.lower().endswith(ENDINGS):
+            if _is_hidden(file) or file.lower() in _SYSTEM_FILES:
+                continue
+            if _is_image(Path(folder), file):
                 yield prefix + file
+            else:
+                others[PurePath(file).suffix.lower() or "without ending"] += 1
 
 
 def _refuse_folder(error: OSError) -> NoReturn:
@@ -100,10 +123,13 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"  # macOS adds this folder to zip files
 
 
-def _describe_other_files(root: Path) -> str:
-    """Return the most frequent ending of the files in root, in parentheses."""
-    endings = Counter(path.suffix.lower() for path in root.rglob("*") if path.suffix and path.is_file())
-    return "".join(f" ({count} files end in {ending})" for ending, count in endings.most_common(1))
+def _is_image(folder: Path, name: str) -> bool:
+    ending = name.rpartition(".")[2]
+    if name.lower().endswith((*ENDINGS, *DICOM_ENDINGS)):
+        return True
+    # Scanners name files by their numbers: IM0001, or 1.2.840.113619.2.55. DICOMDIR is the list of a medium.
+    is_number = ending == name or ending.isdigit()
+    return is_number and name.upper() != "DICOMDIR" and is_dicom(folder / name)
 
 
 def _check_names(root: Path, names: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from simclr_med.data import layout
 from simclr_med.data.archive import Archive, name_images
 from simclr_med.data.download import download
 from simclr_med.data.hashing import hash_file
-from simclr_med.data.source import ImageSet
+from simclr_med.data.source import ImageSet, Remarks
 from simclr_med.errors import DataError
 from simclr_med.types import SPLITS, Split, Task
 
@@ -101,6 +101,10 @@ class MedMNIST:
     def patients(self, split: Split) -> None:
         """Return None: nothing says whose images they are."""
         return None
+
+    def remarks(self) -> Remarks:
+        """Return nothing: the images are stored as they are used."""
+        return Remarks()
 
     @cached_property
     def _downloaded_file(self) -> Path:

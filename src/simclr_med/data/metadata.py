@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from simclr_med.data.limits import MOST_CSV_BYTES
+from simclr_med.data.image_csv import clean_name, index_by_name, read_csv
 from simclr_med.errors import DataError
-from simclr_med.safe_files import open_regular
 from simclr_med.types import Split
 
 MOST_COLUMNS = 50
@@ -37,14 +33,14 @@ def read_metadata(
     metadata = {split: {name: [""] * count for name in columns} for split, count in counts.items()}
     seen: set[tuple[Split, int]] = set()
     for line, row in enumerate(rows, 2):
-        key = _clean(row["file"]) if by_file else f"{_clean(row['split'])} {_clean(row[row_column])}"
+        key = clean_name(row["file"]) if by_file else f"{row['split']} {row[row_column]}"
         place = find.get(key)
         if place is None or place in seen:
             problem = "names an image twice" if place in seen else "names no image of the data set"
             raise DataError(f"dataset.metadata_csv={file}: line {line} ({key[:80]}) {problem}. Correct the CSV.")
         seen.add(place)
         for name in columns:
-            metadata[place[0]][name][place[1]] = (row[name] or "").strip()[:LONGEST]
+            metadata[place[0]][name][place[1]] = row[name][:LONGEST]
     return metadata
 
 
@@ -58,27 +54,16 @@ def read_rows(file: Path) -> tuple[list[str], list[dict[str, str]]]:
     Raises:
         DataError: the file cannot be read, or lacks columns.
     """
-    try:
-        with io.TextIOWrapper(open_regular(file, MOST_CSV_BYTES), encoding="utf-8-sig", newline="") as text:
-            reader = csv.DictReader(text)
-            fields = list(reader.fieldnames or [])
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason
-        raise DataError(f"dataset.metadata_csv={file}: not a readable CSV ({reason}). Check the path.") from error
+    table = read_csv("dataset.metadata_csv", file)
+    fields = table.columns
     keys = {"file"} if "file" in fields else {"split", "row"} if "row" in fields else {"split", "index"}
-    columns = [name for name in fields if name and name not in keys]
+    columns = [name for name in fields if name not in keys]
     if not keys <= set(fields) or not 1 <= len(columns) <= MOST_COLUMNS:
         raise DataError(
             f"dataset.metadata_csv={file}: expected the column file, or split and row, and 1 to {MOST_COLUMNS} further "
-            f"columns, found {' | '.join(fields)[:200] or 'no rows'}. Correct the CSV."
+            f"columns, found {table.describe_columns()}. Correct the CSV."
         )
-    return columns, rows
-
-
-def _clean(text: str | None) -> str:
-    return (text or "").strip().replace("\\", "/").removeprefix("./")
+    return columns, list(table.rows)
 
 
 def _index_rows(counts: Mapping[Split, int]) -> dict[str, tuple[Split, int]]:
@@ -86,8 +71,4 @@ def _index_rows(counts: Mapping[Split, int]) -> dict[str, tuple[Split, int]]:
 
 
 def _index_files(names: Mapping[Split, Sequence[str] | None]) -> dict[str, tuple[Split, int]]:
-    """Return name -> image; a file name alone stands for the image that has it, where only one does."""
-    places = [(name, (split, row)) for split, own in names.items() for row, name in enumerate(own or ())]
-    short = Counter(PurePosixPath(name).name for name, _ in places)
-    alone = {PurePosixPath(name).name: place for name, place in places if short[PurePosixPath(name).name] == 1}
-    return alone | dict(places)
+    return index_by_name((name, (split, row)) for split, own in names.items() for row, name in enumerate(own or ()))

@@ -14,8 +14,8 @@ import numpy as np
 from simclr_med.data import layout
 from simclr_med.data.archive import Archive, name_images, name_labels
 from simclr_med.data.hashing import hash_file
-from simclr_med.data.patients import find_patients, hash_patients
-from simclr_med.data.source import ImageSet
+from simclr_med.data.patients import describe_patients, find_patients, hash_patients
+from simclr_med.data.source import ImageSet, Remarks
 from simclr_med.errors import DataError
 from simclr_med.types import Split, Task
 
@@ -32,7 +32,8 @@ class Npz:
             multi-label, two classes are binary-class, more classes are multi-class.
         class_names: the class names, by label; None numbers the classes 0..K-1, where K - 1 is the highest label of
             the first split.
-        groups_csv: CSV file with the columns split, row (or index) and patient; None if the patients are unknown.
+        groups_csv: CSV file with the columns split, row (or index) and patient; no patient may be in two splits. None
+            if the patients are unknown.
     """
 
     def __init__(
@@ -152,6 +153,17 @@ class Npz:
         if self._groups_csv is None:
             return None
         return find_patients(self._groups_csv, self, split, self._archive.read_image_shape(split)[0])
+
+    def remarks(self) -> Remarks:
+        """Return how many patients there are, if a CSV says it.
+
+        Raises:
+            DataError: the CSV cannot be read or does not fit the file, or a patient is in two splits.
+        """
+        if self._groups_csv is None:
+            return Remarks()
+        counts = {split: self._archive.read_image_shape(split)[0] for split in self.available_splits()}
+        return describe_patients(self._groups_csv, self, counts)
 
     @cached_property
     def _file_hash(self) -> str:

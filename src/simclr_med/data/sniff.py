@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from simclr_med.safe_files import open_regular
+
 _SIGNATURES = (
     (b"PK\x03\x04", "cut short or damaged"),
     (b"\x93NUMPY", "a single array (.npy)"),
@@ -19,6 +21,15 @@ _SIGNATURES = (
     (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
     (b"\x00\x00\x01\x00", "an icon (.ico)"),
 )
+
+
+def is_dicom(file: Path) -> bool:
+    """Return whether a file has the mark of DICOM's file format; False if it cannot be read."""
+    try:
+        with open_regular(file) as handle:
+            return handle.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def describe_content(file: Path) -> str:

@@ -34,6 +34,27 @@ class ImageSet:
         return ImageSet(self.images[rows], labels, names)
 
 
+@dataclass(frozen=True)
+class Remarks:
+    """What a user should know about how a data set's files are read; a sentence each.
+
+    Attributes:
+        facts: as they are.
+        warnings: what is probably not wanted, and the key that changes it.
+    """
+
+    facts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __add__(self, other: Remarks) -> Remarks:
+        return Remarks(self.facts + other.facts, self.warnings + other.warnings)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The sentences as they are printed."""
+        return (*self.facts, *(f"Warning: {warning}" for warning in self.warnings))
+
+
 class Source(Protocol):
     """A data set; creating one reads no file."""
 
@@ -103,4 +124,11 @@ class Source(Protocol):
 
         Raises:
             DataError: the patients cannot be read, or do not fit the images.
+        """
+
+    def remarks(self) -> Remarks:
+        """Return what a user should know about how the files are read: what is left out, and how values become 8 bits.
+
+        Raises:
+            DataError: the data are missing.
         """

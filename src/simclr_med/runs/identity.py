@@ -19,7 +19,10 @@ PROTOCOL_VERSION = 2
 OPERATIONAL = {
     "": ("paths", "logger", "init", "overwrite", "dry_run", "allow_code", "objective", "keep", "experiment", "grid"),
     # What the files of the data set hold is in data_hash.
-    "dataset": ("root", "path", "groups_csv", "metadata_csv", "exclude", "verify", "info"),
+    "dataset": (
+        *("root", "path", "groups_csv", "csv", "metadata_csv", "exclude", "verify", "info"),
+        *("window", "frames", "broken"),
+    ),
     "stage": (
         "checkpoint_every_s",
         "collapse",
@@ -69,6 +72,9 @@ SWITCHED: dict[str, tuple[Any, tuple[str, ...]]] = {
     "corruptions": (False, ("family", "family_of", "families")),
     "ood": ([], ("ood_neighbours",)),
 }
+
+# The value that stands for all values of a key, where data_hash says how the files are read.
+RECORDED_AS = {"dataset": {"intensity": "full"}}
 
 # Groups whose option name is part of the identity, because runs are found by it. Of other groups only the values are.
 NAMED = ("dataset", "stage", "augmentation", "encoder")
@@ -139,6 +145,8 @@ def scientific_config(cfg: DictConfig) -> dict[str, Any]:
         for key in keys:
             node.pop(key, None)
     _drop_neutral(content)
+    for group, values in RECORDED_AS.items():
+        content[group] |= {key: value for key, value in values.items() if key in content[group]}
     for group, node in content.items():
         if isinstance(node, dict) and group not in NAMED:
             node.pop("name", None)

@@ -6,7 +6,7 @@ import errno
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -77,6 +77,7 @@ class Run(Generic[C_co]):
         stop_signal: the signal that asked the run to stop, if any.
         lock: of the folder; None for a finished run, in which nothing is written.
         processes: hands trainings to the other processes of the command; None if this process was started alone.
+        remarks: sentences about how the files of the data set are read, for the record.
     """
 
     folder: Path
@@ -89,6 +90,7 @@ class Run(Generic[C_co]):
     stop_signal: StopSignal = field(default_factory=StopSignal)
     lock: HeldLock | None = None
     processes: FirstProcess | None = None
+    remarks: Sequence[str] = ()
 
     @property
     def plain(self) -> DictConfig:
@@ -140,7 +142,12 @@ class Run(Generic[C_co]):
             "metrics": dict(metrics),
             "intervals": {name: list(interval) for name, interval in (intervals or {}).items()},
             "timing": dict(timing),
-            "provenance": {**provenance, "data_hash": self.data_hash, "init": _record_init(self.init)},
+            "provenance": {
+                **provenance,
+                "data_hash": self.data_hash,
+                **({"data_remarks": list(self.remarks)} if self.remarks else {}),
+                "init": _record_init(self.init),
+            },
         }
         if self.init.teacher is not None:
             content["provenance"]["teacher"] = _record_init(self.init.teacher)

@@ -63,7 +63,8 @@ def build_page(
             "images": each,
             "size": f"{source.size} px, {shape}",
             "classes": f"{len(source.classes)}: {', '.join(source.classes)}" if source.classes else "no labels",
-        },
+        }
+        | ({"files": " ".join(lines)} if (lines := source.remarks().lines) else {}),
         summary=[("check", "found", "why it matters"), *rows],
         sections=sections,
     )

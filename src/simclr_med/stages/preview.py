@@ -42,10 +42,11 @@ def preview(run: Run[Config[Preview]], source: Source) -> None:
         table = build_class_counts(*_counts(source, train, rows, budget_name(cfg.data_fraction)))
         total = sum(int(table[split].iloc[-1]) for split in source.available_splits())
         audited = audit_shortly(source, cfg.seed, total, cfg.stage.audited)
-        warnings = _warnings(cfg, source, train, rows)
+        warnings, remarks = _warnings(cfg, source, train, rows), source.remarks()
         print_class_counts(table, f"{source.name}: {source.size} px, {'grey' if source.channels == 1 else 'RGB'}")
         for line in [*notes, *(f"Warning: {warning}" for warning in warnings), *audited.lines]:
             print(line, flush=True)
+        warnings += remarks.warnings  # printed when the run began
         write_class_counts(table, run.folder / "counts.csv")
         frame.start_loggers()
         counted = {str(split): f"{table[split].iloc[-1]:,} images" for split in table}
@@ -56,7 +57,7 @@ def preview(run: Run[Config[Preview]], source: Source) -> None:
                 | {"classes": str(len(source.classes) or "no labels"), "warnings": str(len(warnings))}
                 | audited.rows,
                 metrics={f"{split}/images": float(table[split].iloc[-1]) for split in source.available_splits()},
-                tables={"warnings": warnings, "notes": notes, "audit": list(audited.lines)},
+                tables={"warnings": warnings, "notes": [*remarks.facts, *notes], "audit": list(audited.lines)},
                 pictures=_pictures(run, source, train, rows, table),
                 tables_written=[run.folder / "counts.csv"],
             )

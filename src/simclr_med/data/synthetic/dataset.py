@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 
-from simclr_med.data.source import ImageSet
+from simclr_med.data.source import ImageSet, Remarks
 from simclr_med.data.synthetic.classes import CELL_CLASSES
 from simclr_med.data.synthetic.drawing import UNIFORMS, draw_cells
 from simclr_med.types import SPLITS, Split, Task
@@ -92,6 +92,10 @@ class Synthetic:
     def patients(self, split: Split) -> None:
         """Return None: nothing says whose images they are."""
         return None
+
+    def remarks(self) -> Remarks:
+        """Return nothing: the images are stored as they are used."""
+        return Remarks()
 
     def _seed_generator(self, split: Split, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, SPLITS.index(split), stream])
