@@ -185,7 +185,7 @@ def _format_gain(comparison: Comparison) -> str:
 
 def _answer_selection(rows: pd.DataFrame, comparisons: Sequence[Comparison]) -> list[Question]:
     """Answer whether selected images are better to label than a random draw; no question without selected images."""
-    effects = []
+    effects: list[str] = []
     for (kind, method, name), _ in rows[rows["selected_by"] != ""].groupby(["kind", "selected_by", "method"]):
         found = [c for c in comparisons if c.a == name]
         if found:
