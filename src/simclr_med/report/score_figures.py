@@ -26,6 +26,7 @@ from simclr_med.report.score_tables import (
 )
 
 OFFSET = 1.03  # factor between two methods on the logarithmic axis, so that their intervals do not overlap
+LEGEND_CHARS = 120  # that fit into a line of the legend, with its symbols
 HATCHES = ("", "//", "..", "xx", "\\\\", "oo", "--")
 
 
@@ -76,7 +77,8 @@ def plot_label_efficiency(rows: pd.DataFrame) -> list[Chart]:
             axis.set_ylabel(f"test {METRIC_NAMES[metric]}")
             _draw_chance(axis, group, metric)
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize=9)
+        columns = max(1, min(4, len(labels), LEGEND_CHARS // max(map(len, labels), default=1)))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
         note = (
             "Means with 95 % confidence intervals, as in the tables, which name the encoders and seeds that they "
             "cover; with fewer than 3 seeds there is none. Methods are drawn side by side at each label budget. The "
