@@ -17,7 +17,14 @@ import evaluation
 from data_sizes import sum_to_first_step
 from machine import MAX_OTHER_CORES
 from markdown_table import format_table
-from result_tables import render_comparisons, render_recipes, render_scores, render_settings, render_summary
+from result_tables import (
+    render_comparisons,
+    render_recipes,
+    render_scores,
+    render_settings,
+    render_summary,
+    render_supervised,
+)
 from spread import format_spread, spread
 
 ROOT = Path(__file__).parents[1]
@@ -160,6 +167,7 @@ BLOCKS: dict[str, tuple[str, str, Callable[[Report], str]]] = {
     "results_scores": ("results", "results", render_scores),
     "results_comparisons": ("results", "results", render_comparisons),
     "results_recipes": ("recipe", "recipes", render_recipes),
+    "results_supervised": ("recipe", "supervised", render_supervised),
     "results_summary": ("results", "results", render_summary),
 }
 

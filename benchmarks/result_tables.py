@@ -55,6 +55,18 @@ def render_recipes(report: Report) -> str:
     return format_table(("augmentation", "batch", "learning rate", "temperature", "encoder", *sets), rows)
 
 
+def render_supervised(report: Report) -> str:
+    """Return the validation AUROC of each recipe of training with labels."""
+    recipes = report["supervised"]
+    sets = list(dict.fromkeys(name for recipe in report["recipes"] for name in recipe["sets"]))
+    rows = (
+        [recipe["stage"], recipe["augmentation"], recipe["options"]]
+        + [f"{100 * recipe['sets'][name]:.1f}" if name in recipe["sets"] else "" for name in sets]
+        for recipe in recipes
+    )
+    return format_table(("stage", "augmentation", "other options", *sets), rows)
+
+
 def _format_recipe(cell: Mapping[str, Any] | None) -> str:
     return "" if cell is None else f"{100 * cell['auroc']:.1f} ({cell['epochs']} epochs, {cell['minutes']:.1f} min)"
 
