@@ -62,19 +62,19 @@ def read_tested(runs: Path) -> Any:
 
 def test_errors_are_relative_to_the_baseline(add: Add, runs: Path) -> None:
     probe, baseline = add("probe"), add("baseline")
-    add_test(add, probe, {"blur": 0.3, "noise": 0.4}, clean=0.2)
-    add_test(add, baseline, {"blur": 0.6, "noise": 0.5}, clean=0.1)
+    add_test(add, probe, {"blur": 0.3, "noise": 0.4, "light": 0.21}, clean=0.2)
+    add_test(add, baseline, {"blur": 0.6, "noise": 0.5, "light": 0.105}, clean=0.1)
     table, by_corruption = build_worse_image_tables(read_tested(runs), [])
     numbers = table.numbers.set_index("method")
     found = numbers.loc["untrained control"]
     assert found["reference"] == "baseline"
-    assert found["mean_corruption_error"] == pytest.approx((0.3 / 0.6 + 0.4 / 0.5) / 2)
-    assert found["relative_corruption_error"] == pytest.approx((0.1 / 0.5 + 0.2 / 0.4) / 2)
+    assert found["mean_corruption_error"] == pytest.approx((0.3 / 0.6 + 0.4 / 0.5 + 0.21 / 0.105) / 3)
+    assert found["relative_corruption_error"] == pytest.approx((0.1 / 0.5 + 0.2 / 0.4) / 2)  # light does too little
     own = numbers.loc["baseline"]
     assert (own["mean_corruption_error"], own["relative_corruption_error"]) == pytest.approx((1, 1))
     assert found["budget"] == "n50"  # the classifier's, not that of the test run
-    assert by_corruption.shown["corruption"].tolist() == ["as they are", "blur", "noise"]
-    assert by_corruption.shown["baseline, 50 labels"].tolist() == ["0.900", "0.650", "0.650"]
+    assert by_corruption.shown["corruption"].tolist() == ["as they are", "blur", "noise", "light"]
+    assert by_corruption.shown["baseline, 50 labels"].tolist() == ["0.900", "0.650", "0.650", "0.650"]
     assert by_corruption.numbers["noise balanced_error"].tolist() == pytest.approx([0.4, 0.5])
 
 

@@ -37,7 +37,7 @@ _ERROR_NOTE = (
     "that of the reference; the mean over corruptions. Relative: the same of the rise above the images as they are. "
     "Both are 1 for the reference, and lower is better (MedMNIST-C: BE and rBE, after Hendrycks and Dietterich 2019; "
     "their reference is AlexNet). The reference is the baseline under the same label budget, or else the untrained "
-    f"control. There is no relative error where a corruption raises the reference's error by less than {SMALLEST_RISE}."
+    f"control. The relative one leaves out corruptions that raise the reference's error by less than {SMALLEST_RISE}."
 )
 
 
@@ -194,8 +194,8 @@ def _compare(errors: Errors | None, reference: Errors | None) -> tuple[float, fl
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = float(np.mean(np.where(others > 0, own / others, np.nan)))
         rise = others - reference.clean[name]
-        relative = float(np.mean(np.where(rise >= SMALLEST_RISE, (own - errors.clean[name]) / rise, np.nan)))
-    return ratio, relative
+        relative = ((own - errors.clean[name]) / rise)[rise >= SMALLEST_RISE]
+    return ratio, float(np.mean(relative)) if len(relative) else np.nan
 
 
 def _read_errors(folders: Sequence[Path], notes: list[str]) -> Errors | None:
