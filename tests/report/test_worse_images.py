@@ -1,4 +1,4 @@
-"""Worse images and images of other data sets in the report, from the files of runs."""
+"""Corrupted images and images of other data sets in the report, from the files of runs."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_errors_are_relative_to_the_baseline(add: Add, runs: Path) -> None:
     own = numbers.loc["baseline"]
     assert (own["mean_corruption_error"], own["relative_corruption_error"]) == pytest.approx((1, 1))
     assert found["budget"] == "n50"  # the classifier's, not that of the test run
-    assert by_corruption.shown["corruption"].tolist() == ["as they are", "blur", "noise", "light"]
+    assert by_corruption.shown["corruption"].tolist() == ["none (clean images)", "blur", "noise", "light"]
     assert by_corruption.shown["baseline, 50 labels"].tolist() == ["0.900", "0.650", "0.650", "0.650"]
     assert by_corruption.numbers["noise balanced_error"].tolist() == pytest.approx([0.4, 0.5])
 

@@ -152,7 +152,7 @@ def build_content(collection: Collection, margin: float = MARGIN) -> Content:
             [*diagnostic_figures.plot_reliability(main_methods), *plot_risk_coverage(confidence)],
         ),
         Section("subgroups", "Subgroups", [], [*build_subgroup_table(rows, read_predictions, notes), *confounders]),
-        Section("worse", "Worse images", [], build_worse_image_tables(tested, notes), plot_worse_images(tested)),
+        Section("worse", "Corrupted images", [], build_worse_image_tables(tested, notes), plot_worse_images(tested)),
         Section("foreign", "Images of other data sets", [], build_foreign_image_table(tested)),
         Section("rescored", "Tests of saved classifiers", [], run_tables.build_rescored_table(table)),
         Section(

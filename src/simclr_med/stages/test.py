@@ -23,7 +23,8 @@ from simclr_med.training.devices import resolve_device
 def test(run: Run[Config[stage_nodes.Test]], source: Source) -> None:
     """Score the model on the test split and record what `stages.scoring` does.
 
-    With stage.corruptions=true it scores worse images too, and with stage.ood the images of other data sets.
+    With stage.corruptions=true it also scores corrupted images. With stage.ood it also measures how well scores detect
+    the images of other data sets.
     """
     cfg = run.cfg
     with open_stage(run) as frame:
