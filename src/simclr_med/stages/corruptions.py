@@ -33,7 +33,7 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class WorseImages:
+class CorruptedScores:
     """What `score_corruptions` finds.
 
     Attributes:
@@ -83,7 +83,7 @@ def score_corruptions(
     labels_NL: np.ndarray,
     predict: Predict,
     device: torch.device,
-) -> WorseImages:
+) -> CorruptedScores:
     """Score the test images after each corruption at each severity.
 
     Args:
@@ -108,7 +108,7 @@ def score_corruptions(
             rows.append((name, severity, *_score(task, labels_NL, probabilities_NK).values()))
             values["accuracy", severity].append(compute_image_accuracy(task, labels_NL, probabilities_NK))
             values["auroc", severity].append(compute_image_auroc(task, labels_NL, probabilities_NK))
-    return WorseImages(_average(rows[1:]), _find_intervals(values), rows)
+    return CorruptedScores(_average(rows[1:]), _find_intervals(values), rows)
 
 
 def _score(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> dict[str, float]:

@@ -76,8 +76,8 @@ def _describe(found: Memorization) -> str:
     return (
         f"Memorisation of training images (after Meehan et al., arXiv 2304.13850): from a corner of an image, the "
         f"nearest validation images predict its class. They are correct for {100 * found.trained:.1f} % of "
-        f"{found.images[0]:,} training and "
-        f"{100 * found.held_out:.1f} % of {found.images[1]:,} test images (mean over classes). The difference is "
+        f"{found.images[0]:,} training and {100 * found.held_out:.1f} % of {found.images[1]:,} test images (mean over "
+        f"classes). The difference is "
         f"{points:+.1f} points (95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}, bootstrap over "
         f"images). {verdict}"
     )

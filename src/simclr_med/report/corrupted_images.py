@@ -55,7 +55,7 @@ class Errors:
     clean: dict[str, float]
 
 
-def build_worse_image_tables(tested: pd.DataFrame, notes: list[str]) -> list[Table]:
+def build_corrupted_image_tables(tested: pd.DataFrame, notes: list[str]) -> list[Table]:
     """Return the scores of each method on corrupted images, and the AUROC by corruption.
 
     Args:
@@ -94,7 +94,7 @@ def build_worse_image_tables(tested: pd.DataFrame, notes: list[str]) -> list[Tab
     return [table, *_build_corruption_tables(numbers, found)]
 
 
-def plot_worse_images(tested: pd.DataFrame) -> list[Chart]:
+def plot_corrupted_images(tested: pd.DataFrame) -> list[Chart]:
     """Draw the scores over severity; a figure for each data set, encoder, family and label budget."""
     charts = []
     runs = _select(tested)
