@@ -127,7 +127,7 @@ def test_help_names_the_groups_and_first_commands(command: Command) -> None:
 
 UNREAD = [
     ("stage=probe", "optimizer.lr=1", "stage.solvers holds what its solvers take"),
-    ("stage=probe", "augmentation=novel", "its features come from images as they are"),
+    ("stage=probe", "augmentation=novel", "its features are extracted without augmentation"),
     ("stage=test", "data_fraction=n50", "it takes every image"),
     ("stage=report", "data_fraction=n50", "it shows the runs that there are"),
     ("stage=pretrain", "data_fraction.validation=split", "it makes no choice with labels"),

@@ -21,7 +21,7 @@ def open_url(url: str, headers: dict[str, str], timeout_s: float) -> Any:
 
     Raises:
         InsecureUrl: the address, or one that it redirects to, has no TLS.
-        OSError, HTTPException: as of `urllib.request.urlopen`.
+        OSError, HTTPException: as in `urllib.request.urlopen`.
     """
     _check(url)
     opener = urllib.request.build_opener(_SecureRedirects())

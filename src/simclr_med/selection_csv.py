@@ -1,7 +1,7 @@
 """The file selection.csv: images in the order in which to label them, one on a line. A leaf.
 
 `index` is the row in the training split, and `sha256` the digest of the image's pixels, by which the image is found
-again in a data set that has labels, other folders or another order by then.
+again after labelling, when the files may be in other folders or in another order.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def test_full_range_of_12_bits_warns_and_names_the_key(tmp_path: Path) -> None:
     assert mine.split("train").images.max() <= 16
     (warning,) = mine.remarks().warnings
     assert "the largest value of the 16-bit images is 4,09" in warning
-    assert "of 65,535, so that they are nearly black. Use dataset.intensity=dataset." in warning
+    assert "of 65,535, so they are nearly black. Use dataset.intensity=dataset." in warning
     assert build_folder(write_tiffs(tmp_path / "b", 65535), **WHOLE).remarks().warnings == ()
 
 

@@ -63,7 +63,7 @@ def build_npz(folder: Path, rows: list[str] | None) -> Npz:
 def test_patients_of_the_selected_images_decide(tmp_path: Path) -> None:
     source = build_npz(tmp_path, ["train,0,a", "train,5,a", "train,3,b", "val,1,b"])
     assert find_same_patient(source, np.array([5, 3, 0])).numbers_N.tolist() == [0, 1, 0]
-    with pytest.raises(DataError, match="each of the 2 training images is of another patient") as raised:
+    with pytest.raises(DataError, match="no two of the 2 training images are of the same patient") as raised:
         find_same_patient(source, np.array([3, 0]))
     assert len(raised.value.problems) == 1
 

@@ -20,7 +20,7 @@ def test_an_encoder_and_a_classifier(staged, result) -> None:
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "An encoder: RGB images of 28x28 pixels to 64 features." in card
     assert "it trained without labels" in card
-    assert "cannot be computed here, because the export got other images than the run" in card
+    assert "cannot be computed, because the images are not those of the run" in card
     program = torch.export.load(folder / "model.pt2").module()
     assert program(torch.rand(5, 3, 28, 28)).shape == (5, 64)
 
@@ -48,7 +48,7 @@ def test_the_card_says_what_the_weights_tell_about_training_images(staged) -> No
     assert "% of 24 test images (mean over classes). The difference is " in line
     probe = staged("probe", "stage.resamples=0", "stage.solvers.logistic.points=2")
     card = (staged("export", f"stage.run={probe}", "stage.size=28") / "README.md").read_text(encoding="utf-8")
-    assert "because probe does not train the encoder (export the run that did)." in card
+    assert "because it needs a pretrain, finetune or baseline run, found probe (export the run of the encoder)." in card
     part = staged("pretrain", *ONE, "data_fraction=n50", "data_fraction.samples=20")
     card = (staged("export", f"stage.run={part}", "stage.size=28") / "README.md").read_text(encoding="utf-8")
     assert "because the encoder was trained on a part of the training split." in card

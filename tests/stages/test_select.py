@@ -74,7 +74,7 @@ def test_of_copies_one_is_selected(staged, arrays, result, tmp_path: Path, capsy
 
 def test_more_rounds_than_images_end_with_all_images(staged, capsys: Any) -> None:
     assert len(read_lines(staged("select", "init=random", "stage.rounds=[20,100]"))) == 48
-    assert "stage.rounds=[20, 100]: noisy has 48 training images." in capsys.readouterr().out
+    assert "stage.rounds=[20, 100]: noisy has only 48 training images." in capsys.readouterr().out
 
 
 def test_the_default_encoder_is_pretrained(staged) -> None:

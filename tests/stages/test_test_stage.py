@@ -1,4 +1,4 @@
-"""stage=test on worse images and on images of other data sets."""
+"""stage=test on corrupted images and on images of other data sets."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_foreign_images_are_told_by_three_scores(
             assert 0 <= low <= record["metrics"][f"test/{score}/{name}"] <= high <= 1
     assert record["metrics"]["test/ood_mahalanobis/alike"] > 0.5
     assert set(record["provenance"]["ood"]) == {"grey", "alike"}
-    assert "stage.ood=grey: its images (20 x 20 x 1) were brought to 28 x 28 x 3." in record["tables"]["notes"]
+    assert "stage.ood=grey: its images (20 x 20 x 1) were converted to 28 x 28 x 3." in record["tables"]["notes"]
 
 
 @pytest.mark.parametrize(

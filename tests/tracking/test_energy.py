@@ -56,7 +56,7 @@ def test_the_measurement_begins_and_ends(made: list[Tracker]) -> None:
 
 
 def test_an_unknown_country_is_one_line(made: list[Tracker]) -> None:
-    with pytest.raises(ConfigError, match=r"^trainer\.energy=XXX: codecarbon knows no country of this code\."):
+    with pytest.raises(ConfigError, match=r"^trainer\.energy=XXX: codecarbon has no country with this code\."):
         start_energy_meter("XXX")
     assert made == []
 

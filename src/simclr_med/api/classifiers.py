@@ -47,7 +47,7 @@ class Classifier:
         Rows sum to 1, except for multi-label data, where each class has a probability of its own.
 
         Args:
-            images: as of `extract_features`.
+            images: as in `extract_features`.
         """
         device = next(self.encoder.parameters()).device
         return predict.predict_proba(self.encoder, self.head, self.task, as_uint8(images), to_float, device)
@@ -56,7 +56,7 @@ class Classifier:
         """Return the name of the most probable class of each image; of multi-label data 0 or 1 for each class.
 
         Args:
-            images: as of `extract_features`.
+            images: as in `extract_features`.
         """
         chosen = classification.y_pred(self.task, self.predict_proba(images))
         return np.asarray(chosen) if self.task == MULTI_LABEL else self.classes_[np.asarray(chosen).reshape(-1)]
@@ -84,7 +84,7 @@ def load_classifier(run: str | PathLike[str], device: str | None = None) -> Clas
 
     Args:
         run: folder of the run. ``simclr-med runs best`` names one.
-        device: as of `load_encoder`.
+        device: as in `load_encoder`.
 
     Raises:
         UserError: the folder holds no finished run with a classifier, or its files have changed.
@@ -111,7 +111,7 @@ def probe(
     label budget by cross-validation inside it. Nothing is written.
 
     Args:
-        encoder: as of `extract_features`.
+        encoder: as in `extract_features`.
         data: of `load_data`, with labels.
         labels: label budget: this many images, each class with its share; None takes all.
         seed: of the choice of these images.

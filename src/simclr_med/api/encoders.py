@@ -113,7 +113,7 @@ class Features(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Load the encoder where it is a path, and check the images; nothing is learned.
 
         Args:
-            X: images, as of `extract_features`.
+            X: images, as in `extract_features`.
             y: ignored.
         """
         as_uint8(X[:1])

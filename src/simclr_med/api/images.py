@@ -45,7 +45,7 @@ def transform(images: Any) -> Tensor:
     """Return images as an encoder takes them: float32 [N, 3, H, W] in [0, 1]; it normalises them itself.
 
     Args:
-        images: as of `as_uint8`.
+        images: as in `as_uint8`.
     """
     return to_float(torch.from_numpy(np.array(as_uint8(images))))
 

@@ -1,4 +1,4 @@
-"""Patients (or lesions, or other groups) whose images stand in several splits, from a CSV that says who is who."""
+"""Patients (or lesions, or other groups) whose images stand in several splits, from a CSV that names them."""
 
 from __future__ import annotations
 

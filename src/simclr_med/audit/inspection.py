@@ -106,7 +106,7 @@ def number_twins(pool: Pool, seed: int, show: Progress) -> np.ndarray:
     """Return a number for each image, int64 [N], that exact and near duplicates of it share.
 
     Args:
-        pool, seed, show: as of `check_pixels`.
+        pool, seed, show: as in `check_pixels`.
     """
     twins = list(find_exact_duplicates(pool))
     if len(pool) >= LEAST_IMAGES:

@@ -55,7 +55,7 @@ def correlate(images_NSS: np.ndarray, first_P: np.ndarray, second_P: np.ndarray,
     Args:
         images_NSS: float32.
         first_P, second_P: rows of the pairs.
-        turned_P: orientation of the second image, as of `orient`.
+        turned_P: orientation of the second image, as in `orient`.
     """
     best_P = np.full(len(first_P), -1.0, np.float32)
     for orientation in np.unique(turned_P):

@@ -1,4 +1,4 @@
-"""Signs that images of one patient (or slide, or camera) stand in several splits, where no CSV says who is who."""
+"""Signs that images of one patient (or slide, or camera) stand in several splits, where no CSV names the patients."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def _augment_share(
     Args:
         sequence: to apply.
         views: the images of each view, uint8 [B, H, W, 1 or 3].
-        key, rows, size: as of `OneView.forward`.
+        key, rows, size: as in `OneView.forward`.
     """
     start, stop = rows
     count, images = len(views), len(views[0])

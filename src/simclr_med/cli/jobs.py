@@ -137,7 +137,7 @@ def _call_stage(run: Run[Config[Any]], source: Any, started: float) -> RunOutcom
 def _with_remarks(run: Run[Config[Any]], source: Any) -> Run[Config[Any]]:
     """Print what the user should know about how the files of the data set are read, and return the run with it."""
     lines = () if "dataset" in run.cfg.stage.unread else source.remarks().lines
-    for line in () if is_step() else lines:  # the study has said it
+    for line in () if is_step() else lines:  # the study has printed them
         print(line, flush=True)
     return replace(run, remarks=lines)
 

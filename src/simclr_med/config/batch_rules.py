@@ -12,7 +12,7 @@ from simclr_med.config.stage_nodes import Pretrain
 
 
 def cuda_graphs(cfg: Config[Any]) -> Iterator[str]:
-    """One sentence if CUDA graphs cannot record the step of this config."""
+    """Yield a sentence if CUDA graphs cannot record the step of this config."""
     if not cfg.trainer.cuda_graphs:
         return
     if cfg.trainer.processes > 1:
@@ -27,7 +27,7 @@ def cuda_graphs(cfg: Config[Any]) -> Iterator[str]:
 
 
 def micro_batches(stage: Pretrain, trainer: Trainer) -> Iterator[str]:
-    """One sentence for each reason why the batch cannot be cut into micro-batches."""
+    """Yield a sentence for each reason why the batch cannot be cut into micro-batches."""
     if stage.exact_accumulate and stage.accumulate == 1:
         yield "stage.exact_accumulate=true: needs micro-batches. Set stage.accumulate to 2 or more, or remove it."
     counts = (stage.accumulate, trainer.nodes, trainer.devices)
@@ -46,7 +46,7 @@ def micro_batches(stage: Pretrain, trainer: Trainer) -> Iterator[str]:
 
 
 def same_patient(stage: Pretrain, dataset: Dataset) -> Iterator[str]:
-    """One sentence for each key that needs to know the patients of a data set that does not name them."""
+    """Yield a sentence for each key that needs the patients, if the data set does not name them."""
     if dataset.patients_csv is not None:
         return
     wanted = {

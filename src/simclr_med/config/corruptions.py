@@ -56,7 +56,10 @@ def broken_families(stage: Test, dataset: str) -> Iterator[str]:
     for family, corruptions in stage.families.items():
         key = f"stage.families.{family}"
         if not isinstance(corruptions, Mapping) or not corruptions:
-            yield f"{key}={corruptions}: expected corruptions with their values. Write it as in conf/stage/base."
+            yield (
+                f"{key}={corruptions}: expected corruptions with their values. Write it as in "
+                "conf/stage/base/corruptions.yaml."
+            )
             continue
         for name, strengths in corruptions.items():
             yield from _broken_strengths(f"{key}.{name}", str(name), strengths)

@@ -9,7 +9,7 @@ from simclr_med.config.data_nodes import Dataset, Folder
 
 
 def broken_data_rules(data: Dataset) -> Iterator[str]:
-    """One sentence for each broken rule."""
+    """Yield a sentence for each broken rule."""
     if not isinstance(data, Folder):
         return
     if data.val_fraction + data.test_fraction >= 1:

@@ -18,7 +18,7 @@ def mask_secrets(uri: str) -> str:
 
 
 def broken_logger_rules(cfg: Config[Any]) -> Iterator[str]:
-    """One sentence for each broken rule."""
+    """Yield a sentence for each broken rule."""
     uri = cfg.logger.tracking_uri
     if uri is None:
         return

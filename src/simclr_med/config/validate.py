@@ -42,7 +42,7 @@ def validate_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config[An
     """Check a config and return it resolved, typed and frozen.
 
     Args:
-        cfg, overrides: as of `find_problems`.
+        cfg, overrides: as in `find_problems`.
 
     Raises:
         ConfigError: with every problem found.

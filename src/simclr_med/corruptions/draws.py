@@ -1,4 +1,4 @@
-"""Random numbers of corruptions: those of an image follow from the key and the image's row alone."""
+"""Random numbers of corruptions: those of an image depend only on the key and on the image's row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Draws:
-    """The random numbers of a batch of B images, whatever batch an image stands in.
+    """The random numbers of a batch of B images; those of an image are the same in every batch.
 
     Attributes:
         key: integers >= 0 that name the seed, the corruption and the severity.

@@ -44,7 +44,7 @@ def saturate(images_BCHW: Tensor, draws: Draws, shift: float) -> Tensor:
     value = images_BCHW.amax(1, keepdim=True)
     span = value - images_BCHW.amin(1, keepdim=True)
     saturation = torch.where(value > 0, span / value.clamp(min=1e-12), torch.zeros_like(value))
-    # The distance of a channel from the value, as a fraction of the span, is a function of the hue alone.
+    # The distance of a channel from the value, as a fraction of the span, depends only on the hue.
     red = images_BCHW.new_tensor((0.0, 1.0, 1.0)).view(1, 3, 1, 1)
     distance = torch.where(span > 0, (value - images_BCHW) / span.clamp(min=1e-12), red)
     return value - value * (saturation + shift).clamp(0, 1) * distance

@@ -1,4 +1,4 @@
-"""The corruptions by name, and images as they look after one of them."""
+"""The corruptions by name, and the function that applies one of them to images."""
 
 from __future__ import annotations
 

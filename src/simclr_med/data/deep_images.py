@@ -1,4 +1,4 @@
-"""Choose how the images of a folder with more than 8 bits become 0..255, and say so."""
+"""Choose how images of a folder with more than 8 bits become 0..255, and describe it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _is_intact(record: Any) -> bool:
 
 
 def describe_scale(scale: Scale, measured: IntensityRange | None, deep: int) -> Remarks:
-    """Return what is said about the values of a data set.
+    """Return the sentences about the values of a data set.
 
     Args:
         scale: of its images.
@@ -69,7 +69,7 @@ def describe_scale(scale: Scale, measured: IntensityRange | None, deep: int) -> 
         fact = f"{who}: {_format(low)} to {_format(high)} become 0 to 255 (dataset.intensity={scale.rule})."
         if measured is not None:
             fact = (
-                f"{fact[:-2]}, measured on {measured.measured:,} training images). For other images: "
+                f"{fact[:-2]}, measured on {measured.measured:,} training images). For the same range on other images: "
                 f"dataset.intensity=window dataset.window=[{(low + high) / 2:g},{high - low:g}]."
             )
     return Remarks((fact,), () if measured is None else tuple(_warnings(scale, measured)))
@@ -80,14 +80,15 @@ def _warnings(scale: Scale, measured: IntensityRange) -> list[str]:
     if is_full and measured.largest is not None and measured.largest < TWELVE_BITS:
         return [
             f"dataset.intensity=full: the largest value of the 16-bit images is {measured.largest:,.0f} of 65,535, so "
-            "that they are nearly black. Use dataset.intensity=dataset."
+            "they are nearly black. Use dataset.intensity=dataset."
         ]
     flat = measured.flat_in_full if is_full else measured.flat_in_dataset
     if flat < FEW_FLAT * measured.measured:
         return []
     return [
         f"dataset.intensity={scale.rule}: {flat:,} of {measured.measured:,} training images use less than an eighth of "
-        "the range, and look dark or flat. Use dataset.intensity=per_image, or one folder for each kind of image."
+        "the range, and are dark or have little contrast. Use dataset.intensity=per_image, or one folder for each kind "
+        "of image."
     ]
 
 

@@ -21,7 +21,7 @@ class Excluded:
 
     Args:
         source: the whole data set.
-        path: CSV as of `simclr_med.data.image_rows.read_listed_images`; stage=audit writes one.
+        path: CSV as in `simclr_med.data.image_rows.read_listed_images`; stage=audit writes one.
     """
 
     def __init__(self, source: Source, path: str) -> None:

@@ -98,7 +98,7 @@ def _is_intact(record: Any, files: int) -> bool:
 
 
 def describe_files(left_out: Mapping[str, int], facts: FileFacts, dicom: int) -> Remarks:
-    """Return what is said about the files of a folder.
+    """Return the sentences about the files of a folder.
 
     Args:
         left_out: number of files that are not used, by kind.
@@ -116,7 +116,7 @@ def describe_files(left_out: Mapping[str, int], facts: FileFacts, dicom: int) ->
         count = len(facts.with_burnt_in_text)
         warnings.append(
             f"{count:,} DICOM file{'s say' if count > 1 else ' says'} that text is burnt into the pixels, which may "
-            "name the patient. Pictures show it. Look at them before you share a report."
+            "name the patient. Pictures show it: check them before you share a report."
         )
     return Remarks(tuple(said), tuple(warnings))
 

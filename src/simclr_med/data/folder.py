@@ -41,7 +41,7 @@ class Folder:
         val_fraction, test_fraction: fractions of the images in the seeded split.
         groups_csv: CSV file with the columns file and patient; all images of a patient are in one split.
         csv: the path of a CSV, and the names of its columns file, patient, label and split; None for those it lacks.
-        intensity: rule that reduces values of more than 8 bits to 8, as of `intensity.Scale`.
+        intensity: rule that reduces values of more than 8 bits to 8, as in `intensity.Scale`.
         window: centre and width of the values that become 0..255 with intensity=window; None takes those of the files.
         frames: whether a DICOM file of several images is refused (``one``), or ``each`` of them is read.
         broken: whether a file that cannot be read is an error (``refuse``), or left out (``skip``).
@@ -114,7 +114,7 @@ class Folder:
         return f"sha256:{self._files.hash_with(self._intensity, self._window)}"
 
     def remarks(self) -> Remarks:
-        """Return what is left out, who is who, and how values become 8 bits."""
+        """Return what is left out, which patients the files have, and how values become 8 bits."""
         deep = len(self._files.deep)
         found = self._files.remarks()
         return found + describe_scale(self._scale, self._measured, deep) if deep else found

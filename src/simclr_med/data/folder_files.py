@@ -36,7 +36,7 @@ class FolderFiles:
 
     Attributes:
         root: the folder.
-        class_folders: as of `listing.list_images`.
+        class_folders: as in `listing.list_images`.
         csv: says something about every image; None without.
         frames: ``one`` refuses DICOM files of several images, ``each`` reads each of them.
         broken: ``refuse`` makes a file that cannot be read an error, ``skip`` leaves it out.
@@ -202,7 +202,7 @@ class FolderFiles:
 
     @cached_property
     def _whole(self) -> tuple[Entry, ...]:
-        """The files with images, before their frames are told apart."""
+        """The files with images, before they are expanded to their frames."""
         return tuple(entry for entry in self._intact if self.facts.frames.get(entry.name) != 0)
 
     @cached_property

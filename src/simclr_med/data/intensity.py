@@ -15,7 +15,7 @@ FULL_16_BITS: Bounds = (0.0, 65535.0)
 # A few pixels, such as burnt-in letters or a defect of the detector, must not darken all images. Both ends are clipped.
 TAILS = (0.1, 99.9)  # percentiles of the sampled pixels
 SAMPLED_PIXELS = 4096  # of each image
-FLAT = 1 / 8  # of the range: an image with less contrast looks uniform
+FLAT = 1 / 8  # of the range: an image that uses less has little contrast
 
 
 class Scale(NamedTuple):
@@ -46,7 +46,7 @@ class DeepImage:
     Attributes:
         values: [H, W] or [H, W, 3], integers or finite floats.
         full: the lowest and highest value of the file's type.
-        window: the values that the file wants to be shown as black and white; None without.
+        window: the values that the file states to be shown as black and white; None without.
         is_inverted: whether low values are bright (MONOCHROME1).
     """
 
@@ -82,7 +82,7 @@ class IntensityRange(NamedTuple):
 
 
 def reduce_to_8_bits(image: DeepImage, scale: Scale) -> np.ndarray:
-    """Return uint8 in 0..255: values below the bounds become 0, those above become 255; inverted images are turned.
+    """Return uint8 in 0..255: values below the bounds become 0, those above become 255; inverts inverted images.
 
     Raises:
         ValueError: the rule needs the file's own window, and it has none.

@@ -69,7 +69,7 @@ def check_patients(where: str, patients: Sequence[Hashable], rows: Mapping[Split
     """Check that no patient is in two splits, which can happen with split folders.
 
     Args:
-        where: the key and its value that says who is who, for the error.
+        where: the key and value that name the patients, for the error.
         patients: the patient of each image.
         rows: the images of each split.
 

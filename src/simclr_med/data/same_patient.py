@@ -88,7 +88,7 @@ def find_same_patient(source: Source, indices: np.ndarray) -> SamePatient:
     found = SamePatient([patients[row] for row in indices])
     if not found.images_with_partner:
         raise DataError(
-            f"dataset={source.name}: each of the {len(indices)} training images is of another patient, so that "
+            f"dataset={source.name}: no two of the {len(indices)} training images are of the same patient, so "
             "stage.positives=patient and stage.mask_same_patient=true change nothing. Remove both."
         )
     return found

@@ -22,8 +22,8 @@ def hash_image(image_HWC: np.ndarray) -> str:
 def load_selected_rows(file: str, count: int, source: Source) -> np.ndarray:
     """Return the rows of the training split that a selection.csv lists first, int64 [count], in its order.
 
-    The digest of the pixels decides. So the rows are right after labelling too, when the images may have moved to other
-    folders. All images are hashed only if one is not at its row.
+    Images are identified by the digest of their pixels, since they may be in other folders after labelling. All images
+    are hashed only if one is not at its row.
 
     Args:
         file: the selection.csv.

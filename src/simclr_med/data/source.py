@@ -36,10 +36,10 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Remarks:
-    """What a user should know about how a data set's files are read; a sentence each.
+    """Sentences for the user about how the files of a data set are read.
 
     Attributes:
-        facts: as they are.
+        facts: what is read, and how.
         warnings: what is probably not wanted, and the key that changes it.
     """
 

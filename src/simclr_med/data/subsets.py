@@ -41,7 +41,7 @@ def split_subset(
     """Return the rows of a split to train on, and those to validate on.
 
     Args:
-        labels_NL, count, fraction: as of `select_subset`.
+        labels_NL, count, fraction: as in `select_subset`.
         hold_out: hold out a quarter of the selected rows. Of each class, every fourth image in the order of the budget
             is held out, from the second or, in every other class, the third. So each class keeps an image to train on,
             and what a small budget holds out, a larger one holds out as well. Images with several labels count as one

@@ -1,9 +1,9 @@
-"""Whether an encoder memorised its training images: does a piece of background tell the class of an image?
+"""Whether an encoder memorised its training images: does a piece of background predict the class of an image?
 
 After Meehan et al., "Do SSL models have déjà vu?" (arXiv 2304.13850): the label of an image is predicted from a crop
-that does not show its object, by the nearest labelled images that the encoder was not trained on. What background tells
-about the class of any image, it tells for held-out images too. What it tells beyond that for training images is
-memorised.
+that does not show its object, by the nearest labelled images that the encoder was not trained on. The accuracy
+on held-out images shows how well background predicts the class without memorisation. A higher accuracy on training
+images is a sign of memorisation.
 
 The paper trains a second encoder without these images to compare with, and crops around recorded objects. Here the
 held-out images are the comparison, and a corner is the background, so that splits of unequal difficulty also give a
@@ -46,7 +46,7 @@ class LabelledGroup:
 
 @dataclass(frozen=True)
 class Memorization:
-    """What corners tell about the classes.
+    """How well corners predict the classes.
 
     Attributes:
         trained, held_out: accuracy on training and on held-out images, averaged over the classes that both have.
@@ -70,7 +70,7 @@ def measure_memorization(
     neighbours: tuple[int, float],
     seed: int,
 ) -> Memorization:
-    """Compare what the corners of training and of held-out images tell about their classes.
+    """Compare how well the corners of training and of held-out images predict their classes.
 
     Args:
         encoder: images_BCHW in [0, 1] to features_BD.

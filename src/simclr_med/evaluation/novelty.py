@@ -1,4 +1,4 @@
-"""How foreign an image is to a classifier: scores that need no foreign images to fit. Higher is more foreign.
+"""Out-of-distribution scores of a classifier: higher for images unlike its training images.
 
 Shape letters: N training images (the bank), M scored images, D features, K classes.
 """
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from simclr_med.types import MULTI_LABEL, Task
 
-_CHUNK = 1024  # scored images that are compared with the bank at once; affects memory alone
+_CHUNK = 1024  # scored images that are compared with the bank at once; affects memory only
 
 
 def mahalanobis(bank_ND: Tensor, classes_N: np.ndarray, features_MD: Tensor) -> np.ndarray:

@@ -18,7 +18,7 @@ def distillation_loss(task: Task, student_BK: Tensor, teacher_BK: Tensor, temper
 
     Args:
         task: the kind of labels.
-        student_BK, teacher_BK: logits of the same images; the gradient reaches the student's alone.
+        student_BK, teacher_BK: logits of the same images; only those of the student get a gradient.
         temperature: above 0.
     """
     student_BK, teacher_BK = student_BK / temperature, teacher_BK.detach().to(student_BK.dtype) / temperature

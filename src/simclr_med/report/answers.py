@@ -198,8 +198,8 @@ def _answer_selection(rows: pd.DataFrame, comparisons: Sequence[Comparison]) -> 
     if not effects:
         return []
     note = (
-        "Each seed is a selection of its own on one side and a random draw on the other. Gains are in points of test "
-        "AUROC, as above. The images of a selection are not a random sample: scores on them say nothing about others."
+        "Each seed gives another selection and another random draw. Gains are in points of test AUROC, as above. "
+        "Selected images are not a random sample: their cross-validated scores do not hold for other images."
     )
     return [Question("Which images to label first?", " ".join(effects), [note])]
 

@@ -46,7 +46,7 @@ def choose_model(rows: pd.DataFrame) -> ChosenModel | None:
     """
     if CHOSEN_BY not in rows:
         return None
-    # Cross-validation inside selected images says nothing about other images.
+    # Cross-validated scores of selected images do not hold for other images.
     known = drop_selected(rows[rows[CHOSEN_BY].notna()])
     if known.empty:
         return None

@@ -1,4 +1,4 @@
-"""How well classifiers tell their own test images from those of other data sets (stage.ood)."""
+"""How well scores of a classifier detect the images of other data sets (stage.ood)."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def build_foreign_image_table(tested: pd.DataFrame) -> list[Table]:
     for score, title in _SCORES.items():
         shown[title] = [format_cell(values, score) for values in numbers.to_dict("records")]
     note = (
-        f"AUROC of telling test images of the other data set from the data set's own. {CELL_NOTE} Mahalanobis: "
-        "distance of the features to the nearest class mean (Lee et al. 2018); nearest neighbours: distance to a "
-        "training image (Sun et al. 2022); energy of the logits (Liu et al. 2020). 0.5 is chance; below it, the other "
-        "images look more familiar than the own ones. Images of another size or number of channels were brought to the "
-        "data set's, which alone can make them look foreign."
+        "AUROC of a score that should be higher for test images of the other data set (out-of-distribution detection). "
+        f"{CELL_NOTE} Mahalanobis: distance of the features to the nearest class mean (Lee et al. 2018); nearest "
+        "neighbours: distance to a training image (Sun et al. 2022); energy of the logits (Liu et al. 2020). 0.5 is "
+        "chance; below 0.5, the data set's own images have the higher scores. Images of another size or number of "
+        "channels were converted to those of the data set. The conversion alone can increase their scores."
     )
     return [build_table("foreign_images", "Images of other data sets", note, numbers, shown)]
 

@@ -113,7 +113,7 @@ def list_own_encoders(rows: pd.DataFrame) -> list[str]:
     """Return the encoders of a data set, without those that have only probes of a pretrained model of timm.
 
     Args:
-        rows: as of `find_foundations`. If they have only such models, all of them are returned.
+        rows: as in `find_foundations`. If they have only such models, all of them are returned.
     """
     own = rows[(rows["foundation"] == "") | (rows["kind"] != "probe")]
     return sorted(set((own if len(own) else rows)["encoder"].astype(str)))
@@ -123,7 +123,7 @@ def join_foundations(rows: pd.DataFrame, own: str) -> tuple[pd.DataFrame, list[s
     """Return the runs of an encoder with those of the pretrained models that it is compared with.
 
     Args:
-        rows: as of `find_foundations`.
+        rows: as in `find_foundations`.
         own: the encoder.
 
     Returns:

@@ -53,7 +53,7 @@ def build_cost_table(table: pd.DataFrame) -> list[Table]:
         )
         note += (
             " kWh and CO2e are the sums that codecarbon estimated for the processes of the runs with trainer.energy; "
-            "they are rough on CPUs, and a resumed run counts since its last start."
+            "they are rough on CPUs, and of a resumed run they cover only the part since its last start."
         )
     else:
         numbers = numbers.drop(columns=["measured", "energy_kwh", "co2e_kg"])

@@ -18,6 +18,7 @@ from simclr_med.report.comparison_texts import build_comparison_table, format_co
 from simclr_med.report.comparisons import MARGIN, VERDICTS, Comparison, compare_methods, name_budget
 from simclr_med.report.confidence import measure_confidence
 from simclr_med.report.confidence_tables import build_confidence_tables, describe_miscalibration, plot_risk_coverage
+from simclr_med.report.corrupted_images import build_corrupted_image_tables, plot_corrupted_images
 from simclr_med.report.curves import load_curves
 from simclr_med.report.doubts import OTHER_SOURCES, doubt_class_shares, doubt_encoders, doubt_pretraining, doubt_seeds
 from simclr_med.report.foreign_images import build_foreign_image_table
@@ -31,7 +32,6 @@ from simclr_med.report.score_tables import Table
 from simclr_med.report.subgroups import build_confounder_table, build_subgroup_table
 from simclr_med.report.tested_runs import select_tested_runs
 from simclr_med.report.twins import build_twin_table, describe_twins, find_twins, score_without_twins
-from simclr_med.report.worse_images import build_worse_image_tables, plot_worse_images
 from simclr_med.runs.fields import make_printable
 
 
@@ -152,7 +152,13 @@ def build_content(collection: Collection, margin: float = MARGIN) -> Content:
             [*diagnostic_figures.plot_reliability(main_methods), *plot_risk_coverage(confidence)],
         ),
         Section("subgroups", "Subgroups", [], [*build_subgroup_table(rows, read_predictions, notes), *confounders]),
-        Section("worse", "Worse images", [], build_worse_image_tables(tested, notes), plot_worse_images(tested)),
+        Section(
+            "corrupted",
+            "Corrupted images",
+            [],
+            build_corrupted_image_tables(tested, notes),
+            plot_corrupted_images(tested),
+        ),
         Section("foreign", "Images of other data sets", [], build_foreign_image_table(tested)),
         Section("rescored", "Tests of saved classifiers", [], run_tables.build_rescored_table(table)),
         Section(

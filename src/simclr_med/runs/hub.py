@@ -12,7 +12,7 @@ from simclr_med.errors import RunError
 from simclr_med.https import open_url
 
 WEIGHTS = "model.safetensors"  # timm's name of the file in each of its repositories
-ANSWER_S = 5.0  # seconds in which the hub's server must answer; its client alone would retry for up to 40
+ANSWER_S = 5.0  # seconds in which the hub's server must answer; without this limit its client retries for up to 40
 
 
 def find_weights(model: str) -> Path:
@@ -47,8 +47,8 @@ def find_weights(model: str) -> Path:
     except Exception as error:
         raise RunError(
             f"init=timm: {WEIGHTS} of {repository} is not in {constants.HF_HUB_CACHE}, and the download failed "
-            f"({_shorten(error)}). On a machine with a network, download {url} and use it by init=checkpoint "
-            f"init.path=<file>, or copy the folder models--timm--{model} of its cache into this one."
+            f"({_shorten(error)}). On a machine with a network, download {url} and use it with init=checkpoint "
+            f"init.path=<file>, or copy the folder models--timm--{model} from its cache into this cache."
         ) from error
 
 
@@ -101,7 +101,7 @@ def _check_name(model: str) -> None:
 
 
 def _check_answer(url: str) -> None:
-    """Raise an error if the server of an address does not answer in time; whatever it answers is the client's."""
+    """Raise an error if the server of an address does not answer in time; the answer itself is not checked."""
     try:
         with open_url(url, {"User-Agent": "simclr-med", "Range": "bytes=0-0"}, ANSWER_S):
             pass

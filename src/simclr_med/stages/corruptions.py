@@ -1,4 +1,4 @@
-"""The scores of a classifier on worse images: its test images after each corruption at five severities."""
+"""The scores of a classifier on corrupted images: its test images after each corruption at five severities."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from simclr_med.stages.subgroups import write_columns
 from simclr_med.types import Task
 
 FILE = "corruptions.csv"
-CLEAN = "none"  # name of the row of the images as they are, with severity 0
-_CHUNK = 256  # images that are corrupted at once; affects memory alone
+CLEAN = "none"  # name of the row of clean images, with severity 0
+_CHUNK = 256  # images that are corrupted at once; affects memory only
 _SCORES = ("accuracy", "auroc", "balanced_error")
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class WorseImages:
+class CorruptedScores:
     """What `score_corruptions` finds.
 
     Attributes:
@@ -50,9 +50,9 @@ class WorseImages:
         """Return the rows of the summary: AUROC by severity, and the means over all corrupted images."""
         by_severity = [self.metrics[f"test/corrupted_auroc/{severity}"] for severity in range(1, SEVERITIES + 1)]
         return {
-            "worse images, accuracy": f"{self.metrics['test/corrupted_accuracy']:.3f}",
-            "worse images, AUROC": f"{self.metrics['test/corrupted_auroc']:.3f}",
-            "by severity 1 to 5": "  ".join(f"{value:.3f}" for value in by_severity),
+            "corrupted images, accuracy": f"{self.metrics['test/corrupted_accuracy']:.3f}",
+            "corrupted images, AUROC": f"{self.metrics['test/corrupted_auroc']:.3f}",
+            "AUROC by severity 1 to 5": "  ".join(f"{value:.3f}" for value in by_severity),
         }
 
     def save(self, folder: Path) -> Path:
@@ -62,7 +62,7 @@ class WorseImages:
 
 
 def check_corruptions(cfg: Config[Test], source: Source) -> None:
-    """Check that the corruptions fit the images, before anything is scored.
+    """Check that the corruptions can be applied to the images, before anything is scored.
 
     Raises:
         ConfigError: one changes colours, and the images are grey.
@@ -83,7 +83,7 @@ def score_corruptions(
     labels_NL: np.ndarray,
     predict: Predict,
     device: torch.device,
-) -> WorseImages:
+) -> CorruptedScores:
     """Score the test images after each corruption at each severity.
 
     Args:
@@ -108,7 +108,7 @@ def score_corruptions(
             rows.append((name, severity, *_score(task, labels_NL, probabilities_NK).values()))
             values["accuracy", severity].append(compute_image_accuracy(task, labels_NL, probabilities_NK))
             values["auroc", severity].append(compute_image_auroc(task, labels_NL, probabilities_NK))
-    return WorseImages(_average(rows[1:]), _find_intervals(values), rows)
+    return CorruptedScores(_average(rows[1:]), _find_intervals(values), rows)
 
 
 def _score(task: Task, labels_NL: np.ndarray, probabilities_NK: np.ndarray) -> dict[str, float]:

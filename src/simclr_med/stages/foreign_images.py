@@ -1,4 +1,4 @@
-"""How well a classifier tells its own test images from those of other data sets (out-of-distribution detection)."""
+"""How well scores of a classifier detect the images of other data sets (out-of-distribution detection)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def open_foreign(cfg: Config[Test], source: Source) -> dict[str, Source]:
     """Return the data sets of stage.ood by name, before anything is scored.
 
     Raises:
-        DataError, ConfigError: as `open_other`, or the run's data set has no training images to compare with.
+        DataError, ConfigError: as in `open_other`, or the run's data set has no training images to compare with.
     """
     others = [open_other(name, cfg, source.size) for name in cfg.stage.ood]
     for other in others:
@@ -73,7 +73,7 @@ def open_foreign(cfg: Config[Test], source: Source) -> dict[str, Source]:
 def score_foreign_images(
     cfg: Config[Test], model: SavedModel, source: Source, others: Mapping[str, Source], device: torch.device
 ) -> ForeignScores:
-    """Return the AUROC of telling the images of other data sets from the run's test images, by three scores.
+    """Return how well three scores separate the images of other data sets from the run's test images (AUROC).
 
     The classes of training images that Mahalanobis distances need are those that the model predicts, so that no label
     outside its budget is used; all images of a multi-label set are one class.
@@ -100,7 +100,7 @@ def score_foreign_images(
         foreign = match_shape(images, *own.shape[1:])
         if foreign.shape[1:] != images.shape[1:]:
             shapes = [" x ".join(map(str, each.shape[1:])) for each in (images, foreign)]
-            found.notes.append(f"stage.ood={name}: its images ({shapes[0]}) were brought to {shapes[1]}.")
+            found.notes.append(f"stage.ood={name}: its images ({shapes[0]}) were converted to {shapes[1]}.")
         truth = np.concatenate([np.zeros(len(own), np.int64), np.ones(len(foreign), np.int64)])[:, None]
         for score, values in measure(extract(foreign)).items():
             both = np.concatenate([own_scores[score], values])[:, None]

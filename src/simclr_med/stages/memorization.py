@@ -16,7 +16,7 @@ from simclr_med.stages.saved_run import SavedRun
 from simclr_med.types import MULTI_LABEL, Split
 
 MOST = 2000  # images of a split that are used, evenly spaced
-NEIGHBOURS = (20, 0.07)  # as of stage=pretrain's monitor; the splits of a medical set are small
+NEIGHBOURS = (20, 0.07)  # as in the monitor of stage=pretrain; the splits of a medical set are small
 _TRAINED_HERE = ("pretrain", "finetune", "baseline")
 _BUDGET = ("samples", "percent", "per_class")
 
@@ -38,7 +38,7 @@ def describe_memorization(saved: SavedRun, encoder: Encoder, source: Source, dat
             return _describe(found)
     except (DataError, ValueError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-    return f"Weights can memorise training images. This cannot be computed here, because {reason}."
+    return f"Weights can memorise training images. The check for this cannot be computed, because {reason}."
 
 
 def _find_obstacle(saved: SavedRun, source: Source, data_hash: str) -> str | None:
@@ -46,9 +46,9 @@ def _find_obstacle(saved: SavedRun, source: Source, data_hash: str) -> str | Non
     result = Fields.from_record(read_json(saved.folder / "result.json"))
     fraction = read_config(saved.config)["data_fraction"]
     if saved.stage not in _TRAINED_HERE:
-        return f"{saved.stage} does not train the encoder (export the run that did)"
+        return f"it needs a pretrain, finetune or baseline run, found {saved.stage} (export the run of the encoder)"
     if result.fields("provenance").text("data_hash") != data_hash:
-        return "the export got other images than the run (repeat it with the dataset keys of that run)"
+        return "the images are not those of the run (repeat the export with the dataset keys of that run)"
     if any(fraction.get(key) is not None for key in _BUDGET):
         return "the encoder was trained on a part of the training split"
     if source.task is None or set(source.labelled_splits()) != {"train", "val", "test"}:
@@ -68,15 +68,16 @@ def _select(source: Source, split: Split) -> LabelledGroup:
 def _describe(found: Memorization) -> str:
     points = 100 * (found.trained - found.held_out)
     if found.low > 0:
-        verdict = "The encoder knows training images better: share its weights only with those who may see the images."
+        verdict = "This is a sign of memorisation: share the weights only with those who may see the training images."
     elif found.high < 0:
-        verdict = "Held-out images are easier to tell here, so that the comparison cannot show memorisation."
+        verdict = "Test images are easier to classify here, so the comparison cannot show memorisation."
     else:
-        verdict = "This test found no memorisation; it cannot show that there is none."
+        verdict = "This check found no memorisation. It cannot prove that there is none."
     return (
         f"Memorisation of training images (after Meehan et al., arXiv 2304.13850): from a corner of an image, the "
-        f"nearest validation images tell its class in {100 * found.trained:.1f} % of {found.images[0]:,} training and "
-        f"{100 * found.held_out:.1f} % of {found.images[1]:,} test images (mean over classes). The difference is "
+        f"nearest validation images predict its class. They are correct for {100 * found.trained:.1f} % of "
+        f"{found.images[0]:,} training and {100 * found.held_out:.1f} % of {found.images[1]:,} test images (mean over "
+        f"classes). The difference is "
         f"{points:+.1f} points (95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}, bootstrap over "
         f"images). {verdict}"
     )

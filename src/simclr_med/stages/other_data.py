@@ -1,4 +1,4 @@
-"""Data sets besides the run's own, and images brought to the shape of the run's."""
+"""Data sets other than the run's own, and the conversion of their images to the shape of the run's images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from simclr_med.errors import ConfigError, DataError
 _NEED_PATH = ("npz", "folder")  # options of the group dataset
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as in PIL
 _SIDES = (28, 64, 128, 224)  # of MedMNIST's files
-_CHUNK = 1024  # images that are resized at once; affects memory alone
+_CHUNK = 1024  # images that are resized at once; affects memory only
 
 
 def open_other(name: str, cfg: Config[Stage], size: int) -> Source:
@@ -69,7 +69,7 @@ def read_foreign_images(source: Source) -> ImageSet:
     """
     splits = source.available_splits()
     if not splits:
-        raise DataError(f"stage.ood={source.name}: no images found. Remove it from the list.")
+        raise DataError(f"stage.ood={source.name}: no images found. Remove it from stage.ood.")
     return source.split("test" if "test" in splits else splits[-1])
 
 

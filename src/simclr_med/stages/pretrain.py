@@ -70,7 +70,7 @@ def pretrain(run: Run[Config[Pretrain]], source: Source) -> None:
 
 
 def _check_images(setup: TrainingSetup[Pretrain]) -> None:
-    """Refuse training images that are all the same; say where negatives come from.
+    """Refuse training images that are all equal, and print where negatives come from.
 
     Raises:
         DataError: all training images are the same.

@@ -54,7 +54,7 @@ class RecordedInit:
     """What a run's result.json says of its initial weights.
 
     Attributes:
-        kind, hash: as of `simclr_med.runs.identity.Init`.
+        kind, hash: as in `simclr_med.runs.identity.Init`.
         run: name of the folder of the run that saved them, or None.
         path: the file with the weights, or None.
     """

@@ -42,7 +42,7 @@ def select(run: Run[Config[Select]], source: Source) -> None:
         choose = build.instantiate_partial(cfg.stage.methods.chosen(cfg.stage.method))
         order: Order = choose(candidates=Candidates(_features(run, source), twins_N), rounds=rounds, seed=cfg.seed)
         if len(order.rows) < rounds[-1]:
-            print(f"Only {len(order.rows):,} images are selected: all others are twins of these.", flush=True)
+            print(f"Only {len(order.rows):,} images are selected: all other images are twins of these.", flush=True)
         write_text(run.folder / "selection.csv", format_selection(_list_lines(cfg.stage.method, order, images)))
         repeated = len(twins_N) - len(np.unique(twins_N))
         rows = {
@@ -64,10 +64,14 @@ def select(run: Run[Config[Select]], source: Source) -> None:
 
 
 def _cut_rounds(cfg: Config[Select], name: str, count: int) -> list[int]:
-    """Return the rounds that the data set has images for; one of all images at least."""
+    """Return the rounds that the data set has images for; larger ones become one round of all images."""
     rounds = [size for size in cfg.stage.rounds if size <= count]
     if len(rounds) < len(cfg.stage.rounds):
-        print(f"stage.rounds={list(cfg.stage.rounds)}: {name} has {count:,} training images.", flush=True)
+        print(
+            f"stage.rounds={list(cfg.stage.rounds)}: {name} has only {count:,} training images. The last "
+            "round has all of them.",
+            flush=True,
+        )
         rounds.append(count)
     return list(dict.fromkeys(rounds))
 

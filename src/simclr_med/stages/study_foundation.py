@@ -38,7 +38,7 @@ def foundation_problems(node: Study) -> Iterator[str]:
 
 
 def check_weights(node: Study) -> None:
-    """Check that the weights of the foundation models can be read, so that no step fails for them after hours.
+    """Check that the weights of the foundation models can be read, so that their steps do not fail after hours.
 
     Raises:
         RunError: names every model without weights.

@@ -126,7 +126,7 @@ def describe_design(node: Study, steps: Sequence[Step], rate: float | None) -> I
             "its report describes only that encoder."
         )
     if rate and any(step.images is None for step in steps):
-        yield "The estimate leaves out the steps of stage.foundation, whose models take another time."
+        yield "The estimate does not include the steps of stage.foundation."
     if seeds < LEAST_SEEDS:
         yield f"With fewer than {LEAST_SEEDS} seeds, the report shows the values, without intervals and verdicts."
 

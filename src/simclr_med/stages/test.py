@@ -23,7 +23,8 @@ from simclr_med.training.devices import resolve_device
 def test(run: Run[Config[stage_nodes.Test]], source: Source) -> None:
     """Score the model on the test split and record what `stages.scoring` does.
 
-    With stage.corruptions=true it scores worse images too, and with stage.ood the images of other data sets.
+    With stage.corruptions=true it also scores corrupted images. With stage.ood it also measures how well scores detect
+    the images of other data sets.
     """
     cfg = run.cfg
     with open_stage(run) as frame:
@@ -45,11 +46,11 @@ def test(run: Run[Config[stage_nodes.Test]], source: Source) -> None:
         facts = {"model": {"stage": model.stage, "dataset": model.dataset}}
         if cfg.stage.corruptions:
             images, labels = source.split("test").images, load_labels(source, "test", "test")
-            worse = score_corruptions(cfg, task, images, labels, predict, device)
-            scored = scored.with_metrics(worse.metrics)
-            intervals |= worse.intervals
-            written.append(worse.save(run.folder))
-            rows |= worse.summary_rows()
+            corrupted = score_corruptions(cfg, task, images, labels, predict, device)
+            scored = scored.with_metrics(corrupted.metrics)
+            intervals |= corrupted.intervals
+            written.append(corrupted.save(run.folder))
+            rows |= corrupted.summary_rows()
             facts["corruptions"] = {"family": find_family(cfg.stage, cfg.dataset.name)}
         if others:
             foreign = score_foreign_images(cfg, model, source, others, device)

@@ -32,7 +32,7 @@ def start_energy_meter(country: str) -> Callable[[], dict[str, float]]:
 
     if country not in DataSource().get_global_energy_mix_data():
         raise ConfigError(
-            f"trainer.energy={country}: codecarbon knows no country of this code. Use one of ISO 3166-1 alpha-3, such "
+            f"trainer.energy={country}: codecarbon has no country with this code. Use one of ISO 3166-1 alpha-3, such "
             "as DEU or USA."
         )
     logging.getLogger("codecarbon").setLevel(logging.ERROR)  # it logs before it reads log_level

@@ -1,4 +1,4 @@
-"""A classifier that learns the predictions of another one, on images whose labels it need not have."""
+"""A classifier that learns the predictions of another one, also on images without labels."""
 
 from __future__ import annotations
 

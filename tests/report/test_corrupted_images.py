@@ -1,4 +1,4 @@
-"""Worse images and images of other data sets in the report, from the files of runs."""
+"""Corrupted images and images of other data sets in the report, from the files of runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 
 from simclr_med.report.cells import NONE
 from simclr_med.report.collect import collect_runs
+from simclr_med.report.corrupted_images import build_corrupted_image_tables, plot_corrupted_images
 from simclr_med.report.foreign_images import build_foreign_image_table
 from simclr_med.report.score_tables import select_scored_runs
 from simclr_med.report.sections import build_content
 from simclr_med.report.tested_runs import select_tested_runs
-from simclr_med.report.worse_images import build_worse_image_tables, plot_worse_images
 
 Add = Callable[..., Path]
 
@@ -64,7 +64,7 @@ def test_errors_are_relative_to_the_baseline(add: Add, runs: Path) -> None:
     probe, baseline = add("probe"), add("baseline")
     add_test(add, probe, {"blur": 0.3, "noise": 0.4, "light": 0.21}, clean=0.2)
     add_test(add, baseline, {"blur": 0.6, "noise": 0.5, "light": 0.105}, clean=0.1)
-    table, by_corruption = build_worse_image_tables(read_tested(runs), [])
+    table, by_corruption = build_corrupted_image_tables(read_tested(runs), [])
     numbers = table.numbers.set_index("method")
     found = numbers.loc["untrained control"]
     assert found["reference"] == "baseline"
@@ -73,7 +73,7 @@ def test_errors_are_relative_to_the_baseline(add: Add, runs: Path) -> None:
     own = numbers.loc["baseline"]
     assert (own["mean_corruption_error"], own["relative_corruption_error"]) == pytest.approx((1, 1))
     assert found["budget"] == "n50"  # the classifier's, not that of the test run
-    assert by_corruption.shown["corruption"].tolist() == ["as they are", "blur", "noise", "light"]
+    assert by_corruption.shown["corruption"].tolist() == ["none (clean images)", "blur", "noise", "light"]
     assert by_corruption.shown["baseline, 50 labels"].tolist() == ["0.900", "0.650", "0.650", "0.650"]
     assert by_corruption.numbers["noise balanced_error"].tolist() == pytest.approx([0.4, 0.5])
 
@@ -82,7 +82,7 @@ def test_the_control_is_the_reference_where_there_is_no_baseline(add: Add, runs:
     control, probe = add("probe"), add("probe", init={"name": "imagenet"})
     add_test(add, control, {"blur": 0.205}, clean=0.2)
     add_test(add, probe, {"blur": 0.41}, clean=0.2)
-    numbers = build_worse_image_tables(read_tested(runs), [])[0].numbers.set_index("method")
+    numbers = build_corrupted_image_tables(read_tested(runs), [])[0].numbers.set_index("method")
     assert numbers.loc["probe, ImageNet", "reference"] == "untrained control"
     assert numbers.loc["probe, ImageNet", "mean_corruption_error"] == pytest.approx(2)
     assert np.isnan(numbers.loc["probe, ImageNet", "relative_corruption_error"])  # the control's error hardly rises
@@ -97,14 +97,14 @@ def test_families_and_their_values_are_kept_apart(add: Add, runs: Path) -> None:
         content["stage"]["families"]["ct"]["pixelate"] = [0.9, 0.8, 0.7, 0.6, 0.5]
 
     add_test(add, add("probe", seed=2), {"blur": 0.3}, change=change)
-    names = set(build_worse_image_tables(read_tested(runs), [])[0].numbers["family"])
+    names = set(build_corrupted_image_tables(read_tested(runs), [])[0].numbers["family"])
     assert names == {"ct", "ct (2)", "xray"}
-    assert len(plot_worse_images(read_tested(runs))) == 3
+    assert len(plot_corrupted_images(read_tested(runs))) == 3
 
 
 def test_the_curve_shows_each_severity_with_its_interval(add: Add, runs: Path) -> None:
     add_test(add, add("probe"), {"blur": 0.3})
-    (chart,) = plot_worse_images(read_tested(runs))
+    (chart,) = plot_corrupted_images(read_tested(runs))
     left, right = chart.figure.axes
     line = right.containers[0].lines[0]
     assert line.get_ydata()[1:].tolist() == pytest.approx([0.8, 0.7, 0.6, 0.5, 0.4])
@@ -127,7 +127,7 @@ def test_a_damaged_file_is_a_note(add: Add, runs: Path, text: str, reason: str) 
     folder = add_test(add, add("probe"), {"blur": 0.3})
     (folder / "corruptions.csv").write_text(text, encoding="utf-8")
     notes: list[str] = []
-    (table,) = build_worse_image_tables(read_tested(runs), notes)
+    (table,) = build_corrupted_image_tables(read_tested(runs), notes)
     assert table.shown["mean corruption error"].tolist() == [NONE]
     assert len(notes) == 1
     assert reason in notes[0]
@@ -145,9 +145,9 @@ def test_foreign_images_are_a_table(add: Add, runs: Path) -> None:
 
 def test_both_are_sections_and_absent_without_tests(add: Add, runs: Path) -> None:
     probe = add("probe")
-    assert not {"worse", "foreign"} & {section.key for section in build_content(collect_runs(runs)).sections}
+    assert not {"corrupted", "foreign"} & {section.key for section in build_content(collect_runs(runs)).sections}
     add_test(add, probe, {"blur": 0.3})
-    assert {"worse", "foreign"} <= {section.key for section in build_content(collect_runs(runs)).sections}
+    assert {"corrupted", "foreign"} <= {section.key for section in build_content(collect_runs(runs)).sections}
 
 
 def test_a_classifier_that_is_gone_has_no_row(add: Add, runs: Path) -> None:
@@ -156,6 +156,6 @@ def test_a_classifier_that_is_gone_has_no_row(add: Add, runs: Path) -> None:
     record = json.loads((folder / "result.json").read_text("utf-8"))
     record["provenance"]["init"]["run"] = "another"
     (folder / "result.json").write_text(json.dumps(record), encoding="utf-8")
-    assert build_worse_image_tables(read_tested(runs), []) == []
-    assert plot_worse_images(read_tested(runs)) == []
+    assert build_corrupted_image_tables(read_tested(runs), []) == []
+    assert plot_corrupted_images(read_tested(runs)) == []
     assert build_foreign_image_table(read_tested(runs)) == []

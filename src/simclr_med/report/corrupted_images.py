@@ -27,17 +27,18 @@ from simclr_med.safe_files import read_text
 SEVERITIES = (1, 2, 3, 4, 5)
 MOST_ROWS = 1_000  # of a corruptions.csv; the largest has 70
 SMALLEST_RISE = 0.01  # of the reference's balanced error, below which a relative error says nothing
-CLEAN = "none"  # name of the images as they are
+CLEAN = "none"  # name of clean images
 _SCORES = ("accuracy", "auroc", "balanced_error")
 _SHOWN = ("accuracy", "auroc")
 _GROUP = ["data", "encoder", FAMILY]
 _KEYS = [*_GROUP, "method", "budget"]
 _ERROR_NOTE = (
-    "Mean corruption error: the balanced error (1 - balanced accuracy) over the severities of a corruption, divided by "
-    "that of the reference; the mean over corruptions. Relative: the same of the rise above the images as they are. "
-    "Both are 1 for the reference, and lower is better (MedMNIST-C: BE and rBE, after Hendrycks and Dietterich 2019; "
-    "their reference is AlexNet). The reference is the baseline under the same label budget, or else the untrained "
-    f"control. The relative one leaves out corruptions that raise the reference's error by less than {SMALLEST_RISE}."
+    "Mean corruption error: for each corruption, the balanced error (1 - balanced accuracy, mean over severities) is "
+    "divided by that of the reference; these ratios are averaged. Relative corruption error: the same with the "
+    "increase of the error over clean images; corruptions that increase the reference's error by less than "
+    f"{SMALLEST_RISE} are left out. Both are 1 for the reference, and lower is better. The reference is the baseline "
+    "under the same label budget, or else the untrained control. In MedMNIST-C the errors are called BE and rBE, and "
+    "the reference is AlexNet."
 )
 
 
@@ -47,15 +48,15 @@ class Errors:
 
     Attributes:
         by_corruption: corruption -> score -> mean over severities and runs.
-        clean: score of the images as they are, mean over runs.
+        clean: score of clean images, mean over runs.
     """
 
     by_corruption: dict[str, dict[str, float]]
     clean: dict[str, float]
 
 
-def build_worse_image_tables(tested: pd.DataFrame, notes: list[str]) -> list[Table]:
-    """Return the scores of each method under corruption, and the AUROC by corruption.
+def build_corrupted_image_tables(tested: pd.DataFrame, notes: list[str]) -> list[Table]:
+    """Return the scores of each method on corrupted images, and the AUROC by corruption.
 
     Args:
         tested: of `tested_runs.select_tested_runs`.
@@ -76,34 +77,35 @@ def build_worse_image_tables(tested: pd.DataFrame, notes: list[str]) -> list[Tab
         relative_corruption_error=[relative for _, relative in ratios],
     )
     shown = _show_keys(numbers)
-    for title, metric in (("AUROC as they are", metrics[0]), ("AUROC, worse images", metrics[2])):
+    for title, metric in (("AUROC, clean images", metrics[0]), ("AUROC, corrupted images", metrics[2])):
         if f"{metric} mean" in numbers:
             shown[title] = [format_cell(values, metric) for values in numbers.to_dict("records")]
     shown["mean corruption error"] = [format_number(value, 2) for value in numbers["mean_corruption_error"]]
-    shown["relative"] = [format_number(value, 2) for value in numbers["relative_corruption_error"]]
-    shown["accuracy, worse images"] = [format_cell(values, metrics[1]) for values in numbers.to_dict("records")]
-    shown["balanced error"] = [format_number(value) for value in numbers[f"{metrics[3]} mean"]]
+    shown["relative corruption error"] = [format_number(value, 2) for value in numbers["relative_corruption_error"]]
+    shown["accuracy, corrupted images"] = [format_cell(values, metrics[1]) for values in numbers.to_dict("records")]
+    shown["balanced error, corrupted images"] = [format_number(value) for value in numbers[f"{metrics[3]} mean"]]
     shown["reference"] = list(numbers["reference"])
     note = (
-        "Means over the corruptions of the family and five severities (stage.corruptions=true). "
+        "Scores of corrupted images are means over the corruptions of the family and five severities "
+        "(stage.corruptions=true). "
         f"{CELL_NOTE} {_ERROR_NOTE}"
     )
-    table = build_table("worse_images", "Test images after corruptions", note, numbers, shown)
+    table = build_table("corrupted_images", "Corrupted test images", note, numbers, shown)
     return [table, *_build_corruption_tables(numbers, found)]
 
 
-def plot_worse_images(tested: pd.DataFrame) -> list[Chart]:
+def plot_corrupted_images(tested: pd.DataFrame) -> list[Chart]:
     """Draw the scores over severity; a figure for each data set, encoder, family and label budget."""
     charts = []
     runs = _select(tested)
     for (data, encoder, family), group in runs.groupby(_GROUP) if len(runs) else ():
         for budget in sort_budgets(group["budget"]):
             figure = _draw(group[group["budget"] == budget])
-            name = f"worse_images_{data}_{encoder}_{family}_{budget.replace(' ', '_')}"
-            title = f"Worse images: {data}, {encoder}, {describe_budget(budget)}, family {family}"
+            name = f"corrupted_images_{data}_{encoder}_{family}_{budget.replace(' ', '_')}"
+            title = f"Corrupted images: {data}, {encoder}, {describe_budget(budget)}, family {family}"
             note = (
                 "Mean over the corruptions of the family at each severity, with 95 % confidence intervals, as in the "
-                "tables; 0 is the images as they are. The vertical axis does not start at 0."
+                "tables. Severity 0 means clean images. The vertical axis does not start at 0."
             )
             charts.append(Chart(name, title, note, figure))
     return charts
@@ -156,13 +158,13 @@ def _build_corruption_tables(numbers: pd.DataFrame, found: Sequence[Errors | Non
             for name in names
             for score in _SCORES
         }
-        shown = pd.DataFrame({"corruption": ["as they are", *(name.replace("_", " ") for name in names)]})
+        shown = pd.DataFrame({"corruption": ["none (clean images)", *(name.replace("_", " ") for name in names)]})
         for index, each in errors.items():
             values = [each.clean["auroc"], *(each.by_corruption.get(name, {}).get("auroc", np.nan) for name in names)]
             method, budget = kept.at[index, "method"], str(kept.at[index, "budget"])
             shown[f"{method}, {describe_budget(budget)}"] = [format_number(value) for value in values]
         title = f"AUROC by corruption: {data}, {encoder}, family {family}"
-        note = "Test AUROC, mean over five severities and the runs. The CSV has accuracy and balanced error too."
+        note = "Test AUROC, mean over five severities and over runs. The CSV also has accuracy and balanced error."
         every = pd.DataFrame(columns, index=kept.index)
         table = pd.concat([kept[_KEYS], every], axis=1)
         tables.append(build_table(f"corruptions_{data}_{encoder}_{family}", title, note, table, shown))
@@ -230,7 +232,7 @@ def _parse(text: str) -> pd.DataFrame:
         rows.append({"corruption": make_printable(line["corruption"]), "severity": int(line["severity"])} | values)
     counts = Counter(row["corruption"] for row in rows)
     if counts.pop(CLEAN, 0) != 1 or set(counts.values()) != {len(SEVERITIES)}:
-        raise ValueError(f"expected {len(SEVERITIES)} severities of each corruption, and the images as they are")
+        raise ValueError(f"expected {len(SEVERITIES)} severities of each corruption, and clean images")
     return pd.DataFrame(rows)
 
 
