@@ -156,8 +156,8 @@ def test_a_bad_folder(typed, tmp_path: Path, kind: str) -> None:
         message = f"{root / 'c'}: the class folder has no images."
     if kind == "no images":
         shutil.rmtree(root)
-        written("scan.dcm", b"")(root)
-        message = "found (1 files end in .dcm). Convert the files, or check the path."
+        written("scan.nii", b"")(root)
+        message = "found (1 files end in .nii). Convert the files, or check the path."
     done = typed("dataset=folder", f"dataset.path={root}")
     assert (done.status, len(done.lines)) == (1, 1)
     assert message in done.lines[0]

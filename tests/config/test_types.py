@@ -36,14 +36,14 @@ def test_a_stage_states_the_type_that_its_yaml_is_bound_to(composed, path: Path)
 
 def test_mypy_rejects_misspelt_keys_and_assignments(tmp_path: Path) -> None:
     lines = [
-        "from simclr_med.config import stage_nodes",
+        "from simclr_med.config import select_nodes, stage_nodes",
         "from simclr_med.config.schema import Config",
         "from simclr_med.runs.run import Run",
     ]
     wrong: dict[int, str] = {}
     for kind in NODES["stage"].values():
         name = kind.__name__
-        lines.append(f"def {name.lower()}(run: Run[Config[stage_nodes.{name}]]) -> None:")
+        lines.append(f"def {name.lower()}(run: Run[Config[{kind.__module__.rpartition('.')[2]}.{name}]]) -> None:")
         lines.append("    print(run.cfg.stage.name, run.cfg.trainer.threads)")
         for statement in (
             "run.cfg.stage.monitr_every",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from simclr_med.data import source
 
-WITH_TORCH = {"datamodule", "device_images", "loader"}
+WITH_TORCH = {"datamodule", "device_images", "loader", "same_patient"}
 MODULES = {path.stem for path in Path(source.__file__).parent.glob("[!_]*.py")} | {"synthetic"}
 TORCH_FREE = sorted(MODULES - WITH_TORCH)
 

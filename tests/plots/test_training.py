@@ -117,6 +117,8 @@ def test_score_axis_is_limited_to_the_range_of_scores() -> None:
         encoder="tiny",
         method="probe",
         origin="",
+        foundation="",
+        selected_by="",
         start=[f"encoder {seed}" for seed in (0, 1, 0, 1)],
         share=0.0,
         test_images=100,

@@ -88,6 +88,7 @@ def test_every_key_of_the_names_is_a_key_of_the_config(composed: Compose) -> Non
     cfg = composed("stage=probe")
     # Those of other stages or options.
     known = {"stage.temperature", "stage.epochs", "stage.batch_size", "stage.method", "encoder.model"}
+    known |= {"stage.positives", "stage.mask_same_patient", "stage.exact_accumulate"}
     for key in set(SHOWN) - known:
         group, _, name = key.partition(".")
         assert group in cfg

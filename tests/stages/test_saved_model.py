@@ -130,7 +130,7 @@ def test_a_config_that_is_gone_or_damaged_is_one_line(staged) -> None:
 def test_runs_that_hold_no_classifier_are_one_line(staged, tmp_path: Path) -> None:
     (tmp_path / "pretraining").mkdir()
     (tmp_path / "pretraining" / "result.json").write_text(json.dumps({"config_hash": "abc"}))
-    with pytest.raises(RunError, match="Give a probe, finetune or baseline run"):
+    with pytest.raises(RunError, match="Give a probe, finetune, baseline or distill run"):
         staged("test", f"stage.run={tmp_path / 'pretraining'}")
     for folder in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(RunError, match="not the folder of a finished run") as caught:

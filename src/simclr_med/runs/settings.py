@@ -11,6 +11,9 @@ from typing import Any
 from simclr_med.runs.fields import LONGEST_NAME, Fields, make_printable
 from simclr_med.runs.identity import ADDED, OPERATIONAL, budget_name, validation_of_budget
 
+# Stages that have the keys of `ADDED`.
+_TRAINED = ("pretrain", "finetune", "baseline")
+
 # Keys that differ between runs of one method, or that have a column of their own.
 _OWN_COLUMNS = (
     "seed",
@@ -54,18 +57,20 @@ def read_budget(fraction: Fields) -> tuple[str, str]:
 def flatten_settings(config: Mapping[str, Any]) -> dict[str, str]:
     """Return every key that affects a result and has no column of its own; values as JSON.
 
-    Keys of `ADDED` are left out with the value that runs had before the key.
+    A run that was recorded before a key of `ADDED` existed has the value that it had then.
 
     Raises:
         ValueError: there are too many, or a value has no JSON.
     """
-    settings: dict[str, str] = {}
+    stage = config.get("stage")
+    settings = {}
+    if isinstance(stage, Mapping) and stage.get("name") in _TRAINED:
+        added = {f"{group}.{key}": value for group, keys in ADDED.items() for key, value in keys.items()}
+        settings = {key: json.dumps(value) for key, value in added.items() if key not in _OWN_COLUMNS}
 
     def walk(prefix: str, node: Mapping[Any, Any]) -> None:
         for key, value in node.items():
             full = f"{prefix}.{key}" if prefix else str(key)
-            if key in ADDED.get(prefix, ()) and value == ADDED[prefix][key]:
-                continue
             if key in OPERATIONAL.get(prefix, ()) or full in _OWN_COLUMNS or key == "_target_":
                 continue
             if isinstance(value, dict):
