@@ -39,7 +39,7 @@ paper: $(READY)  ## Every grid of the thesis's study, in order; make paper OVERR
 	@failed=0; for grid in $(PAPER); do $(BIN)/simclr-med grid=$$grid $(OVERRIDES) || failed=1; done; exit $$failed
 
 test: $(READY)  ## Run the default tests: under 5 minutes on 2 cores, no network, no GPU
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not process and not notebook and not slurm and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not process and not notebook and not slurm and not gpu"
 
 test-process: $(READY)  ## Run the tests that start real training processes
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m process

@@ -24,7 +24,7 @@ def test_the_wheel_holds_conf_and_runs_elsewhere(tmp_path: Path) -> None:
     inside = {f"simclr_med/conf/{path.relative_to(ROOT / 'conf').as_posix()}" for path in ROOT.glob("conf/**/*.yaml")}
     assert inside <= names
     data = [path for part in ("anchors", "templates") for path in (ROOT / "src/simclr_med/report" / part).iterdir()]
-    assert len(data) == 7
+    assert len(data) == 8
     assert {path.relative_to(ROOT / "src").as_posix() for path in data} <= names
     assert not [name for name in names if name.startswith("tests")]
     (tmp_path / "work").mkdir()
