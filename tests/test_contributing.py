@@ -323,7 +323,6 @@ SUBSET = (
     "tests/test_tests.py",
     "tests/augment/test_options.py",
     "tests/augment/test_posterize.py",
-    "tests/models/test_encoder_contract.py",
     "tests/stages/test_describe.py",
     "tests/stages/test_preview.py",
 )
@@ -391,6 +390,11 @@ def test_lint_and_types_pass(in_copy: Callable[..., str], words: tuple[str, ...]
 def test_tests_over_options_and_modules_pass(copy: Path, in_copy: Callable[..., str]) -> None:
     present = [name for name in SUBSET if (copy / "tree" / name).is_file()]
     in_copy("pytest", "-q", "-n", "2", "-m", "not process and not notebook and not slurm", *present)
+
+
+def test_encoder_keeps_the_contract(in_copy: Callable[..., str]) -> None:
+    # The encoders of the tree itself keep it in the default tests.
+    in_copy("pytest", "-q", "tests/models/test_encoder_contract.py", "-k", "patch_net")
 
 
 def test_op_and_sequence_are_used(copy: Path, simclr_med: Callable[..., str]) -> None:

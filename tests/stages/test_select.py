@@ -69,7 +69,7 @@ def test_of_copies_one_is_selected(staged, arrays, result, tmp_path: Path, capsy
     rows = [int(line["index"]) % 24 for line in read_lines(folder)]
     assert len(rows) == len(set(rows)) == 24
     assert result(folder)["metrics"] == {"train/images": 48, "train/selected": 24, "train/twins": 24}
-    assert "Only 24 images are selected: all others are twins of these." in capsys.readouterr().out
+    assert "Only 24 images are selected: all other images are twins of these." in capsys.readouterr().out
 
 
 def test_more_rounds_than_images_end_with_all_images(staged, capsys: Any) -> None:
