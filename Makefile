@@ -23,10 +23,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,slurm,optuna,export,dicom]'
 	@touch $@
 
-demo: $(READY)  ## Install, then study the synthetic data set and write its report (about 5 minutes, no download)
+demo: $(READY)  ## Install, then study the synthetic data set and write its report (about 6 minutes, no download)
 	$(BIN)/simclr-med stage=study dataset=synthetic logger=none optimizer.lr=1e-3 \
-		stage.epochs=10 stage.batch_size=64 stage.supervised_epochs=10 \
-		stage.supervised_min_steps=100 'stage.curve=[50,250,full]' 'stage.supervised=[100]'
+		stage.epochs=8 stage.batch_size=64 stage.supervised_epochs=10 stage.supervised_min_steps=100 \
+		'stage.curve=[50,full]' 'stage.supervised=[100]' 'stage.probe_repeats=[0,1,2]'
 
 # The thesis's study and its controls, pretraining first: 4,896 sweep jobs.
 NOVEL := init.augmentation=novel
@@ -38,7 +38,7 @@ PAPER := thesis_pretrain "further_pretrain augmentation=novel $(NOVEL)" "label_e
 paper: $(READY)  ## Every grid of the thesis's study, in order; make paper OVERRIDES="dry_run=true" lists the jobs
 	@failed=0; for grid in $(PAPER); do $(BIN)/simclr-med grid=$$grid $(OVERRIDES) || failed=1; done; exit $$failed
 
-test: $(READY)  ## Run the default tests: under 5 minutes on 2 cores, no network, no GPU
+test: $(READY)  ## Run the default tests: about 10 minutes on 2 cores, no network, no GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not process and not notebook and not slurm and not gpu"
 
 test-process: $(READY)  ## Run the tests that start real training processes
