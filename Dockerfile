@@ -20,10 +20,10 @@ RUN pip install --constraint constraints.txt ".[$EXTRAS]"
 
 FROM python:3.11-slim-bookworm
 # Any user may write here, since `docker run --user` chooses the owner of the results.
-RUN useradd --uid 1000 --create-home simclr && install -d -m 1777 /home/simclr /work /data
+RUN useradd --uid 1000 --create-home simclr && install -d -m 1777 /home/simclr /workspace /data
 COPY --from=build /opt/venv /opt/venv
-ENV PATH=/opt/venv/bin:$PATH HOME=/home/simclr SIMCLR_MED_DATA=/data SIMCLR_MED_RUNS=/work/runs
+ENV PATH=/opt/venv/bin:$PATH HOME=/home/simclr SIMCLR_MED_DATA=/data SIMCLR_MED_RUNS=/workspace/runs
 USER 1000
-WORKDIR /work
+WORKDIR /workspace
 ENTRYPOINT ["simclr-med"]
 CMD ["--help"]

@@ -56,7 +56,7 @@ def test_sources_exist_and_reach_the_build() -> None:
 def test_user_is_not_root_and_sees_the_documented_folders() -> None:
     last_stage = LINES[max(number for number, line in enumerate(LINES) if line.startswith("FROM ")) :]
     assert [line for line in last_stage if line.startswith("USER ")] == ["USER 1000"]
-    assert any("SIMCLR_MED_DATA=/data SIMCLR_MED_RUNS=/work/runs" in line for line in last_stage)
+    assert any("SIMCLR_MED_DATA=/data SIMCLR_MED_RUNS=/workspace/runs" in line for line in last_stage)
     assert 'ENTRYPOINT ["simclr-med"]' in last_stage
 
 
