@@ -36,7 +36,7 @@ def test_a_stage_states_the_type_that_its_yaml_is_bound_to(composed, path: Path)
 
 def test_mypy_rejects_misspelt_keys_and_assignments(tmp_path: Path) -> None:
     lines = [
-        "from simclr_med.config import select_nodes, stage_nodes",
+        "from simclr_med.config import select_nodes, stage_nodes, training_nodes",
         "from simclr_med.config.schema import Config",
         "from simclr_med.runs.run import Run",
     ]

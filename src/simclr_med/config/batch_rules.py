@@ -8,7 +8,7 @@ from typing import Any
 from simclr_med.config.bounds import LARGEST_INTEGER
 from simclr_med.config.data_nodes import Dataset
 from simclr_med.config.schema import Config, Trainer
-from simclr_med.config.stage_nodes import Pretrain
+from simclr_med.config.training_nodes import Pretrain
 
 
 def cuda_graphs(cfg: Config[Any]) -> Iterator[str]:

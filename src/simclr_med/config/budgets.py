@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from simclr_med.config.bounds import expected_value
 from simclr_med.config.data_nodes import DataFraction
-from simclr_med.config.stage_nodes import CurveStage
+from simclr_med.config.stage_kinds import CurveStage
 from simclr_med.errors import ConfigError
 
 BUDGET_RULE = "expected a number of images, n50, pct10, per_class25 or full. Correct it."

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from simclr_med.config import data_nodes, schema, select_nodes, stage_nodes
+from simclr_med.config import data_nodes, schema, select_nodes, stage_nodes, training_nodes
 from simclr_med.config.folders import CONF, list_sequences
 from simclr_med.config.medmnist_info import medmnist_info
 from simclr_med.config.selection_keys import selected_by, selection_hash
@@ -41,10 +41,10 @@ NODES: dict[str, dict[str, type]] = {
         "saved": schema.InitSaved,
     },
     "stage": {
-        "pretrain": stage_nodes.Pretrain,
+        "pretrain": training_nodes.Pretrain,
         "probe": stage_nodes.Probe,
-        "supervised": stage_nodes.Supervised,
-        "distill": stage_nodes.Distill,
+        "supervised": training_nodes.Supervised,
+        "distill": training_nodes.Distill,
         "test": stage_nodes.Test,
         "predict": stage_nodes.Predict,
         "export": stage_nodes.Export,

@@ -14,19 +14,9 @@ from simclr_med.config.data_rules import broken_data_rules
 from simclr_med.config.logger_rules import broken_logger_rules
 from simclr_med.config.schema import Config, Multistep, ResNet, Timm, TinyEncoder, WarmupCosine
 from simclr_med.config.selection_keys import broken_selection_rules
-from simclr_med.config.stage_nodes import (
-    Analyse,
-    Distill,
-    Export,
-    Predict,
-    Pretrain,
-    Preview,
-    Probe,
-    Report,
-    Stage,
-    Supervised,
-    Test,
-)
+from simclr_med.config.stage_kinds import Stage
+from simclr_med.config.stage_nodes import Analyse, Export, Predict, Preview, Probe, Report, Test
+from simclr_med.config.training_nodes import Distill, Pretrain, Supervised
 from simclr_med.config.training_rules import broken_training_rules
 from simclr_med.runs.identity import slug
 from simclr_med.types import MULTI_LABEL

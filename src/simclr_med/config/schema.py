@@ -16,7 +16,7 @@ from simclr_med.config.bounds import bounded, one_of
 from simclr_med.config.data_nodes import DataFraction, Dataset
 from simclr_med.config.defaults import find_changes
 from simclr_med.config.nodes import Option, Part, node
-from simclr_med.config.stage_nodes import Stage
+from simclr_med.config.stage_kinds import Stage
 
 # OmegaConf reads these annotations at run time and knows no `int | None` on Python 3.10.
 # ruff: noqa: UP045

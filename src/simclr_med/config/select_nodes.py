@@ -8,7 +8,7 @@ from omegaconf import MISSING
 
 from simclr_med.config.bounds import bounded, one_of
 from simclr_med.config.nodes import Part, node
-from simclr_med.config.stage_nodes import Stage
+from simclr_med.config.stage_kinds import Stage
 
 
 @node

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from simclr_med.config.data_nodes import DataFraction
 from simclr_med.config.select_nodes import Select
-from simclr_med.config.stage_nodes import Stage
+from simclr_med.config.stage_kinds import Stage
 from simclr_med.errors import ConfigError
 from simclr_med.runs.fields import describe_error
 from simclr_med.selection_csv import SelectedImage, read_selection

@@ -8,7 +8,7 @@ from typing import Any
 
 from simclr_med.config.bounds import LARGEST_INTEGER
 from simclr_med.config.schema import Config
-from simclr_med.config.stage_nodes import Pretrain, Supervised
+from simclr_med.config.training_nodes import Pretrain, Supervised
 
 
 def broken_training_rules(cfg: Config[Any]) -> Iterator[str]:

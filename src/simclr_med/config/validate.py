@@ -15,7 +15,7 @@ from simclr_med.config.data_nodes import UntypedDataset
 from simclr_med.config.nodes import Untyped, defaults
 from simclr_med.config.rules import PATH_GROUPS, broken_rules, use_default
 from simclr_med.config.schema import Config, Schema
-from simclr_med.config.stage_nodes import Stage, UntypedStage
+from simclr_med.config.stage_kinds import Stage, UntypedStage
 from simclr_med.config.targets import unlisted_targets
 from simclr_med.errors import ConfigError
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from simclr_med.augment.sequence import to_float
 from simclr_med.config.schema import Config
-from simclr_med.config.stage_nodes import ClassifierStage
+from simclr_med.config.training_nodes import ClassifierStage
 from simclr_med.errors import CheckpointError
 from simclr_med.evaluation.predict import predict_proba
 from simclr_med.metrics_csv import read_rows

@@ -12,7 +12,7 @@ import torch
 from simclr_med import build
 from simclr_med.augment.sequence import OneView, to_float
 from simclr_med.config.schema import Config
-from simclr_med.config.stage_nodes import Distill
+from simclr_med.config.training_nodes import Distill
 from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
 from simclr_med.data.subsets import select_subset

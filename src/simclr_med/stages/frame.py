@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from simclr_med import build
 from simclr_med.config.schema import Config
-from simclr_med.config.stage_nodes import TrainingStage
+from simclr_med.config.stage_kinds import TrainingStage
 from simclr_med.evaluation.predictions import Predictions
 from simclr_med.runs.identity import budget_name
 from simclr_med.runs.names import method_name, shown_path

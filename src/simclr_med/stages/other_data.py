@@ -13,7 +13,7 @@ from simclr_med import build
 from simclr_med.config.folders import CONF, list_options
 from simclr_med.config.options import load_option
 from simclr_med.config.schema import Config
-from simclr_med.config.stage_nodes import Stage
+from simclr_med.config.stage_kinds import Stage
 from simclr_med.config.targets import is_listed
 from simclr_med.data.source import ImageSet, Source
 from simclr_med.errors import ConfigError, DataError

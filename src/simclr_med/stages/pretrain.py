@@ -12,7 +12,7 @@ import torch
 from simclr_med import build
 from simclr_med.augment.sequence import TwoViews, to_float
 from simclr_med.config.schema import Config
-from simclr_med.config.stage_nodes import Pretrain
+from simclr_med.config.training_nodes import Pretrain
 from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
 from simclr_med.errors import DataError

@@ -17,7 +17,7 @@ from simclr_med import build
 from simclr_med.atomic import write_text
 from simclr_med.config.nodes import Option
 from simclr_med.config.schema import LARS, Config
-from simclr_med.config.stage_nodes import TrainingStage
+from simclr_med.config.stage_kinds import TrainingStage
 from simclr_med.csv_cells import escape_cell
 from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.selected_images import load_selected_rows

@@ -10,7 +10,7 @@ from torch import nn
 from simclr_med import build
 from simclr_med.augment.sequence import OneView, to_float
 from simclr_med.config.schema import Config
-from simclr_med.config.stage_nodes import Supervised
+from simclr_med.config.training_nodes import Supervised
 from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
 from simclr_med.errors import RunError
