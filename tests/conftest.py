@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import subprocess
 import sys
@@ -31,6 +32,12 @@ settings.register_profile(
 )
 settings.register_profile("fuzz", max_examples=1_000, deadline=None, suppress_health_check=_ALLOWED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_collection_finish() -> None:
+    """Exclude what the imports made from garbage collection, which would visit all of it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

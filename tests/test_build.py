@@ -12,6 +12,7 @@ from simclr_med import build
 
 def test_objects_of_earlier_jobs_are_still_collected(composed: Callable[..., DictConfig]) -> None:
     cfg = composed("stage=pretrain")
+    gc.unfreeze()  # of what the tests froze
     build.import_stage(cfg)
     frozen = gc.get_freeze_count()
     assert frozen > 0

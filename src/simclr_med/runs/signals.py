@@ -99,7 +99,8 @@ class StopSignal:
             sys.__unraisablehook__(dropped)
         elif issubclass(dropped.exc_type, (KeyboardInterrupt, SystemExit)):
             number, self.number = self.number, None
-            again = threading.Timer(AGAIN_S, signal.raise_signal, (number,))
+            # To the main thread itself, which may be waiting.
+            again = threading.Timer(AGAIN_S, signal.pthread_kill, (threading.main_thread().ident, number))
             again.daemon = True
             again.start()
 
