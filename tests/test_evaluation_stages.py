@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked_commands
 import numpy as np
 import pytest
 import torch
+from forked_commands import Forked
 
 from simclr_med.config.medmnist_info import load_medmnist_table
 from simclr_med.metrics_csv import read_rows
@@ -39,11 +38,11 @@ def noisy(tmp_path: Path) -> Path:
 
 def line(stage: str, data: Path, runs: Path, *words: str) -> list[str]:
     where = ("dataset=npz", f"dataset.path={data}", f"paths.runs={runs}")
-    return [sys.executable, "-m", "simclr_med", f"stage={stage}", *where, *QUICK, *words]
+    return [f"stage={stage}", *where, *QUICK, *words]
 
 
 def done(*words: str) -> str:
-    finished = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    finished = forked_commands.run(words)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
 
@@ -64,7 +63,7 @@ def result(run: Path) -> dict[str, Any]:
 
 def killed_once(command: list[str], when: Callable[[], bool], later_s: float) -> bool:
     """Start a command and kill it some time after a condition has come true; whether it was still running then."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = Forked(command)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None and not when():
         time.sleep(0.005)
@@ -117,8 +116,8 @@ def test_two_probes_at_once_share_their_features(noisy: Path, tmp_path: Path) ->
     words = ("init=random", "stage.solver=sgd", "stage.solvers.sgd.epochs=2", "stage.resamples=0")
     seeds = range(2)
     commands = [line("probe", noisy, tmp_path / "runs", *words, f"stage.solvers.sgd.epochs={2 + k}") for k in seeds]
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-    message = [process.communicate(timeout=300)[0] for process in both]
+    both = [Forked(command) for command in commands]
+    message = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert not any("damaged" in text for text in message)
     assert len(list((tmp_path / "runs" / ".features").glob("*.safetensors"))) == 3
@@ -171,7 +170,7 @@ def test_multi_label_and_ordinal_sets_from_end_to_end(tmp_path: Path, flag: str)
         content[f"{split}_labels"] = labels.astype(np.uint8)
     np.savez(tmp_path / f"{flag}.npz", **content)
     data = (f"dataset={flag}", "dataset.verify=false", f"paths.data={tmp_path}", f"paths.runs={tmp_path / 'runs'}")
-    start = (sys.executable, "-m", "simclr_med", *data, *QUICK)
+    start = (*data, *QUICK)
     done(*start, "stage=pretrain", "stage.epochs=1", "stage.batch_size=16")
     for stage, words in (("probe", ()), ("finetune", (*TRAIN, "stage.epochs=1"))):
         done(*start, f"stage={stage}", *words, "stage.resamples=20")
@@ -185,7 +184,7 @@ def test_multi_label_and_ordinal_sets_from_end_to_end(tmp_path: Path, flag: str)
 
 def refused(status: int, words: list[str], **environment: str) -> str:
     """The one line of an error."""
-    failed = subprocess.run(words, capture_output=True, text=True, timeout=300, env={**os.environ, **environment})
+    failed = forked_commands.run(words, **environment)
     assert failed.returncode == status, failed.stderr
     (message,) = failed.stderr.splitlines()
     return message

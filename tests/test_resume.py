@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forked_commands
 import pytest
+from forked_commands import Forked
 
 from simclr_med.metrics_csv import read_rows
 from simclr_med.training.devices import resolve_precision
@@ -21,11 +20,18 @@ EPOCHS = 80
 
 def words(cells: Path, runs: Path, precision: str = "32-true") -> list[str]:
     return [
-        *(sys.executable, "-m", "simclr_med", "stage=pretrain", "dataset=npz", f"dataset.path={cells}"),
+        *("stage=pretrain", "dataset=npz", f"dataset.path={cells}"),
         *(f"paths.runs={runs}", "encoder=tiny", f"stage.epochs={EPOCHS}", "stage.batch_size=16", "logger=none"),
         *("stage.checkpoint_every_s=0", "stage.monitor_every=20", "trainer=cpu", "trainer.threads=1"),
         f"trainer.precision={precision}",
     ]
+
+
+def done(command: list[str]) -> str:
+    """Return what a successful command printed."""
+    ended = forked_commands.run(command)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
 
 
 def folder(runs: Path) -> Path:
@@ -41,12 +47,12 @@ def lasting(path: Path) -> list[dict[str, str]]:
 def test_resume_after_kills_gives_identical_weights(cells: Path, tmp_path: Path, precision: str) -> None:
     if precision == "bf16-mixed" and resolve_precision("auto", "cpu") != precision:
         pytest.skip("this CPU does not compute bfloat16")
-    subprocess.run(words(cells, tmp_path / "whole", precision), check=True, capture_output=True)
+    done(words(cells, tmp_path / "whole", precision))
     choose = random.Random(0)
     killed = 0
     for _ in range(5):
         runs = tmp_path / "killed"
-        process = subprocess.Popen(words(cells, runs, precision), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = Forked(words(cells, runs, precision))
         # Kill some epochs after the run has begun (or resumed), wherever in the epoch that falls.
         table = next(iter(runs.glob("pretrain/*/*/metrics.csv")), None)
         before = len(read_rows(table)) if table else 0
@@ -60,21 +66,18 @@ def test_resume_after_kills_gives_identical_weights(cells: Path, tmp_path: Path,
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
     assert killed == 5
-    done = subprocess.run(words(cells, runs, precision), check=True, capture_output=True, text=True)
-    assert "resuming from epoch" in done.stdout
+    assert "resuming from epoch" in done(words(cells, runs, precision))
     one, two = folder(tmp_path / "whole"), folder(runs)
     assert (one / "encoder.safetensors").read_bytes() == (two / "encoder.safetensors").read_bytes()
     assert lasting(one / "metrics.csv") == lasting(two / "metrics.csv")
     assert [int(row["epoch"]) for row in read_rows(two / "metrics.csv")] == list(range(EPOCHS))
-    again = subprocess.run(words(cells, runs, precision), check=True, capture_output=True, text=True)
-    assert again.stdout.startswith("Already finished, skipping")
+    assert done(words(cells, runs, precision)).startswith("Already finished, skipping")
 
 
 def test_eight_processes_share_one_run(cells: Path, tmp_path: Path) -> None:
     line = [*words(cells, tmp_path / "runs")]
     line[line.index(f"stage.epochs={EPOCHS}")] = "stage.epochs=2"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    several = [subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(8)]
+    several = [Forked(line) for _ in range(8)]
     message = [process.communicate(timeout=300)[0] for process in several]
     assert [process.returncode for process in several] == [0] * 8
     assert sum("Pretraining on cells" in text for text in message) == 1

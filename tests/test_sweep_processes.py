@@ -11,7 +11,9 @@ import sys
 import time
 from pathlib import Path
 
+import forked_commands
 import pytest
+from forked_commands import Forked
 
 pytestmark = pytest.mark.process
 QUICK = ("encoder=tiny", "logger=none", "trainer=cpu", "trainer.threads=1", "stage.batch_size=16")
@@ -27,11 +29,19 @@ JOBS = 8  # two of each stage's four jobs share a run
 
 def line(data: Path, runs: Path, *words: str) -> list[str]:
     where = ("dataset=npz", f"dataset.path={data}", f"paths.runs={runs}")
-    return [sys.executable, "-m", "simclr_med", "-m", *where, *QUICK, *words]
+    return ["-m", *where, *QUICK, *words]
 
 
 def done(*words: str, status: int = 0) -> str:
-    finished = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    finished = forked_commands.run(words)
+    assert finished.returncode == status, finished.stderr
+    return finished.stdout
+
+
+def done_anew(*words: str, status: int = 0) -> str:
+    """In a new Python, because the command starts processes itself."""
+    line = [sys.executable, "-m", "simclr_med", *words]
+    finished = subprocess.run(line, capture_output=True, text=True, timeout=300)
     assert finished.returncode == status, finished.stderr
     return finished.stdout
 
@@ -81,7 +91,7 @@ def test_killed_sweep_resumes_with_identical_results(undisturbed: tuple[Path, Pa
     choose = random.Random(1)
     for _ in range(2):
         before = len(results(tmp_path / "runs"))
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = Forked(command)
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline and len(results(tmp_path / "runs")) == before:
             time.sleep(0.01)
@@ -98,8 +108,8 @@ def test_killed_sweep_resumes_with_identical_results(undisturbed: tuple[Path, Pa
 def test_two_sweeps_at_once_share_their_runs(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
     data, whole = undisturbed
     command = line(data, tmp_path / "runs", *GRID, "seed=0,1")
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    message = [process.communicate(timeout=300)[0] for process in both]
+    both = [Forked(command) for _ in range(2)]
+    message = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], message
     assert outcomes(tmp_path / "runs").count("done") == 4
     assert outcomes(tmp_path / "runs").count("skipped") == 2 * JOBS - 4
@@ -113,7 +123,7 @@ def test_workers_share_the_cores_and_continue_after_a_failed_job(
     data, whole = undisturbed
     words = (*GRID, "data_fraction.samples=null,1000", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     command = [word for word in line(data, tmp_path / "runs", *words, "seed=0,1") if word != "trainer.threads=1"]
-    message = done(*command, status=1)
+    message = done_anew(*command, status=1)
     assert outcomes(tmp_path / "runs").count("done") == 4
     assert outcomes(tmp_path / "runs").count("failed") == JOBS
     assert "data_fraction.samples=1000: only" in message
@@ -129,7 +139,7 @@ def test_sweep_of_ddp_runs(undisturbed: tuple[Path, Path], tmp_path: Path) -> No
         for word in line(data, tmp_path / "runs", "stage=pretrain", "stage.epochs=1", "trainer=ddp_cpu")
         if word != "trainer=cpu"
     ]
-    message = done(*command, "seed=0,1")
+    message = done_anew(*command, "seed=0,1")
     assert "Sweep of 2 jobs, 2 runs" in message
     assert sorted(path.rpartition("-")[0].rpartition("-")[2] for path in results(tmp_path / "runs")) == [
         "s0",
