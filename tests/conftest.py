@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import forked_commands
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
@@ -89,31 +90,44 @@ def shared_cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return drawn(tmp_path_factory.mktemp("data") / "cells.npz")
 
 
+def enclosed(folder: Path) -> dict[str, str]:
+    """The variables of a command that keeps everything inside a folder."""
+    return {
+        "SIMCLR_MED_RUNS": str(folder / "runs"),
+        "SIMCLR_MED_DATA": str(folder / "data"),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
 @pytest.fixture
 def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the real command line in a new process, in an empty folder, with everything it keeps inside tmp_path."""
+    """Run the real command line in a new Python, in an empty folder, with everything it keeps inside tmp_path."""
 
     def run(
         *words: str, cwd: Path | None = None, timeout: float = 300, **more: str
     ) -> subprocess.CompletedProcess[str]:
-        environment = {
-            **os.environ,
-            "SIMCLR_MED_RUNS": str(tmp_path / "runs"),
-            "SIMCLR_MED_DATA": str(tmp_path / "data"),
-            "XDG_CACHE_HOME": str(tmp_path / "cache"),
-            "OMP_NUM_THREADS": "1",
-            **more,
-        }
         place = cwd or tmp_path / "work"
         place.mkdir(exist_ok=True)
         return subprocess.run(
             [sys.executable, "-m", "simclr_med", *words],
             cwd=place,
-            env=environment,
+            env={**os.environ, **enclosed(tmp_path), **more},
             capture_output=True,
             text=True,
             timeout=timeout,
         )
+
+    return run
+
+
+@pytest.fixture
+def forked(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """As `command`, in a fork: see `forked_commands`."""
+
+    def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "work").mkdir(exist_ok=True)
+        return forked_commands.run(words, tmp_path / "work", {**os.environ, **enclosed(tmp_path), **more})
 
     return run
 

@@ -31,13 +31,13 @@ class Forked:
     Args:
         words: flags and overrides.
         cwd: working folder; None for this process's.
-        environment: variables besides those of this process.
+        environment: all its variables; None for those of this process.
     """
 
     def __init__(self, words: Sequence[str], cwd: Path | None = None, environment: Mapping[str, str] | None = None):
         self.args = list(map(str, words))
         self._output = Path(tempfile.mkdtemp(prefix="forked-"))
-        variables = {**os.environ, **(environment or {})}
+        variables = dict(os.environ if environment is None else environment)
         arguments = (self.args, str(cwd or Path.cwd()), variables, str(self._output))
         self._process = _SERVER.Process(target=_become, args=arguments)
         before = os.environ.get("OMP_NUM_THREADS")
@@ -77,11 +77,11 @@ class Forked:
 
 
 def run(
-    words: Sequence[str], cwd: Path | None = None, timeout: float = 300, **environment: str
+    words: Sequence[str], cwd: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     command = Forked(words, cwd, environment)
-    out, err = command.communicate(timeout)
+    out, err = command.communicate()
     return subprocess.CompletedProcess(command.args, command.wait(), out, err)
 
 

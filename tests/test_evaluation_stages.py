@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import time
@@ -184,7 +185,7 @@ def test_multi_label_and_ordinal_sets_from_end_to_end(tmp_path: Path, flag: str)
 
 def refused(status: int, words: list[str], **environment: str) -> str:
     """The one line of an error."""
-    failed = forked_commands.run(words, **environment)
+    failed = forked_commands.run(words, environment={**os.environ, **environment})
     assert failed.returncode == status, failed.stderr
     (message,) = failed.stderr.splitlines()
     return message

@@ -36,8 +36,8 @@ def test_ddp_prints_no_banner_and_no_hints(command: Command, cells: Path) -> Non
         assert noise not in done.stdout, noise
 
 
-def test_every_monitor_agrees_in_float64(command: Command, cells: Path, tmp_path: Path) -> None:
-    one = curve(command, cells, tmp_path / "one", "trainer=cpu", "trainer.precision=64-true")
+def test_every_monitor_agrees_in_float64(command: Command, forked: Command, cells: Path, tmp_path: Path) -> None:
+    one = curve(forked, cells, tmp_path / "one", "trainer=cpu", "trainer.precision=64-true")
     two = curve(command, cells, tmp_path / "two", "trainer=ddp_cpu", "trainer.precision=64-true")
     assert len(one) == len(two) == 3
     for a, b in zip(one, two, strict=True):
@@ -45,11 +45,13 @@ def test_every_monitor_agrees_in_float64(command: Command, cells: Path, tmp_path
             assert float(a[name]) == pytest.approx(float(b[name]), abs=1e-4), name
 
 
-def test_float32_first_step_has_the_same_gradients(command: Command, cells: Path, tmp_path: Path) -> None:
+def test_float32_first_step_has_the_same_gradients(
+    command: Command, forked: Command, cells: Path, tmp_path: Path
+) -> None:
     words = ("stage.epochs=1", "trainer.limit_steps=1", "optimizer=sgd", "optimizer.lr=1.0", "optimizer.momentum=0")
     plain = ("optimizer.nesterov=false", "keep=all", "schedule=constant", "trainer.precision=32-true")
-    for name, trainer in (("one", "cpu"), ("two", "ddp_cpu")):
-        curve(command, cells, tmp_path / name, *words, *plain, f"trainer={trainer}")
+    for name, run, trainer in (("one", forked, "cpu"), ("two", command, "ddp_cpu")):
+        curve(run, cells, tmp_path / name, *words, *plain, f"trainer={trainer}")
     import safetensors.torch
 
     after = [
@@ -73,7 +75,7 @@ def test_float32_first_step_has_the_same_gradients(command: Command, cells: Path
 
 @pytest.mark.parametrize("more", [(), ("stage.ema_decay=0.9", "stage.head_epochs=1", "stage.label_smoothing=0.1")])
 def test_classifier_of_two_processes_is_that_of_one(
-    command: Command, cells: Path, tmp_path: Path, more: tuple[str, ...]
+    command: Command, forked: Command, cells: Path, tmp_path: Path, more: tuple[str, ...]
 ) -> None:
     """25 of 33 labels are trained on, in batches of 13 and 12: the processes have unequal shares and class weights."""
     words = ("stage=baseline", "dataset=npz", f"dataset.path={cells}", "encoder=tiny", "logger=none", *more)
@@ -81,8 +83,8 @@ def test_classifier_of_two_processes_is_that_of_one(
     words = (*words, "stage.class_weights=balanced")
     words = (*words, "stage.epochs=3", "stage.min_steps=9", "schedule.warmup_epochs=0", "trainer.precision=64-true")
     tables = []
-    for trainer in ("cpu", "ddp_cpu"):
-        done = command(*words, "stage.resamples=0", f"trainer={trainer}", f"paths.runs={tmp_path / trainer}")
+    for run, trainer in ((forked, "cpu"), (command, "ddp_cpu")):
+        done = run(*words, "stage.resamples=0", f"trainer={trainer}", f"paths.runs={tmp_path / trainer}")
         assert done.returncode == 0, done.stderr
         tables.append(read_rows(next((tmp_path / trainer).glob("baseline/*/*/metrics.csv"))))
     one, two = tables
@@ -98,11 +100,11 @@ def name_patients(path: Path) -> str:
     return str(path)
 
 
-def test_partners_and_masks_agree_in_float64(command: Command, cells: Path, tmp_path: Path) -> None:
+def test_partners_and_masks_agree_in_float64(command: Command, forked: Command, cells: Path, tmp_path: Path) -> None:
     csv = name_patients(tmp_path / "patients.csv")
     words = (f"dataset.groups_csv={csv}", "stage.positives=patient", "stage.mask_same_patient=true")
     words = (*words, "trainer.precision=64-true", "stage.epochs=2", "trainer.limit_steps=1")
-    one = curve(command, cells, tmp_path / "one", *words, "trainer=cpu")
+    one = curve(forked, cells, tmp_path / "one", *words, "trainer=cpu")
     two = curve(command, cells, tmp_path / "two", *words, "trainer=ddp_cpu")
     assert len(one) == len(two) == 2
     for a, b in zip(one, two, strict=True):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import forked_commands
 import pytest
 import wandb_log
 import yaml
@@ -82,11 +81,10 @@ def folders(shared_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "OMP_NUM_THREADS": "1"}
     runs, found = tmp_path_factory.mktemp("all") / "runs", {}
     for stage, (words, *_) in STAGES.items():
-        line = [sys.executable, "-m", "simclr_med", f"stage={stage}"]
-        line += ["dataset=npz", f"dataset.path={shared_cells}"]
+        line = [f"stage={stage}", "dataset=npz", f"dataset.path={shared_cells}"]
         line += ["encoder=tiny", "trainer=cpu", "trainer.threads=1", "logger=wandb", f"paths.runs={runs}"]
         line += [word.format(**found) for word in words]
-        done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
+        done = forked_commands.run(line, environment=environment)
         assert done.returncode == 0, done.stderr
         assert done.stderr == "", stage
         (found[stage],) = runs.glob(f"{stage}/*/*")

@@ -44,21 +44,21 @@ def find_name(folder: Path) -> list[Path]:
     return [path for path in found if "PLANTED" in str(path) or any(text in path.read_bytes() for text in texts)]
 
 
-def test_planted_names_are_found_nowhere(command: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
+def test_planted_names_are_found_nowhere(forked: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
     scans = tmp_path / "scans"
     for number in range(32):
         write_scan(scans / ("ab"[number % 4 // 2]) / f"{number:02}.dcm", number)
     assert len(find_name(scans)) == 32
     own = (f"dataset.path={scans}", "dataset=folder", "dataset.size=16", "trainer.threads=1")
     said = [
-        command("stage=pretrain", *own, *FEW, "logger=wandb", WANDB_MODE="offline"),
-        command("stage=audit", *own, "logger=none"),
-        command("stage=probe", *own, "encoder=tiny", "init=random", "logger=none", "data_fraction=full"),
-        command("stage=preview", *own, "logger=none"),
+        forked("stage=pretrain", *own, *FEW, "logger=wandb", WANDB_MODE="offline"),
+        forked("stage=audit", *own, "logger=none"),
+        forked("stage=probe", *own, "encoder=tiny", "init=random", "logger=none", "data_fraction=full"),
+        forked("stage=preview", *own, "logger=none"),
     ]
     assert [done.returncode for done in said] == [0] * len(said), said
     (scans / "a" / "00.dcm").write_bytes((scans / "a" / "00.dcm").read_bytes()[:-500])
-    said.append(command("stage=pretrain", *own, *FEW, "logger=none"))
+    said.append(forked("stage=pretrain", *own, *FEW, "logger=none"))
     assert said[-1].returncode == 1
     assert "00.dcm: not a readable DICOM file" in said[-1].stderr
     assert not [done for done in said if "PLANTED" in done.stdout + done.stderr]
