@@ -24,9 +24,9 @@ from spread import format_spread, spread
 from simclr_med.atomic import write_json, write_text
 from simclr_med.metrics_csv import read_rows
 from simclr_med.runs.file_hashes import hash_files
+from simclr_med.runs.finished_runs import load_config
 from simclr_med.runs.identity import Init, compute_config_hash
 from simclr_med.runs.names import run_folder
-from simclr_med.runs.run import load_config
 from simclr_med.safe_files import read_json
 
 BUDGETS, SEEDS = ("50", "100", "250", "full"), (0, 1, 2, 3, 4)

@@ -25,17 +25,6 @@ def curve(command: Command, cells: Path, runs: Path, *more: str) -> list[dict[st
     return read_rows(next(runs.glob("pretrain/*/*/metrics.csv")))
 
 
-def test_ddp_prints_no_banner_and_no_hints(command: Command, cells: Path) -> None:
-    done = command(
-        *("stage=pretrain", "dataset=npz", f"dataset.path={cells}", "encoder=tiny", "stage.epochs=2"),
-        *("stage.batch_size=16", "logger=none", "trainer=ddp_cpu", "trainer.devices=2"),
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    for noise in ("distributed", "MEMBER", "LeafSpec", "weights_only", "max_epochs", "Warning", "----"):
-        assert noise not in done.stdout, noise
-
-
 def test_every_monitor_agrees_in_float64(command: Command, forked: Command, cells: Path, tmp_path: Path) -> None:
     one = curve(forked, cells, tmp_path / "one", "trainer=cpu", "trainer.precision=64-true")
     two = curve(command, cells, tmp_path / "two", "trainer=ddp_cpu", "trainer.precision=64-true")
@@ -112,7 +101,7 @@ def test_partners_and_masks_agree_in_float64(command: Command, forked: Command, 
             assert float(a[name]) == pytest.approx(float(b[name]), abs=1e-4), name
 
 
-def test_parts_train_in_two_processes_without_a_warning(command: Command, cells: Path, tmp_path: Path) -> None:
+def test_parts_train_in_two_processes_without_banners_and_hints(command: Command, cells: Path, tmp_path: Path) -> None:
     """Batch norm is synchronised in both passes of every part; `tests/training/test_parts.py` compares gradients."""
     done = command(
         *("stage=pretrain", "dataset=npz", f"dataset.path={cells}", f"paths.runs={tmp_path}", "encoder=tiny"),
@@ -121,6 +110,8 @@ def test_parts_train_in_two_processes_without_a_warning(command: Command, cells:
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+    for noise in ("distributed", "MEMBER", "LeafSpec", "weights_only", "max_epochs", "Warning", "----"):
+        assert noise not in done.stdout, noise
     assert "negatives come from all 16 images, statistics of batch norm from a micro-batch of 4." in done.stdout
     (row,) = read_rows(next(tmp_path.glob("pretrain/*/*/metrics.csv")))
     assert 0 < float(row["train/loss"]) < 5

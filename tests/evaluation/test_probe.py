@@ -17,7 +17,8 @@ from simclr_med.errors import RunError
 from simclr_med.evaluation import probe as probe_module
 from simclr_med.evaluation.logistic_path import Labelled
 from simclr_med.evaluation.predict import logits_to_probabilities
-from simclr_med.evaluation.probe import WORSE, FittedProbe, logistic, sgd
+from simclr_med.evaluation.probe import FittedProbe, logistic, sgd
+from simclr_med.evaluation.strength_choice import WORSE
 from simclr_med.metrics import classification
 from simclr_med.runs.job_cache import JobCache
 

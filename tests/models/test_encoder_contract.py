@@ -22,7 +22,8 @@ from simclr_med.config.validate import validate_config
 from simclr_med.errors import CheckpointError, ConfigError
 from simclr_med.evaluation.gradcam import grad_cam
 from simclr_med.models.checkpoints import load_checkpoint
-from simclr_med.models.encoder_files import encoder_metadata, load_encoder_state, load_weights, save_encoder
+from simclr_med.models.encoder_files import load_encoder_state, load_weights, save_encoder
+from simclr_med.models.encoder_hashes import encoder_metadata
 from simclr_med.models.encoders import Encoder, is_encoder
 from simclr_med.models.heads import linear_head
 from simclr_med.models.optimizers import build_layerwise_optimizer, sgd

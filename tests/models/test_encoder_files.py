@@ -15,14 +15,8 @@ from torch import nn
 from simclr_med.errors import CheckpointError
 from simclr_med.models.convnext import convnext_tiny
 from simclr_med.models.densenet import densenet121
-from simclr_med.models.encoder_files import (
-    encoder_hash,
-    encoder_metadata,
-    load_encoder_state,
-    load_weights,
-    save_encoder,
-    weights_hash,
-)
+from simclr_med.models.encoder_files import load_encoder_state, load_weights, save_encoder
+from simclr_med.models.encoder_hashes import encoder_hash, encoder_metadata, weights_hash
 from simclr_med.models.encoders import resnet, set_option, tiny
 from simclr_med.models.heads import projection_head
 from simclr_med.models.speed import apply_speedups

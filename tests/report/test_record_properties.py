@@ -17,7 +17,7 @@ from run_folders import config, write
 from simclr_med.report.collect import to_row
 from simclr_med.report.results import DamagedRunError, Result, read_result, read_tables
 from simclr_med.runs.fields import make_printable
-from simclr_med.runs.run import find_finished_runs, load_config
+from simclr_med.runs.finished_runs import find_finished_runs, load_config
 
 pytestmark = pytest.mark.fuzz
 

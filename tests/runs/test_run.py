@@ -19,9 +19,11 @@ from omegaconf import OmegaConf
 from simclr_med.config.validate import validate_config
 from simclr_med.errors import MissingEncoderError, RunError, WantedEncoder
 from simclr_med.runs import init
+from simclr_med.runs.finished_runs import load_config
 from simclr_med.runs.identity import ADDED, Init, budget_name, compute_config_hash
 from simclr_med.runs.names import run_folder
-from simclr_med.runs.run import load_config, open_run, run_state
+from simclr_med.runs.run import open_run
+from simclr_med.runs.states import run_state
 
 RANDOM = Init("random", "random")
 

@@ -24,8 +24,9 @@ from simclr_med.runs.job_cache import JobCache
 from simclr_med.runs.launch import check_nodes
 from simclr_med.runs.names import run_folder, shown_path
 from simclr_med.runs.processes import FirstProcess
-from simclr_med.runs.run import Run, open_run, run_state
+from simclr_med.runs.run import Run, open_run
 from simclr_med.runs.signals import exit_code, is_step
+from simclr_med.runs.states import run_state
 from simclr_med.runs.sweep import RunOutcome
 
 INTERRUPTED = exit_code(signal.SIGINT)

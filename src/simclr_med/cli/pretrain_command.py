@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 
 from simclr_med.cli.arguments import quote_for_shell, select_overrides
 from simclr_med.errors import MissingEncoderError, RunError, WantedEncoder
+from simclr_med.runs.finished_runs import load_config
 from simclr_med.runs.identity import dataset_name
-from simclr_med.runs.run import load_config
 
 
 def with_command(error: MissingEncoderError, cfg: DictConfig, overrides: Sequence[str]) -> RunError:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from simclr_med.atomic import remove_unfinished, write_bytes
-from simclr_med.models.encoder_files import weights_hash
+from simclr_med.models.encoder_hashes import weights_hash
 
 _NAME = "features_ND"
 

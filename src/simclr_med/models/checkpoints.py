@@ -81,6 +81,17 @@ def unusable_tensor(tensor: Tensor) -> str | None:
     return None
 
 
+def broken_values(name: str, tensor: Tensor) -> str | None:
+    """Return what a tensor's values have to be, if they are not."""
+    if name.endswith("num_batches_tracked"):
+        return None
+    if not (tensor.is_floating_point() and bool(tensor.isfinite().all())):
+        return "finite floating-point weights"
+    if name.endswith("running_var") and bool((tensor < 0).any()):
+        return "variances >= 0"
+    return None
+
+
 def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
     """Check that the records are not compressed, as torch.save writes them: a small file could unpack to gigabytes."""
     records = archive.infolist()

@@ -5,7 +5,6 @@ A file that this project wrote is recognised by its metadata, a file of torchvis
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,11 +16,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from simclr_med.errors import CheckpointError
-from simclr_med.models.checkpoints import damaged_message, load_checkpoint, unusable_tensor
+from simclr_med.models.checkpoints import broken_values, damaged_message, load_checkpoint, unusable_tensor
+from simclr_med.models.encoder_hashes import MOMENTS, combine_hashes, encoder_hash, encoder_metadata, weights_hash
 from simclr_med.models.encoders import Encoder, get_option
 from simclr_med.models.networks import (
     ForeignEncoder,
     describe_network,
+    describe_unknown,
     recognize_thesis,
     recognize_torchvision,
     select_prefix,
@@ -29,7 +30,6 @@ from simclr_med.models.networks import (
 from simclr_med.models.normalization import HALF, Moments, check_moments
 from simclr_med.models.safetensors_files import is_safetensors, read_safetensors, write_safetensors
 
-_MOMENTS = ("mean", "std")
 # Arguments of an option that change its function but not the shapes of its weights: strides, for example.
 _HIDDEN_ARGUMENTS = ("stem",)
 
@@ -95,13 +95,6 @@ def save_encoder(path: Path, encoder: Encoder, metadata: Mapping[str, str]) -> N
     write_safetensors(path, state, {**metadata, **own, "encoder_hash": encoder_hash(encoder)})
 
 
-def encoder_metadata(encoder: Encoder) -> dict[str, str]:
-    """Return what the state dict leaves out: JSON of ``mean``, ``std`` and the option, if any (key ``encoder``)."""
-    metadata = {name: json.dumps([round(x, 7) for x in getattr(encoder, name).flatten().tolist()]) for name in _MOMENTS}
-    option = get_option(encoder)
-    return metadata if option is None else metadata | {"encoder": json.dumps(option, sort_keys=True)}
-
-
 def load_encoder_state(path: Path, recognize: Recognize | None = None) -> LoadedEncoder:
     """Read an encoder from a file; the kind of file is recognised by its content.
 
@@ -142,7 +135,7 @@ def load_weights(encoder: Encoder, loaded: LoadedEncoder) -> str:
             f"{_suggest_option(loaded)}"
         )
     for name, tensor in loaded.state.items():
-        if expected_values := _broken_rule(name, tensor):
+        if expected_values := broken_values(name, tensor):
             raise CheckpointError(
                 f"checkpoint={loaded.path}: expected {expected_values}; {name} holds others. Use an earlier checkpoint."
             )
@@ -153,40 +146,17 @@ def load_weights(encoder: Encoder, loaded: LoadedEncoder) -> str:
     return loaded.description
 
 
-def weights_hash(state: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 over names, dtypes, shapes and bytes, sorted by name, 64 hex digits.
-
-    The same weights have the same hash in any file.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name}:{tensor.dtype}:{list(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def encoder_hash(encoder: Encoder) -> str:
-    """Return the SHA-256 over all that decides an encoder's features: weights, mean, std and option; 64 hex digits."""
-    return _combine_hashes(weights_hash(encoder.state_dict()), encoder_metadata(encoder))
-
-
-def _combine_hashes(weights: str, metadata: Mapping[str, str]) -> str:
-    parts = [weights, *(metadata.get(key) for key in (*_MOMENTS, "encoder"))]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
 def _load_safetensors(path: Path, recognize: Recognize | None) -> LoadedEncoder:
     try:
         state, metadata = read_safetensors(path)
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(damaged_message(path)) from error
-    if not {"weights_hash", "encoder_hash", *_MOMENTS} & set(metadata):  # not written by `save_encoder`
+    if not {"weights_hash", "encoder_hash", *MOMENTS} & set(metadata):  # not written by `save_encoder`
         return _load_foreign(path, state, recognize)
     if "encoder" not in metadata:  # written by the first release, or by hand beside a classifier
         state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
     weights = weights_hash(state)
-    found = {"weights_hash": weights, "encoder_hash": _combine_hashes(weights, metadata)}
+    found = {"weights_hash": weights, "encoder_hash": combine_hashes(weights, metadata)}
     if any(metadata.get(key, digest) != digest for key, digest in found.items()):
         raise CheckpointError(damaged_message(path))
     return LoadedEncoder(state, {}, "the encoder", *_read_moments(metadata, path), metadata, path)
@@ -231,7 +201,7 @@ def _load_foreign(path: Path, state: dict[str, Any], recognize: Recognize | None
             ) from error
     found = found or recognize_torchvision(named)
     if found is None:
-        raise CheckpointError(_no_encoder_message(path, named))
+        raise CheckpointError(describe_unknown(path, named))
     metadata = {} if found.option is None else {"encoder": json.dumps(found.option)}
     return LoadedEncoder(found.state, found.head, found.kind, found.mean, found.std, metadata, path)
 
@@ -243,7 +213,7 @@ def _shorten(text: str) -> str:
 
 def _read_moments(metadata: Mapping[str, str], path: Path) -> tuple[Moments | None, Moments | None]:
     try:
-        mean, std = (tuple(map(float, json.loads(metadata[key]))) if key in metadata else None for key in _MOMENTS)
+        mean, std = (tuple(map(float, json.loads(metadata[key]))) if key in metadata else None for key in MOMENTS)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CheckpointError(damaged_message(path)) from error
     try:
@@ -259,17 +229,6 @@ def _has_same_layout(encoder: Encoder, loaded: LoadedEncoder) -> bool:
     return all(wanted[key] == found[key] for key in _HIDDEN_ARGUMENTS if key in wanted and key in found)
 
 
-def _broken_rule(name: str, tensor: Tensor) -> str | None:
-    """Return what a tensor's values have to be, if they are not."""
-    if name.endswith("num_batches_tracked"):
-        return None
-    if not (tensor.is_floating_point() and bool(tensor.isfinite().all())):
-        return "finite floating-point weights"
-    if name.endswith("running_var") and bool((tensor < 0).any()):
-        return "variances >= 0"
-    return None
-
-
 def _describe(option: Mapping[str, Any] | None, state: Mapping[str, Tensor]) -> str:
     """Return the option's name with its scalar arguments, or what the keys of the state dict say."""
     if option is None:
@@ -282,20 +241,3 @@ def _suggest_option(loaded: LoadedEncoder) -> str:
     if loaded.option is None:
         return "Choose the encoder that the file was trained with."
     return f"Use encoder={loaded.option.get('name')}, with the same arguments."
-
-
-def _no_encoder_message(path: Path, state: Mapping[str, Tensor]) -> str:
-    for name in sorted(state, key=len):
-        prefix = name.removesuffix("conv1.weight")
-        if prefix and prefix != name and f"{prefix}layer1.0.conv1.weight" in state:
-            prefix = "module." if prefix.startswith("module.") else prefix  # DataParallel's; the rest can be known
-            return (
-                f"checkpoint={path}: the weights have an unknown prefix ({name}). Save the state "
-                f'dict as {{name.removeprefix("{prefix}"): tensor for name, tensor in state.items() if '
-                f'name.startswith("{prefix}")}}.'
-            )
-    first = ", ".join(sorted(state)[:3]) or "no tensors"
-    return (
-        f"checkpoint={path}: no encoder found; the file holds {first}. Name a file of this project, or a torchvision "
-        "state dict of a ResNet, DenseNet or ConvNeXt."
-    )

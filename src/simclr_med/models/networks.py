@@ -113,6 +113,24 @@ def describe_network(state: State) -> str:
     return "an unknown network"
 
 
+def describe_unknown(path: Path, state: State) -> str:
+    """Return the message for a file whose state dict is of no encoder that is known here."""
+    for name in sorted(state, key=len):
+        prefix = name.removesuffix("conv1.weight")
+        if prefix and prefix != name and f"{prefix}layer1.0.conv1.weight" in state:
+            prefix = "module." if prefix.startswith("module.") else prefix  # DataParallel's; the rest can be known
+            return (
+                f"checkpoint={path}: the weights have an unknown prefix ({name}). Save the state "
+                f'dict as {{name.removeprefix("{prefix}"): tensor for name, tensor in state.items() if '
+                f'name.startswith("{prefix}")}}.'
+            )
+    first = ", ".join(sorted(state)[:3]) or "no tensors"
+    return (
+        f"checkpoint={path}: no encoder found; the file holds {first}. Name a file of this project, or a torchvision "
+        "state dict of a ResNet, DenseNet or ConvNeXt."
+    )
+
+
 def _describe_resnet(state: State) -> str:
     last = "conv3" if "layer1.0.conv3.weight" in state else "conv2"
     blocks = tuple(_count(state, f"layer{stage}.{{}}.conv1.weight", 0) for stage in range(1, 5))

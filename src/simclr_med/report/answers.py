@@ -11,21 +11,15 @@ from simclr_med.report.annotation_plan import Plan
 from simclr_med.report.annotation_texts import describe_plan
 from simclr_med.report.budgets import describe_budget
 from simclr_med.report.chosen_model import ChosenModel, choose_model, describe_choice
-from simclr_med.report.comparison_texts import format_points, suggest_size
-from simclr_med.report.comparisons import EQUAL, INCONCLUSIVE, NO_VERDICT, VERDICTS, Comparison
+from simclr_med.report.comparison_texts import suggest_size
+from simclr_med.report.comparisons import INCONCLUSIVE, Comparison
 from simclr_med.report.doubts import Doubt
+from simclr_med.report.effect_texts import format_gain, summarise_effects
 from simclr_med.report.foundation_texts import describe_foundation
 from simclr_med.report.methods import find_main_method
 from simclr_med.report.pairs import find_foundations, join_foundations, list_own_encoders
 from simclr_med.report.savings import PAIRS, Saving, describe_saving
 
-_EFFECTS = {
-    "better": "helps",
-    "worse": "harms",
-    EQUAL: "makes no difference that matters",
-    INCONCLUSIVE: "is not decided",
-    NO_VERDICT: "has no verdict",
-}
 _USES = {"probe": "As fixed features", "finetune": "As the start of training"}
 
 
@@ -125,9 +119,9 @@ def _answer_gain(rows: pd.DataFrame, comparisons: Sequence[Comparison]) -> Quest
         found = [comparison for comparison in comparisons if (comparison.a, comparison.b) == pair]
         if not found:
             continue
-        effects.append(_summarise_effects(_USES[kind], found, is_first=not effects))
+        effects.append(summarise_effects(_USES[kind], found, is_first=not effects))
         name = f"“{pair[0]}” minus “{pair[1]}”"
-        columns[name] = {describe_budget(comparison.budget): _format_gain(comparison) for comparison in found}
+        columns[name] = {describe_budget(comparison.budget): format_gain(comparison) for comparison in found}
         undecided = [comparison for comparison in found if comparison.verdict == INCONCLUSIVE]
         details += [f"{name}, {describe_budget(c.budget)}: {suggest_size(c)}" for c in undecided]
     if not effects:
@@ -149,44 +143,6 @@ def _answer_gain(rows: pd.DataFrame, comparisons: Sequence[Comparison]) -> Quest
     return Question(text, " ".join(effects), details, table)
 
 
-def _summarise_effects(use: str, comparisons: Sequence[Comparison], is_first: bool) -> str:
-    """Return ``As fixed features it helps with 50 labels (+8.7, +4.1 to +13.2); it is not decided with ...``.
-
-    Args:
-        use: what the pretrained encoder is used for.
-        comparisons: under each label budget.
-        is_first: whether the first gain names its unit.
-    """
-    parts = []
-    unit = " points of AUROC, interval" if is_first else ","
-    for verdict in VERDICTS:
-        found = [comparison for comparison in comparisons if comparison.verdict == verdict]
-        gains = []
-        for comparison in found:
-            points, interval = _format_points(comparison)
-            gains.append(f"{describe_budget(comparison.budget)} ({points}{f'{unit} {interval}' if interval else ''})")
-            unit = ","
-        if gains:
-            parts.append(f"{_EFFECTS[verdict]} with {join_words(gains)}")
-    return f"{use} it {'; it '.join(parts)}."
-
-
-def _format_points(comparison: Comparison) -> tuple[str, str]:
-    """Return the gain in points and its interval, empty without a verdict."""
-    points = format_points(comparison.estimate.mean)
-    if comparison.verdict == NO_VERDICT:
-        return points, ""
-    return points, " to ".join(map(format_points, comparison.interval))
-
-
-def _format_gain(comparison: Comparison) -> str:
-    """Return a cell: ``+8.7 (+4.1 to +13.2): better``."""
-    points, interval = _format_points(comparison)
-    if not interval:
-        return f"{points}: no verdict ({comparison.missing})"
-    return f"{points} ({interval}): {comparison.verdict}"
-
-
 def _answer_selection(rows: pd.DataFrame, comparisons: Sequence[Comparison]) -> list[Question]:
     """Answer whether selected images are better to label than a random draw; no question without selected images."""
     effects: list[str] = []
@@ -194,7 +150,7 @@ def _answer_selection(rows: pd.DataFrame, comparisons: Sequence[Comparison]) -> 
         found = [c for c in comparisons if c.a == name]
         if found:
             use = f"{str(method).capitalize()} against a random draw ({kind}):"
-            effects.append(_summarise_effects(use, found, is_first=not effects))
+            effects.append(summarise_effects(use, found, is_first=not effects))
     if not effects:
         return []
     note = (
@@ -255,8 +211,3 @@ def _answer_plan(plans: Sequence[Plan], model: ChosenModel | None, reasons: Sequ
 def _list_doubts(doubts: Sequence[Doubt]) -> Question:
     short = "; ".join(doubt.short for doubt in doubts)
     return Question("What to doubt?", f"{short[:1].upper()}{short[1:]}.", [doubt.sentence for doubt in doubts])
-
-
-def join_words(words: Sequence[str]) -> str:
-    """Return ``a, b and c``."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

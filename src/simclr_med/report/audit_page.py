@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 
 import matplotlib.image
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from simclr_med.report.html import TEMPLATES
+from simclr_med.report.html import load_template
 
 
 @dataclass(frozen=True)
@@ -79,15 +78,7 @@ class AuditPage:
 
 def render_audit_page(page: AuditPage) -> str:
     """Return the HTML; all text is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"png": encode_png}
-    return environment.get_template("audit.html").render(page=page)
+    return load_template("audit.html", {"png": encode_png}).render(page=page)
 
 
 def encode_png(image_HWC: np.ndarray) -> str:

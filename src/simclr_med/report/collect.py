@@ -11,7 +11,8 @@ import pandas as pd
 
 from simclr_med.errors import RunError
 from simclr_med.report.methods import add_method_names
-from simclr_med.report.results import SPLITS, DamagedRunError, Result, read_result
+from simclr_med.report.recorded_metrics import SPLITS
+from simclr_med.report.results import DamagedRunError, Result, read_result
 from simclr_med.report.teachers import follow_teacher
 from simclr_med.runs.run_folders import find_run_folders
 

@@ -18,7 +18,7 @@ from simclr_med.metrics.calibration import (
     trace_risk_coverage,
 )
 from simclr_med.metrics.classification import calibration_error
-from simclr_med.report.methods import KINDS, find_main_method, sort_budgets
+from simclr_med.report.methods import select_main_runs
 from simclr_med.report.prediction_files import read_predictions, read_validated
 from simclr_med.types import MULTI_LABEL
 
@@ -93,19 +93,15 @@ def measure_confidence(rows: pd.DataFrame, notes: list[str]) -> list[MethodConfi
     """
     methods = []
     for (data, encoder), group in rows.groupby(["data", "encoder"]):
-        names = [find_main_method(group, kind) for kind in KINDS]
-        main_rows = [group[group["method"] == name] for name in names if name is not None]
-        shared = set.intersection(*(set(runs["budget"]) for runs in main_rows)) if main_rows else set()
-        for runs in main_rows:
-            budget = sort_budgets(shared or runs["budget"])[-1]
-            selected = runs[runs["budget"] == budget]
+        for selected in select_main_runs(group):
             found = [
                 confidence
                 for folder, recorded in zip(selected["folder"], selected["predictions_hash"], strict=True)
                 if (confidence := _measure_run(Path(folder), recorded, notes)) is not None
             ]
             if found:
-                methods.append(MethodConfidence(str(data), str(encoder), str(runs["method"].iloc[0]), budget, found))
+                method, budget = selected[["method", "budget"]].iloc[0]
+                methods.append(MethodConfidence(str(data), str(encoder), str(method), str(budget), found))
     return methods
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from simclr_med.plots.style import line_style
-from simclr_med.report.methods import KINDS, find_main_method, sort_budgets
+from simclr_med.report.methods import select_main_runs
 from simclr_med.report.result_tables import Reliability
 from simclr_med.report.results import DamagedRunError, read_tables
 from simclr_med.report.score_figures import Chart
@@ -64,15 +64,12 @@ def read_main_methods(rows: pd.DataFrame, notes: list[str]) -> list[MainMethods]
     """
     groups = []
     for (data, encoder), group in rows.groupby(["data", "encoder"]):
-        names = [find_main_method(group, kind) for kind in KINDS]
-        main_rows = [group[group["method"] == name] for name in names if name is not None]
-        shared = set.intersection(*(set(runs["budget"]) for runs in main_rows)) if main_rows else set()
         panels: list[tuple[str, list[tuple[Path, RunTables]]]] = []
-        for runs in main_rows:
-            budget = sort_budgets(shared or runs["budget"])[-1]
-            folders = map(Path, runs[runs["budget"] == budget]["folder"])
+        for runs in select_main_runs(group):
+            method, budget = runs[["method", "budget"]].iloc[0]
+            folders = map(Path, runs["folder"])
             tables = [(folder, found) for folder in folders if (found := _read_run_tables(folder, notes)) is not None]
-            panels.append((f"{runs['method'].iloc[0]}, {budget}", tables))
+            panels.append((f"{method}, {budget}", tables))
         if kept := _keep_common(panels, str(data), notes):
             groups.append(MainMethods(str(data), str(encoder), kept))
     return groups

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from simclr_med.report.answers import Answer
 from simclr_med.report.cells import NONE
@@ -18,7 +19,7 @@ from simclr_med.report.sections import Section
 _NUMBER = re.compile(r"(< )?[+-]?[0-9][0-9.,]*(e[+-]?[0-9]+)?( (\[|to [+-]?[0-9]|\(|[0-9]).*)?")
 # The parts of such a cell, which a narrow screen shows below each other: number, interval, remark.
 _PIECE = re.compile(r"\[[^\]]*\]|\([^)]*\)|[^\[(]+")
-TEMPLATES = Path(__file__).parent / "templates"
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render_page(
@@ -39,19 +40,29 @@ def render_page(
         sections: in their order; their tables and charts are named as their files.
         pictures: PNG of each chart by its name; embedded in the page.
     """
+    embedded = {name: base64.b64encode(path.read_bytes()).decode("ascii") for name, path in pictures.items()}
+    filters = {"numeric": _is_numeric, "columns": _list_columns, "pieces": _split_number}
+    return load_template("report.html", filters).render(
+        title=title, facts=facts, warnings=warnings, answers=answers, sections=sections, pictures=embedded
+    )
+
+
+def load_template(name: str, filters: Mapping[str, Callable[..., Any]]) -> Template:
+    """Return a page's template, which escapes all text.
+
+    Args:
+        name: of its file.
+        filters: functions that the template calls, by name.
+    """
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"numeric": _is_numeric, "columns": _list_columns, "pieces": _split_number}
-    embedded = {name: base64.b64encode(path.read_bytes()).decode("ascii") for name, path in pictures.items()}
-    template = environment.get_template("report.html")
-    return template.render(
-        title=title, facts=facts, warnings=warnings, answers=answers, sections=sections, pictures=embedded
-    )
+    environment.filters |= filters
+    return environment.get_template(name)
 
 
 def _list_columns(shown: pd.DataFrame) -> list[tuple[str, bool]]:

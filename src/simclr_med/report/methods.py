@@ -184,6 +184,20 @@ def _collect_settings(row: Mapping[Any, Any], pretraining: Mapping[str, Result])
     return settings
 
 
+def select_main_runs(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the runs of each kind's main method, with the largest budget that all of these methods share.
+
+    Where they share none, it is the largest of each.
+
+    Args:
+        rows: of one data set and encoder.
+    """
+    names = [find_main_method(rows, kind) for kind in KINDS]
+    methods = [rows[rows["method"] == name] for name in names if name is not None]
+    shared = set.intersection(*(set(runs["budget"]) for runs in methods)) if methods else set()
+    return [runs[runs["budget"] == sort_budgets(shared or runs["budget"])[-1]] for runs in methods]
+
+
 def _list_differing_settings(settings: list[dict[str, str]]) -> list[str]:
     """Return for each run the settings that not all runs share; keys that a run does not have are skipped."""
     values: dict[str, set[str]] = {}

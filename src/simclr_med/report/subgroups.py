@@ -18,7 +18,7 @@ from simclr_med.report.cells import CELL_NOTE, NONE, format_cell, summarise_cell
 from simclr_med.report.comparison_texts import format_points
 from simclr_med.report.comparisons import MIN_POSITIVES
 from simclr_med.report.doubts import Doubt
-from simclr_med.report.methods import KINDS, find_main_method, sort_budgets
+from simclr_med.report.methods import select_main_runs
 from simclr_med.report.rescoring import score_part
 from simclr_med.report.score_tables import Table, build_table, format_number
 from simclr_med.runs.fields import describe_error, make_printable
@@ -43,12 +43,7 @@ def build_subgroup_table(rows: pd.DataFrame, read: Read, notes: list[str]) -> li
     found = []
     for _, group in rows.groupby(["data", "encoder"]):
         columns = _read_columns(group, notes)
-        names = [find_main_method(group, kind) for kind in KINDS]
-        main_rows = [group[group["method"] == name] for name in names if name is not None]
-        shared = set.intersection(*(set(runs["budget"]) for runs in main_rows)) if main_rows else set()
-        for runs in main_rows:
-            budget = sort_budgets(shared or runs["budget"])[-1]
-            selected = runs[runs["budget"] == budget]
+        for selected in select_main_runs(group):
             for column, values_N in columns.items():
                 found += _score_values(selected, column, values_N, read, notes)
     if not found:

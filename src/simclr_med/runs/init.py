@@ -10,9 +10,9 @@ from typing import Any
 from simclr_med.atomic import sha256
 from simclr_med.errors import MissingEncoderError, RunError, WantedEncoder
 from simclr_med.runs.fields import Fields
+from simclr_med.runs.finished_runs import find_finished_runs
 from simclr_med.runs.hub import find_weights
 from simclr_med.runs.identity import Init
-from simclr_med.runs.run import find_finished_runs
 from simclr_med.safe_files import check_regular, read_json
 
 

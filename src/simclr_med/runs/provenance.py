@@ -1,4 +1,4 @@
-"""Package versions and git commit, recorded with every result."""
+"""Package versions, git commit and the origin of weights, recorded with every result."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from simclr_med.runs.identity import Init
 
 PACKAGES = (
     "simclr-med",
@@ -42,6 +44,16 @@ def git_commit() -> dict[str, Any] | None:
         return {"commit": commit, "changed": bool(_git(top, "status", "--porcelain", "--untracked-files=no"))}
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def record_init(init: Init) -> dict[str, Any]:
+    """Return what result.json says of weights that a run uses."""
+    return {
+        "kind": init.kind,
+        "run": init.run and init.run.name,
+        "hash": init.hash,
+        "path": init.path and str(init.path),
+    }
 
 
 def _git(top: Path, *arguments: str) -> str:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
-import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from simclr_med.atomic import remove_temporary_files, write_json, write_text
-from simclr_med.errors import BusyError, RunError, UserError, write_advice
-from simclr_med.runs.config_files import read_config
-from simclr_med.runs.fields import Fields, describe_error, make_printable
+from simclr_med.errors import BusyError, RunError
+from simclr_med.runs.failures import reword_error, write_failure
 from simclr_med.runs.file_hashes import hash_files
 from simclr_med.runs.identity import PROTOCOL_VERSION as PROTOCOL_VERSION
 from simclr_med.runs.identity import Init, compute_config_hash
@@ -28,12 +22,12 @@ from simclr_med.runs.leftovers import RESUMABLE, find_leftovers, remove_leftover
 from simclr_med.runs.lock import HeldLock, hold_lock
 from simclr_med.runs.names import run_folder
 from simclr_med.runs.processes import FirstProcess
+from simclr_med.runs.provenance import record_init
 from simclr_med.runs.signals import StopSignal, terminate_on_signal
+from simclr_med.runs.states import State, run_state
 from simclr_med.safe_files import read_json
 
 SCHEMA_VERSION = 1
-
-State = Literal["pending", "unfinished", "finished", "failed"]
 
 
 class RepeatableStage(Protocol):
@@ -146,11 +140,11 @@ class Run(Generic[C_co]):
                 **provenance,
                 "data_hash": self.data_hash,
                 **({"data_remarks": list(self.remarks)} if self.remarks else {}),
-                "init": _record_init(self.init),
+                "init": record_init(self.init),
             },
         }
         if self.init.teacher is not None:
-            content["provenance"]["teacher"] = _record_init(self.init.teacher)
+            content["provenance"]["teacher"] = record_init(self.init.teacher)
         if tables:
             content["tables"] = dict(tables)
         content["files"] = hash_files(self.folder)
@@ -175,61 +169,10 @@ class Run(Generic[C_co]):
         self.check_lock()  # the folder may be another process's now
         if run_state(self.folder, self.config_hash) == "finished":
             raise RunError(f"{self.folder}: the run is finished, but a later step failed ({error}).") from error
-        content = {
-            "message": str(error) or type(error).__name__,
-            "traceback": "".join(traceback.format_exception(error)),
-            "config": OmegaConf.to_container(self.plain, resolve=True),
-        }
-        try:
-            write_json(self.folder / "failure.json", content)
-        except OSError as disk_error:  # often the disk itself made the run fail, and the user knows already
-            if not isinstance(error, (UserError, OSError)):
-                print(f"{disk_error.filename}: could not be written ({disk_error.strerror}).", file=sys.stderr)
-        if isinstance(error, OSError) and _is_write_error(error, self.folder):
-            raise RunError(
-                f"{error.filename or self.folder}: could not be written ({error.strerror}). Earlier "
-                f"checkpoints are kept. {write_advice(error)}, then repeat the command to resume."
-            ) from error
-        if "Traceback (most recent call last)" in str(error):
-            kind, _, message = str(error).strip().splitlines()[-1].partition(": ")
-            if not kind.startswith("simclr_med.errors."):
-                message = f"{kind}: {message} (traceback in {self.folder / 'failure.json'})"
-            raise RunError(message) from error
-
-
-def _record_init(init: Init) -> dict[str, Any]:
-    """Return what result.json says of weights that a run uses."""
-    return {
-        "kind": init.kind,
-        "run": init.run and init.run.name,
-        "hash": init.hash,
-        "path": init.path and str(init.path),
-    }
-
-
-def _is_write_error(error: OSError, folder: Path) -> bool:
-    """Return whether an error is about writing into a run's folder; a failed write may name no file."""
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-    return is_full or (isinstance(error.filename, str) and folder in Path(error.filename).absolute().parents)
-
-
-def run_state(folder: Path, config_hash: str) -> State:
-    """Return the state of the run in a folder. An unreadable result.json counts as unfinished."""
-    if not folder.is_dir():
-        return "pending"
-    recorded = _read_result(folder)
-    if recorded is not None and recorded.get("config_hash") == config_hash:
-        return "finished"
-    return "failed" if (folder / "failure.json").exists() else "unfinished"
-
-
-def _read_result(folder: Path) -> dict[str, Any] | None:
-    """Return the content of result.json, or None if it is missing or unreadable."""
-    try:
-        content = read_json(folder / "result.json")
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
+        write_failure(self.folder, error, OmegaConf.to_container(self.plain, resolve=True))
+        reworded = reword_error(error, self.folder)
+        if reworded is not None:
+            raise reworded from error
 
 
 @contextmanager
@@ -299,44 +242,3 @@ def _prepare_folder(folder: Path, config_hash: str, cfg: DictConfig, repeats: bo
     (folder / "failure.json").unlink(missing_ok=True)
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     return state
-
-
-def find_finished_runs(runs: Path, stage: str, dataset: str) -> Iterator[tuple[Path, DictConfig, dict[str, Any]]]:
-    """Yield (folder, config, result) of each finished run of a stage on a data set, sorted by folder."""
-    for path in sorted((runs / stage / dataset).glob("*/result.json")):
-        folder, file = path.parent, path.name
-        try:
-            result = dict(Fields.from_record(read_json(path)).content)
-            file = "config.yaml"
-            cfg = _create_config(folder)
-        except (OSError, ValueError) as error:
-            _report_unreadable(folder, f"{file}: {describe_error(error)}")
-            continue
-        yield folder, cfg, result
-
-
-@cache  # the runs of a sweep search the same folders
-def _report_unreadable(folder: Path, reason: str) -> None:
-    """Print one line about a folder that the search ignores; once in this process."""
-    text = f"{folder}: result.json or config.yaml is unreadable. The run is ignored. Reason: {reason}."
-    print(make_printable(text), file=sys.stderr)
-
-
-def load_config(folder: Path) -> DictConfig | None:
-    """Return a run's config.yaml, or None if it is missing, unreadable, incomplete or not resolved."""
-    try:
-        return _create_config(folder)
-    except (OSError, ValueError):
-        return None
-
-
-def _create_config(folder: Path) -> DictConfig:
-    """Return a run's config.yaml with attributes for its keys. It holds no references, so that nothing is resolved.
-
-    Raises:
-        OSError, ValueError: as `read_config`, or a value is not one of a config.
-    """
-    try:
-        return OmegaConf.create(read_config(folder / "config.yaml"))
-    except OmegaConfBaseException as error:
-        raise ValueError(str(error)) from error

@@ -10,10 +10,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from simclr_med.errors import MissingTeacherError, RunError
+from simclr_med.runs.finished_runs import find_finished_runs, load_config
 from simclr_med.runs.identity import Init, budget_name
 from simclr_med.runs.init import classifier_of
 from simclr_med.runs.names import shown_path
-from simclr_med.runs.run import find_finished_runs, load_config
 from simclr_med.runs.run_folders import find_run_folders
 
 # What decides which images' labels a run learns from.

@@ -15,7 +15,8 @@ from simclr_med.errors import CheckpointError
 from simclr_med.evaluation.predict import predict_proba
 from simclr_med.metrics_csv import read_rows
 from simclr_med.models.checkpoints import load_checkpoint
-from simclr_med.models.encoder_files import encoder_hash, save_encoder
+from simclr_med.models.encoder_files import save_encoder
+from simclr_med.models.encoder_hashes import encoder_hash
 from simclr_med.models.head_files import save_head
 from simclr_med.models.schedules import peak_step
 from simclr_med.runs.run import Run

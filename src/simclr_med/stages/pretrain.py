@@ -18,21 +18,25 @@ from simclr_med.data.source import Source
 from simclr_med.errors import DataError
 from simclr_med.evaluation.monitors import fallen_metrics, measure_encoder
 from simclr_med.metrics_csv import read_rows
-from simclr_med.models.encoder_files import encoder_hash, save_encoder
-from simclr_med.models.freezing import freeze_layers
+from simclr_med.models.encoder_files import save_encoder
+from simclr_med.models.encoder_hashes import encoder_hash
 from simclr_med.models.head_files import save_projection
 from simclr_med.models.heads import projection_head
-from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
 from simclr_med.runs.run import Run
 from simclr_med.stages.frame import Outcome, numerics_environment, open_stage
 from simclr_med.stages.network import build_encoder, seeded_init
-from simclr_med.stages.setup import TrainingSetup, build_optimizer, build_training_setup, schedule_builder
+from simclr_med.stages.setup import (
+    TrainingSetup,
+    build_optimizer,
+    build_training_setup,
+    prepare_networks,
+    schedule_builder,
+)
 from simclr_med.streams import Stream
 from simclr_med.training.callbacks.checkpoint import Checkpoints
 from simclr_med.training.callbacks.collapse import CollapseGuard
 from simclr_med.training.callbacks.metrics_csv import MetricsCsv
 from simclr_med.training.callbacks.progress import ProgressLine
-from simclr_med.training.devices import resolve_device
 from simclr_med.training.simclr import METRICS, SimCLR
 
 MONITORS = {"val/knn_accuracy": "validation kNN accuracy", "val/probe_auroc": "validation probe AUROC"}
@@ -97,12 +101,7 @@ def build_module(run: Run[Config[Pretrain]], data: ImageDataModule) -> SimCLR:
     hidden = cfg.stage.head.hidden or encoder.width
     with seeded_init(cfg.seed, Stream.HEAD):
         head = projection_head(encoder.width, **cfg.stage.head.to_dict() | {"hidden": hidden})
-    if cfg.trainer.processes > 1:
-        device_type = resolve_device(cfg.trainer.accelerator).type
-        convert_sync_batchnorm(encoder, device_type)
-        convert_sync_batchnorm(head, device_type)
-    if frozen := freeze_layers(encoder, cfg.stage.freeze):
-        print(frozen, flush=True)
+    prepare_networks(cfg, encoder, head)
     return SimCLR(
         encoder,
         head,

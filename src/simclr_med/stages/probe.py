@@ -24,7 +24,7 @@ from simclr_med.evaluation.logistic_path import Labelled
 from simclr_med.evaluation.predict import classify_features
 from simclr_med.evaluation.probe import FittedProbe
 from simclr_med.metrics import classification
-from simclr_med.models.encoder_files import encoder_hash
+from simclr_med.models.encoder_hashes import encoder_hash
 from simclr_med.models.encoders import Encoder
 from simclr_med.models.head_files import save_head
 from simclr_med.runs.identity import PROTOCOL_VERSION, scientific_config

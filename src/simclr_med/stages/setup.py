@@ -12,16 +12,21 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from lightning.pytorch import Callback, LightningModule
+from torch import nn
 
 from simclr_med import build
 from simclr_med.atomic import write_text
 from simclr_med.config.nodes import Option
 from simclr_med.config.schema import LARS, Config
 from simclr_med.config.stage_kinds import TrainingStage
+from simclr_med.config.training_nodes import Pretrain, Supervised
 from simclr_med.csv_cells import escape_cell
 from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.selected_images import load_selected_rows
 from simclr_med.data.source import Source
+from simclr_med.models.encoders import Encoder
+from simclr_med.models.freezing import freeze_layers
+from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
 from simclr_med.runs.names import shown_path
 from simclr_med.runs.run import Run
 from simclr_med.stages.frame import StageFrame
@@ -223,3 +228,13 @@ def schedule_builder(run: Run[Config[T]], steps_per_epoch: int) -> Callable[[], 
     """Return a picklable function that builds the schedule: optimizer step to factor on the learning rate."""
     steps = steps_per_epoch * run.cfg.stage.epochs
     return partial(build.instantiate_node, run.cfg.schedule, total_steps=steps, steps_per_epoch=steps_per_epoch)
+
+
+def prepare_networks(cfg: Config[Pretrain] | Config[Supervised], encoder: Encoder, head: nn.Module) -> None:
+    """Make batch norm common to all processes of the training, and freeze the layers of `stage.freeze`, in place."""
+    if cfg.trainer.processes > 1:
+        device_type = devices.resolve_device(cfg.trainer.accelerator).type
+        convert_sync_batchnorm(encoder, device_type)
+        convert_sync_batchnorm(head, device_type)
+    if frozen := freeze_layers(encoder, cfg.stage.freeze):
+        print(frozen, flush=True)

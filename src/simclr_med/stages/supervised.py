@@ -14,22 +14,25 @@ from simclr_med.config.training_nodes import Supervised
 from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
 from simclr_med.errors import RunError
-from simclr_med.models.freezing import freeze_layers
 from simclr_med.models.head_files import load_projection
 from simclr_med.models.heads import classifier_on, linear_head
 from simclr_med.models.optimizers import build_layerwise_optimizer
-from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
 from simclr_med.runs.file_hashes import verify_files
 from simclr_med.runs.run import Run
 from simclr_med.stages.classifier import save_and_score, train_classifier
 from simclr_med.stages.frame import open_stage
 from simclr_med.stages.network import build_encoder, seeded_init
 from simclr_med.stages.scoring import count_labels, require_labels, require_task
-from simclr_med.stages.setup import build_optimizer, build_training_setup, schedule_builder, scored_splits
+from simclr_med.stages.setup import (
+    build_optimizer,
+    build_training_setup,
+    prepare_networks,
+    schedule_builder,
+    scored_splits,
+)
 from simclr_med.stages.subgroups import check_subgroups, load_subgroups, save_subgroups
 from simclr_med.streams import Stream
 from simclr_med.training.classifier import Classifier, balanced_weights
-from simclr_med.training.devices import resolve_device
 
 PROTOCOL = "encoder and classifier trained together; "
 
@@ -58,12 +61,7 @@ def build_module(run: Run[Config[Supervised]], data: ImageDataModule) -> Classif
     print(f"Starting from {weights}", flush=True)
     with seeded_init(cfg.seed, Stream.HEAD):
         head = _head(run, encoder.width, classes)
-    if cfg.trainer.processes > 1:
-        device_type = resolve_device(cfg.trainer.accelerator).type
-        convert_sync_batchnorm(encoder, device_type)
-        convert_sync_batchnorm(head, device_type)
-    if frozen := freeze_layers(encoder, cfg.stage.freeze):
-        print(frozen, flush=True)
+    prepare_networks(cfg, encoder, head)
     task = require_task(data.source, cfg.stage.name)
     labels_NL = data.train.labels[data.indices] if data.train.labels is not None else None
     assert labels_NL is not None, "the stage requires labels"

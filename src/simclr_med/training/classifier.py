@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from simclr_med.errors import RunError
 from simclr_med.evaluation.predict import predict_proba
 from simclr_med.metrics import classification
-from simclr_med.models.encoder_files import encoder_metadata
+from simclr_med.models.encoder_hashes import encoder_metadata
 from simclr_med.models.encoders import Encoder
 from simclr_med.models.losses import classification_loss
 from simclr_med.types import MULTI_LABEL, Batch, Task

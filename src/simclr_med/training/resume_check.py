@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor
 
-from simclr_med.models.encoder_files import encoder_metadata
+from simclr_med.models.encoder_hashes import encoder_metadata
 from simclr_med.training.devices import silence_lightning
 from simclr_med.training.states import compare, is_count
 

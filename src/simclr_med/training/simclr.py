@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from simclr_med.evaluation.monitors import measure_encoder
 from simclr_med.evaluation.representation import alignment, effective_rank, feature_std, uniformity
-from simclr_med.models.encoder_files import encoder_metadata
+from simclr_med.models.encoder_hashes import encoder_metadata
 from simclr_med.models.encoders import Encoder
 from simclr_med.models.losses import contrastive_ranks, gather_views, nt_xent, similarity_logits
 from simclr_med.training.parts import project_parts
