@@ -100,7 +100,7 @@ EXTRA = {
     "data/decoding.py": {"joblib"},
     "data/dicom.py": {"pydicom"},
     "training/devices.py": {"simclr_med"},
-    "cli/main.py": {"simclr_med"},
+    "cli/hydra_app.py": {"simclr_med"},
     "evaluation/projections.py": {"threadpoolctl", "umap"},
     "evaluation/probe.py": {"threadpoolctl"},
     "evaluation/monitors.py": {"threadpoolctl"},
@@ -202,6 +202,14 @@ def test_training_starts_without_what_only_its_end_needs() -> None:
     code = "import sys, simclr_med.stages.pretrain, simclr_med.stages.supervised; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) & HEAVY == OF_LIGHTNING
+
+
+def test_list_and_completion_of_runs_start_without_hydra() -> None:
+    code = "import sys, simclr_med.cli.main; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names = set(done.stdout.split())
+    assert "simclr_med.runs.run_table" in names
+    assert "hydra" not in names
 
 
 def test_no_dumping_grounds() -> None:

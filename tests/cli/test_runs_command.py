@@ -79,6 +79,7 @@ def test_best_names_the_run_and_the_command_that_uses_it(runs: Path, capsys: pyt
     out = capsys.readouterr().out
     assert "2 (0.500 to 0.750)" in out
     assert "0.625" in out
+    assert "differs" not in out, "no column without content"
     (winner,) = (path for path in (runs / "probe" / "cells").iterdir() if "-seed0-" in path.name)
     assert f"simclr-med stage=predict stage.run={winner.relative_to(Path.cwd())}" in out
 

@@ -99,7 +99,7 @@ class Injector:
 def warm_up() -> None:
     """Import what the commands need, into this process."""
     sys.argv[:] = ["simclr-med"]
-    importlib.import_module("simclr_med.cli.main")
+    importlib.import_module("simclr_med.cli.hydra_app")
     for stage in STAGES:
         importlib.import_module(f"simclr_med.stages.{stage}")
 

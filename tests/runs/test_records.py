@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,13 @@ def test_record_has_what_a_list_shows(runs: Path) -> None:
     assert tuned.start == "pretrained cells novel"
     assert tuned.started_from in by_name(records)
     assert tuned.seeds in ("0/0", "1/0")
+
+
+@pytest.mark.parametrize(("seed", "shown"), [(0, "0"), (2, "0/2"), (None, "0")])
+def test_seed_of_random_weights_is_shown_where_it_differs(seed: int | None, shown: str, runs: Path) -> None:
+    record = next(record for record in read_records(runs)[0] if record.seed == 0)
+    init = {"name": "random", "seed": seed}
+    assert replace(record, config={**record.config, "init": init}).seeds == shown
 
 
 def test_config_of_the_result_is_preferred(runs: Path) -> None:

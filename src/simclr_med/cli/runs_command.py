@@ -37,7 +37,7 @@ simclr-med runs show RUN                 one run: state, scores, what it starts 
 simclr-med runs compare RUN RUN          what differs between runs, and their validation scores
 simclr-med runs best dataset=NAME        the classifier to use, chosen by validation
 simclr-med runs rm RUN                   delete runs, after a question; those that other runs start from stay
-The column seeds shows the seed of a run / that of its pretrained encoder.
+The column seeds shows the seed of a run / that of its encoder, if it was pretrained or has another seed.
 RUN is a folder, its name, or the first digits of the hash at its end. Options: --json (list, show, best),
 --yes (rm: do not ask), paths.runs=FOLDER."""
 FLAGS = ("--json", "--yes", "-y", "--help", "-h")

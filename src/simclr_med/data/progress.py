@@ -51,7 +51,7 @@ def _build_line_printer(title: str, unit: str) -> Callable[[int, int | None], No
             return
         last = time.monotonic()
         scale, label = (1e6, "MB") if unit == "bytes" else (1, unit)
-        of_total = "" if total is None else f" of {total / scale:,.0f}"
-        print_message(f"{title}: {done / scale:,.0f}{of_total} {label}")
+        of_total, end = ("", " so far") if total is None else (f" of {total / scale:,.0f}", "")
+        print_message(f"{title}: {done / scale:,.0f}{of_total} {label}{end}")
 
     return update

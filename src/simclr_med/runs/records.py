@@ -64,10 +64,11 @@ class RunRecord:
 
     @property
     def seeds(self) -> str:
-        """The seed, followed by that of the pretrained encoder where the config names one: ``0/2``."""
+        """The seed, followed by that of the encoder where it was pretrained or has another seed: ``0/2``."""
         init = self.config["init"]
-        has_other = init["name"] == "pretrained" and not init.get("run")
-        return f"{self.seed}/{init.get('seed')}" if has_other else str(self.seed)
+        other = init.get("seed") if init["name"] in ("pretrained", "random") and not init.get("run") else None
+        is_same = other is None or (init["name"] == "random" and other == self.seed)
+        return str(self.seed) if is_same else f"{self.seed}/{other}"
 
     @property
     def id(self) -> str:

@@ -121,8 +121,11 @@ def print_candidates(dataset: str, ranked: Sequence[Candidate]) -> None:
         for candidate, found in list(zip(ranked, differences, strict=True))[:SHOWN_CANDIDATES]
     ]
     metric = next(text for name, text in VALIDATION.items() if name in best.metrics)
-    title = f"{dataset}, budget {best.budget}: {metric}, mean over runs that differ in seeds alone"
-    print_columns(["model", "differs", "mean", "runs", "best run"], rows, title)
+    title = f"{dataset}, budget {best.budget}: {metric}, mean over seeds"
+    header = ("model", "differs", "mean", "runs", "best run")
+    # A column without content would only narrow the others.
+    shown = [place for place, name in enumerate(header) if name != "differs" or any(row[place] for row in rows)]
+    print_columns([header[place] for place in shown], [[row[place] for place in shown] for row in rows], title)
     print(f"Use {shown_path(best.folder)}")
     if best.is_classifier:
         place = shlex.quote(shown_path(best.folder))
@@ -168,7 +171,7 @@ def _as_cell(value: Any) -> str:
         return ""
     if not isinstance(value, float):
         return str(value)
-    return f"{value:,.0f}" if value.is_integer() and value > 1 else f"{value:.3f}"
+    return f"{value:,.0f}" if value.is_integer() and value != 1 else f"{value:.3f}"  # 1.000 may be a score
 
 
 def _justify(name: str) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 _HANGUP = getattr(signal, "SIGHUP", None)
 SIGNALS = tuple(number for number in (signal.SIGTERM, _HANGUP) if number is not None)
 STEP = "SIMCLR_MED_STEP"  # environment variable of a command that another command of this program started
+BROKEN_PIPE = 141  # the shell's exit code for SIGPIPE, which Windows does not have
 AGAIN_S = 0.05  # seconds after which a stop that Python dropped is raised again
 
 
@@ -29,6 +30,12 @@ def exit_on_interrupt() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _exit)
+
+
+def discard_output() -> int:
+    """Redirect stdout to nowhere after its reader has ended, as in ``| head``, and return the exit code of SIGPIPE."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BROKEN_PIPE
 
 
 def is_step() -> bool:

@@ -24,6 +24,7 @@ from simclr_med.evaluation.knn import knn_scores
 from simclr_med.evaluation.representation import alignment, effective_rank, feature_std, uniformity
 from simclr_med.metrics import classification
 from simclr_med.models.encoders import Encoder
+from simclr_med.runs.names import shown_path
 from simclr_med.runs.run import Run
 from simclr_med.stages.analyse_figures import AnalysedSplit, cam_sheet, maps_pictures, neighbours_sheet, pca_picture
 from simclr_med.stages.frame import Outcome, open_stage
@@ -79,7 +80,7 @@ def _encoder(run: Run[Config[Analyse]], source: Source) -> tuple[Encoder, SavedM
         print(f"Encoder: {weights}", flush=True)
         return encoder, None
     model = load_model_of(run)
-    print(f"Encoder: from the {model.stage} run {run.init.run}", flush=True)
+    print(f"Encoder: from the {model.stage} run {shown_path(run.init.run)}", flush=True)
     if source.task is None:
         print("Grad-CAM: left out: it compares predictions with labels, and there are none.", flush=True)
         return model.encoder, None

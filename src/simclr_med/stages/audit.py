@@ -27,6 +27,7 @@ from simclr_med.data.progress import show_progress
 from simclr_med.data.source import Source
 from simclr_med.evaluation.logistic_path import Labelled
 from simclr_med.report.audit_page import render_audit_page
+from simclr_med.runs.names import shown_path
 from simclr_med.runs.run import Run
 from simclr_med.stages.audit_sections import build_page
 from simclr_med.stages.frame import Outcome, open_stage
@@ -77,7 +78,7 @@ def audit(run: Run[Config[stage_nodes.Audit]], source: Source) -> None:
                 tables_written=[run.folder / "findings.csv", run.folder / "exclude.csv"],
             )
         )
-    print(f"Page:     {page}")
+    print(f"Page:     {shown_path(page)}")
 
 
 def _inspect(run: Run[Config[stage_nodes.Audit]], source: Source, pool: Pool) -> tuple[Finding, ...]:

@@ -19,6 +19,7 @@ from simclr_med.models.imagenet import download_weights
 from simclr_med.models.speed import apply_speedups
 from simclr_med.runs.file_hashes import verify_files
 from simclr_med.runs.identity import Init
+from simclr_med.runs.names import shown_path
 from simclr_med.runs.run import Run
 from simclr_med.stages.saved_run import check_targets
 from simclr_med.streams import Stream
@@ -81,7 +82,9 @@ def load_initial_weights(encoder: Encoder, init: Init) -> str:
     note = None if init.run is None else verify_files(init.run, "config.yaml", init.path.name)
     if note:
         print(note, flush=True)
-    return load_weights(encoder, load_encoder_state(init.path, getattr(encoder, "recognize_state", None)))
+    loaded = load_encoder_state(init.path, getattr(encoder, "recognize_state", None))
+    load_weights(encoder, loaded)
+    return f"{loaded.network} from {loaded.kind} {shown_path(loaded.path)}"
 
 
 @contextmanager

@@ -141,7 +141,7 @@ def _save_and_measure(setup: TrainingSetup[Pretrain], module: SimCLR) -> Outcome
 
 
 def _summary_rows(final: dict[str, float], data: ImageDataModule) -> dict[str, str]:
-    rows = {"images": str(len(data.indices)), "loss": f"{final['train/loss']:.3f}"}
+    rows = {"images": f"{len(data.indices):,}", "loss": f"{final['train/loss']:.3f}"}
     if "val/loss" in final:
         rows["validation loss"] = f"{final['val/loss']:.3f}"
     rows["effective rank"] = f"{final['train/effective_rank']:.1f}"
