@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,20 @@ def drawn(
     return labels, (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
+def draw_salt(*arguments: Any) -> int:
+    """Return a number for what a test asked for, so that other values of ``conf/`` do not change what is drawn."""
+    return int(hashlib.sha256(json.dumps(arguments).encode()).hexdigest()[:10], 16)
+
+
+def list_changes(before: dict[str, Any], after: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (key, new value) of each value that differs."""
+    for key, value in after.items():
+        if isinstance(value, dict) and isinstance(before.get(key), dict):
+            yield from list_changes(before[key], value, f"{path}{key}.")
+        elif key not in before or before[key] != value:
+            yield f"{path}{key}", value
+
+
 def write(
     runs: Path,
     stage: str,
@@ -85,6 +99,7 @@ def write(
         content["init"] = {"name": "random"}
     if augmentation is not None:
         content["augmentation"] = {"name": augmentation, "ops": [augmentation]}
+    before = copy.deepcopy(content)
     if change is not None:
         change(content)
     dataset_node = {key: value for key, value in content["dataset"].items() if key != "metadata_csv"}  # not hashed
@@ -103,7 +118,8 @@ def write(
         recorded |= {"train/loss": 3.0 + seed, "val/knn_accuracy": 0.5, "val/knn_accuracy_before": 0.3}
         (folder / "metrics.csv").write_text("epoch,step,train/loss,val/loss\n0,1,4.0,\n1,2,3.0,3.5\n2,3,2.9", "utf-8")
     else:
-        labels, probabilities = predictions or drawn(quality, seed, classes=len(classes), salt=int(digest, 16))
+        salt = draw_salt(stage, dataset, budget, init, augmentation, list(list_changes(before, content)))
+        labels, probabilities = predictions or drawn(quality, seed, classes=len(classes), salt=salt)
         task: Task = "multi-label, binary-class" if labels.shape[1] > 1 else "multi-class"
         task = "binary-class" if len(classes) == 2 else task
         recorded |= {

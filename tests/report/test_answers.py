@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from run_folders import drawn, pretrained
 
+from simclr_med.metrics.label_savings import EqualLabels
+from simclr_med.metrics.learning_curve import PowerLaw
+from simclr_med.report.annotation_plan import Plan
+from simclr_med.report.annotation_texts import describe_plan
 from simclr_med.report.chosen_model import choose_model
 from simclr_med.report.collect import collect_runs
+from simclr_med.report.savings import Saving, describe_saving
 from simclr_med.report.score_tables import select_scored_runs
 from simclr_med.report.sections import Content, build_content
 
@@ -49,8 +56,8 @@ def test_the_gain_has_its_interval_and_its_budgets(content: Content) -> None:
     (answer,) = content.answers
     gain = answer.questions[0]
     assert answer.title == "cells"
-    assert gain.short.startswith("As fixed features it helps with 50 labels (+")
-    assert "points of AUROC, interval +" in gain.short
+    assert gain.short.startswith("With the encoder frozen: helps with 50 labels (+")
+    assert "points of AUROC, adjusted interval +" in gain.short
     assert gain.table is not None
     assert list(gain.table["labels"]) == ["50 labels", "100 labels", "250 labels", "all labels"]
     (table,) = [table for section in content.sections for table in section.tables if table.name == "comparisons"]
@@ -65,7 +72,12 @@ def test_labels_saved_agree_with_the_table(content: Content) -> None:
     first = table.numbers.iloc[0]
     assert text.startswith("50 labels with pretraining (“probe, own novel”) are worth about ")
     assert first["low"] > 50
-    assert text.endswith(" labels saved.")
+    saved, low, high = map(int, re.findall(r"about (\d+) labels are saved \((\d+) to (\d+)\)\.$", text)[0])
+    assert [saved + 50, low + 50, high + 50] == pytest.approx(
+        [first[key] for key in ("equal_labels", "low", "high")], rel=0.05
+    )
+    worth = re.findall(r"worth about (\d+) .* interval (\d+) to (\d+)\)", text)[0]
+    assert list(map(int, worth)) == [saved + 50, low + 50, high + 50], "the sentence adds up"
     assert first["low"] < 250 < first["high"]  # the quality of the control with 250 labels
     assert first["equal_labels"] == pytest.approx(250, rel=0.3)
     assert len(table.numbers) == 3  # not of all labels
@@ -81,8 +93,9 @@ def test_the_model_is_chosen_by_validation_among_runs_on_all_labels(content: Con
 
 def test_the_plan_names_its_check(content: Content) -> None:
     text = content.answers[0].questions[3].short
-    assert text.startswith("“probe, own novel”: 1,000 more labels (twice as many) buy +")
-    assert "Check: without the largest budget, the curve predicts 0." in text
+    assert "“probe, own novel”: 1,000 more labels (twice as many) buy +" in text
+    (check,) = content.answers[0].questions[3].details
+    assert check.startswith("Check: without the largest budget, the curve predicts 0.")
 
 
 def test_doubts_name_the_single_encoder_and_the_missing_audit(content: Content) -> None:
@@ -129,3 +142,44 @@ def test_the_reason_is_named_where_curves_are_too_short(add: Add, runs: Path) ->
     found = build_content(collect_runs(runs)).answers[0]
     assert "cannot be estimated: “untrained control” has 1 label budget" in found.questions[1].short
     assert "4 label budgets or more are needed, and it has 1" in found.questions[3].short
+
+
+def test_labels_saved_without_a_decided_gain_say_so() -> None:
+    """The interval of the labels is not adjusted for all comparisons, so that it may exclude a gain of zero."""
+    saving = Saving(
+        "cells", "tiny", "probe, own novel", "untrained control", "n50", 50, 50, 1000, EqualLabels(111, 66, 240)
+    )
+    decided, undecided = (describe_saving(saving, is_undecided) for is_undecided in (False, True))
+    assert decided.endswith(
+        "worth about 110 without it (“untrained control”; 95 % interval 66 to 240): about 60 labels are saved "
+        "(16 to 190)."
+    )
+    assert undecided.removeprefix(decided).startswith(" The gain itself is not decided")
+
+
+def plan(law: PowerLaw, draws: list[PowerLaw], held_out: tuple[float, float, float]) -> str:
+    labels = np.array([50.0, 100, 250, 1000])
+    means = np.array([law.predict(count) for count in labels])
+    return describe_plan(Plan("cells", "tiny", "probe", labels, means, law, draws, held_out))[0]
+
+
+def test_a_plan_that_fails_its_check_begins_with_a_warning() -> None:
+    law = PowerLaw(0.95, 0.2, 0.5, 100)
+    now = law.predict(1000)
+    assert plan(law, [law], (now, now - 0.01, now + 0.01)).startswith(
+        "“probe”: 1,000 more labels (twice as many) buy +"
+    )
+    assert plan(law, [law], (now - 0.03, now - 0.04, now - 0.02)).startswith("Do not rely on this plan")
+
+
+def test_no_plan_needs_fewer_labels_than_it_has() -> None:
+    """Where the score is uncertain, a law of the interval reaches the next score with fewer labels."""
+    flat, steep, high = PowerLaw(0.899, 0.02, 0.5, 100), PowerLaw(0.93, 0.18, 0.5, 100), PowerLaw(0.94, 0.02, 0.5, 100)
+    held_out = (0.89, 0.88, 0.9)
+    assert "0.90 needs more than 10,000 labels (the interval begins at fewer than 1,000)." in plan(
+        flat, [flat, high], held_out
+    )
+    assert re.search(
+        r"0\.90 needs about [\d,]+ labels \(fewer than 1,000 to more than 10,000\)", plan(steep, [flat, high], held_out)
+    )
+    assert plan(flat, [flat], held_out).endswith("0.90 needs more than 10,000 labels.")

@@ -178,7 +178,7 @@ def test_features_of_an_encoder_check_the_labels(audited, result, content: Conte
     words = ("stage.epochs=1", "stage.batch_size=16", "schedule.warmup_epochs=0")
     encoder = staged("pretrain", *words, path=tmp_path / "scans.npz") / "encoder.safetensors"
     folder = audited(content, "init=checkpoint", f"init.path={encoder}")
-    assert result(folder)["provenance"]["features"] == "encoder"
+    assert result(folder)["provenance"]["features"] == "encoder, whitened, and pixels"
     assert found(folder, "near_duplicate") == [("test", "7", "train", "31")]
 
 

@@ -49,8 +49,8 @@ KINDS: dict[str, Kind] = {
     "label_error": Kind(
         "labels to check",
         "Wrong labels in training cost accuracy; in the test split they bound every score.",
-        "The nearest images and a cross-validated classifier agree on another class (confident learning, Northcutt et "
-        "al. 2021). They are candidates: rare but right labels are among them.",
+        "The nearest images and a cross-validated classifier together find another class six times as probable or "
+        "more; the least probable labels come first. They are candidates: rare but right labels are among them.",
     ),
     "class_shift": Kind(
         "class shares differ between splits",

@@ -15,9 +15,11 @@ from simclr_med.report.comparison_texts import format_points
 from simclr_med.report.score_figures import Chart, label_images_axis
 from simclr_med.report.score_tables import Table, build_table
 
+_WARNING = "Do not rely on this plan: the curve through the smaller budgets does not predict the largest one."
+
 
 def describe_plan(plan: Plan) -> list[str]:
-    """Return what more labels buy, what the next round score needs, and how well the check went."""
+    """Return what more labels buy and what the next round score needs, then the check in numbers."""
     now = float(plan.labels_B[-1])
     more, low, high = plan.gain(2 * now)
     sentences = [
@@ -26,8 +28,9 @@ def describe_plan(plan: Plan) -> list[str]:
     ]
     if plan.target is not None:
         sentences.append(f"An AUROC of {plan.target:.2f} needs {_format_need(plan, plan.target)}.")
-    sentences.append(_describe_check(plan))
-    return sentences
+    if plan.is_missed:
+        sentences.insert(0, _WARNING)
+    return [" ".join(sentences), _describe_check(plan)]
 
 
 def build_plan_table(plans: list[Plan]) -> list[Table]:
@@ -130,16 +133,21 @@ def _describe_check(plan: Plan) -> str:
         f"{plan.means_B[-1]:.3f}. The prediction is {100 * abs(plan.miss):.1f} points {word} it."
     )
     if plan.is_missed:
-        return f"{sentence} The measurement is outside the interval: do not rely on this plan."
+        return f"{sentence} The measurement is outside the interval of the prediction."
     return sentence
 
 
 def _format_need(plan: Plan, score: float) -> str:
     """Return how many labels a score needs: ``about 1,900 labels (1,200 to 4,000)``."""
-    value, low, high = (_format_count(count, plan) for count in plan.labels_for(score))
+    needed, now = plan.labels_for(score), float(plan.labels_B[-1])
+    value, low, high = (_format_count(count, plan) for count in needed)
+    if needed[1] < now:  # the mean score is uncertain, so that the interval may begin below the labels of now
+        low = f"fewer than {now:,.0f}"
     if value == high == low:
         return f"{value} labels"
-    return f"{'' if value.startswith('more') else 'about '}{value} labels ({low} to {high})"
+    if np.isinf(needed[0]):
+        return f"{value} labels (the interval begins at {low})"
+    return f"about {value} labels ({low} to {high})"
 
 
 def _format_count(labels: float, plan: Plan) -> str:

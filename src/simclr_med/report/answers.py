@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -20,7 +20,7 @@ from simclr_med.report.methods import find_main_method
 from simclr_med.report.pairs import find_foundations, join_foundations, list_own_encoders
 from simclr_med.report.savings import PAIRS, Saving, describe_saving
 
-_USES = {"probe": "As fixed features", "finetune": "As the start of training"}
+_USES = {"probe": "With the encoder frozen", "finetune": "With finetuning"}
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,11 @@ def build_answers(rows: pd.DataFrame, findings: Findings) -> list[Answer]:
                 *_answer_foundations(data_rows, encoder, findings.comparisons),
                 _answer_savings(
                     [saving for saving in findings.savings if (saving.data, saving.encoder) == place],
+                    {
+                        (c.a, c.b, c.budget)
+                        for c in findings.comparisons
+                        if (c.data, c.encoder) == place and c.verdict == INCONCLUSIVE
+                    },
                     findings.no_savings.get(place[0], []),
                 ),
                 *_answer_selection(group, [c for c in findings.comparisons if (c.data, c.encoder) == place]),
@@ -137,8 +142,8 @@ def _answer_gain(rows: pd.DataFrame, comparisons: Sequence[Comparison]) -> Quest
     details.insert(
         0,
         "Gains are in points (hundredths) of test AUROC, with their confidence intervals, which are adjusted for all "
-        "comparisons of the data set. “As fixed features”: a linear probe of the pretrained against one of the "
-        "untrained encoder. “As the start of training”: finetuning against training from random weights.",
+        "comparisons of the data set. “With the encoder frozen”: a linear probe of the pretrained against one of the "
+        "untrained encoder. “With finetuning”: training from the pretrained against training from random weights.",
     )
     return Question(text, " ".join(effects), details, table)
 
@@ -149,7 +154,7 @@ def _answer_selection(rows: pd.DataFrame, comparisons: Sequence[Comparison]) -> 
     for (kind, method, name), _ in rows[rows["selected_by"] != ""].groupby(["kind", "selected_by", "method"]):
         found = [c for c in comparisons if c.a == name]
         if found:
-            use = f"{str(method).capitalize()} against a random draw ({kind}):"
+            use = f"{str(method).capitalize()} against a random draw ({kind})"
             effects.append(summarise_effects(use, found, is_first=not effects))
     if not effects:
         return []
@@ -172,11 +177,16 @@ def _answer_foundations(rows: pd.DataFrame, encoder: str, comparisons: Sequence[
     return [Question(text, " ".join(sentences[0] for sentences in found), details)]
 
 
-def _answer_savings(savings: Sequence[Saving], reasons: Sequence[str]) -> Question:
+def _answer_savings(
+    savings: Sequence[Saving], undecided: Container[tuple[str, str, str]], reasons: Sequence[str]
+) -> Question:
+    """Answer how many labels pretraining saves; undecided comparisons are (method, reference, budget)."""
     text = "How many labels does it save?"
     by_method: dict[str, list[str]] = {}
     for saving in savings:
-        by_method.setdefault(saving.method, []).append(describe_saving(saving))
+        by_method.setdefault(saving.method, []).append(
+            describe_saving(saving, (saving.method, saving.reference, saving.budget) in undecided)
+        )
     shown = " ".join(sentences[0] for sentences in by_method.values())
     details = [sentence for sentences in by_method.values() for sentence in sentences[1:]]
     if shown:
@@ -203,7 +213,8 @@ def _answer_plan(plans: Sequence[Plan], model: ChosenModel | None, reasons: Sequ
     text = "What would more labels buy?"
     ordered = sorted(plans, key=lambda plan: model is None or plan.method != model.method)
     if ordered:
-        return Question(text, " ".join(describe_plan(ordered[0])))
+        short, *details = describe_plan(ordered[0])
+        return Question(text, short, details)
     own = [reason for reason in reasons if model is not None and model.method in reason]
     return Question(text, (own or list(reasons) or ["No plan: there is no curve over several label budgets."])[0])
 

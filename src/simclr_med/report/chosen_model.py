@@ -73,9 +73,9 @@ def describe_choice(chosen: ChosenModel) -> list[str]:
     reason = f"“{best[0]}” has the highest mean validation AUROC with {describe_budget(chosen.budget)} ({best[1]:.3f}"
     reason += "".join(f"; “{method}”: {mean:.3f}" for method, mean in others)
     sentences = [
-        f"“{chosen.method}” with {describe_budget(chosen.budget)}, seed {chosen.seed}, which has the best validation "
-        f"AUROC ({chosen.validation:.3f}): {chosen.folder}",
-        f"{reason}). Of its runs, this one has the highest: {chosen.validation:.3f}.",
+        f"“{chosen.method}” with {describe_budget(chosen.budget)}. Its run with the best validation AUROC "
+        f"({chosen.validation:.3f}): {chosen.folder}",
+        f"{reason}). Of its runs, this one (seed {chosen.seed}) has the highest: {chosen.validation:.3f}.",
     ]
     if not math.isnan(chosen.test):
         low, high = chosen.interval

@@ -11,14 +11,14 @@ from simclr_med.report.comparisons import EQUAL, INCONCLUSIVE, NO_VERDICT, VERDI
 _EFFECTS = {
     "better": "helps",
     "worse": "harms",
-    EQUAL: "makes no difference that matters",
-    INCONCLUSIVE: "is not decided",
-    NO_VERDICT: "has no verdict",
+    EQUAL: "no difference that matters",
+    INCONCLUSIVE: "not decided",
+    NO_VERDICT: "no verdict",
 }
 
 
 def summarise_effects(use: str, comparisons: Sequence[Comparison], is_first: bool) -> str:
-    """Return ``As fixed features it helps with 50 labels (+8.7, +4.1 to +13.2); it is not decided with ...``.
+    """Return ``With the encoder frozen: helps with 50 labels (+8.7, +4.1 to +13.2); not decided with ...``.
 
     Args:
         use: what the pretrained encoder is used for.
@@ -26,7 +26,7 @@ def summarise_effects(use: str, comparisons: Sequence[Comparison], is_first: boo
         is_first: whether the first gain names its unit.
     """
     parts = []
-    unit = " points of AUROC, interval" if is_first else ","
+    unit = " points of AUROC, adjusted interval" if is_first else ","
     for verdict in VERDICTS:
         found = [comparison for comparison in comparisons if comparison.verdict == verdict]
         gains = []
@@ -36,7 +36,7 @@ def summarise_effects(use: str, comparisons: Sequence[Comparison], is_first: boo
             unit = ","
         if gains:
             parts.append(f"{_EFFECTS[verdict]} with {_join_words(gains)}")
-    return f"{use} it {'; it '.join(parts)}."
+    return f"{use}: {'; '.join(parts)}."
 
 
 def _format_points(comparison: Comparison) -> tuple[str, str]:

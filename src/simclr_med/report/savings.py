@@ -18,6 +18,7 @@ from simclr_med.report.score_tables import Table, build_table
 
 # What pretraining adds: to frozen features, and to training.
 PAIRS = (("probe", CONTROL), ("finetune", "baseline"))
+_UNDECIDED = " The gain itself is not decided: its interval is adjusted for all comparisons, and this one is not."
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,25 @@ def find_savings(curves: Mapping[tuple[str, str], Mapping[str, Curve]]) -> tuple
     return savings, reasons
 
 
-def describe_saving(saving: Saving) -> str:
-    """Return what so many labels with pretraining are worth without it, as a sentence."""
+def describe_saving(saving: Saving, is_undecided: bool) -> str:
+    """Return what so many labels with pretraining are worth without it, in one or two sentences.
+
+    Args:
+        saving: under one label budget.
+        is_undecided: whether the comparison of the two methods under this budget is inconclusive.
+    """
     equal = saving.equal
     start = f"{describe_budget(saving.budget).capitalize()} with pretraining (“{saving.method}”)"
     without = f"without it (“{saving.reference}”; 95 % interval {_format_interval(saving)})"
+    end = _UNDECIDED if is_undecided else ""
     if np.isinf(equal.labels):
-        return f"{start} score higher than all {saving.most:,.0f} {without}."
-    worth = f"{start} are worth about {_round(equal.labels)} {without}"
+        return f"{start} score higher than all {saving.most:,.0f} {without}.{end}"
+    worth = f"{start} are worth about {_round(equal.labels):,.0f} {without}"
     if equal.low > saving.labels:
-        return f"{worth}: about {_round(equal.labels - saving.labels)} labels saved."
+        # From rounded numbers, so that the sentence adds up.
+        value, low, high = (_round(labels) - saving.labels for labels in (equal.labels, equal.low, equal.high))
+        interval = f"{low:,.0f} or more" if np.isinf(high) else f"{low:,.0f} to {high:,.0f}"
+        return f"{worth}: about {value:,.0f} labels are saved ({interval}).{end}"
     if equal.high < saving.labels:
         return f"{worth}: none are saved."
     return f"{worth}: perhaps none are saved."
@@ -118,7 +128,7 @@ def build_savings_table(savings: list[Saving]) -> list[Table]:
             "method": numbers["method"],
             "labels": [f"{count:,.0f}" for count in numbers["labels"]],
             "are worth": [
-                f"more than {saving.most:,.0f}" if np.isinf(saving.equal.labels) else _round(saving.equal.labels)
+                f"more than {saving.most:,.0f}" if np.isinf(saving.equal.labels) else _format(saving.equal.labels)
                 for saving in savings
             ],
             "95 % interval": [_format_interval(saving) for saving in savings],
@@ -157,12 +167,16 @@ def _format_interval(saving: Saving) -> str:
 def _format_count(labels: float, saving: Saving) -> str:
     if labels == 0:
         return f"fewer than {saving.least:,.0f}"
-    return f"more than {saving.most:,.0f}" if np.isinf(labels) else _round(labels)
+    return f"more than {saving.most:,.0f}" if np.isinf(labels) else _format(labels)
 
 
-def _round(labels: float) -> str:
+def _format(labels: float) -> str:
+    return NONE if np.isnan(labels) else f"{_round(labels):,.0f}"
+
+
+def _round(labels: float) -> float:
     """Return a number of labels with two significant digits; a curve does not tell more."""
-    if np.isnan(labels):
-        return NONE
+    if not np.isfinite(labels):
+        return labels
     digits = max(0, len(str(int(labels))) - 2)
-    return f"{round(labels, -digits):,.0f}"
+    return float(round(labels, -digits))

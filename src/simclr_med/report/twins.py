@@ -161,8 +161,9 @@ def describe_twins(twins: list[Twins], rows: pd.DataFrame, every: pd.DataFrame, 
         doubts.pop(found.data, None)
         if not found.rows:
             continue
-        short = f"{len(found.rows)} of {found.test_images} test images have a twin in another split"
-        sentence = f"Twins: {short}: they also stand, identical or nearly, in the training or validation split."
+        verb = "has" if len(found.rows) == 1 else "have"
+        short = f"{len(found.rows)} of {found.test_images} test images {verb} a twin in another split"
+        sentence = f"Twins: {short}: the same or nearly the same image is in the training or validation split."
         if len(every) and len(kept):
             change = kept.set_index("folder")["test/auroc"] - every.set_index("folder")["test/auroc"]
             own = 100 * change[every.set_index("folder")["data"] == found.data].dropna()

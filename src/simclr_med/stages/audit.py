@@ -36,6 +36,7 @@ from simclr_med.stages.probe import feature_reader
 from simclr_med.types import SPLITS
 
 PIXELS = "pixels, standardised, shrunken and whitened"
+ENCODER = "encoder, whitened, and pixels"
 ALWAYS = ("exact_duplicate", "near_duplicate", "opposite_labels", "label_error")  # kinds that the summary always shows
 
 
@@ -74,7 +75,7 @@ def audit(run: Run[Config[stage_nodes.Audit]], source: Source) -> None:
                     "answer": list(verdict.answer),
                     "test_twins": [pool.place(image)[1] for image in twins],
                 },
-                facts={"features": "encoder" if has_encoder else PIXELS},
+                facts={"features": ENCODER if has_encoder else PIXELS},
                 tables_written=[run.folder / "findings.csv", run.folder / "exclude.csv"],
             )
         )
@@ -89,7 +90,7 @@ def _inspect(run: Run[Config[stage_nodes.Audit]], source: Source, pool: Pool) ->
     if stage.groups_csv is not None:
         findings += find_shared_groups(read_groups(Path(stage.groups_csv).expanduser(), source, pool), pool)
     if has_single_labels(pool) and len(names) > 1:
-        features_ND = _describe_pixels(pool, run.cfg.seed) if run.init.path is None else _encode(run, source, pool)
+        features_ND = _describe(run, source, pool)
         nearest = find_nearest(features_ND, stage.neighbours)
         assert pool.labels_NL is not None
         fitted = build.instantiate_node(
@@ -106,16 +107,22 @@ def _inspect(run: Run[Config[stage_nodes.Audit]], source: Source, pool: Pool) ->
     return sort_findings(findings)
 
 
-def _describe_pixels(pool: Pool, seed: int) -> np.ndarray:
-    """Return whitened pixels with their colour, float32 [N, D], of length 1."""
-    return fit_whitening(describe_pixels, pool.small_NSSC, seed)(pool.small_NSSC)
+def _describe(run: Run[Config[stage_nodes.Audit]], source: Source, pool: Pool) -> np.ndarray:
+    """Return whitened pixels with their colour, and beside them the whitened features of an encoder, if there is one.
 
+    Whitened features are few, so that the classifier takes seconds. Both together find more wrong labels than either
+    (chest X-rays, where a short pretraining gives weak features: 12 of 20, 8 with the encoder's alone).
 
-def _encode(run: Run[Config[stage_nodes.Audit]], source: Source, pool: Pool) -> np.ndarray:
-    """Return the encoder's features of all images, float32 [N, D], of length 1."""
+    Returns:
+        float32 [N, D], of length 1.
+    """
+    pixels_ND = fit_whitening(describe_pixels, pool.small_NSSC, run.cfg.seed)(pool.small_NSSC)
+    if run.init.path is None:
+        return pixels_ND
     features = feature_reader(run, source)
-    joined = torch.cat([features(split) for split in pool.splits])
-    return torch.nn.functional.normalize(joined.float(), dim=1).numpy()
+    encoded_ND = torch.cat([features(split) for split in pool.splits]).float().numpy()
+    whitened_ND = fit_whitening(lambda rows_ND: rows_ND, encoded_ND, run.cfg.seed)(encoded_ND)
+    return np.concatenate([whitened_ND, pixels_ND], axis=1) / np.float32(2**0.5)
 
 
 def _write_exclusions(path: Path, reasons: dict[int, str], pool: Pool, source: Any) -> None:
