@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from simclr_med.config import data_nodes, schema, select_nodes, stage_nodes
 from simclr_med.config.folders import CONF, list_sequences
 from simclr_med.config.medmnist_info import medmnist_info
-from simclr_med.config.selection_keys import selected_by, selection_hash
+from simclr_med.config.selection_keys import labels_hash, selected_by, selection_hash
 from simclr_med.runs.identity import dataset_name, epoch_of_validation, validation_of_budget
 
 # A YAML binds itself to a type by "- /schema/<group>/<name>@_here_".
@@ -80,4 +80,5 @@ def register(folders: Sequence[Path] = (CONF,)) -> None:
     OmegaConf.register_new_resolver("validation_of_budget", validation_of_budget, replace=True)
     OmegaConf.register_new_resolver("selected_by", selected_by, replace=True)
     OmegaConf.register_new_resolver("selection_hash", selection_hash, replace=True)
+    OmegaConf.register_new_resolver("labels_hash", labels_hash, replace=True)
     OmegaConf.register_new_resolver("epoch_of_validation", epoch_of_validation, replace=True)

@@ -81,7 +81,7 @@ def _label_budget(cfg: Config[Any]) -> Iterator[str]:
             f"data_fraction.imbalance_factor={fraction.imbalance_factor}: not available with data_fraction.per_class, "
             "which is balanced. Use data_fraction.samples, or remove one of them."
         )
-    if cfg.dataset.known_task != MULTI_LABEL or "data_fraction" in cfg.stage.unread:
+    if cfg.dataset.known_task != MULTI_LABEL or cfg.stage.reason_unread("data_fraction"):
         return
     for key, value in {"per_class": fraction.per_class, "imbalance_factor": fraction.imbalance_factor}.items():
         if value is not None:
