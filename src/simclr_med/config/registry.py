@@ -27,6 +27,7 @@ NODES: dict[str, dict[str, type]] = {
         "densenet": schema.DenseNet,
         "convnext": schema.ConvNeXt,
         "tiny": schema.TinyEncoder,
+        "tiny_resnet": schema.TinyResNet,
         "timm": schema.Timm,
     },
     "optimizer": {"adamw": schema.AdamW, "adam": schema.Adam, "sgd": schema.SGD, "lars": schema.LARS},

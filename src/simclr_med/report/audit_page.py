@@ -11,6 +11,7 @@ import matplotlib.image
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from simclr_med.plots.channels import select_shown
 from simclr_med.report.html import TEMPLATES
 
 
@@ -91,7 +92,8 @@ def render_audit_page(page: AuditPage) -> str:
 
 
 def encode_png(image_HWC: np.ndarray) -> str:
-    """Return an image, uint8 with one or three channels, as a PNG in base64."""
+    """Return an image, uint8 [H, W, C], as a PNG in base64; of more than three channels the first three are shown."""
+    image_HWC = select_shown(image_HWC)
     height, width = image_HWC.shape[:2]
     buffer = io.BytesIO()
     matplotlib.image.imsave(buffer, np.ascontiguousarray(np.broadcast_to(image_HWC, (height, width, 3))), format="png")

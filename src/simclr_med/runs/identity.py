@@ -64,6 +64,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "data_fraction": {"selected_by": None, "selection_hash": None},
     "stage": {"exact_accumulate": False, "positives": "image", "mask_same_patient": False, "freeze": 0},
     "trainer": {"gradient_clip_val": None},
+    "encoder": {"in_channels": 3},
 }
 
 # Keys of the group stage that do nothing while a switch has its neutral value. Then neither they nor the switch are
