@@ -121,9 +121,7 @@ def _pictures(run: Run[Config[Preview]], source: Source, train: ImageSet, rows: 
     sequences = {name: build.instantiate_node(node) for name, node in sequences_of(cfg).items()}
     if source.channels not in (1, 3):
         for name in [name for name, sequence in sequences.items() if sequence.colour_ops]:
-            print(
-                f"{name}: not shown, since {' and '.join(sequences.pop(name).colour_ops)} needs RGB images.", flush=True
-            )
+            print(f"{name}: not shown (needs RGB images: {', '.join(sequences.pop(name).colour_ops)}).", flush=True)
     blocks = {name: _views(sequence, originals, cfg.seed, cfg.stage.views) for name, sequence in sequences.items()}
     sheet, bars = folder / "sequences.png", folder / "counts.png"
     plot_sequences(originals, names, blocks, sheet)
