@@ -55,11 +55,15 @@ def test_a_model_of_other_channels_is_one_line(staged, stained: Path) -> None:
         (
             4,
             [],
-            "encoder.in_channels=3: dataset=cells has images of 4 channels. Add encoder.in_channels=4, or save RGB ",
+            "encoder.in_channels=3: dataset=cells has images with 4 channels. Add encoder.in_channels=4, or save RG",
         ),
-        (5, ["encoder=densenet121"], "has images of 5 channels. Add encoder=resnet18 encoder.in_channels=5."),
-        (3, [FOUR], "encoder.in_channels=4: dataset=cells has images of 3 channels. Remove it."),
-        (1, ["encoder.in_channels=2"], "dataset=cells has images of 1 channels. Remove it."),
+        (
+            5,
+            ["encoder=densenet121"],
+            "encoder=densenet121: dataset=cells has images with 5 channels. Add encoder=resnet18 encoder.in_channels=5.",
+        ),
+        (3, [FOUR], "encoder.in_channels=4: dataset=cells has images with 3 channels. Remove it."),
+        (1, ["encoder.in_channels=2"], "dataset=cells has images with 1 channel. Remove it."),
     ],
 )
 def test_another_number_of_channels_is_one_line(composed, found: int, overrides: list[str], problem: str) -> None:
@@ -78,12 +82,13 @@ def test_grey_and_rgb_images_need_no_key(composed) -> None:
 
 def test_an_augmentation_of_colours_is_one_line(composed) -> None:
     cfg: Any = validate_config(composed(FOUR))
+    stained: Any = SimpleNamespace(channels=4)
     with pytest.raises(ConfigError) as error:
-        build_sequence(cfg)
+        build_sequence(cfg, stained)
     (line,) = error.value.problems
     assert line == (
         "augmentation=microscopy: expected RGB images for color_jitter, random_grayscale, found "
-        "encoder.in_channels=4. Use augmentation=channels, light or crop_flip."
+        "4 channels. Use augmentation=channels, light or crop_flip."
     )
     for name in ("channels", "light", "crop_flip", "none"):
-        build_sequence(validate_config(composed(FOUR, f"augmentation={name}")))
+        build_sequence(validate_config(composed(FOUR, f"augmentation={name}")), stained)

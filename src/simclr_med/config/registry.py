@@ -20,6 +20,7 @@ NODES: dict[str, dict[str, type]] = {
         "medmnist": data_nodes.MedMNIST,
         "npz": data_nodes.Npz,
         "folder": data_nodes.Folder,
+        "parquet": data_nodes.Parquet,
         "synthetic": data_nodes.Synthetic,
     },
     "encoder": {

@@ -89,7 +89,7 @@ def build_module(
     return Student(
         encoder=encoder,
         head=head,
-        view=OneView(build_sequence(cfg)),
+        view=OneView(build_sequence(cfg, data.source)),
         to_float=to_float,
         task=require_task(data.source, cfg.stage.name),
         optimizer=partial(build_optimizer, cfg.optimizer, batch_size=data.batch_size),

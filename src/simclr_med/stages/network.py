@@ -97,26 +97,26 @@ def check_channels(cfg: Config[Any], source: Source) -> None:
     if found == taken or {found, taken} == {1, RGB}:
         return
     has_key = hasattr(cfg.encoder, "in_channels")
+    where = f"encoder.in_channels={taken}" if has_key else f"encoder={cfg.encoder.name}"
     advice = f"Add {'' if has_key else 'encoder=resnet18 '}encoder.in_channels={found}"
     if found in (1, RGB):
         advice = "Remove it"
-    if found == RGB + 1:
+    elif found == RGB + 1:
         advice += ", or save RGB images without transparency: images[..., :3]"
-    raise ConfigError(f"encoder.in_channels={taken}: dataset={source.name} has images of {found} channels. {advice}.")
+    raise ConfigError(f"{where}: dataset={source.name} has images with {found} channel{'s' * (found > 1)}. {advice}.")
 
 
-def build_sequence(cfg: Config[Any]) -> Sequence:
+def build_sequence(cfg: Config[Any], source: Source) -> Sequence:
     """Build the augmentation of a run.
 
     Raises:
         ConfigError: one of its ops needs colours, and the images have none.
     """
     sequence: Sequence = build.instantiate_node(cfg.augmentation)
-    channels = input_channels(cfg.encoder)
-    if channels != RGB and sequence.colour_ops:
+    if source.channels not in (1, RGB) and sequence.colour_ops:
         raise ConfigError(
             f"augmentation={cfg.augmentation.name}: expected RGB images for {', '.join(sequence.colour_ops)}, found "
-            f"encoder.in_channels={channels}. Use augmentation=channels, light or crop_flip."
+            f"{source.channels} channels. Use augmentation=channels, light or crop_flip."
         )
     return sequence
 

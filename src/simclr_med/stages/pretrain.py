@@ -105,7 +105,7 @@ def build_module(run: Run[Config[Pretrain]], data: ImageDataModule) -> SimCLR:
     return SimCLR(
         encoder,
         head,
-        TwoViews(build_sequence(cfg)),
+        TwoViews(build_sequence(cfg, data.source)),
         to_float,
         optimizer=partial(build_optimizer, cfg.optimizer, batch_size=data.batch_size),
         schedule=schedule_builder(run, data.steps_per_epoch),

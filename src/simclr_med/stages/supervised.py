@@ -69,7 +69,7 @@ def build_module(run: Run[Config[Supervised]], data: ImageDataModule) -> Classif
     return Classifier(
         encoder,
         head,
-        OneView(build_sequence(cfg)),
+        OneView(build_sequence(cfg, data.source)),
         to_float,
         task,
         optimizer=partial(
