@@ -60,7 +60,7 @@ def test_a_model_of_other_channels_is_one_line(staged, stained: Path) -> None:
         (
             5,
             ["encoder=densenet121"],
-            "encoder=densenet121: dataset=cells has images with 5 channels. Add encoder=resnet18 encoder.in_channels=5.",
+            "encoder=densenet121: dataset=cells has images with 5 channels. Add encoder=resnet18 encoder.in_ch",
         ),
         (3, [FOUR], "encoder.in_channels=4: dataset=cells has images with 3 channels. Remove it."),
         (1, ["encoder.in_channels=2"], "dataset=cells has images with 1 channel. Remove it."),
