@@ -20,7 +20,7 @@ help:  ## List the targets
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,slurm,optuna,export,dicom]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,slurm,optuna,export,dicom,parquet]'
 	@touch $@
 
 demo: $(READY)  ## Install, then study the synthetic data set and write its report (about 7 minutes, no download)

@@ -73,6 +73,13 @@ def pil_random_grayscale(image: Image.Image, grey: Tensor) -> Image.Image:
     return image.convert("L").convert("RGB") if grey else image
 
 
+def pil_channel_jitter(image: Image.Image, active: Tensor, brightness: Tensor, contrast: Tensor) -> Image.Image:
+    if not active:
+        return image
+    parts = [ImageEnhance.Brightness(part).enhance(float(brightness)) for part in image.split()]
+    return Image.merge(image.mode, [ImageEnhance.Contrast(part).enhance(float(contrast)) for part in parts])
+
+
 def pil_solarize(image: Image.Image, solarized: Tensor, threshold: int) -> Image.Image:
     return ImageOps.solarize(image, threshold) if solarized else image
 

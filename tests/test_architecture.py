@@ -99,6 +99,7 @@ EXTRA = {
     "runs/hub.py": {"huggingface_hub", "timm"},
     "data/decoding.py": {"joblib"},
     "data/dicom.py": {"pydicom"},
+    "data/arrow_files.py": {"pyarrow"},
     "training/devices.py": {"simclr_med"},
     "cli/hydra_app.py": {"simclr_med"},
     "evaluation/projections.py": {"threadpoolctl", "umap"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ import pytest
 from simclr_med.selection_csv import SelectedImage, format_selection, read_selection
 
 DIGEST = "0123456789abcdef" * 2
-LINES = [SelectedImage(7, DIGEST, "typiclust", "=a.png", "50", "3", "1.5"), SelectedImage(2, DIGEST[::-1], "typiclust")]
+LINES = [
+    SelectedImage(7, DIGEST, "typiclust", "=a.png", "50", "3", "1.5", "=benign"),
+    SelectedImage(2, DIGEST[::-1], "typiclust"),
+]
 
 
 @pytest.fixture
@@ -19,10 +23,19 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_what_is_written_is_read(path: Path) -> None:
-    assert [(one.index, one.digest, one.method) for one in read_selection(path)] == [
-        (one.index, one.digest, one.method) for one in LINES
+    assert read_selection(path) == [replace(one, file="") for one in LINES], "files are those of the data set"
+    text = path.read_text(encoding="utf-8")
+    assert "'=a.png" in text, "no spreadsheet runs it as a formula"
+    assert "'=benign" in text
+
+
+def test_cells_that_are_no_numbers_are_dropped(path: Path) -> None:
+    head = "index,method,sha256,round,cluster,score\n"
+    path.write_text(f"{head}7,a,{DIGEST},=1+1,-3,1.5e-05\n8,a,{DIGEST},50,x,nan\n", encoding="utf-8")
+    assert [(one.round, one.cluster, one.score) for one in read_selection(path)] == [
+        ("", "-3", "1.5e-05"),
+        ("50", "", ""),
     ]
-    assert "'=a.png" in path.read_text(encoding="utf-8"), "no spreadsheet runs it as a formula"
 
 
 def test_a_spreadsheet_may_have_saved_it_again(path: Path) -> None:
@@ -41,6 +54,7 @@ def test_a_spreadsheet_may_have_saved_it_again(path: Path) -> None:
         (f"index,method,sha256\n1,a b,{DIGEST}\n", "line 2: method='a b': expected a name"),
         ("index,method,sha256\n1,a,xyz\n", "line 2: sha256='xyz': expected 32"),
         ("index,method,sha256\n1,a", "line 2: sha256='': expected 32"),
+        (f"index,method,sha256,label\n1,a,{DIGEST},{'x' * 101}\n", "line 2: label='xxx"),
         (f"index,method,sha256\n1,a,{DIGEST}\n2,b,{DIGEST}\n", "several methods"),
         (f"index,method,sha256\n1,a,{DIGEST}\n1,a,{DIGEST}\n", "1 image listed twice"),
     ],

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     """The share of a global batch that one process trains on.
 
     Attributes:
-        images: uint8 [B, H, W, C] in [0, 255], C of 1 or 3.
+        images: uint8 [B, H, W, C] in [0, 255].
         labels: int64 [B, L] in medmnist's layout (L = 1, or one column per label if multi-label),
             or None for a data set without labels.
         indices: int64 [B], rows of the split.

@@ -12,7 +12,15 @@ from scipy.stats import chisquare, ks_2samp
 from torchvision.transforms import ColorJitter
 from torchvision.transforms import functional as tv
 
-from simclr_med.augment.color import HUE, apply_color_jitter, color_jitter, random_grayscale, shift_hue, solarize
+from simclr_med.augment.color import (
+    HUE,
+    apply_color_jitter,
+    channel_jitter,
+    color_jitter,
+    random_grayscale,
+    shift_hue,
+    solarize,
+)
 from simclr_med.augment.sequence import to_float
 
 NAMES = ("brightness", "contrast", "saturation", "hue")
@@ -159,3 +167,20 @@ def test_values_out_of_range_are_rejected(values):
 def test_solarize_values_out_of_range_are_rejected(threshold, p):
     with pytest.raises(ValueError, match="expected"):
         solarize(threshold, p)
+
+
+@pytest.mark.parametrize("size", [(28, 28), (33, 17)])
+def test_channel_jitter_equals_pil_on_each_channel(parity, make_pictures, generator, size):
+    images = make_pictures(48, *size)
+    op = channel_jitter(0.8, 0.8, 0.7)
+    parameters = op.sample(48, *size, generator)
+    assert 0 < parameters[0].sum() < 48
+    ours = op.apply(to_float(images), *parameters)
+    assert parity.compute_deviation(ours, parity.apply_pil(op, images, parameters)).max() <= 1 / 255 + 1e-6
+    assert (parity.compute_deviation(ours, parity.apply_pil(op, images, parameters)) > 0).float().mean() < 0.01
+
+
+@pytest.mark.parametrize("values", [(-0.1, 0, 1), (0, -0.1, 1), (0, 0, 1.5)])
+def test_channel_jitter_values_out_of_range_are_rejected(values):
+    with pytest.raises(ValueError, match="expected"):
+        channel_jitter(*values)

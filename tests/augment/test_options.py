@@ -51,6 +51,7 @@ def test_every_option_makes_views_in_range(make_pictures, name, count, height, w
             [*TURNS, CROP, "horizontal_flip", "vertical_flip", "color_jitter", "random_grayscale", BLUR],
         ),
         ("xray", ["rotation", CROP, "color_jitter", "gaussian_noise", "random_erasing"]),
+        ("channels", [*TURNS, CROP, "horizontal_flip", "vertical_flip", "channel_jitter", BLUR]),
         ("light", [CROP, "horizontal_flip"]),
         ("none", []),
     ],

@@ -24,7 +24,7 @@ def test_to_float_scales_colour_and_repeats_grey(make_pictures):
     assert all(torch.equal(grey[:, c], to_float(images)[:, 0]) for c in range(3))
 
 
-@pytest.mark.parametrize("images", [torch.zeros(2, 3, 28, 28), torch.zeros(2, 28, 28, 4, dtype=torch.uint8)])
+@pytest.mark.parametrize("images", [torch.zeros(2, 3, 28, 28), torch.zeros(2, 28, 28, dtype=torch.uint8)])
 def test_to_float_rejects_other_layouts(images):
     with pytest.raises(ValueError, match="expected uint8"):
         to_float(images)
@@ -142,3 +142,25 @@ def test_partners_take_the_second_views(make_pictures):
     assert torch.equal(paired[:12], views(images, KEY, (0, 12), 12)[:12])
     assert torch.equal(paired[12:], views(partners, KEY, (0, 12), 12)[12:])
     assert torch.equal(views(images, KEY, (0, 12), 12, images), views(images, KEY, (0, 12), 12))
+
+
+def test_several_channels_stay_as_they_are():
+    images = torch.arange(2 * 3 * 4 * 5, dtype=torch.uint8).view(2, 3, 4, 5)
+    assert torch.equal(to_float(images), images.permute(0, 3, 1, 2) / 255)
+
+
+@pytest.mark.parametrize("op", [op for op in load_ops() if not op.needs_rgb], ids=lambda op: op.name)
+def test_ops_treat_channels_alike(make_pictures, generator, op):
+    """Each channel of five becomes what it would be as a grey image."""
+    five = torch.cat([make_pictures(24), make_pictures(24).flip(0)[..., :2]], dim=3)
+    parameters = op.sample(24, 28, 28, generator)
+    result = op.apply(to_float(five), *parameters)
+    for channel in range(5):
+        alone = op.apply(to_float(five[..., channel : channel + 1]), *parameters)
+        torch.testing.assert_close(result[:, channel], alone[:, 0], atol=1e-6, rtol=0)
+
+
+def test_a_sequence_names_the_ops_that_need_colours():
+    wanted = {"color_jitter", "random_grayscale", "equalize"}
+    assert set(Sequence(load_ops()).colour_ops) == wanted
+    assert Sequence([op for op in load_ops() if op.name not in wanted]).colour_ops == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,4 +82,44 @@ def test_rounds_increase(composed: Compose, rounds: str) -> None:
 
 def test_an_unknown_method_is_one_line(composed: Compose) -> None:
     (found,) = find_problems(composed("stage=select", "stage.method=typicalclust"))
-    assert "stage.method=typicalclust: expected one of typiclust, coverage, random" in found
+    assert "stage.method=typicalclust: expected one of typiclust, coverage, random, margin, disagreement" in found
+
+
+@pytest.mark.parametrize("method", ["margin", "disagreement"])
+def test_methods_that_learn_need_labelled_images(composed: Compose, file: Path, method: str) -> None:
+    given = ("stage=select", f"stage.method={method}")
+    assert not find_problems(composed(*given, f"data_fraction.file={file}", "data_fraction.samples=9"))
+    (found,) = find_problems(composed(*given))
+    assert found.startswith(f"stage.method={method}: needs images that are labelled already. Add data_fraction.file=")
+    (found,) = find_problems(composed(*given, f"data_fraction.file={file}"))
+    assert "needs a number of images" in found
+    words = (f"data_fraction.file={file}", "data_fraction.samples=9")
+    (found,) = find_problems(composed(*given, *words, "stage.rounds=[5,9]"))
+    assert found.startswith("stage.rounds=[5, 9]: 9 images are labelled already.")
+    (found,) = find_problems(composed(*given, *words, "stage.methods_with_labels.labels_hash=1"))
+    assert found.startswith("stage.methods_with_labels.labels_hash=1: read from data_fraction.file.")
+
+
+def test_other_methods_use_no_label_budget(composed: Compose, file: Path) -> None:
+    override = "data_fraction.samples=9"
+    (found,) = find_problems(composed("stage=select", override), [override])
+    assert found.startswith("data_fraction.samples=9: not used by stage=select (")
+    words = ("stage.method=margin", f"data_fraction.file={file}", override)
+    assert not find_problems(composed("stage=select", *words), words)
+
+
+def test_the_identity_of_other_methods_is_that_of_earlier_releases(composed: Compose) -> None:
+    stage = scientific_config(validate_config(composed("stage=select")).plain)["stage"]
+    assert set(stage) == {"name", "_target_", "method", "methods", "rounds", "pictures"}
+
+
+def test_labels_in_the_file_are_part_of_the_identity(composed: Compose, tmp_path: Path) -> None:
+    def identity(*labels: str) -> str:
+        lines = [SelectedImage(row, f"{row:032x}", "random", label=label) for row, label in enumerate(labels)]
+        path = tmp_path / "labelled.csv"
+        path.write_text(format_selection(lines), encoding="utf-8")
+        words = ("stage=select", "stage.method=margin", f"data_fraction.file={path}", "data_fraction.samples=2")
+        return json.dumps(scientific_config(validate_config(composed(*words)).plain), sort_keys=True)
+
+    assert identity("a", "b", "") == identity("a", "b", "c") != identity("b", "a", "")
+    assert len({identity("", "", ""), identity("a", "b", "")}) == 2

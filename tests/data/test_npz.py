@@ -108,7 +108,8 @@ def test_content_hash_changes_with_the_content(save_npz) -> None:
     ("change", "key", "rule"),
     [
         ({"train_images": np.zeros((12, 8, 8), np.float32)}, "train_images", "expected uint8"),
-        ({"train_images": np.zeros((12, 8, 8, 4), np.uint8)}, "train_images", "expected [N, H, W]"),
+        ({"train_images": np.zeros((12, 20, 20, 17), np.uint8)}, "train_images", "[N, H, W, C] with 1 to 16 channels"),
+        ({"train_images": np.zeros((12, 8, 8, 8), np.uint8)}, "train_images", "expected [N, H, W]"),
         ({"train_images": np.zeros((12, 8), np.uint8)}, "train_images", "expected [N, H, W]"),
         ({"train_images": np.zeros((0, 8, 8), np.uint8)}, "train_images", "at least one image"),
         ({"train_images": None}, "train_images", "array not found"),
@@ -120,7 +121,7 @@ def test_content_hash_changes_with_the_content(save_npz) -> None:
         ({"train_labels": np.array([None] * 12)}, "train_labels", "contains a pickle"),
         ({"train_images": np.zeros((12, 8, 8), np.float32)}, "train_images", "np.rint(images * 255)"),
         ({"train_images": np.zeros((12, 8, 8), np.uint16)}, "train_images", "(images // 257)"),
-        ({"train_images": np.zeros((12, 8, 8, 4), np.uint8)}, "train_images", "images[..., :3]"),
+        ({"train_images": np.zeros((12, 5, 28, 28), np.uint8)}, "train_images", "np.moveaxis(images, 1, 3)"),
         ({"train_images": np.zeros((12, 3, 8, 8), np.uint8)}, "train_images", "np.moveaxis(images, 1, 3)"),
         ({"train_images": np.zeros((12, 1, 1, 3), np.uint8)}, "train_images", "at least 4 x 4 pixels"),
         ({"train_labels": np.arange(12) * 1000}, "train_labels", "=11000: expected classes numbered 0, 1, 2, ..."),
@@ -288,3 +289,11 @@ def test_spaces_and_non_ascii_paths_work(tmp_path: Path, make_arrays) -> None:
     np.savez(folder / "ma cellule é.npz", **make_arrays())
     assert len(source(folder / "ma cellule é.npz").split("train")) == 12
     assert source(folder / "ma cellule é.npz").content_hash()
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5, 7])
+def test_images_of_several_channels(save_npz, channels: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, channels), np.uint8)
+    mine = source(save_npz(**{f"{split}_images": images for split in ("train", "val", "test")}))
+    assert mine.channels == channels
+    assert np.array_equal(mine.split("train").images, images)

@@ -332,3 +332,30 @@ def test_statistics_that_cannot_normalise_are_one_line(tmp_path: Path, mean: str
     state = {name: tensor.contiguous() for name, tensor in trained().state_dict().items()}
     safetensors.torch.save_file(state, tmp_path / "encoder.safetensors", {"mean": mean, "std": std})
     refused(tmp_path / "encoder.safetensors", r"expected three finite numbers each, std above 0\. Use another file\.")
+
+
+def test_an_encoder_of_several_channels_is_loaded_by_an_equal_one_alone(tmp_path: Path) -> None:
+    encoder = tiny(in_channels=4)
+    set_option(encoder, {"name": "tiny", "in_channels": 4})
+    save_encoder(tmp_path / "encoder.safetensors", encoder, {})
+    other = tiny(in_channels=4)
+    load_weights(other, load_encoder_state(tmp_path / "encoder.safetensors"))
+    assert torch.equal(other.conv1.weight, encoder.conv1.weight)
+    with pytest.raises(CheckpointError, match=r"found those of tiny \(in_channels=4\)") as error:
+        load_weights(tiny(), load_encoder_state(tmp_path / "encoder.safetensors"))
+    assert len(error.value.problems) == 1
+
+
+def test_means_of_another_number_of_channels_are_one_line(tmp_path: Path) -> None:
+    state = {name: tensor.contiguous() for name, tensor in tiny().state_dict().items()}
+    safetensors.torch.save_file(state, tmp_path / "encoder.safetensors", {"mean": "[0, 0]", "std": "[1, 1]"})
+    with pytest.raises(CheckpointError, match="expected mean and std of 3 channels, found 2"):
+        load_weights(tiny(), load_encoder_state(tmp_path / "encoder.safetensors"))
+
+
+def test_the_usual_number_of_channels_is_not_recorded() -> None:
+    encoder = tiny()
+    set_option(encoder, {"name": "tiny"})
+    before = encoder_hash(encoder)
+    set_option(encoder, {"name": "tiny", "in_channels": 3})
+    assert encoder_hash(encoder) == before, "encoders of earlier releases keep their hash"

@@ -225,3 +225,21 @@ def test_speedups_leave_function_and_state_dict_alone() -> None:
     torch.testing.assert_close(encoder(x), before, rtol=1e-5, atol=1e-5)
     assert list(encoder.state_dict()) == list(state)
     assert all(torch.equal(encoder.state_dict()[name], tensor) for name, tensor in state.items())
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_images_of_several_channels(channels: int) -> None:
+    for encoder in (tiny(in_channels=channels), resnet(18, stem="small", in_channels=channels)):
+        assert encoder.conv1.weight.shape[1] == encoder.mean.numel() == encoder.std.numel() == channels
+        x = torch.rand(3, channels, 28, 28)
+        with torch.no_grad():
+            whole = encoder.eval()(x)
+            x[:, -1] += 0.5
+            assert whole.shape == (3, encoder.width)
+            assert not torch.allclose(encoder(x), whole), "the last channel is used"
+
+
+def test_means_of_several_channels() -> None:
+    assert tiny(mean=(0.1, 0.2), std=(0.3, 0.4), in_channels=2).mean.flatten().tolist() == pytest.approx([0.1, 0.2])
+    with pytest.raises(ValueError, match="expected 4 numbers, one for each channel"):
+        tiny(mean=MEAN, in_channels=4)

@@ -178,3 +178,10 @@ def test_loading_is_strict(change: str, tmp_path: Path) -> None:
         load(encoder, tmp_path / "weights.pth")
     assert "\n" not in str(caught.value)
     assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
+
+
+def test_images_of_several_channels() -> None:
+    encoder = timm_backbone("resnet10t", in_channels=5).eval()
+    assert encoder.mean.flatten().tolist() == encoder.std.flatten().tolist() == [0.5] * 5
+    with torch.no_grad():
+        assert encoder(torch.rand(2, 5, 32, 32)).shape == (2, encoder.width)

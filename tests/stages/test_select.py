@@ -1,8 +1,9 @@
-"""Stage select reads training images alone, uses no labels, avoids twins, and what it writes is trained on."""
+"""Stage select reads training images, avoids twins, and uses no labels, or those of the images labelled already."""
 
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 
 from simclr_med.config.validate import validate_config
 from simclr_med.data.npz import Npz
+from simclr_med.data.selected_images import hash_image
 from simclr_med.errors import DataError, MissingEncoderError
 from simclr_med.runs.identity import compute_config_hash
+from simclr_med.selection_csv import SelectedImage, format_selection, read_selection
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 ROUNDS = ("init=random", "stage.rounds=[6,12,30]")
@@ -132,3 +135,67 @@ def test_a_selection_of_another_data_set_is_one_line(staged, arrays, selection: 
     with pytest.raises(DataError, match="12 of its first 12 images") as error:
         staged("probe", *words, path=tmp_path / "other.npz")
     assert len(error.value.problems) == 1
+
+
+@pytest.fixture
+def given(arrays, tmp_path: Path) -> Path:
+    """A random selection of all images of `noisy`, without a run."""
+    images = arrays()["train_images"]
+    rows = np.random.default_rng(5).permutation(48).tolist()
+    lines = [SelectedImage(row, hash_image(images[row]), "random") for row in rows]
+    (tmp_path / "given.csv").write_text(format_selection(lines), encoding="utf-8")
+    return tmp_path / "given.csv"
+
+
+def continued(file: Path, method: str = "margin", samples: int = 12, last: int = 30) -> tuple[str, ...]:
+    words = (f"stage.method={method}", f"data_fraction.file={file}", f"data_fraction.samples={samples}")
+    return ("init=random", *words, f"stage.rounds=[{last}]", "stage.pictures=1")
+
+
+@pytest.mark.parametrize("method", ["margin", "disagreement"])
+def test_a_selection_is_continued(staged, result, given: Path, capsys: Any, method: str) -> None:
+    first = [line.index for line in read_selection(given)[:12]]
+    folder = staged("select", *continued(given, method), "stage.methods_with_labels.disagreement.members=3")
+    lines = read_lines(folder)
+    assert [int(line["index"]) for line in lines[:12]] == first
+    assert len({line["index"] for line in lines}) == 30
+    assert {line["method"] for line in lines} == {f"random-{method}"}
+    assert [bool(line["score"]) for line in lines] == [False] * 12 + [True] * 18
+    assert result(folder)["metrics"]["train/labelled"] == 12
+    assert "biased by design" in result(folder)["provenance"]["protocol"]
+    message = capsys.readouterr().out
+    assert "biased by design" in message
+    assert "30 (12 labelled already, 18 to label)" in message
+
+
+def test_only_labels_of_labelled_images_are_used(staged, arrays, given: Path, tmp_path: Path) -> None:
+    labelled = [line.index for line in read_selection(given)[:12]]
+    right, others_wrong, learnt_wrong = arrays(), arrays(), arrays()
+    others = np.setdiff1d(np.arange(48), labelled)
+    others_wrong["train_labels"][others] += 1  # also a class that no labelled image has
+    for split in ("val", "test"):
+        others_wrong[f"{split}_labels"] = 2 - others_wrong[f"{split}_labels"]
+    learnt_wrong["train_labels"][labelled] = (np.arange(12)[:, None] // 4).astype(np.uint8)
+    texts = []
+    for name, data in {"right": right, "others": others_wrong, "learnt": learnt_wrong}.items():
+        (tmp_path / name).mkdir()
+        np.savez(tmp_path / name / "noisy.npz", **data)
+        words = (*continued(given), f"paths.runs={tmp_path / name / 'runs'}")
+        texts.append((staged("select", *words, path=tmp_path / name / "noisy.npz") / "selection.csv").read_text())
+    assert texts[0] == texts[1]
+    assert texts[0] != texts[2], "the labels of the labelled images are learnt"
+
+
+def test_labels_in_the_file_and_the_methods_are_kept(staged, given: Path) -> None:
+    lines = [
+        replace(line, method="random-margin", label="=ab"[i % 2 :]) for i, line in enumerate(read_selection(given))
+    ]
+    given.write_text(format_selection(lines[:20]), encoding="utf-8")
+    folder = staged("select", *continued(given, samples=20))
+    assert [line.label for line in read_selection(folder / "selection.csv")] == ["=ab", "ab"] * 10 + [""] * 10
+    assert {line["method"] for line in read_lines(folder)} == {"random-margin"}, "each method is named once"
+
+
+def test_nothing_left_to_label_is_one_line(staged, given: Path) -> None:
+    with pytest.raises(DataError, match="no training image is left to label"):
+        staged("select", *continued(given, samples=48, last=60))

@@ -1,4 +1,4 @@
-"""Colour jitter, random grayscale and solarisation, rounded as in PIL.
+"""Colour jitter, jitter of channels, random grayscale and solarisation, rounded as in PIL.
 
 Shape letters: B images, C channels, H W pixels. "Levels" are float32 values 0, 1, ..., 255.
 """
@@ -50,7 +50,7 @@ def color_jitter(brightness: float, contrast: float, saturation: float, hue: flo
         raise ValueError(f"hue={hue}: expected turns in [0, 0.5].")
     bounds = (*((max(0.0, 1.0 - strength), 1.0 + strength) for strength in strengths.values()), (-hue, hue))
     sample = partial(sample_color_jitter, bounds=bounds, p=validate_probability("p", p))
-    return Op("color_jitter", sample, apply_color_jitter)
+    return Op("color_jitter", sample, apply_color_jitter, needs_rgb=True)
 
 
 def sample_color_jitter(
@@ -94,10 +94,51 @@ def apply_color_jitter(images_BCHW: Tensor, active_B: Tensor, order_B4: Tensor, 
     return images_BCHW.index_copy(0, rows, from_levels_(levels))
 
 
+def channel_jitter(brightness: float, contrast: float, p: float) -> Op:
+    """Change brightness, then contrast, with probability p, of images with any number of channels.
+
+    Each channel is treated as a grey image by torchvision's ColorJitter: contrast changes around its own mean. All
+    channels of an image have the same two factors.
+
+    Args:
+        brightness: b; the brightness factor is drawn from U(max(0, 1 - b), 1 + b); b >= 0.
+        contrast: the same for the contrast factor.
+        p: probability of a change, in [0, 1].
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+    strengths = {"brightness": brightness, "contrast": contrast}
+    for name, strength in strengths.items():
+        if strength < 0.0:
+            raise ValueError(f"{name}={strength}: expected a number >= 0.")
+    bounds = tuple((max(0.0, 1.0 - strength), 1.0 + strength) for strength in strengths.values())
+    sample = partial(sample_channel_jitter, bounds=bounds, p=validate_probability("p", p))
+    return Op("channel_jitter", sample, apply_channel_jitter)
+
+
+def sample_channel_jitter(
+    count: int, height: int, width: int, generator: Generator, *, bounds: tuple[tuple[float, float], ...], p: float
+) -> Parameters:
+    """Draw the parameters of count images: (active bool [count], brightness and contrast float32 [count])."""
+    active = draw_bernoulli(p, count, generator)
+    return (active, *(draw_uniform(low, high, count, generator) for low, high in bounds))
+
+
+def apply_channel_jitter(images_BCHW: Tensor, active_B: Tensor, brightness_B: Tensor, contrast_B: Tensor) -> Tensor:
+    """Apply both steps to each channel of the active images, truncated and clamped as in PIL's Image.blend."""
+    rows = find_true_rows(active_B, images_BCHW.device)
+    levels = to_levels(images_BCHW.index_select(0, rows))
+    levels.mul_(broadcast_per_image(brightness_B[active_B], levels)).floor_().clamp_(0.0, 255.0)
+    mean = levels.mean((2, 3), keepdim=True).add_(0.5).floor_()
+    levels.sub_(mean).mul_(broadcast_per_image(contrast_B[active_B], levels)).add_(mean).floor_().clamp_(0.0, 255.0)
+    return images_BCHW.index_copy(0, rows, from_levels_(levels))
+
+
 def random_grayscale(p: float) -> Op:
     """Replace the three channels by PIL's luma (ITU-R 601) with probability p in [0, 1], independently per image."""
     sample = partial(sample_random_grayscale, p=validate_probability("p", p))
-    return Op("random_grayscale", sample, apply_random_grayscale)
+    return Op("random_grayscale", sample, apply_random_grayscale, needs_rgb=True)
 
 
 def sample_random_grayscale(count: int, height: int, width: int, generator: Generator, *, p: float) -> Parameters:

@@ -100,7 +100,7 @@ def compute_kernel_width(kernel_per_side: float, side: int) -> int:
 
 def equalize(p: float) -> Op:
     """Equalise the histogram of Y in YCbCr (PIL's ImageOps.equalize) with probability p in [0, 1]; Cb and Cr stay."""
-    return Op("equalize", partial(sample_equalize, p=validate_probability("p", p)), apply_equalize)
+    return Op("equalize", partial(sample_equalize, p=validate_probability("p", p)), apply_equalize, needs_rgb=True)
 
 
 def sample_equalize(count: int, height: int, width: int, generator: Generator, *, p: float) -> Parameters:

@@ -16,7 +16,7 @@ Parameters = tuple[Tensor, ...]
 class Op(NamedTuple):
     """One augmentation of a sequence.
 
-    Both functions are pure and picklable. Images are float32 BCHW in [0, 1] with C = 3. Every op returns images on the
+    Both functions are pure and picklable. Images are float32 BCHW in [0, 1]. Every op returns images on the
     8-bit grid k / 255 and rounds or truncates where PIL does, so that a sequence follows PIL's uint8 images.
 
     Attributes:
@@ -26,12 +26,14 @@ class Op(NamedTuple):
         apply: (images_BCHW, *parameters) -> images_BCHW on the images' device. Image i of the result depends on image i
             and row i of the parameters alone. The function does not write to its arguments.
         size: side of the square result in pixels; None if the op keeps the height and the width.
+        needs_rgb: whether C has to be 3. Every other op treats each channel alike, and takes any number.
     """
 
     name: str
     sample: Callable[[int, int, int, Generator], Parameters]
     apply: Callable[..., Tensor]
     size: int | None = None
+    needs_rgb: bool = False
 
 
 def to_levels(images_BCHW: Tensor) -> Tensor:

@@ -21,6 +21,11 @@ class Sequence(nn.Module):
         super().__init__()
         self.ops = tuple(ops)
 
+    @property
+    def colour_ops(self) -> tuple[str, ...]:
+        """Names of the ops that need three channels."""
+        return tuple(op.name for op in self.ops if op.needs_rgb)
+
     def sample(self, count: int, height: int, width: int, generator: Generator) -> list[Parameters]:
         """Draw the parameters of count images of height x width pixels: CPU tensors, one tuple per op."""
         parameters = []
@@ -31,7 +36,7 @@ class Sequence(nn.Module):
 
     @torch.no_grad()
     def forward(self, images_BCHW: Tensor, parameters: Items[Parameters]) -> Tensor:
-        """Apply the ops to float32 images [B, 3, H, W] in [0, 1]; row i of the parameters belongs to image i."""
+        """Apply the ops to float32 images [B, C, H, W] in [0, 1]; row i of the parameters belongs to image i."""
         for op, values in zip(self.ops, parameters, strict=True):
             images_BCHW = op.apply(images_BCHW, *values)
         return images_BCHW
@@ -48,13 +53,13 @@ class OneView(nn.Module):
         """Augment one process's share of a global batch.
 
         Args:
-            images_BHWC: uint8 [B, H, W, 1 or 3] in [0, 255], the rows start to stop of the global batch.
+            images_BHWC: uint8 [B, H, W, C] in [0, 255], the rows start to stop of the global batch.
             key: (seed, epoch, step); key and size determine every parameter.
             rows: (start, stop) of the share, B = stop - start.
             size: images in the global batch.
 
         Returns:
-            float32 [B, 3, H, W] in [0, 1] on the images' device.
+            float32 [B, C, H, W] in [0, 1] on the images' device; C = 3 for grey images.
         """
         return _augment_share(self.sequence, (images_BHWC,), key, rows, size)
 
@@ -74,7 +79,7 @@ class TwoViews(nn.Module):
         size: int,
         partners_BHWC: Tensor | None = None,
     ) -> Tensor:
-        """Augment like `OneView.forward`, to float32 [2B, 3, H, W]: the first view of every image, then the second.
+        """Augment like `OneView.forward`, to float32 [2B, C, H, W]: the first view of every image, then the second.
 
         Args:
             images_BHWC, key, rows, size: as there.
@@ -85,11 +90,11 @@ class TwoViews(nn.Module):
 
 
 def to_float(images_BHWC: Tensor) -> Tensor:
-    """Convert uint8 [B, H, W, 1 or 3] in [0, 255] to float32 [B, 3, H, W] in [0, 1]; a grey channel is repeated."""
-    if images_BHWC.dtype != torch.uint8 or images_BHWC.ndim != 4 or images_BHWC.shape[3] not in (1, 3):
-        raise ValueError(f"images={images_BHWC.dtype} {list(images_BHWC.shape)}: expected uint8 [B, H, W, 1 or 3].")
+    """Convert uint8 [B, H, W, C] in [0, 255] to float32 [B, C, H, W] in [0, 1]; a grey channel is repeated."""
+    if images_BHWC.dtype != torch.uint8 or images_BHWC.ndim != 4:
+        raise ValueError(f"images={images_BHWC.dtype} {list(images_BHWC.shape)}: expected uint8 [B, H, W, C].")
     images_BCHW = images_BHWC.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255.0)
-    return images_BCHW.expand(-1, 3, -1, -1).contiguous()
+    return images_BCHW.expand(-1, 3, -1, -1).contiguous() if images_BCHW.shape[1] == 1 else images_BCHW
 
 
 def augmentation_generator(key: tuple[int, int, int]) -> Generator:
@@ -105,7 +110,7 @@ def _augment_share(
 
     Args:
         sequence: to apply.
-        views: the images of each view, uint8 [B, H, W, 1 or 3].
+        views: the images of each view, uint8 [B, H, W, C].
         key, rows, size: as in `OneView.forward`.
     """
     start, stop = rows

@@ -108,6 +108,20 @@ class Folder(Dataset):
 
 
 @node
+class Parquet(Dataset):
+    path: str = MISSING
+    size: int = bounded(8, 1024)
+    channels: int = one_of(1, 3)
+    image: str = MISSING
+    label: Optional[str] = MISSING
+    patient: Optional[str] = MISSING
+    split: Optional[str] = MISSING
+    split_seed: int = bounds.seed()
+    val_fraction: float = bounded(0, 0.9)
+    test_fraction: float = bounded(0, 0.9)
+
+
+@node
 class Synthetic(Dataset):
     size: int = bounded(16, 224)
     seed: int = bounds.seed()

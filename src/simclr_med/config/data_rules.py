@@ -1,24 +1,25 @@
-"""The rules that tie several keys of a folder of images together."""
+"""The rules that tie several keys of a data set together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from simclr_med.config.bounds import is_finite
-from simclr_med.config.data_nodes import Dataset, Folder
+from simclr_med.config.data_nodes import Dataset, Folder, Parquet
 
 
 def broken_data_rules(data: Dataset) -> Iterator[str]:
     """Yield a sentence for each broken rule."""
-    if not isinstance(data, Folder):
+    if not isinstance(data, (Folder, Parquet)):
         return
     if data.val_fraction + data.test_fraction >= 1:
         yield (
             f"dataset.val_fraction={data.val_fraction} dataset.test_fraction={data.test_fraction}: no training images "
             "are left. Lower their sum below 1."
         )
-    yield from _window(data)
-    yield from _csv(data)
+    if isinstance(data, Folder):
+        yield from _window(data)
+        yield from _csv(data)
 
 
 def _window(data: Folder) -> Iterator[str]:

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from simclr_med.config import data_nodes, schema, select_nodes, stage_nodes, training_nodes
 from simclr_med.config.folders import CONF, list_sequences
 from simclr_med.config.medmnist_info import medmnist_info
-from simclr_med.config.selection_keys import selected_by, selection_hash
+from simclr_med.config.selection_keys import labels_hash, selected_by, selection_hash
 from simclr_med.runs.identity import dataset_name, epoch_of_validation, validation_of_budget
 
 # A YAML binds itself to a type by "- /schema/<group>/<name>@_here_".
@@ -21,6 +21,7 @@ NODES: dict[str, dict[str, type]] = {
         "medmnist": data_nodes.MedMNIST,
         "npz": data_nodes.Npz,
         "folder": data_nodes.Folder,
+        "parquet": data_nodes.Parquet,
         "synthetic": data_nodes.Synthetic,
     },
     "encoder": {
@@ -28,6 +29,7 @@ NODES: dict[str, dict[str, type]] = {
         "densenet": schema.DenseNet,
         "convnext": schema.ConvNeXt,
         "tiny": schema.TinyEncoder,
+        "tiny_resnet": schema.TinyResNet,
         "timm": schema.Timm,
     },
     "optimizer": {"adamw": schema.AdamW, "adam": schema.Adam, "sgd": schema.SGD, "lars": schema.LARS},
@@ -88,4 +90,5 @@ def _register_fixed() -> None:
     OmegaConf.register_new_resolver("validation_of_budget", validation_of_budget, replace=True)
     OmegaConf.register_new_resolver("selected_by", selected_by, replace=True)
     OmegaConf.register_new_resolver("selection_hash", selection_hash, replace=True)
+    OmegaConf.register_new_resolver("labels_hash", labels_hash, replace=True)
     OmegaConf.register_new_resolver("epoch_of_validation", epoch_of_validation, replace=True)

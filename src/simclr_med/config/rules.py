@@ -9,10 +9,11 @@ from typing import Any
 
 from simclr_med.config.batch_rules import cuda_graphs, micro_batches, same_patient
 from simclr_med.config.bounds import is_finite
+from simclr_med.config.channel_rules import broken_channel_rules
 from simclr_med.config.corruptions import broken_families
 from simclr_med.config.data_rules import broken_data_rules
 from simclr_med.config.logger_rules import broken_logger_rules
-from simclr_med.config.schema import Config, Multistep, ResNet, Timm, TinyEncoder, WarmupCosine
+from simclr_med.config.schema import Config, Multistep, WarmupCosine
 from simclr_med.config.selection_keys import broken_selection_rules
 from simclr_med.config.stage_kinds import Stage
 from simclr_med.config.stage_nodes import Analyse, Export, Predict, Preview, Probe, Report, Test
@@ -34,7 +35,7 @@ def broken_rules(cfg: Config[Any]) -> Iterator[str]:
     yield from _warmup(cfg)
     yield from _names(cfg)
     yield from broken_data_rules(cfg.dataset)
-    yield from _channel_statistics(cfg)
+    yield from broken_channel_rules(cfg)
     yield from cuda_graphs(cfg)
     yield from broken_training_rules(cfg)
     yield from _milestones(cfg)
@@ -71,7 +72,7 @@ def _label_budget(cfg: Config[Any]) -> Iterator[str]:
             f"data_fraction.imbalance_factor={fraction.imbalance_factor}: not available with data_fraction.per_class, "
             "which is balanced. Use data_fraction.samples, or remove one of them."
         )
-    if cfg.dataset.known_task != MULTI_LABEL or "data_fraction" in cfg.stage.unread:
+    if cfg.dataset.known_task != MULTI_LABEL or cfg.stage.reason_unread("data_fraction"):
         return
     for key, value in {"per_class": fraction.per_class, "imbalance_factor": fraction.imbalance_factor}.items():
         if value is not None:
@@ -102,23 +103,6 @@ def _names(cfg: Config[Any]) -> Iterator[str]:
 def _folder(stage: Stage) -> Iterator[str]:
     if stage.folder is not None and (PurePath(stage.folder).name != stage.folder or stage.folder == ".."):
         yield f"stage.folder={stage.folder}: expected the name of one folder, without a path. Rename it."
-
-
-def _channel_statistics(cfg: Config[Any]) -> Iterator[str]:
-    encoder = cfg.encoder
-    if not isinstance(encoder, (ResNet, TinyEncoder, Timm)):
-        return
-    for key, values in {"mean": encoder.mean, "std": encoder.std}.items():
-        if values is None:
-            continue  # the model's own
-        if not all(map(is_finite, values)):
-            continue  # reported as out of bounds
-        if len(values) != 3 or (key == "std" and min(values) <= 0):
-            kind = "three finite numbers > 0" if key == "std" else "three finite numbers"
-            yield (
-                f"encoder.{key}={list(values)}: expected {kind}, one for each of R, G, B. "
-                f"{use_default(f'encoder.{key}')}"
-            )
 
 
 def _milestones(cfg: Config[Any]) -> Iterator[str]:

@@ -41,12 +41,18 @@ class ResNet(Option):
     zero_init_residual: bool = MISSING
     mean: list[float] = MISSING
     std: list[float] = MISSING
+    in_channels: int = bounded(2, 16)
 
 
 @node
 class TinyEncoder(Option):
     mean: list[float] = MISSING
     std: list[float] = MISSING
+
+
+@node
+class TinyResNet(TinyEncoder):
+    in_channels: int = bounded(2, 16)
 
 
 @node
@@ -65,6 +71,7 @@ class Timm(Option):
     input_size: Optional[int] = bounded(1, 4096)
     mean: Optional[list[float]] = MISSING
     std: Optional[list[float]] = MISSING
+    in_channels: int = bounded(2, 16)
 
 
 @node

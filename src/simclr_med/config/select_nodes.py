@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import field
+from typing import Optional
 
 from omegaconf import MISSING
 
 from simclr_med.config.bounds import bounded, one_of
 from simclr_med.config.nodes import Part, node
 from simclr_med.config.stage_kinds import Stage
+from simclr_med.config.stage_nodes import Logistic
+
+# OmegaConf reads these annotations at run time and knows no `int | None` on Python 3.10.
+# ruff: noqa: UP045
+
+LEARNING = ("margin", "disagreement")  # methods that learn from the images labelled already
 
 
 @node
@@ -44,8 +51,48 @@ class Methods(Part):
 
 
 @node
+class Margin(Part):
+    _target_: str = MISSING
+
+
+@node
+class Disagreement(Part):
+    _target_: str = MISSING
+    members: int = bounded(2, 1000)
+
+
+@node
+class MethodsWithLabels(Part):
+    """The methods that learn from the images labelled already.
+
+    Attributes:
+        probe: the classifier that they fit.
+        labels_hash: digest of the labels in data_fraction.file; None where the data set has the labels.
+    """
+
+    margin: Margin = field(default_factory=Margin)
+    disagreement: Disagreement = field(default_factory=Disagreement)
+    probe: Logistic = field(default_factory=Logistic)
+    labels_hash: Optional[str] = MISSING
+
+    def chosen(self, method: str) -> Part:
+        """The node of a method."""
+        nodes: dict[str, Part] = {"margin": self.margin, "disagreement": self.disagreement}
+        return nodes[method]
+
+
+@node
 class Select(Stage):
-    method: str = one_of("typiclust", "coverage", "random")
+    method: str = one_of("typiclust", "coverage", "random", *LEARNING)
     methods: Methods = field(default_factory=Methods)
+    methods_with_labels: MethodsWithLabels = field(default_factory=MethodsWithLabels)
     rounds: list[int] = MISSING
     pictures: int = bounded(1, 200)
+
+    @property
+    def continues(self) -> bool:
+        """Whether the method continues the selection of labelled images that data_fraction.file names."""
+        return self.method in LEARNING
+
+    def reason_unread(self, key: str) -> Optional[str]:
+        return None if key == "data_fraction" and self.continues else super().reason_unread(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,11 +42,26 @@ def selection_hash(file: str | None, samples: int | None) -> str | None:
     return f"sha256:{hashlib.sha256(digests.encode()).hexdigest()[:32]}"
 
 
+def labels_hash(file: str | None, samples: int | None) -> str | None:
+    """Return the digest of the labels that a user wrote into a selection.csv; None without a file, or without labels.
+
+    Args:
+        file, samples: as in `selection_hash`.
+
+    Raises:
+        ConfigError: the file is missing or damaged.
+    """
+    labels = [] if file is None else [image.label for image in _read(file)[:samples]]
+    return f"sha256:{hashlib.sha256(json.dumps(labels).encode()).hexdigest()[:32]}" if any(labels) else None
+
+
 def broken_selection_rules(fraction: DataFraction, stage: Stage) -> Iterator[str]:
     """Yield one sentence for each broken rule of data_fraction.file and of stage=select."""
     yield from _fraction(fraction)
     if isinstance(stage, Select):
         yield from _rounds(stage)
+        if stage.continues:
+            yield from _labelled_images(fraction, stage)
 
 
 def _fraction(fraction: DataFraction) -> Iterator[str]:
@@ -77,6 +93,23 @@ def _rounds(stage: Select) -> Iterator[str]:
     numbers = [size for size in rounds if isinstance(size, int)]
     if len(numbers) == len(rounds) and (not rounds or min(rounds) < 2 or rounds != sorted(set(rounds))):
         yield f"stage.rounds={rounds}: expected increasing numbers of images >= 2, such as [50,100,250]. Correct it."
+
+
+def _labelled_images(fraction: DataFraction, stage: Select) -> Iterator[str]:
+    """Yield one sentence for each key that does not fit a method which learns from labelled images."""
+    file, samples, recorded = fraction.file, fraction.samples, stage.methods_with_labels.labels_hash
+    if recorded != labels_hash(file, samples):
+        yield f"stage.methods_with_labels.labels_hash={recorded}: read from data_fraction.file. Remove it."
+    if file is None:
+        yield (
+            f"stage.method={stage.method}: needs images that are labelled already. Add data_fraction.file=selection.csv"
+            " and data_fraction.samples=50, for example, for its first 50 images."
+        )
+    elif samples is not None and all(isinstance(size, int) and size <= samples for size in stage.rounds[-1:]):
+        yield (
+            f"stage.rounds={list(stage.rounds)}: {samples} images are labelled already. End with a larger number, "
+            "which counts them."
+        )
 
 
 def _read(file: str) -> list[SelectedImage]:

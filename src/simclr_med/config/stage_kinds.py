@@ -29,6 +29,10 @@ class Stage(Option):
     folder: Optional[str] = None
     named_after_init: bool = False
 
+    def reason_unread(self, key: str) -> Optional[str]:
+        """Why the stage does not use a group or key; None if it uses it."""
+        return self.unread.get(key)
+
     @property
     def is_repeated(self) -> bool:
         """Whether a finished run of this stage is executed again by the same command."""

@@ -174,7 +174,7 @@ def _unread(cfg: Config[Stage], overrides: Sequence[str]) -> Iterator[str]:
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         group = re.split(r"[.@]", key, maxsplit=1)[0]
-        if why := cfg.stage.unread.get(group) or cfg.stage.unread.get(key):
+        if why := cfg.stage.reason_unread(group) or cfg.stage.reason_unread(key):
             yield f"{override}: not used by stage={cfg.stage.name} ({why}). Remove it."
 
 

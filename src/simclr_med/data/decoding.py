@@ -165,11 +165,7 @@ def decode_image(file: Path, size: int, channels: int, scale: Scale) -> np.ndarr
     from PIL import UnidentifiedImageError
 
     try:
-        image = _read_8_bits(file, scale)
-        mode = "L" if channels == 1 else "RGB"
-        if image.mode != mode:  # convert would copy
-            image = image.convert(mode)
-        return np.asarray(_resize_and_crop(image, size), np.uint8).reshape(size, size, channels)
+        return fit_image(_read_8_bits(file, scale), size, channels)
     except UnsupportedImage as error:
         raise DataError(f"{file}: {error}. Convert or remove the file.") from error
     except DataError:
@@ -181,11 +177,20 @@ def decode_image(file: Path, size: int, channels: int, scale: Scale) -> np.ndarr
         ) from error
     except Exception as error:  # PIL and tifffile raise a dozen types for damaged files, also SyntaxError
         raise DataError(
-            f"{file}: not a readable image ({_describe_damage(error)}). Replace or remove the file. {SKIP}"
+            f"{file}: not a readable image ({describe_damage(error)}). Replace or remove the file. {SKIP}"
         ) from error
 
 
-def _describe_damage(error: Exception) -> str:
+def fit_image(image: Image, size: int, channels: int) -> np.ndarray:
+    """Return an upright PIL image of 8 bits by the last two rules of `decode_image`, uint8 [size, size, channels]."""
+    mode = "L" if channels == 1 else "RGB"
+    if image.mode != mode:  # convert would copy
+        image = image.convert(mode)
+    return np.asarray(_resize_and_crop(image, size), np.uint8).reshape(size, size, channels)
+
+
+def describe_damage(error: Exception) -> str:
+    """Return what a library says of a damaged image, in a few words."""
     if "text chunk" in str(error).lower() or "MAX_TEXT" in str(error):  # PIL names its own constants
         return "its texts are too large"
     said = error.strerror if isinstance(error, OSError) else None

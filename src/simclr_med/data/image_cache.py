@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,9 +44,7 @@ class DecodingRecipe(NamedTuple):
 
 
 def load_images(recipe: DecodingRecipe, names: tuple[str, ...], title: str) -> np.ndarray:
-    """Return the images, uint8 [N, size, size, channels], from the cache or decoded from their files.
-
-    Large arrays are read-only memory maps. Without a writable cache, small arrays are decoded in memory each time.
+    """Return the images of a folder, uint8 [N, size, size, channels], by `load_or_decode`.
 
     Args:
         recipe: the folder and how its images are decoded.
@@ -55,12 +54,32 @@ def load_images(recipe: DecodingRecipe, names: tuple[str, ...], title: str) -> n
     Raises:
         DataError: a file cannot be decoded, or the cache has no room for a large array.
     """
+    shape = (len(names), recipe.size, recipe.size, recipe.channels)
+    decode = partial(decode_images, recipe.root, names, recipe.size, recipe.channels, recipe.scale)
+    return load_or_decode(recipe.hash_key(names), shape, decode, title)
+
+
+def load_or_decode(
+    key: str, shape: tuple[int, int, int, int], decode: Callable[[], Iterator[np.ndarray]], title: str
+) -> np.ndarray:
+    """Return images from the cache, or decode and keep them.
+
+    Large arrays are read-only memory maps. Without a writable cache, small arrays are decoded in memory each time.
+
+    Args:
+        key: of the cache; names everything that determines the images.
+        shape: (N, H, W, C) of them.
+        decode: yields them in order, in blocks uint8 [B, H, W, C].
+        title: the task in the progress display.
+
+    Raises:
+        DataError: what decode raises, or the cache has no room for a large array.
+    """
     from filelock import FileLock
     from platformdirs import user_cache_path
 
-    shape = (len(names), recipe.size, recipe.size, recipe.channels)
     is_large = int(np.prod(shape)) > MMAP_ABOVE
-    target = user_cache_path("simclr-med") / "folders" / f"{recipe.hash_key(names)}.npy"
+    target = user_cache_path("simclr-med") / "folders" / f"{key}.npy"
     cached = npy.read(target, shape, is_large)
     if cached is not None:
         return cached
@@ -71,7 +90,7 @@ def load_images(recipe: DecodingRecipe, names: tuple[str, ...], title: str) -> n
             if cached is None:
                 if target.exists():
                     print_message(f"{target}: damaged file; decoding the images again.")
-                npy.write(target, shape, (block.data.cast("B") for block in _decode(recipe, names, title)))
+                npy.write(target, shape, (block.data.cast("B") for block in _show(decode, shape[0], title)))
                 cached = npy.read(target, shape, is_large)
     except OSError as error:
         if is_large:
@@ -79,14 +98,14 @@ def load_images(recipe: DecodingRecipe, names: tuple[str, ...], title: str) -> n
                 f"{target.parent}: {np.prod(shape) / 1e9:.1f} GB of decoded images cannot be saved "
                 f"({error.strerror}). {write_advice(error)}, or set XDG_CACHE_HOME to another folder."
             ) from error
-    return np.concatenate(list(_decode(recipe, names, title))) if cached is None else cached
+    return np.concatenate(list(_show(decode, shape[0], title))) if cached is None else cached
 
 
-def _decode(recipe: DecodingRecipe, names: tuple[str, ...], title: str) -> Iterator[np.ndarray]:
+def _show(decode: Callable[[], Iterator[np.ndarray]], count: int, title: str) -> Iterator[np.ndarray]:
     """Yield blocks of decoded images and show the progress."""
     done = 0
     with show_progress(title, "images") as update:
-        for block in decode_images(recipe.root, names, recipe.size, recipe.channels, recipe.scale):
+        for block in decode():
             done += len(block)
-            update(done, len(names))
+            update(done, count)
             yield block

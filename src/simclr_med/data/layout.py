@@ -12,6 +12,7 @@ from simclr_med.errors import DataError
 from simclr_med.types import MULTI_LABEL, Task
 
 LABEL_BYTES = 8  # of one label in memory
+MOST_CHANNELS = 16
 MIN_SIDE = 4  # pixels: smaller images leave nothing to crop or blur
 
 
@@ -20,7 +21,7 @@ def check_image_shape(file: Path, key: str, shape: tuple[int, ...], dtype: np.dt
 
     Args:
         file, key: the file and the array's name, for the error.
-        shape: [N, H, W] or [N, H, W, C] with C = 1 or 3.
+        shape: [N, H, W] or [N, H, W, C] with C from 1 to `MOST_CHANNELS`, fewer than H and W.
         dtype: uint8.
 
     Raises:
@@ -29,8 +30,11 @@ def check_image_shape(file: Path, key: str, shape: tuple[int, ...], dtype: np.dt
     where = f"{file}[{key}]"
     if dtype != np.uint8:
         raise DataError(f"{where}={describe_dtype(dtype)}: expected uint8 in 0..255. {_advise_conversion(dtype)}")
-    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
-        raise DataError(f"{where}={list(shape)}: expected [N, H, W] or [N, H, W, 3]. {_advise_reshaping(shape)}")
+    if len(shape) not in (3, 4) or (len(shape) == 4 and not _are_channels(shape[3], min(shape[1:3]))):
+        raise DataError(
+            f"{where}={list(shape)}: expected [N, H, W], or [N, H, W, C] with 1 to {MOST_CHANNELS} channels. "
+            f"{_advise_reshaping(shape)}"
+        )
     if shape[0] == 0:
         raise DataError(f"{where}={list(shape)}: expected at least one image. Add images to this split.")
     if min(shape[1:3]) < MIN_SIDE:
@@ -38,6 +42,11 @@ def check_image_shape(file: Path, key: str, shape: tuple[int, ...], dtype: np.dt
             f"{where}={list(shape)}: expected images of at least {MIN_SIDE} x {MIN_SIDE} pixels. Use larger images."
         )
     return shape[0], shape[1], shape[2], shape[3] if len(shape) == 4 else 1
+
+
+def _are_channels(count: int, side: int) -> bool:
+    """Return whether the last axis can be that of the channels; a long one is a side of the images."""
+    return count in (1, 3) or (1 < count <= MOST_CHANNELS and count < side)
 
 
 def _advise_conversion(dtype: np.dtype) -> str:
@@ -49,9 +58,7 @@ def _advise_conversion(dtype: np.dtype) -> str:
 
 
 def _advise_reshaping(shape: tuple[int, ...]) -> str:
-    if len(shape) == 4 and shape[3] == 4:
-        return "Remove the fourth channel with images[..., :3]."
-    if len(shape) == 4 and shape[1] in (1, 3):
+    if len(shape) == 4 and _are_channels(shape[1], min(shape[2:])):
         return "Move the channels to the last axis with np.moveaxis(images, 1, 3)."
     return "Reshape the array, or save slices of volumes as images."
 

@@ -73,13 +73,18 @@ def read_pixels(file: Path, takes_window: bool) -> Image | DeepImage:
         found = read_dicom(*split_frame(file), takes_window)
         return found if isinstance(found, DeepImage) else pil.fromarray(found)
     with open_regular(file, MOST_IMAGE_BYTES) as opened:
-        return _read_image(file, opened)
+        return read_opened(opened, file.suffix.lower() in (".tif", ".tiff"))
 
 
-def _read_image(file: Path, opened: BinaryIO) -> Image | DeepImage:
+def read_opened(opened: BinaryIO, is_tiff: bool) -> Image | DeepImage:
+    """Return an image as `read_pixels` does, of an open file that is no DICOM file.
+
+    Raises:
+        UnsupportedImage, Exception: as `read_pixels`.
+    """
     from PIL import ImageOps
 
-    if file.suffix.lower() in (".tif", ".tiff"):
+    if is_tiff:
         pixels = read_16_bit_colour(opened)
         if pixels is not None:
             return DeepImage(pixels)

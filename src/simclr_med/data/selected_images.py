@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,67 @@ def hash_image(image_HWC: np.ndarray) -> str:
     """Return `DIGITS` of SHA-256 of an image's shape and pixels."""
     pixels = np.ascontiguousarray(image_HWC)
     return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()[:DIGITS]
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """The images of a selection that are labelled already.
+
+    Attributes:
+        lines: of the selection.csv, in its order.
+        rows_M: int64, their rows in the training split.
+        labels_ML: int64; the classes are numbered from 0 by those that these images have.
+    """
+
+    lines: tuple[SelectedImage, ...]
+    rows_M: np.ndarray
+    labels_ML: np.ndarray
+
+
+def load_labelled_images(file: str, count: int, source: Source) -> LabelledImages:
+    """Return the images that a selection.csv lists first, with their labels and no others.
+
+    The labels are those that the user wrote into the column label, or those of the data set if the column is empty.
+
+    Args:
+        file, count, source: as in `load_selected_rows`.
+
+    Raises:
+        DataError: as `load_selected_rows`; an image has no label; or all have the same class.
+    """
+    rows_M = load_selected_rows(file, count, source)
+    lines = tuple(_read(file, count))
+    labels_ML = _read_labels(file, lines)
+    if labels_ML is None:
+        whole_NL = source.labels("train")
+        if whole_NL is None:
+            raise DataError(
+                f"data_fraction.file={file}: no labels. Write the class of each labelled image into the column label, "
+                "from the first line on."
+            )
+        labels_ML = whole_NL[rows_M]
+    if labels_ML.shape[1] == 1:
+        present, numbers = np.unique(labels_ML, return_inverse=True)
+        if len(present) < 2:
+            raise DataError(
+                f"data_fraction.samples={count}: the labelled images of {file} have only one class. Label images of "
+                "another class too."
+            )
+        labels_ML = numbers.reshape(-1, 1).astype(np.int64)
+    return LabelledImages(lines, rows_M, labels_ML)
+
+
+def _read_labels(file: str, lines: Sequence[SelectedImage]) -> np.ndarray | None:
+    """Return the labels that the lines state, int64 [M, 1]; None if none does."""
+    names = [line.label for line in lines]
+    if not any(names):
+        return None
+    if "" in names:
+        raise DataError(
+            f"data_fraction.file={file}: rank {names.index('') + 1} has no label, but {len(names) - names.count('')} "
+            f"of its first {len(names)} images have one. Add it, or lower data_fraction.samples."
+        )
+    return np.unique(names, return_inverse=True)[1].reshape(-1, 1).astype(np.int64)
 
 
 def load_selected_rows(file: str, count: int, source: Source) -> np.ndarray:

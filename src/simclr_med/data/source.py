@@ -15,7 +15,7 @@ class ImageSet:
     """One split of a data set.
 
     Attributes:
-        images: uint8 [N, H, W, C] in [0, 255], C of 1 or 3; a read-only memory map if the split is large.
+        images: uint8 [N, H, W, C] in [0, 255]; a read-only memory map if the split is large.
         labels: int64 [N, L] in medmnist's layout (L = 1, or one 0/1 column per label if multi-label), or None.
         names: the N file names of the images, relative to the data set's folder; None for arrays.
     """
@@ -68,7 +68,7 @@ class Source(Protocol):
 
     @property
     def channels(self) -> int:
-        """1 for grey images, 3 for RGB images."""
+        """1 for grey images, 3 for RGB images; another number for images of several stains or spectral bands."""
 
     @property
     def task(self) -> Task | None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simclr_med.errors import DataError
 from simclr_med.models.encoders import Encoder
 from simclr_med.transfer import to_device
 
@@ -25,13 +26,21 @@ def extract_features(
     Args:
         encoder: images_BCHW in [0, 1] to features_BD; runs in eval mode, and its mode is restored.
         images_NHWC: uint8.
-        to_float: uint8 NHWC to float32 BCHW in [0, 1] with three channels.
+        to_float: uint8 NHWC to float32 BCHW in [0, 1]; grey images get three channels.
         device: of the encoder.
         batch_size: images of one forward pass; affects memory alone.
 
     Returns:
         features_ND, float32 (float64 for a float64 encoder), on device.
+
+    Raises:
+        DataError: the encoder takes images with another number of channels.
     """
+    channels, expected = images_NHWC.shape[3], encoder.mean.shape[1]
+    if channels not in (1, expected):
+        raise DataError(
+            f"images of {channels} channels: the encoder takes {expected}. Use images like those of its training."
+        )
     training = encoder.training
     encoder.eval()
     dtype = next(encoder.parameters()).dtype

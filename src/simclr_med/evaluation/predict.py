@@ -51,6 +51,6 @@ def predict_proba(
         encoder, head, device: as in `extract_features` and `classify_features`.
         task: the kind of labels.
         images_NHWC: uint8.
-        to_float: uint8 NHWC to float32 BCHW in [0, 1] with three channels.
+        to_float: uint8 NHWC to float32 BCHW in [0, 1]; grey images get three channels.
     """
     return classify_features(head, task, extract_features(encoder, images_NHWC, to_float, device))

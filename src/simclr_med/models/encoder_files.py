@@ -139,10 +139,17 @@ def load_weights(encoder: Encoder, loaded: LoadedEncoder) -> str:
             raise CheckpointError(
                 f"checkpoint={loaded.path}: expected {expected_values}; {name} holds others. Use an earlier checkpoint."
             )
+    moments = [
+        (buffer, values) for buffer, values in ((encoder.mean, loaded.mean), (encoder.std, loaded.std)) if values
+    ]
+    if wrong := [len(values) for buffer, values in moments if len(values) != buffer.numel()]:
+        raise CheckpointError(
+            f"checkpoint={loaded.path}: expected mean and std of {encoder.mean.numel()} channels, found {wrong[0]}. "
+            "Use another file."
+        )
     encoder.load_state_dict(loaded.state, strict=True)
-    for buffer, values in ((encoder.mean, loaded.mean), (encoder.std, loaded.std)):
-        if values is not None:
-            buffer.copy_(torch.tensor(values).view_as(buffer))
+    for buffer, values in moments:
+        buffer.copy_(torch.tensor(values).view_as(buffer))
     return loaded.description
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from simclr_med.models.normalization import HALF, normalize, register_normalization
+from simclr_med.models.normalization import HALF, RGB, normalize, register_normalization, spread_moments
 
 AnyEncoder = TypeVar("AnyEncoder")
 
@@ -23,7 +23,7 @@ class Encoder(Protocol):
 
     Attributes:
         width: D, the number of features.
-        mean, std: float [1, 3, 1, 1], of the channels of images in [0, 1]; buffers outside of the state dict
+        mean, std: float [1, C, 1, 1], of the channels of images in [0, 1]; buffers outside of the state dict
             (`register_normalization`). A file of the encoder records them.
         training: as in ``nn.Module``.
     """
@@ -79,6 +79,8 @@ def set_option(encoder: Encoder, option: Mapping[str, Any]) -> None:
     """
     scalars = {key: value for key, value in option.items() if isinstance(value, str | int | float | None)}
     scalars.pop("_target_", None)
+    if scalars.get("in_channels") == RGB:
+        del scalars["in_channels"]  # so that the hash of an encoder is that of files without this argument
     encoder.option = scalars  # type: ignore[attr-defined]
 
 
@@ -105,7 +107,7 @@ class ResNetEncoder(ResNet):
     Attributes:
         width: D, the number of features.
         channels: of the first stage; 64 in torchvision.
-        mean, std: float [1, 3, 1, 1].
+        mean, std: float [1, C, 1, 1], C the channels of the images.
     """
 
     channels = 64
@@ -121,18 +123,19 @@ class ResNetEncoder(ResNet):
         zero_init_residual: bool,
         mean: Sequence[float],
         std: Sequence[float],
+        in_channels: int = RGB,
     ) -> None:
         if stem not in _STEMS:
             raise ValueError(f"stem={stem!r}: expected one of {', '.join(_STEMS)}.")
         super().__init__(block, list(layers), zero_init_residual=zero_init_residual)
-        register_normalization(self, mean, std)
+        register_normalization(self, spread_moments(mean, in_channels), spread_moments(std, in_channels))
         self.width = self.inplanes
         self.fc = nn.Identity()  # type: ignore[assignment]
         if stem != "stock":
             self.maxpool = nn.Identity()  # type: ignore[assignment]
-        if stem != "stock" or self.channels != ResNetEncoder.channels:
+        if (stem, self.channels, in_channels) != ("stock", ResNetEncoder.channels, RGB):
             kernel, stride = _STEMS[stem]
-            self.conv1 = nn.Conv2d(3, self.channels, kernel, stride, kernel // 2, bias=False)
+            self.conv1 = nn.Conv2d(in_channels, self.channels, kernel, stride, kernel // 2, bias=False)
             self.bn1 = nn.BatchNorm2d(self.channels)
             nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
 
@@ -152,8 +155,7 @@ class ResNetEncoder(ResNet):
         """Return the features of images.
 
         Args:
-            images_BCHW: float [B, 3, H, W] in [0, 1], of the weights' dtype; any size. A single channel is repeated
-                three times.
+            images_BCHW: float [B, C, H, W] in [0, 1], of the weights' dtype; any size. A single channel is repeated.
 
         Returns:
             float [B, D], the average over the last stage's map.
@@ -186,6 +188,7 @@ def resnet(
     zero_init_residual: bool = False,
     mean: Sequence[float] = HALF,
     std: Sequence[float] = HALF,
+    in_channels: int = RGB,
 ) -> ResNetEncoder:
     """Return a ResNet encoder (He et al., arXiv 1512.03385), initialised from torch's global generator.
 
@@ -196,17 +199,22 @@ def resnet(
             without, with maps twice as wide as those of ``stock``.
         zero_init_residual: starts the last batch-norm scale of each residual block at 0 (Goyal et al., arXiv
             1706.02677, section 5.1).
-        mean, std: of each channel of images in [0, 1].
+        mean, std: of each channel of images in [0, 1]; equal numbers stand for any number of channels.
+        in_channels: of the images; grey images are repeated to 3.
 
     Raises:
-        ValueError: an unknown depth or stem, or means and deviations that are not three numbers each.
+        ValueError: an unknown depth or stem, or means and deviations that are not one number for each channel.
     """
     if depth not in _LAYOUTS:
         raise ValueError(f"depth={depth}: expected one of {', '.join(map(str, _LAYOUTS))}.")
     block, layers = _LAYOUTS[depth]
-    return ResNetEncoder(block, layers, stem=stem, zero_init_residual=zero_init_residual, mean=mean, std=std)
+    return ResNetEncoder(
+        block, layers, stem=stem, zero_init_residual=zero_init_residual, mean=mean, std=std, in_channels=in_channels
+    )
 
 
-def tiny(mean: Sequence[float] = HALF, std: Sequence[float] = HALF) -> ResNetEncoder:
+def tiny(mean: Sequence[float] = HALF, std: Sequence[float] = HALF, in_channels: int = RGB) -> ResNetEncoder:
     """Return a ResNet with the stock stem, one narrow block a stage and D = 64, for quick tests."""
-    return TinyEncoder(BasicBlock, [1, 1, 1, 1], stem="stock", zero_init_residual=False, mean=mean, std=std)
+    return TinyEncoder(
+        BasicBlock, [1, 1, 1, 1], stem="stock", zero_init_residual=False, mean=mean, std=std, in_channels=in_channels
+    )

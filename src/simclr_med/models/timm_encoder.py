@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from simclr_med.errors import ConfigError
 from simclr_med.models.networks import ForeignEncoder, State
-from simclr_med.models.normalization import normalize, register_normalization
+from simclr_med.models.normalization import HALF, RGB, normalize, register_normalization, spread_moments
 from simclr_med.models.timm_maps import expose_map, list_maps
 
 # Tensors of foreign files that only their pretraining used (DINOv2's and DINOv3's masked image modelling).
@@ -29,7 +29,7 @@ class TimmEncoder(nn.Module):
 
     Attributes:
         width: D, the number of features.
-        mean, std: float [1, 3, 1, 1].
+        mean, std: float [1, C, 1, 1].
         size: pixels of a side that images are resized to; None: images are taken as they are.
         note: what happens to the images' size, in words; None if nothing does.
     """
@@ -56,8 +56,8 @@ class TimmEncoder(nn.Module):
         """Return the features of images.
 
         Args:
-            images_BCHW: float [B, 3, H, W] in [0, 1], of the weights' dtype. They are resized to `size` with
-                antialiasing. A single channel is repeated three times.
+            images_BCHW: float [B, C, H, W] in [0, 1], of the weights' dtype. They are resized to `size` with
+                antialiasing. A single channel is repeated.
 
         Returns:
             float [B, D], pooled as the timm model does.
@@ -130,6 +130,7 @@ def timm_backbone(
     input_size: int | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    in_channels: int = RGB,
 ) -> TimmEncoder:
     """Return a timm model as an encoder, initialised from torch's global generator.
 
@@ -137,21 +138,24 @@ def timm_backbone(
         model: a name of ``timm.list_models()``, with the tag of pretrained weights or without (``resnet50.a1_in1k``).
         input_size: pixels of a side that images are resized to. None: images as they are, or for models with a fixed
             size, as most vision transformers, that size.
-        mean, std: of each channel of images in [0, 1]; None: those of the model's pretrained weights.
+        mean, std: of each channel of images in [0, 1]; None: those of the model's pretrained weights, or 0.5 for
+            images with another number of channels than these expect.
+        in_channels: of the images.
 
     Raises:
         ConfigError: timm is not installed, or has no such model or none for this size.
-        ValueError: means and deviations that are not three numbers each.
+        ValueError: means and deviations that are not one number for each channel.
     """
     if importlib.util.find_spec("timm") is None:
         raise ConfigError("encoder=timm: timm is not installed. Run pip install 'simclr-med[timm]'.")
-    network = create_network(model, input_size)
+    network = create_network(model, input_size, **({} if in_channels == RGB else {"in_chans": in_channels}))
     cfg: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
     size = input_size or (_own_size(network) if cfg.get("fixed_input_size") else None)
     encoder = TimmEncoder(model, network, size)
-    if mean is not None or std is not None:
-        values = (mean or cfg["mean"], std or cfg["std"])
-        register_normalization(encoder, *values)
+    if mean is not None or std is not None or in_channels != RGB:
+        own = (cfg["mean"], cfg["std"]) if in_channels == RGB else (HALF, HALF)
+        values = (mean or own[0], std or own[1])
+        register_normalization(encoder, *(spread_moments(value, in_channels) for value in values))
     return encoder
 
 

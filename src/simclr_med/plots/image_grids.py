@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from simclr_med.plots.channels import select_shown
 from simclr_med.plots.style import CORRECT, GREY, WRONG, wrap_name
 
 GAP = 0.08  # between two images of a mosaic, as a fraction of an image's side
@@ -24,7 +25,7 @@ class Tile:
     """One image of a gallery.
 
     Attributes:
-        image: uint8 [H, W, 1 or 3].
+        image: uint8 [H, W, C]; of more than three channels the first three are shown.
         caption: below it.
         is_correct: whether the prediction is correct, shown by the colour of the frame; None without a prediction.
         heat: heat map drawn over the image, float [h, w] in [0, 1], or None.
@@ -42,7 +43,7 @@ def plot_sequences(
     """Draw a sheet whose rows are an original image and its views by each augmentation sequence.
 
     Args:
-        originals_NHWC: uint8, one or three channels.
+        originals_NHWC: uint8; of more than three channels the first three are shown.
         names: class of each row; empty strings without labels.
         blocks: views_NVHWC of each sequence by its name, float in [0, 1].
         target: PNG to write.
@@ -73,6 +74,7 @@ def plot_sequences(
 
 def _draw_mosaic(axis: Any, images_NVHWC: np.ndarray, title: str, font_size: float) -> None:
     """Draw all images as one picture with rows of views; one picture is much faster than an axis per image."""
+    images_NVHWC = select_shown(images_NVHWC)
     count, views, height, width, channels = images_NVHWC.shape
     gap = max(1, round(GAP * height))
     canvas = np.ones((count * (height + gap) - gap, views * (width + gap) - gap, 3))
@@ -123,7 +125,7 @@ def plot_gallery(rows: Sequence[Sequence[Tile]], target: Path, title: str, heads
 
 
 def _draw_tile(axis: Any, tile: Tile) -> None:
-    axis.imshow(tile.image.squeeze(), cmap="gray", vmin=0, vmax=255)
+    axis.imshow(select_shown(tile.image).squeeze(), cmap="gray", vmin=0, vmax=255)
     if tile.heat is not None:
         height, width = tile.image.shape[:2]
         # The opacity follows the heat, so that the image stays visible where the heat is low.

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from simclr_med.metrics_csv import read_rows
+from simclr_med.plots.channels import select_shown
 from simclr_med.plots.style import COLOURS, LINE_STYLES
 
 LARGEST = 1e100
@@ -88,7 +89,7 @@ def plot_views(originals_NHWC: np.ndarray, views_NVHWC: np.ndarray, target: Path
     """Draw a sheet whose rows are an original image and its augmented views.
 
     Args:
-        originals_NHWC: uint8, one or three channels.
+        originals_NHWC: uint8; of more than three channels the first three are shown.
         views_NVHWC: float in [0, 1], V views of each image.
         target: PNG to write.
         title: above the sheet.
@@ -97,7 +98,7 @@ def plot_views(originals_NHWC: np.ndarray, views_NVHWC: np.ndarray, target: Path
     figure = Figure(figsize=(1.1 * (views + 1), 1.1 * count + 0.5), layout="constrained", dpi=150)
     axes = figure.subplots(count, views + 1, squeeze=False)
     for row in range(count):
-        pictures = [originals_NHWC[row], *views_NVHWC[row]]
+        pictures = [select_shown(image) for image in (originals_NHWC[row], *views_NVHWC[row])]
         for column, (axis, picture) in enumerate(zip(axes[row], pictures, strict=True)):
             axis.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255 if column == 0 else 1)
             axis.axis("off")

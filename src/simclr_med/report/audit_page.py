@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import matplotlib.image
 import numpy as np
 
+from simclr_med.plots.channels import select_shown
 from simclr_med.report.html import load_template
 
 
@@ -82,7 +83,8 @@ def render_audit_page(page: AuditPage) -> str:
 
 
 def encode_png(image_HWC: np.ndarray) -> str:
-    """Return an image, uint8 with one or three channels, as a PNG in base64."""
+    """Return an image, uint8 [H, W, C], as a PNG in base64; of more than three channels the first three are shown."""
+    image_HWC = select_shown(image_HWC)
     height, width = image_HWC.shape[:2]
     buffer = io.BytesIO()
     matplotlib.image.imsave(buffer, np.ascontiguousarray(np.broadcast_to(image_HWC, (height, width, 3))), format="png")

@@ -64,6 +64,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "data_fraction": {"selected_by": None, "selection_hash": None},
     "stage": {"exact_accumulate": False, "positives": "image", "mask_same_patient": False, "freeze": 0},
     "trainer": {"gradient_clip_val": None},
+    "encoder": {"in_channels": 3},
 }
 
 # Keys of the group stage that do nothing while a switch has its neutral value. Then neither they nor the switch are
@@ -72,6 +73,9 @@ SWITCHED: dict[str, tuple[Any, tuple[str, ...]]] = {
     "corruptions": (False, ("family", "family_of", "families")),
     "ood": ([], ("ood_neighbours",)),
 }
+
+# Keys of the group stage that do nothing without data_fraction.file, and then are not hashed, for the same reason.
+NEED_FILE = ("methods_with_labels",)
 
 # The value that stands for all values of a key, where data_hash says how the files are read.
 RECORDED_AS = {"dataset": {"intensity": "full"}}
@@ -154,12 +158,15 @@ def scientific_config(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _drop_neutral(content: dict[str, Any]) -> None:
-    """Delete the keys of `ADDED` and `SWITCHED` that have their neutral values."""
+    """Delete the keys of `ADDED` and `SWITCHED` that have their neutral values; without a file, `NEED_FILE`."""
     for group, added in ADDED.items():
         node = content.get(group) or {}
         for key in [key for key, value in added.items() if key in node and node[key] == value]:
             del node[key]
     stage = content.get("stage", {})
+    if "selection_hash" not in (content.get("data_fraction") or {}):
+        for key in NEED_FILE:
+            stage.pop(key, None)
     for switch, (neutral, keys) in SWITCHED.items():
         if stage.get(switch, neutral) == neutral:
             for key in (switch, *keys):

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simclr_med import build
 from simclr_med.augment.sequence import OneView
 from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Analyse
@@ -28,7 +27,7 @@ from simclr_med.runs.names import shown_path
 from simclr_med.runs.run import Run
 from simclr_med.stages.analyse_figures import AnalysedSplit, cam_sheet, maps_pictures, neighbours_sheet, pca_picture
 from simclr_med.stages.frame import Outcome, open_stage
-from simclr_med.stages.network import build_encoder
+from simclr_med.stages.network import build_encoder, build_sequence
 from simclr_med.stages.probe import reader_of
 from simclr_med.stages.sampling import groups, points
 from simclr_med.stages.saved_model import SavedModel, check_classes, load_model_of
@@ -95,7 +94,7 @@ def _analyse_splits(
     """Return the chosen images of train and test with their features, and the metrics of the features."""
     cfg = run.cfg
     features, where = reader_of(encoder, run, source), resolve_device(cfg.trainer.accelerator)
-    view = OneView(build.instantiate_node(cfg.augmentation))
+    view = OneView(build_sequence(cfg, source))
     splits: dict[Split, AnalysedSplit] = {}
     found: dict[str, float] = {}
     whole: dict[Split, tuple[Tensor, np.ndarray | None]] = {}

@@ -13,6 +13,7 @@ from simclr_med.audit.kinds import KINDS
 from simclr_med.audit.pool import Pool
 from simclr_med.audit.verdict import Verdict
 from simclr_med.data.source import Source
+from simclr_med.plots.channels import name_channels
 from simclr_med.report.audit_page import AuditPage, AuditSection, Picture
 from simclr_med.stages.sampling import named
 from simclr_med.types import Split
@@ -51,7 +52,7 @@ def build_page(
         for key, kind in KINDS.items()
         if counts[key]
     ]
-    shape = "grey" if source.channels == 1 else "RGB"
+    shape = name_channels(source.channels)
     each = ", ".join(f"{int(pool.is_in(split).sum()):,} {split}" for split in pool.splits)
     return AuditPage(
         title=f"Audit of {source.name}",

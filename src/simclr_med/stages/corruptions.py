@@ -65,8 +65,13 @@ def check_corruptions(cfg: Config[Test], source: Source) -> None:
     """Check that the corruptions can be applied to the images, before anything is scored.
 
     Raises:
-        ConfigError: one changes colours, and the images are grey.
+        ConfigError: the images are neither grey nor RGB, or a corruption changes colours and they are grey.
     """
+    if cfg.stage.corruptions and source.channels not in (1, 3):
+        raise ConfigError(
+            f"stage.corruptions=true: defined for grey and RGB images; those of dataset={source.name} have "
+            f"{source.channels} channels. Remove it."
+        )
     family = find_family(cfg.stage, cfg.dataset.name)
     colourful = [name for name in COLOUR_ONLY if name in cfg.stage.families[family]]
     if cfg.stage.corruptions and colourful and source.channels == 1:

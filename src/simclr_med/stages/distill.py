@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from simclr_med import build
 from simclr_med.augment.sequence import OneView, to_float
 from simclr_med.config.schema import Config
 from simclr_med.config.training_nodes import Distill
@@ -25,7 +24,7 @@ from simclr_med.runs.run import Run
 from simclr_med.safe_files import read_json
 from simclr_med.stages.classifier import save_and_score, train_classifier
 from simclr_med.stages.frame import open_stage
-from simclr_med.stages.network import build_encoder, seeded_init
+from simclr_med.stages.network import build_encoder, build_sequence, seeded_init
 from simclr_med.stages.saved_model import SavedModel, check_classes, load_saved_model
 from simclr_med.stages.scoring import require_labels, require_task
 from simclr_med.stages.setup import (
@@ -90,7 +89,7 @@ def build_module(
     return Student(
         encoder=encoder,
         head=head,
-        view=OneView(build.instantiate_node(cfg.augmentation)),
+        view=OneView(build_sequence(cfg, data.source)),
         to_float=to_float,
         task=require_task(data.source, cfg.stage.name),
         optimizer=partial(build_optimizer, cfg.optimizer, batch_size=data.batch_size),

@@ -16,6 +16,7 @@ from simclr_med.errors import ConfigError
 from simclr_med.models.encoders import Encoder
 from simclr_med.models.exports import WRITERS, Exported
 from simclr_med.models.head_files import load_head
+from simclr_med.models.normalization import RGB
 from simclr_med.runs.config_files import read_config
 from simclr_med.runs.file_hashes import verify_files
 from simclr_med.runs.hub import push_folder
@@ -36,6 +37,11 @@ def export(run: Run[Config[stage_nodes.Export]], source: Source) -> None:
     assert folder is not None, "init=saved always names a run"
     with open_stage(run, uses_device=False) as frame:
         saved, encoder = load_plain_encoder(folder, [Path(own) for own in run.cfg.paths.own], run.cfg.allow_code)
+        if encoder.mean.shape[1] != RGB:
+            raise ConfigError(
+                f"stage.run={folder}: its encoder takes images of {encoder.mean.shape[1]} channels, and exports are "
+                "made for grey and RGB images. Use its encoder.safetensors."
+            )
         exported = _with_head(encoder.eval(), folder, _image_size(stage.size, encoder, saved.config))
         frame.start_loggers()
         files = {name: WRITERS[name](exported, run.folder) for name in stage.format}

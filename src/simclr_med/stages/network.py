@@ -11,7 +11,10 @@ import numpy as np
 import torch
 
 from simclr_med import build
+from simclr_med.augment.sequence import Sequence
+from simclr_med.config.channel_rules import RGB, input_channels
 from simclr_med.config.schema import Config
+from simclr_med.data.source import Source
 from simclr_med.errors import ConfigError
 from simclr_med.models.encoder_files import load_encoder_state, load_weights
 from simclr_med.models.encoders import Encoder, is_encoder, set_option
@@ -85,6 +88,40 @@ def load_initial_weights(encoder: Encoder, init: Init) -> str:
     loaded = load_encoder_state(init.path, getattr(encoder, "recognize_state", None))
     load_weights(encoder, loaded)
     return f"{loaded.network} from {loaded.kind} {shown_path(loaded.path)}"
+
+
+def check_channels(cfg: Config[Any], source: Source) -> None:
+    """Check that the config's encoder takes the images of a data set.
+
+    Raises:
+        ConfigError: it takes images with another number of channels.
+    """
+    found, taken = source.channels, input_channels(cfg.encoder)
+    if found == taken or {found, taken} == {1, RGB}:
+        return
+    has_key = hasattr(cfg.encoder, "in_channels")
+    where = f"encoder.in_channels={taken}" if has_key else f"encoder={cfg.encoder.name}"
+    advice = f"Add {'' if has_key else 'encoder=resnet18 '}encoder.in_channels={found}"
+    if found in (1, RGB):
+        advice = "Remove it"
+    elif found == RGB + 1:
+        advice += ", or save RGB images without transparency: images[..., :3]"
+    raise ConfigError(f"{where}: dataset={source.name} has images with {found} channel{'s' * (found > 1)}. {advice}.")
+
+
+def build_sequence(cfg: Config[Any], source: Source) -> Sequence:
+    """Build the augmentation of a run.
+
+    Raises:
+        ConfigError: one of its ops needs colours, and the images have none.
+    """
+    sequence: Sequence = build.instantiate_node(cfg.augmentation)
+    if source.channels not in (1, RGB) and sequence.colour_ops:
+        raise ConfigError(
+            f"augmentation={cfg.augmentation.name}: expected RGB images for {', '.join(sequence.colour_ops)}, found "
+            f"{source.channels} channels. Use augmentation=channels, light or crop_flip."
+        )
+    return sequence
 
 
 @contextmanager

@@ -77,7 +77,16 @@ def match_shape(images_NHWC: np.ndarray, height: int, width: int, channels: int)
     """Return images with this shape, uint8 [N, height, width, channels].
 
     They are resized bilinearly with antialiasing; colours become the luma of PIL, and a grey channel is repeated.
+
+    Raises:
+        DataError: neither kind of image is grey, and their numbers of channels differ.
     """
+    found = images_NHWC.shape[3]
+    if found != channels and not {found, channels} <= {1, 3}:
+        raise DataError(
+            f"stage.ood: images of {found} channels cannot be compared with images of {channels}. Remove this data set "
+            "from stage.ood."
+        )
     if images_NHWC.shape[1:] == (height, width, channels):
         return images_NHWC
     parts = [

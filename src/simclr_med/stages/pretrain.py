@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from simclr_med import build
 from simclr_med.augment.sequence import TwoViews, to_float
 from simclr_med.config.schema import Config
 from simclr_med.config.training_nodes import Pretrain
@@ -24,7 +23,7 @@ from simclr_med.models.head_files import save_projection
 from simclr_med.models.heads import projection_head
 from simclr_med.runs.run import Run
 from simclr_med.stages.frame import Outcome, numerics_environment, open_stage
-from simclr_med.stages.network import build_encoder, seeded_init
+from simclr_med.stages.network import build_encoder, build_sequence, seeded_init
 from simclr_med.stages.setup import (
     TrainingSetup,
     build_optimizer,
@@ -105,7 +104,7 @@ def build_module(run: Run[Config[Pretrain]], data: ImageDataModule) -> SimCLR:
     return SimCLR(
         encoder,
         head,
-        TwoViews(build.instantiate_node(cfg.augmentation)),
+        TwoViews(build_sequence(cfg, data.source)),
         to_float,
         optimizer=partial(build_optimizer, cfg.optimizer, batch_size=data.batch_size),
         schedule=schedule_builder(run, data.steps_per_epoch),

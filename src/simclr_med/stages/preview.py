@@ -15,6 +15,7 @@ from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Preview
 from simclr_med.data.source import ImageSet, Source
 from simclr_med.data.subsets import select_subset
+from simclr_med.plots.channels import name_channels
 from simclr_med.plots.class_counts import build_class_counts, plot_class_counts, print_class_counts, write_class_counts
 from simclr_med.plots.image_grids import plot_sequences
 from simclr_med.runs.identity import budget_name
@@ -43,7 +44,7 @@ def preview(run: Run[Config[Preview]], source: Source) -> None:
         total = sum(int(table[split].iloc[-1]) for split in source.available_splits())
         audited = audit_shortly(source, cfg.seed, total, cfg.stage.audited)
         warnings, remarks = _warnings(cfg, source, train, rows), source.remarks()
-        print_class_counts(table, f"{source.name}: {source.size} px, {'grey' if source.channels == 1 else 'RGB'}")
+        print_class_counts(table, f"{source.name}: {source.size} px, {name_channels(source.channels)}")
         for line in [*notes, *(f"Warning: {warning}" for warning in warnings), *audited.lines]:
             print(line, flush=True)
         warnings += remarks.warnings  # printed when the run began
@@ -117,10 +118,11 @@ def _pictures(run: Run[Config[Preview]], source: Source, train: ImageSet, rows: 
     chosen = rows[shown(kept.codes_N, len(rows), cfg.stage.images, cfg.seed)]
     names = [named(None if train.labels is None else train.labels[row], source.classes) for row in chosen]
     originals = np.ascontiguousarray(train.images[chosen])
-    blocks = {
-        name: _views(build.instantiate_node(node), originals, cfg.seed, cfg.stage.views)
-        for name, node in sequences_of(cfg).items()
-    }
+    sequences = {name: build.instantiate_node(node) for name, node in sequences_of(cfg).items()}
+    if source.channels not in (1, 3):
+        for name in [name for name, sequence in sequences.items() if sequence.colour_ops]:
+            print(f"{name}: not shown (needs RGB images: {', '.join(sequences.pop(name).colour_ops)}).", flush=True)
+    blocks = {name: _views(sequence, originals, cfg.seed, cfg.stage.views) for name, sequence in sequences.items()}
     sheet, bars = folder / "sequences.png", folder / "counts.png"
     plot_sequences(originals, names, blocks, sheet)
     if train.labels is None:

@@ -31,7 +31,7 @@ from simclr_med.runs.identity import PROTOCOL_VERSION, scientific_config
 from simclr_med.runs.run import Run
 from simclr_med.stages.confounders import probe_confounders
 from simclr_med.stages.frame import Outcome, open_stage
-from simclr_med.stages.network import build_encoder
+from simclr_med.stages.network import build_encoder, check_channels
 from simclr_med.stages.scoring import (
     Scored,
     Validated,
@@ -130,6 +130,7 @@ def _fit_confounder(run: Run[Config[Probe]], train: Labelled, task: Task, classe
 
 def feature_reader(run: Run[Config[Any]], source: Source) -> Callable[[Split], Tensor]:
     """Return a function from a split to its features by the run's frozen encoder, cached for all runs."""
+    check_channels(run.cfg, source)
     encoder, weights = _start(run)
     print(f"Encoder: {weights}", flush=True)
     return reader_of(encoder, run, source)

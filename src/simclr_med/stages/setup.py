@@ -30,6 +30,7 @@ from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
 from simclr_med.runs.names import shown_path
 from simclr_med.runs.run import Run
 from simclr_med.stages.frame import StageFrame
+from simclr_med.stages.network import check_channels
 from simclr_med.training import devices
 from simclr_med.training.callbacks.checkpoint import find_resumable
 from simclr_med.training.callbacks.early_stopping import epochs_to_train
@@ -132,6 +133,7 @@ class TrainingSetup(Generic[T]):
 
 def build_training_setup(run: Run[Config[T]], source: Source) -> TrainingSetup[T]:
     """Read the data, and print what is trained on them, the run's folder and the notes of the data."""
+    check_channels(run.cfg, source)
     data, cfg = load_images(run, source), run.cfg
     steps = f"{data.steps_per_epoch} step{'s' * (data.steps_per_epoch != 1)}"
     print(

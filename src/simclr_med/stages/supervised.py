@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from simclr_med import build
 from simclr_med.augment.sequence import OneView, to_float
 from simclr_med.config.schema import Config
 from simclr_med.config.training_nodes import Supervised
@@ -21,7 +20,7 @@ from simclr_med.runs.file_hashes import verify_files
 from simclr_med.runs.run import Run
 from simclr_med.stages.classifier import save_and_score, train_classifier
 from simclr_med.stages.frame import open_stage
-from simclr_med.stages.network import build_encoder, seeded_init
+from simclr_med.stages.network import build_encoder, build_sequence, seeded_init
 from simclr_med.stages.scoring import count_labels, require_labels, require_task
 from simclr_med.stages.setup import (
     build_optimizer,
@@ -68,7 +67,7 @@ def build_module(run: Run[Config[Supervised]], data: ImageDataModule) -> Classif
     return Classifier(
         encoder,
         head,
-        OneView(build.instantiate_node(cfg.augmentation)),
+        OneView(build_sequence(cfg, data.source)),
         to_float,
         task,
         optimizer=partial(

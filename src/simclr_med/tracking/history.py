@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from simclr_med.evaluation.predictions import Predictions, select_rows, to_table
 from simclr_med.metrics import classification
 from simclr_med.metrics_csv import read_rows
+from simclr_med.plots.channels import select_shown
 from simclr_med.types import MULTI_LABEL
 
 _NOT_METRICS = ("step", "wall_s")
@@ -105,7 +106,7 @@ def _make_thumbnails(images_NHWC: np.ndarray, rows: Sequence[int]) -> list[Any]:
     from wandb import Image
 
     step = -(-max(images_NHWC.shape[1:3]) // _MAX_SIDE)
-    return [Image(np.squeeze(images_NHWC[row, ::step, ::step])) for row in rows]
+    return [Image(np.squeeze(select_shown(images_NHWC[row, ::step, ::step]))) for row in rows]
 
 
 def _plot_confusion_matrix(predictions: Predictions) -> dict[str, Any]:
