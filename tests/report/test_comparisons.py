@@ -16,7 +16,7 @@ from run_folders import drawn, forget_hashes, pretrained
 from simclr_med.metrics.holm import adjust_holm, find_holm_levels
 from simclr_med.metrics.image_values import compute_image_accuracy
 from simclr_med.report.collect import collect_runs
-from simclr_med.report.comparison_texts import build_comparison_table, format_comparison, format_p
+from simclr_med.report.comparison_texts import build_comparison_table, format_comparison, format_p, format_points
 from simclr_med.report.comparisons import MARGIN, Comparison, compare_methods, find_pairs
 from simclr_med.report.score_tables import select_scored_runs
 from simclr_med.report.sections import summarise
@@ -323,3 +323,11 @@ def test_damaged_predictions_are_listed(add: Add, runs: Path, damage: str) -> No
     assert comparisons == []
     assert len(notes) == 1
     assert str(broken) in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("difference", "text"),
+    [(0.0312, "+3.1"), (-0.0004, "-0.04"), (0.00031, "+0.03"), (-1e-7, "+0.0"), (0.0, "+0.0"), (-0.0372, "-3.7")],
+)
+def test_points_show_the_sign_that_the_verdict_follows_from(difference: float, text: str) -> None:
+    assert format_points(difference) == text

@@ -242,6 +242,38 @@ def test_pretrained_models_of_timm_are_probed_frozen_and_after_continued_pretrai
     assert not [word for word in step.overrides if word.startswith("encoder.input_size")]
 
 
+@pytest.mark.parametrize(
+    ("model", "words", "rate"),
+    [
+        ("convnext_atto.d2_in1k", [], 5e-4),
+        ("vit_tiny_patch16_224.augreg_in21k", ["optimizer.lr=1e-5"], 1e-5),
+        ("vit_tiny_patch16_224.augreg_in21k", ["optimizer=adamw"], 2e-3),
+        ("resnet10t.c3_in1k", [], 2e-3),
+    ],
+)
+def test_models_without_batch_norm_continue_with_the_optimizer_of_transformers(
+    composed: Callable[..., DictConfig], model: str, words: list[str], rate: float
+) -> None:
+    asked = ["stage.curve=[50]", "stage.supervised=[]", "stage.encoders=1", "stage.continue_pretraining=true"]
+    study = ["stage=study", *words]
+    cfg = validate_config(composed(*study, *asked, f"stage.foundation=[{model}]"))
+    start = next(step for step in plan_steps(cfg, study, images=2000) if step.name.startswith("continue"))
+    assert validate_config(composed(*start.overrides), start.overrides).optimizer.lr == rate
+
+
+def test_a_step_is_left_out_if_an_earlier_one_that_it_needs_has_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = [Step("one", ("a",)), Step("two", ("b",), needs=("one",)), Step("three", ("c",), needs=("zero",))]
+    called: list[list[str]] = []
+
+    def call(words: list[str]) -> int:
+        called.append(words)
+        return int(words == ["a"])
+
+    assert study_module.call_steps(steps, (), call) == ["one", "two"]
+    assert called == [["a"], ["c"]]
+    assert "Step 2 of 3: two\nLeft out: it needs one.\n" in capsys.readouterr().out
+
+
 def test_wrong_names_of_models_are_told_before_anything_is_done(composed: Callable[..., DictConfig]) -> None:
     words = ["stage=study", "stage.foundation=[resnet50,resnet50,.a]"]
     with pytest.raises(ConfigError) as caught:

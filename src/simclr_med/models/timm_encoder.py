@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from simclr_med.errors import ConfigError
 from simclr_med.models.networks import ForeignEncoder, State
@@ -179,6 +180,17 @@ def create_network(model: str, size: int | None, **arguments: Any) -> nn.Module:
             "encoder.input_size out, or use another model."
         ) from error
     return created
+
+
+def has_batch_norm(model: str) -> bool:
+    """Return whether a timm model has batch normalisation, without allocating its weights.
+
+    Raises:
+        ConfigError: timm has no such model.
+    """
+    with torch.device("meta"):
+        network = create_network(model, None)
+    return any(isinstance(layer, _BatchNorm) for layer in network.modules())
 
 
 def _check_name(model: str, names: Sequence[str], tagged: Sequence[str]) -> None:

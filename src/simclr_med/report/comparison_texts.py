@@ -27,8 +27,9 @@ _IF_EQUAL = "if the difference and its variances stay the same"
 
 
 def format_points(difference: float) -> str:
-    """Return a difference of scores in hundredths; never -0.0."""
-    return f"{round(100 * difference, 1) + 0.0:+.1f}"
+    """Return a difference of scores in hundredths: with two decimals where one would hide its sign; never -0.0."""
+    points = 100 * difference
+    return f"{points:+.1f}" if round(points, 1) else f"{round(points, 2) + 0.0:+.2f}" if round(points, 2) else "+0.0"
 
 
 def format_p(p: float) -> str:

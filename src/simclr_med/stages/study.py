@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -23,7 +23,7 @@ from simclr_med.stages.frame import collect_provenance
 from simclr_med.stages.study_foundation import check_weights
 from simclr_med.stages.study_plan import describe_design, plan_steps
 from simclr_med.stages.study_states import count_images, own_folders, print_plan, read_states, share_left
-from simclr_med.stages.study_steps import pretraining_overrides, shared_overrides
+from simclr_med.stages.study_steps import Step, pretraining_overrides, shared_overrides
 
 
 def study(run: Run[Config[Study]], source: Source) -> None:
@@ -49,16 +49,30 @@ def study(run: Run[Config[Study]], source: Source) -> None:
     print_plan(steps, states, rate)
     for line in describe_design(cfg.stage, steps, rate):
         print(line, flush=True)
+    if failed := call_steps(steps, flags, call_command):
+        raise RunError(f"stage=study: failed steps: {', '.join(failed)}. The same command resumes.")
+    run.finish({}, {"wall_s": round(time.monotonic() - began, 3)}, collect_provenance(run))
+
+
+def call_steps(steps: Sequence[Step], flags: Sequence[str], call: Callable[[list[str]], int]) -> list[str]:
+    """Call the steps in their order and return the names of those that failed or were left out.
+
+    Args:
+        steps: of the study.
+        flags: that every step gets.
+        call: executes a command and returns its exit code.
+    """
     failed: list[str] = []
     for number, step in enumerate(steps, 1):
         print(f"\nStep {number} of {len(steps)}: {step.name}", flush=True)
-        if call_command([*flags, *step.overrides]):
+        if missing := [name for name in step.needs if name in failed]:
+            print(f"Left out: it needs {', '.join(missing)}.", flush=True)
+            failed.append(step.name)
+        elif call([*flags, *step.overrides]):
             failed.append(step.name)
             if step.is_required:
                 break
-    if failed:
-        raise RunError(f"stage=study: failed steps: {', '.join(failed)}. The same command resumes.")
-    run.finish({}, {"wall_s": round(time.monotonic() - began, 3)}, collect_provenance(run))
+    return failed
 
 
 def _rate(pretraining: Sequence[str], steps: int) -> float | None:

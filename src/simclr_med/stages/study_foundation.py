@@ -8,6 +8,7 @@ from typing import Any
 from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Study
 from simclr_med.errors import RunError
+from simclr_med.models.timm_encoder import has_batch_norm
 from simclr_med.runs.init import timm
 from simclr_med.stages.study_steps import (
     PRETRAINING,
@@ -81,13 +82,23 @@ def foundation_steps(cfg: Config[Study], overrides: Sequence[str], curve: Sequen
         encoder = ("encoder=timm", f"encoder.model={name}", *size)
         steps.append(Step(f"probe of frozen {name}", (*probe, *encoder, "init=timm"), images=None))
         if node.continue_pretraining:
-            steps += [
-                Step(
-                    f"continue {name}, seed {seed}", (*pretraining, *encoder, "init=timm", f"seed={seed}"), images=None
-                )
-                for seed in seeds
-            ]
+            start = (*pretraining, *_recipe(name, overrides), *encoder, "init=timm")
+            trained = [Step(f"continue {name}, seed {seed}", (*start, f"seed={seed}"), images=None) for seed in seeds]
+            needs = tuple(step.name for step in trained)
+            probed = (*probe, *encoder, *continued)
+            steps += trained
             steps.append(
-                Step(f"probe of continued {name}", (*probe, *encoder, *continued), images=None, encoders=len(seeds))
+                Step(f"probe of continued {name}", probed, images=None, encoders=len(seeds), needs=needs),
             )
     return steps
+
+
+def _recipe(name: str, overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return the override that gives a model its optimizer, unless the command line chooses one.
+
+    The default learning rate is that of networks with batch normalisation. It destroys the weights of others, such as
+    vision transformers and ConvNeXts.
+    """
+    if any(word.startswith(("optimizer=", "experiment=")) for word in overrides) or has_batch_norm(name):
+        return ()
+    return ("experiment=vit",)

@@ -24,6 +24,7 @@ class Step:
         always: whether it runs again each time.
         encoders: number of encoders that it uses.
         is_required: whether every later step needs it, so that its failure ends the study.
+        needs: names of the earlier steps without which it is left out.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Step:
     always: bool = False
     encoders: int = 1
     is_required: bool = False
+    needs: tuple[str, ...] = ()
 
 
 def shared_overrides(words: Sequence[str], without: Sequence[str] = ()) -> list[str]:
