@@ -41,7 +41,7 @@ def render_page(
         pictures: PNG of each chart by its name; embedded in the page.
     """
     embedded = {name: base64.b64encode(path.read_bytes()).decode("ascii") for name, path in pictures.items()}
-    filters = {"numeric": _is_numeric, "columns": _list_columns, "pieces": _split_number}
+    filters: dict[str, Callable[..., Any]] = {"numeric": _is_numeric, "columns": _list_columns, "pieces": _split_number}
     return load_template("report.html", filters).render(
         title=title, facts=facts, warnings=warnings, answers=answers, sections=sections, pictures=embedded
     )
