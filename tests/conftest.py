@@ -35,10 +35,15 @@ settings.register_profile("fuzz", max_examples=1_000, deadline=None, suppress_he
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+def pytest_configure() -> None:
+    """Collect no garbage during the imports: they make none."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Exclude what the imports made from garbage collection, which would visit all of it again and again."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

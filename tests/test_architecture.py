@@ -173,6 +173,8 @@ HEAVY = {
     "timm",
     "PIL",
 }
+# Of a study: each composes a config, and all import the same.
+FEW_STEPS = ("stage.curve=[50]", "stage.supervised=[]", "stage.encoders=1", "stage.probe_repeats=[0]")
 # Those that Lightning imports itself, so that no stage can do without them.
 OF_LIGHTNING = {"torch", "lightning", "torchvision", "torchmetrics", "scipy", "matplotlib", "PIL"}
 
@@ -186,7 +188,7 @@ OF_LIGHTNING = {"torch", "lightning", "torchvision", "torchmetrics", "scipy", "m
             ("stage=pretrain", "dataset=synthetic", "dry_run=true"),
             0,
         ),  # all that a finished run does before it is skipped
-        (("stage=study", "dataset=synthetic", "dry_run=true"), 0),
+        (("stage=study", "dataset=synthetic", "dry_run=true", *FEW_STEPS), 0),
         (("runs",), 1),  # there are none
     ],
 )

@@ -393,7 +393,7 @@ def test_tests_over_options_and_modules_pass(copy: Path, in_copy: Callable[..., 
     words = ("-m", "not process and not notebook and not slurm", "-k", " or ".join(["not [", *sorted(own)]))
     # The commands of the pages do not change, and the default tests compose them.
     commands = ("--deselect", "tests/test_docs.py::test_command_composes")
-    in_copy("pytest", "-q", "-n", "2", *words, *commands, *present)
+    in_copy("pytest", "-q", "-n", "0", *words, *commands, *present)
 
 
 def test_encoder_keeps_the_contract(in_copy: Callable[..., str]) -> None:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from faults import damage, disks, full
 from faults.bench import Bench
+from forked_commands import Forked
 
 pytestmark = pytest.mark.process
 WHY = disks.unavailable()
 mounts = pytest.mark.skipif(WHY is not None, reason=str(WHY))
 
 
+class ForkedBench(Bench):
+    """Its commands are forks, which differ from the campaign's only in their start."""
+
+    def start(self, runs: Path, *more: str, **environment: str) -> Any:
+        return Forked(self.words(runs, *more)[3:], self.place, self.variables(**environment))
+
+
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("faults"), epochs=3)
+    return ForkedBench(tmp_path_factory.mktemp("faults"), epochs=3)
 
 
 @mounts

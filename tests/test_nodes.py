@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked_commands
 import pytest
 
 from simclr_med.metrics_csv import read_rows
@@ -88,8 +89,7 @@ def test_two_agents_of_torchrun_equal_one_process(cells: Path, tmp_path: Path) -
     codes, printed, errors = end(agents)
     assert codes == [0, 0], errors
     assert sum("Pretraining on cells" in text for text in printed) == 1
-    one = [sys.executable, "-m", "simclr_med", *words, f"paths.runs={tmp_path / 'one'}"]
-    subprocess.run(one, env=environment, check=True, capture_output=True)
+    assert forked_commands.run([*words, f"paths.runs={tmp_path / 'one'}"]).returncode == 0
     single, double = read_rows(table(tmp_path / "one")), read_rows(table(tmp_path / "two"))
     assert len(single) == len(double) == 3
     for a, b in zip(single, double, strict=True):

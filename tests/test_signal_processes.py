@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked_commands
 import pytest
 
 from simclr_med.metrics_csv import read_rows
@@ -39,7 +40,8 @@ def test_stopped_run_resumes(cells: Path, tmp_path: Path, sent: int, code: int) 
     assert time.monotonic() - began < 10
     assert process.returncode == code, message
     assert message.startswith("Stopped by a signal. Repeat the command to resume: ")
-    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    done = forked_commands.run(line[3:])
+    assert done.returncode == 0, done.stderr
     assert "resuming from epoch" in done.stdout
     (table,) = runs.glob("pretrain/*/*/metrics.csv")
     assert [int(row["epoch"]) for row in read_rows(table)] == list(range(150))

@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import forked_commands
 import pytest
 import wandb_log
 import yaml
+from forked_commands import Forked
 
 from simclr_med.metrics_csv import read_rows
 
@@ -97,11 +99,11 @@ def test_two_jobs_of_a_multirun_are_two_complete_runs(command: Command, cells: P
 def test_run_killed_twice_is_one_wandb_run(cells: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     line = [
-        *(sys.executable, "-m", "simclr_med", *SMALL, "dataset=npz", f"dataset.path={cells}"),
+        *(*SMALL, "dataset=npz", f"dataset.path={cells}"),
         *(f"paths.runs={runs}", "stage.epochs=40", "stage.checkpoint_every_s=0", "stage.monitor_every=20"),
     ]
     for epochs in (3, 6):
-        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = Forked(line)
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:
             table = next(iter(runs.glob("pretrain/*/*/metrics.csv")), None)
@@ -113,7 +115,8 @@ def test_run_killed_twice_is_one_wandb_run(cells: Path, tmp_path: Path) -> None:
     (folder,) = runs.glob("pretrain/*/*")
     assert len(list(folder.glob("wandb/offline-run-*"))) == 2
     identity = (folder / "wandb" / "run_id").read_text().strip()
-    done = subprocess.run(line, check=True, capture_output=True, text=True)
+    done = forked_commands.run(line)
+    assert done.returncode == 0, done.stderr
     assert "resuming from epoch" in done.stdout
     log = only_log(folder)
     assert (log.run.run_id, log.exit_code) == (identity, 0)
@@ -123,9 +126,9 @@ def test_run_killed_twice_is_one_wandb_run(cells: Path, tmp_path: Path) -> None:
     assert f"W&B:      offline; upload it with: wandb sync {place}" in done.stdout.splitlines()
 
 
-def test_failed_job_is_a_failed_run_of_its_own(command: Command, cells: Path, tmp_path: Path) -> None:
+def test_failed_job_is_a_failed_run_of_its_own(forked: Command, cells: Path, tmp_path: Path) -> None:
     more = ("dataset=npz", f"dataset.path={cells}", "stage.epochs=2", "stage.collapse.gradient_norm=1e9", "seed=0,1")
-    done = command("-m", *SMALL, *more)
+    done = forked("-m", *SMALL, *more)
     assert done.returncode == 1
     assert [line.split(":")[0] for line in done.stderr.splitlines()] == 2 * ["Collapse in epoch 1"]
     logs = [only_log(folder) for folder in tmp_path.glob("runs/pretrain/cells/*")]
@@ -167,11 +170,11 @@ def test_interrupted_run_is_a_failed_run_and_a_silent_server_is_abandoned(cells:
     assert_same_history(folder, log)
 
 
-def test_tensorboard_equals_metrics_csv(command: Command, cells: Path, tmp_path: Path) -> None:
+def test_tensorboard_equals_metrics_csv(forked: Command, cells: Path, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     more = ("dataset=npz", f"dataset.path={cells}", "stage.epochs=3", "stage.monitor_every=2", "logger=tensorboard")
-    done = command(*SMALL, *more)
+    done = forked(*SMALL, *more)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     (folder,) = tmp_path.glob("runs/pretrain/cells/*")

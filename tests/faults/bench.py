@@ -71,13 +71,17 @@ class Bench:
             *(*self.more, *more),
         ]
 
+    def variables(self, **environment: str) -> dict[str, str]:
+        """All variables of a command."""
+        own = {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(self.place / "cache"), "WANDB_MODE": "offline"}
+        return {**os.environ, **own, **self.environment, **environment}
+
     def start(self, runs: Path, *more: str, **environment: str) -> subprocess.Popen[str]:
         """The command, under way in a session of its own, so that a signal to it reaches nobody else."""
-        own = {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(self.place / "cache"), "WANDB_MODE": "offline"}
         return subprocess.Popen(
             self.words(runs, *more),
             cwd=self.place,
-            env={**os.environ, **own, **self.environment, **environment},
+            env=self.variables(**environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

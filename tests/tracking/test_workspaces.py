@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import wandb
 import wandb_server
+from run_folders import write
 
 from simclr_med.errors import RunError
 from simclr_med.tracking import workspaces
@@ -31,6 +32,14 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[wandb_se
         wandb.teardown()
         yield recorded
         wandb.teardown()
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """A run on each of two data sets: a report of more would say no more about the views."""
+    for dataset in ("cells", "skin"):
+        write(tmp_path / "runs", "baseline", dataset=dataset)
+    return tmp_path / "runs"
 
 
 def panels(specification: dict[str, Any]) -> list[dict[str, Any]]:
@@ -123,9 +132,9 @@ def test_specifications_have_the_addresses_of_saved_views(tmp_path: Path) -> Non
     ],
 )
 def test_offline_writes_the_specification_and_prints_the_reason(
-    study: Path, run_report: Callable[..., str], environment: dict[str, str], reason: str, tmp_path: Path
+    few: Path, run_report: Callable[..., str], environment: dict[str, str], reason: str, tmp_path: Path
 ) -> None:
-    out = run_report(study, environment, "stage.datasets=[cells]", f"stage.out={tmp_path / 'out'}")
+    out = run_report(few, environment, "stage.datasets=[cells]", f"stage.out={tmp_path / 'out'}")
     path = tmp_path / "out" / "dashboard.json"
     (line,) = [line for line in out.splitlines() if line.startswith("Dashboard: ")]
     assert line.startswith(f"Dashboard: not saved: {reason}")
@@ -137,20 +146,20 @@ def test_offline_writes_the_specification_and_prints_the_reason(
 
 
 def test_command_saves_the_views_and_a_refusal_keeps_the_report(
-    server: wandb_server.RecordedRequests, study: Path, run_report: Callable[..., str], tmp_path: Path
+    server: wandb_server.RecordedRequests, few: Path, run_report: Callable[..., str], tmp_path: Path
 ) -> None:
     where = {"WANDB_API_KEY": 40 * "a", "WANDB_BASE_URL": server.address}
     overrides = ("stage.datasets=[]", f"stage.out={tmp_path / 'out'}")
-    lines = [line for line in run_report(study, where, *overrides).splitlines() if line.startswith("Dashboard: ")]
+    lines = [line for line in run_report(few, where, *overrides).splitlines() if line.startswith("Dashboard: ")]
     content = json.loads((tmp_path / "out" / "dashboard.json").read_text())
     assert lines == [f"Dashboard: {view['url']}" for view in content["views"]]
     assert content["entity"] == "lab"
     assert [json.loads(saved["spec"]) for saved in server.saved] == [view["specification"] for view in content["views"]]
     assert {saved["projectName"] for saved in server.saved} == {"ours"}
-    run_report(study, {**where, "WANDB_ENTITY": "others"}, *overrides)
+    run_report(few, {**where, "WANDB_ENTITY": "others"}, *overrides)
     assert {saved["entityName"] for saved in server.saved[5:]} == {"others"}
     server.refusal = "no"
-    out = run_report(study, where, *overrides)
+    out = run_report(few, where, *overrides)
     (line,) = [line for line in out.splitlines() if line.startswith("Dashboard: ")]
     assert "lab/ours refused the view" in line
     assert out.splitlines()[-1].startswith("Report: ")
@@ -159,13 +168,13 @@ def test_command_saves_the_views_and_a_refusal_keeps_the_report(
 
 
 def test_missing_package_is_reported_first(
-    study: Path, run_report: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    few: Path, run_report: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("simclr_med.tracking.dashboard.find_spec", lambda name: None)
     with pytest.raises(
         RunError, match=r"^stage.dashboard=true: .* is not installed. Run pip install 'simclr-med\[dashboard\]'"
     ):
-        run_report(study, {"WANDB_MODE": "offline"}, "stage.datasets=[]", f"stage.out={tmp_path / 'out'}")
+        run_report(few, {"WANDB_MODE": "offline"}, "stage.datasets=[]", f"stage.out={tmp_path / 'out'}")
     assert not (tmp_path / "out").exists()
 
 
@@ -179,13 +188,13 @@ def run_report(
     from simclr_med.runs.identity import Init
     from simclr_med.runs.run import Run
 
-    def run(study: Path, environment: dict[str, str], *overrides: str) -> str:
+    def run(runs: Path, environment: dict[str, str], *overrides: str) -> str:
         for name in ("MODE", "API_KEY", "BASE_URL", "ENTITY", "IDENTITY_TOKEN_FILE"):
             monkeypatch.delenv(f"WANDB_{name}", raising=False)
         for name, value in {**environment, "WANDB_PROJECT": "ours", "NETRC": str(tmp_path / "netrc")}.items():
             monkeypatch.setenv(name, value)
         wandb.teardown()
-        cfg = validate_config(composed("stage=report", f"paths.runs={study}", "stage.dashboard=true", *overrides))
+        cfg = validate_config(composed("stage=report", f"paths.runs={runs}", "stage.dashboard=true", *overrides))
         build.import_stage(cfg)(Run(tmp_path / "report", "0", "new", cfg, "", Init("random", "")), None)
         return capsys.readouterr().out
 
