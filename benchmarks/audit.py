@@ -1,6 +1,6 @@
 """Recall and precision of the audit on planted twins and flipped labels, and its time on many images.
 
-    python benchmarks/audit.py DATA.npz [--encoder ENCODER.safetensors] [--images 100000] [--out results.json]
+    python benchmarks/audit.py DATA.npz [--encoder ENCODER.safetensors] [--plantings 5] [--images 100000] [--out FILE]
 
 Twins of training images take the place of test images (10 each: shifted by a pixel, mirrored, brightened, JPEG of
 quality 75, turned by 90 degrees), and the labels of some training images are exchanged for another class.
@@ -25,6 +25,7 @@ from machine import describe_machine
 from PIL import Image
 
 TWINS, FLIPPED = 50, 20
+LOOKED_AT = (20, 50, 100)  # labels to check that a reader may look at
 
 
 def shift(image: np.ndarray) -> np.ndarray:
@@ -115,7 +116,7 @@ def score(
     }
     labels = [(one["split"], int(one["index"])) for one in found if one["kind"] == "label_error"]
     right = [place for place in labels if place in {("train", row) for row in flipped}]
-    top = [place for place in labels[: len(flipped)] if place in {("train", row) for row in flipped}]
+    top = {count: sum(place in right for place in labels[:count]) for count in LOOKED_AT}
     return {
         "twins": {
             "recall": f"{len(hits)} of {len(planted)}",
@@ -126,7 +127,7 @@ def score(
         "labels": {
             "recall": f"{len(right)} of {len(flipped)}",
             "precision": f"{len(right)} of {len(labels)}",
-            "among the first 20": len(top),
+            **{f"among the first {count}": hits for count, hits in top.items()},
             "found without planting": sum(one["kind"] == "label_error" for one in before),
         },
     }
@@ -137,7 +138,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?", help="an .npz in MedMNIST's layout with labels")
     parser.add_argument("--encoder", type=Path, help="encoder of the features; without it, pixels")
     parser.add_argument("--images", type=int, default=0, help="also time the audit of this many drawn images")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plantings", type=int, default=1, help="with the seeds 0, 1, ...")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     results: dict[str, object] = {"machine": describe_machine()}
@@ -145,11 +146,13 @@ def main() -> None:
         folder = Path(name)
         if arguments.data is not None:
             init = [] if arguments.encoder is None else ["init=checkpoint", f"init.path={arguments.encoder.absolute()}"]
-            twins, flipped = plant(arguments.data, folder / "planted.npz", arguments.seed)
             before, _ = audit(arguments.data.absolute(), folder / "before", *init)
-            found, seconds = audit(folder / "planted.npz", folder / "after", *init)
-            results |= {"data": arguments.data.name, "seconds": round(seconds, 1)}
-            results |= score(found, before, twins, flipped)
+            plantings = []
+            for seed in range(arguments.plantings):
+                twins, flipped = plant(arguments.data, folder / "planted.npz", seed)
+                found, seconds = audit(folder / "planted.npz", folder / f"after{seed}", *init)
+                plantings.append({"seconds": round(seconds, 1)} | score(found, before, twins, flipped))
+            results |= {"data": arguments.data.name, "plantings": plantings}
         if arguments.images:
             count = round(arguments.images * 7 / 9)  # write_data adds a validation and a test image for seven
             write_data(folder / "many.npz", None, count, 28)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,6 +33,34 @@ def test_poor_images_have_their_kinds(pooled: Callable[[Content], Pool], content
     train[13] = np.array([np.interp(steps, np.arange(4), row) for row in upright])
     pool = pooled(content)
     assert poor(pool) == [("constant", 3), ("constant", 5), ("near_black", 8), ("clipped", 11), ("upscaled", 13)]
+
+
+def traces(regular: float = 1.0, rough: float = -1.0, side: float = 28) -> np.ndarray:
+    """Traces of 200 images; those of image 5 are given."""
+    generator = np.random.default_rng(0)
+    found = np.stack([1 + generator.random(200), -1 + 0.1 * generator.normal(size=200), np.full(200, 28)], axis=1)
+    found[5] = regular, rough, side
+    return found.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (traces(regular=4.6), "the pixels have traces of interpolation"),
+        (traces(rough=-2.0), "the pixels have traces of interpolation"),
+        (traces(regular=2.8, rough=-1.4), "the pixels have traces of interpolation"),
+        (traces(side=20), "the file has 20 px a side, so that it is enlarged to 28 px"),
+        (traces(np.nan, np.nan, 20), "the file has 20 px a side, so that it is enlarged to 28 px"),
+        (traces(regular=2.8), None),
+        (traces(rough=-1.4), None),
+        (traces(np.nan, np.nan), None),
+        (np.full((200, 3), np.nan), None),
+    ],
+)
+def test_enlarged_images_by_the_traces_of_their_files(pooled, content: Content, found, words: str | None) -> None:
+    pool = replace(pooled(content), traces_N3=found)
+    enlarged = [(one.image, one.detail) for one in find_poor_images(pool) if one.kind == "upscaled"]
+    assert enlarged == ([] if words is None else [(5, words)])
 
 
 def test_a_set_that_is_dark_white_or_smooth_as_a_whole_is_not_poor(pooled, content: Content) -> None:

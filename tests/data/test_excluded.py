@@ -121,3 +121,12 @@ def test_patients_are_those_of_the_images_that_are_left(scans: Npz, tmp_path: Pa
     left = Excluded(whole, listed(tmp_path, "split,index\ntrain,3\ntrain,0\n"))
     assert left.patients("train") == ("p1", "p2", "p4", "p5", "p6", "p7", "p8", None)
     assert Excluded(scans, listed(tmp_path, "split,index\ntrain,3\n")).patients("train") is None
+
+
+def test_traces_of_interpolation_are_those_of_the_images_that_are_left(scans: Npz, tmp_path: Path) -> None:
+    assert Excluded(scans, listed(tmp_path, "split,index\ntrain,0\n")).interpolation("train") is None
+    for side in (40, 50, 60, 70, 80):
+        Image.new("L", (side, side)).save(tmp_path / f"{side}.png")
+    folder = build_folder(tmp_path, val_fraction=0.0, test_fraction=0.0)
+    left = Excluded(folder, listed(tmp_path, "file\n50.png\n"))
+    assert left.interpolation("train")[:, 2].tolist() == [40, 60, 70, 80]

@@ -69,3 +69,16 @@ def test_fewer_than_two_budgets_or_other_encoders_are_refused() -> None:
         find_equal_labels(table, [(50, table)])
     with pytest.raises(ValueError, match="same encoders"):
         find_equal_labels(table, [(50, table), (100, np.concatenate([table, table]))])
+
+
+def test_the_ends_of_the_set_are_where_the_test_has_its_level() -> None:
+    """Not the last of a few points that the test accepts, which would make every interval too short."""
+    rng = np.random.default_rng(5)
+    low, high = make_table(0.6, rng), make_table(0.9, rng)
+    method = make_table(0.75, rng)
+    found = find_equal_labels(method, [(50.0, low), (5000.0, high)])
+    assert 50 < found.low < found.labels < found.high < 5000
+    for end in (found.low, found.high):
+        weight = np.log(end / 50) / np.log(100)
+        table = (1 - weight) * low + weight * high
+        assert estimate_difference(method, table).p_value() == pytest.approx(0.05, rel=0.05)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,15 @@ def test_labels_saved_without_a_decided_gain_say_so() -> None:
         "(16 to 190)."
     )
     assert undecided.removeprefix(decided).startswith(" The gain itself is not decided")
+
+
+def test_a_method_above_the_whole_curve_has_no_number() -> None:
+    saving = Saving("cells", "tiny", "probe", "control", "n50", 50, 50, 1000, EqualLabels(np.inf, 1000, np.inf))
+    assert describe_saving(saving, is_undecided=False) == (
+        "50 labels with pretraining (“probe”) score higher than all 1,000 without it (“control”), with 95 % confidence."
+    )
+    wide = replace(saving, equal=EqualLabels(np.inf, 600, np.inf))
+    assert "(“control”; 95 % interval 600 to more than 1,000)." in describe_saving(wide, is_undecided=False)
 
 
 def plan(law: PowerLaw, draws: list[PowerLaw], held_out: tuple[float, float, float]) -> str:

@@ -59,7 +59,7 @@ def test_scores_without_twins_are_those_of_the_other_images(add: Add, runs: Path
     assert row["test/auroc mean all"] > row["test/auroc mean kept"]
     assert row["test/auroc low kept"] < row["test/auroc mean kept"] < row["test/auroc high kept"]
     short = content.answers[0].questions[-1].short
-    assert short.startswith("2 of 120 test images have a twin in another split (AUROC without them: -")
+    assert short.startswith("2 of 120 test images have a twin in another split (AUROC changes by -")
 
 
 def test_an_audit_without_twins_says_nothing(add: Add, runs: Path) -> None:

@@ -72,7 +72,8 @@ KINDS: dict[str, Kind] = {
     "upscaled": Kind(
         "enlarged images",
         "They hold fewer details than their size suggests, which can give a class or a source away.",
-        "Halving and enlarging the image changes less than 1 % of its variance, far less than in the other images.",
+        "The file is smaller than dataset.size, its pixels have regular traces of interpolation (Gallagher 2005), or "
+        "they have far less power in their highest frequencies than those of the other images.",
     ),
     "tiny": Kind("small images", "Most structures are lost below 24 pixels.", "The side of the images."),
 }

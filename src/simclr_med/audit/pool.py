@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from simclr_med.data.interpolation import measure_interpolation
 from simclr_med.data.source import Source
 from simclr_med.types import Split
 
@@ -35,6 +36,7 @@ class Pool:
         labels_NL: int64, `UNKNOWN` for images without labels; None for a data set without labels.
         digest_N: SHA-256 of each image's pixels, as bytes.
         values: statistics of the grey values of the whole images.
+        traces_N3: of interpolation in the whole images, or in their files; of `measure_interpolation`.
         detail_N: how much changes when the image is halved and enlarged again, as a fraction of its variance.
         names: of the files; None for arrays.
         side: shorter side of the whole images.
@@ -47,6 +49,7 @@ class Pool:
     labels_NL: np.ndarray | None
     digest_N: np.ndarray
     values: GreyValues
+    traces_N3: np.ndarray
     detail_N: np.ndarray
     names: tuple[str, ...] | None
     side: int
@@ -121,6 +124,7 @@ def read_pool(
         _join_labels(labels, counts),
         joined["digest"],
         GreyValues(joined["spread"], joined["black"], joined["white"]),
+        joined["traces"],
         joined["detail"],
         tuple(names) if len(names) == sum(counts) else None,
         side,
@@ -147,6 +151,7 @@ def _measure(images_NHWC: np.ndarray, side: int) -> dict[str, np.ndarray]:
         "spread": flat_NP.max(axis=1).astype(np.int16) - flat_NP.min(axis=1),
         "black": (grey_NHW < DARK).mean(axis=(1, 2)),
         "white": (grey_NHW == 255).mean(axis=(1, 2)),
+        "traces": measure_interpolation(grey_NHW),
         "detail": _measure_detail(grey_NHW),
     }
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from simclr_med.data.intensity import DeepImage, Scale, Spread, reduce_to_8_bits, sample_spread
+from simclr_med.data.interpolation import measure_interpolation
 from simclr_med.data.pixels import FORMATS, read_pixels, split_frame
 from simclr_med.data.sniff import describe_content
 from simclr_med.data.tiff import UnsupportedImage
@@ -53,6 +54,11 @@ def decode_images(root: Path, names: Sequence[str], size: int, channels: int, sc
 def sample_images(root: Path, names: Sequence[str]) -> Iterator[list[Spread]]:
     """Yield sampled values of the images with more than 8 bits, in blocks; unreadable ones are left out."""
     return _map_blocks(partial(_sample_block, root), names)
+
+
+def measure_files(root: Path, names: Sequence[str], scale: Scale) -> Iterator[np.ndarray]:
+    """Yield the traces of interpolation in the images at their own size, float32 [B, 3] each; NaN if unreadable."""
+    return _map_blocks(partial(_measure_block, root, scale=scale), names)
 
 
 def check_images(root: Path, names: Sequence[str]) -> Iterator[list[str]]:
@@ -125,6 +131,17 @@ def _sample_block(root: Path, names: Sequence[str]) -> list[Spread]:
         if isinstance(image, DeepImage):
             spreads.append(sample_spread(image))
     return spreads
+
+
+def _measure_block(root: Path, names: Sequence[str], scale: Scale) -> np.ndarray:
+    found = np.full((len(names), 3), np.nan, np.float32)
+    for row, name in enumerate(names):
+        try:
+            image = _read_8_bits(root / name, scale)
+        except Exception:  # decoding it says what is wrong
+            continue
+        found[row] = measure_interpolation(np.asarray(image.convert("L"))[None])[0]
+    return found
 
 
 def _check_block(root: Path, names: Sequence[str]) -> list[str]:

@@ -96,6 +96,10 @@ class Excluded:
         patients = self.whole.patients(split)
         return None if patients is None else tuple(patients[row] for row in self.kept(split, len(patients)))
 
+    def interpolation(self, split: Split) -> np.ndarray | None:
+        found_N3 = self.whole.interpolation(split)
+        return None if found_N3 is None else found_N3[self.kept(split, len(found_N3))]
+
     def remarks(self) -> Remarks:
         return self.whole.remarks()
 

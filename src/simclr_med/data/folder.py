@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from simclr_med.data.decoding import measure_files
 from simclr_med.data.deep_images import describe_scale, measure_deep_images
 from simclr_med.data.folder_files import Broken, FolderFiles, Frames
 from simclr_med.data.image_cache import DecodingRecipe, load_images
@@ -17,6 +18,7 @@ from simclr_med.data.intensity import Intensity, IntensityRange, Scale
 from simclr_med.data.layout import infer_task
 from simclr_med.data.listing import Entry
 from simclr_med.data.patients import check_patients
+from simclr_med.data.progress import show_progress
 from simclr_med.data.source import ImageSet, Remarks
 from simclr_med.data.splits import assign_splits
 from simclr_med.errors import DataError
@@ -136,6 +138,15 @@ class Folder:
         names = self.names(split)
         labels = self.labels(split)  # before decoding: a wrong class is found without reading an image
         return ImageSet(self._load_images(split, names), labels, names)
+
+    def interpolation(self, split: Split) -> np.ndarray:
+        """Measure the files of one split at their own size; see `Source.interpolation`."""
+        names, found = self.names(split), []
+        with show_progress(f"Measuring {self.root.name} {split}", "images") as update:
+            for block_N3 in measure_files(self.root, names, self._scale):
+                found.append(block_N3)
+                update(sum(map(len, found)), len(names))
+        return np.concatenate(found)
 
     def names(self, split: Split) -> tuple[str, ...]:
         """Return the file names relative to the folder, in the order of the images."""

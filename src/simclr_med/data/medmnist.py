@@ -102,6 +102,9 @@ class MedMNIST:
         """Return None: nothing says whose images they are."""
         return None
 
+    def interpolation(self, split: Split) -> None:
+        """Return None: the images are the stored ones."""
+
     def remarks(self) -> Remarks:
         """Return nothing: the images are stored as they are used."""
         return Remarks()

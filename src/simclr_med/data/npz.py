@@ -154,6 +154,9 @@ class Npz:
             return None
         return find_patients(self._groups_csv, self, split, self._archive.read_image_shape(split)[0])
 
+    def interpolation(self, split: Split) -> None:
+        """Return None: the images are the stored ones."""
+
     def remarks(self) -> Remarks:
         """Return how many patients there are, if a CSV says it.
 

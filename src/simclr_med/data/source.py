@@ -126,6 +126,17 @@ class Source(Protocol):
             DataError: the patients cannot be read, or do not fit the images.
         """
 
+    def interpolation(self, split: Split) -> np.ndarray | None:
+        """Measure the traces of interpolation in each image of one split as its file stores it, float32 [N, 3].
+
+        Returns:
+            what `simclr_med.data.interpolation.measure_interpolation` returns; None where the images of `split` are
+            the stored ones.
+
+        Raises:
+            DataError: as for `split`.
+        """
+
     def remarks(self) -> Remarks:
         """Return what a user should know about how the files are read: what is left out, and how values become 8 bits.
 

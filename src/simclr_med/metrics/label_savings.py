@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
 
-from simclr_med.metrics.crossed import estimate_difference
+from simclr_med.metrics.crossed import Estimate, estimate_difference
 from simclr_med.metrics.intervals import LEVEL
 
 POINTS = 16  # of a segment between two budgets where the curve is compared with the score
@@ -56,22 +57,39 @@ def find_equal_labels(
     """
     if len(curve) < 2 or len({len(values_ESN) for _, values_ESN in curve}) > 1:
         raise ValueError("expected two budgets or more with the same encoders")
-    labels, differences, accepted = [], [], []
-    for (lower, low_ESN), (upper, high_ESN) in itertools.pairwise(curve):
-        # A curve's inner budgets end one segment and begin the next: the same point twice does no harm.
-        for weight in np.linspace(0, 1, POINTS):
-            table_ESN = (1 - weight) * low_ESN + weight * high_ESN
-            estimate = estimate_difference(method_ESN, table_ESN, is_paired, share)
-            labels.append(float(lower ** (1 - weight) * upper**weight))
-            differences.append(estimate.mean)
-            accepted.append(estimate.p_value() >= 1 - level)
+    segments = list(itertools.pairwise(curve))
+
+    def estimate(position: float) -> Estimate:
+        """Return the difference at a position on the curve: the number of a segment plus a part of it in [0, 1]."""
+        number = min(int(position), len(segments) - 1)
+        (_, low_ESN), (_, high_ESN) = segments[number]
+        weight = position - number
+        return estimate_difference(method_ESN, (1 - weight) * low_ESN + weight * high_ESN, is_paired, share)
+
+    def count_labels(position: float) -> float:
+        number = min(int(position), len(segments) - 1)
+        (lower, _), (upper, _) = segments[number]
+        weight = position - number
+        return float(lower ** (1 - weight) * upper**weight)
+
+    positions = np.linspace(0, len(segments), (POINTS - 1) * len(segments) + 1)
+    estimates = [estimate(position) for position in positions]
+    labels, differences = [count_labels(position) for position in positions], [found.mean for found in estimates]
+    accepted = [found.p_value() >= 1 - level for found in estimates]
     point = _find_first_crossing(labels, differences)
-    inside = [count for count, is_accepted in zip(labels, accepted, strict=True) if is_accepted]
-    if not inside:  # a set narrower than the distance of two points, or a score outside the curve
+    if not any(accepted):  # a set narrower than the distance of two points, or a score outside the curve
         reached = labels[0] if differences[0] <= 0 else labels[-1] if point == np.inf else point
         return EqualLabels(point, 0.0 if differences[0] <= 0 else reached, np.inf if point == np.inf else reached)
     is_open_below, is_open_above = accepted[0] or differences[0] <= 0, accepted[-1] or point == np.inf
-    return EqualLabels(point, 0.0 if is_open_below else min(inside), np.inf if is_open_above else max(inside))
+
+    def find_end(inner: int, outer: int) -> float:
+        """Return the labels between an accepted and a rejected point at which the test has its level."""
+        ends = sorted((positions[inner], positions[outer]))
+        return count_labels(brentq(lambda position: estimate(position).p_value() - (1 - level), *ends, xtol=1e-3))
+
+    first, last = accepted.index(True), len(accepted) - 1 - accepted[::-1].index(True)
+    low = 0.0 if is_open_below else find_end(first, first - 1)
+    return EqualLabels(point, low, np.inf if is_open_above else find_end(last, last + 1))
 
 
 def _find_first_crossing(labels: Sequence[float], differences: Sequence[float]) -> float:

@@ -18,6 +18,7 @@ from simclr_med.report.score_tables import Table, build_table
 
 # What pretraining adds: to frozen features, and to training.
 PAIRS = (("probe", CONTROL), ("finetune", "baseline"))
+_CERTAIN = 0.99  # of the largest budget: an interval that begins there has no number of labels in it
 _UNDECIDED = " The gain itself is not decided: its interval is adjusted for all comparisons, and this one is not."
 
 
@@ -89,6 +90,8 @@ def describe_saving(saving: Saving, is_undecided: bool) -> str:
     without = f"without it (“{saving.reference}”; 95 % interval {_format_interval(saving)})"
     end = _UNDECIDED if is_undecided else ""
     if np.isinf(equal.labels):
+        if equal.low >= _CERTAIN * saving.most:
+            without = f"without it (“{saving.reference}”), with 95 % confidence"
         return f"{start} score higher than all {saving.most:,.0f} {without}.{end}"
     worth = f"{start} are worth about {_round(equal.labels):,.0f} {without}"
     if equal.low > saving.labels:
@@ -161,7 +164,7 @@ def _find_problem(method: Curve, reference: Curve) -> str:
 def _format_interval(saving: Saving) -> str:
     """Return the interval in words; an interval that begins at the reference's largest budget has one end."""
     low, high = _format_count(saving.equal.low, saving), _format_count(saving.equal.high, saving)
-    return high if saving.equal.low >= 0.99 * saving.most else f"{low} to {high}"
+    return high if saving.equal.low >= _CERTAIN * saving.most else f"{low} to {high}"
 
 
 def _format_count(labels: float, saving: Saving) -> str:

@@ -168,7 +168,7 @@ def describe_twins(twins: list[Twins], rows: pd.DataFrame, every: pd.DataFrame, 
             change = kept.set_index("folder")["test/auroc"] - every.set_index("folder")["test/auroc"]
             own = 100 * change[every.set_index("folder")["data"] == found.data].dropna()
             if len(own):
-                short += f" (AUROC without them: {own.mean() + 0.0:+.1f} points)"
+                short += f" (AUROC changes by {own.mean() + 0.0:+.1f} points without such images)"
                 sentence += (
                     f" Without them, AUROC changes by {own.mean() + 0.0:+.1f} points on average over the runs "
                     f"({own.min() + 0.0:+.1f} to {own.max() + 0.0:+.1f})."

@@ -31,7 +31,7 @@ from simclr_med.runs.names import shown_path
 from simclr_med.runs.run import Run
 from simclr_med.stages.audit_sections import build_page
 from simclr_med.stages.frame import Outcome, open_stage
-from simclr_med.stages.preview_audit import read_images
+from simclr_med.stages.preview_audit import read_audited
 from simclr_med.stages.probe import feature_reader
 from simclr_med.types import SPLITS
 
@@ -48,7 +48,7 @@ def audit(run: Run[Config[stage_nodes.Audit]], source: Source) -> None:
     has_encoder = run.init.path is not None
     page = run.folder / "audit.html"
     with open_stage(run, uses_device=has_encoder) as frame:
-        pool = read_images(source)
+        pool = read_audited(source)
         findings = _inspect(run, source, pool)
         reasons = choose_exclusions(findings, pool)
         verdict = judge(findings, pool, len(reasons))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from simclr_med.audit.findings import count_kinds
 from simclr_med.audit.inspection import check_pixels
@@ -38,12 +40,19 @@ def audit_shortly(source: Source, seed: int, total: int, most: int) -> ShortAudi
     """
     if total > most:
         return ShortAudit((f"Not looked at for duplicates: {total:,} images. Use stage=audit.",), {})
-    pool = read_images(source)
+    pool = read_audited(source)
     findings = check_pixels(pool, source.classes, seed, lambda done, total: None).findings
     verdict = judge(findings, pool, 0)
     lines = (*verdict.answer, "Labels are checked, and pairs are shown, by stage=audit.")
     counts = count_kinds(findings)
     return ShortAudit(lines, {KINDS[kind].title: f"{count:,}" for kind, count in counts.items() if count})
+
+
+def read_audited(source: Source) -> Pool:
+    """Read all images of a data set, and measure the traces of interpolation in its files, if it has any."""
+    pool = read_images(source)
+    found = [traces_N3 for split in pool.splits if (traces_N3 := source.interpolation(split)) is not None]
+    return replace(pool, traces_N3=np.concatenate(found)) if found else pool
 
 
 def read_images(source: Source, splits: tuple[Split, ...] | None = None) -> Pool:
