@@ -48,7 +48,7 @@ def validate_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config[An
 
 
 def _check(cfg: DictConfig, overrides: Sequence[str]) -> tuple[list[str], Config[Any] | None]:
-    """Return the broken rules, and the typed config, whose making takes most of the time; None where it has no types."""
+    """Return the broken rules and the typed config, whose making takes most of the time; None where it has no types."""
     found = [*_unknown(cfg), *_without_target(cfg), *_without_value(cfg)]
     if found:
         return found, None
