@@ -37,7 +37,7 @@ def run_overrides(words: Sequence[str], processes: FirstProcess | None) -> int:
         UserError: a problem of the command line that no job reports.
         BrokenPipeError: the reader of the output has ended.
     """
-    command = parse_argv(words)
+    command = parse_argv(list(words))
     _check_working_directory()
     if not command.allows_code:
         check_own_options(command.own_folders, command.overrides)
