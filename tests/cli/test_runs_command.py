@@ -65,6 +65,7 @@ def test_table_fits_the_terminal(
     assert title == "3 runs in runs, data set cells, state finished"
     assert max(map(len, lines)) <= columns
     assert any(only(runs, "pretrain") in line for line in lines) == (columns >= 140)
+    assert any(" age" in line for line in lines) == (columns >= 100)
 
 
 def test_json_has_metrics_and_config(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -144,4 +144,9 @@ def test_labels_that_are_missing_are_one_line(arrays, tmp_path: Path) -> None:
 
 def test_the_summary_shows_each_main_score_with_its_interval() -> None:
     rows = summary_rows(Scored({"test/accuracy": 0.5, "test/auroc": 0.25}, {"test/accuracy": (0.4, 0.6)}, {}))
-    assert rows == {"test accuracy": "0.500  [0.400, 0.600]", "test AUROC": "0.250"}
+    assert rows == {
+        "test accuracy": "0.500  [0.400, 0.600]",
+        "test AUROC": "0.250",
+        "in brackets": "95 % interval over test images",
+    }
+    assert summary_rows(Scored({"test/auroc": 0.25}, {}, {})) == {"test AUROC": "0.250"}

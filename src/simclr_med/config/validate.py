@@ -29,13 +29,7 @@ def find_problems(cfg: DictConfig, overrides: Sequence[str] = ()) -> list[str]:
         cfg: as composed.
         overrides: ``key=value`` of a command for this run alone; those of a sweep are for several stages together.
     """
-    found = [*_unknown(cfg), *_without_target(cfg), *_without_value(cfg)]
-    if found:
-        return found
-    typed = _typed_config(cfg)
-    if not typed.allow_code and (found := list(unlisted_targets(_plain(typed)))):
-        return found
-    return [*_unread(typed, overrides), *_bounds(cfg), *broken_rules(typed)]
+    return _check(cfg, overrides)[0]
 
 
 def validate_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config[Any]:
@@ -47,10 +41,21 @@ def validate_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config[An
     Raises:
         ConfigError: with every problem found.
     """
-    found = find_problems(cfg, overrides)
-    if found:
+    found, typed = _check(cfg, overrides)
+    if found or typed is None:
         raise ConfigError(*found)
-    return _typed_config(cfg)
+    return typed
+
+
+def _check(cfg: DictConfig, overrides: Sequence[str]) -> tuple[list[str], Config[Any] | None]:
+    """Return the broken rules and the typed config, whose making takes most of the time; None where it has no types."""
+    found = [*_unknown(cfg), *_without_target(cfg), *_without_value(cfg)]
+    if found:
+        return found, None
+    typed = _typed_config(cfg)
+    if not typed.allow_code and (found := list(unlisted_targets(_plain(typed)))):
+        return found, typed
+    return [*_unread(typed, overrides), *_bounds(cfg), *broken_rules(typed)], typed
 
 
 def _typed_config(cfg: DictConfig) -> Config[Any]:

@@ -22,17 +22,17 @@ def show_progress(title: str, unit: str = "bytes") -> Iterator[Callable[[int, in
         A function of (done, total) that updates the display; total is None if unknown.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _build_line_printer(title, unit)
         return
-    count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+    count = DownloadColumn() if unit == "bytes" else TextColumn("{task.fields[counted]}")
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), count, TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task(title, total=None, counted="")
+        yield lambda done, total: bar.update(task, completed=done, total=total, counted=_format_count(done, total))
 
 
 def print_message(line: str) -> None:
@@ -40,6 +40,10 @@ def print_message(line: str) -> None:
     from rich.console import Console
 
     Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _format_count(done: int, total: int | None) -> str:
+    return f"{done:,}" if total is None else f"{done:,}/{total:,}"
 
 
 def _build_line_printer(title: str, unit: str) -> Callable[[int, int | None], None]:

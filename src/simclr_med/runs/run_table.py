@@ -19,7 +19,7 @@ from simclr_med.runs.records import VALIDATION, RunRecord
 from simclr_med.runs.selection import Candidate, find_differences
 
 SHOWN_CANDIDATES = 5
-WIDE = 140  # columns of a terminal from which on the table has room for paths
+ROOM = {"path": 140, "age": 100}  # columns of a terminal from which on the table has room for a column
 FLEXIBLE = ("differs", "path")  # columns that wrap where the terminal is narrow
 SHARED = ("stage", "data set", "state")  # columns that the title replaces where all runs agree
 _AGES = ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h"), (float("inf"), 86400, "d"))
@@ -39,7 +39,7 @@ def print_records(records: Sequence[RunRecord], place: str) -> None:
             print("\t".join(map(_as_cell, line)))
         return
     shared = {name: rows[0][name] for name in SHARED if rows and len({row[name] for row in rows}) == 1}
-    hidden = {*shared, *(("path",) if console.width < WIDE else ())}
+    hidden = {*shared, *(name for name, width in ROOM.items() if console.width < width)}
     names = [name for name in (rows[0] if rows else {}) if name not in hidden]
     facts = "".join(f", {name} {value}" for name, value in shared.items())
     print(f"{len(rows)} run{'s' * (len(rows) != 1)} in {place}{facts}")
@@ -89,7 +89,10 @@ def describe_records(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
             "id": record.id,
             "stage": record.stage,
             "data set": record.dataset,
-            "differs": " ".join(f"{key}={value}" for key, value in differences.items()),
+            # The data set has a column of its own; here it is shown where the weights come from another one.
+            "differs": " ".join(f"{key}={value}" for key, value in differences.items()).replace(
+                f"init=pretrained {record.dataset} ", "init=pretrained "
+            ),
             "budget": record.budget,
             "seeds": record.seeds,
             "validation": record.validation,

@@ -215,7 +215,7 @@ def save_predictions(
 
 
 def summary_rows(scored: Scored) -> dict[str, str]:
-    """The rows of the summary: each main score with its interval."""
+    """The rows of the summary: each main score with its interval, and what the interval is."""
     words = {
         "accuracy": "accuracy",
         "auroc": "AUROC",
@@ -229,7 +229,7 @@ def summary_rows(scored: Scored) -> dict[str, str]:
         if value is not None:
             interval_text = f"  [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
             rows[f"test {word}"] = f"{value:.3f}{interval_text}"
-    return rows
+    return rows | ({"in brackets": "95 % interval over test images"} if scored.intervals else {})
 
 
 def _unseen(task: Task, trained_NL: np.ndarray, classes: int) -> list[int]:

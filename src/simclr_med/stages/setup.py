@@ -131,15 +131,18 @@ class TrainingSetup(Generic[T]):
         run.check_lock()
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def build_training_setup(run: Run[Config[T]], source: Source) -> TrainingSetup[T]:
     """Read the data, and print what is trained on them, the run's folder and the notes of the data."""
     check_channels(run.cfg, source)
     data, cfg = load_images(run, source), run.cfg
-    steps = f"{data.steps_per_epoch} step{'s' * (data.steps_per_epoch != 1)}"
-    print(
-        f"stage={cfg.stage.name} dataset={source.name}: {len(data.indices):,} training images, {cfg.stage.epochs} "
-        f"epochs of {steps}, batch size {data.batch_size}"
-    )
+    epochs, steps = _count(cfg.stage.epochs, "epoch"), _count(data.steps_per_epoch, "step")
+    # Two lines, because one would break on a terminal of 80 columns.
+    print(f"stage={cfg.stage.name} dataset={source.name}: {_count(len(data.indices), 'training image')}")
+    print(f"{epochs} of {steps}, batch size {data.batch_size}")
     print(f"Run: {shown_path(run.folder)}", flush=True)
     for note in data.notes:
         print(note, flush=True)
