@@ -20,6 +20,7 @@ OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / gro
 NEEDS = {
     ("dataset", "npz"): ["dataset.path=cells.npz"],
     ("dataset", "folder"): ["dataset.path=images"],
+    ("dataset", "parquet"): ["dataset.path=cells.parquet"],
     ("encoder", "timm"): ["encoder.model=test_resnet"],
     ("init", "checkpoint"): ["init.path=encoder.safetensors"],
     ("stage", "export"): ["stage.run=runs/probe/cells/a"],
@@ -40,6 +41,7 @@ ADDED = {
     "simclr_med.evaluation.typiclust": SELECTS,
     "simclr_med.evaluation.probcover": SELECTS,
     "simclr_med.evaluation.label_order": SELECTS,
+    "simclr_med.evaluation.uncertainty": SELECTS | {"known"},
 }
 
 

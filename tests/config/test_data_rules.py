@@ -48,3 +48,12 @@ def test_how_files_are_read_is_in_the_hash_of_the_data_alone(composed) -> None:
     dataset = scientific_config(other)["dataset"]
     assert set(dataset) == recorded | {"intensity", "mirror_p"}
     assert dataset["intensity"] == "full"  # as in runs from before the key had other values
+
+
+def test_rules_of_parquet_files(composed) -> None:
+    words = ("dataset=parquet", "dataset.path=cells")
+    (found,) = find_problems(composed(*words, "dataset.val_fraction=0.5", "dataset.test_fraction=0.5"))
+    assert "no training images are left. Lower their sum below 1." in found
+    (found,) = find_problems(composed(*words, "stage.positives=patient"))
+    assert "dataset=cells does not name the patient of each image" in found
+    assert not find_problems(composed(*words, "stage.positives=patient", "dataset.patient=who"))

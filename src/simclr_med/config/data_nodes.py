@@ -37,7 +37,7 @@ class Dataset(Option):
 
     @property
     def patients_csv(self) -> Optional[str]:
-        """The CSV that names the patient of each image; None without one."""
+        """What names the patient of each image, a CSV or a column; None if nothing does."""
         return None
 
 
@@ -119,6 +119,10 @@ class Parquet(Dataset):
     split_seed: int = bounds.seed()
     val_fraction: float = bounded(0, 0.9)
     test_fraction: float = bounded(0, 0.9)
+
+    @property
+    def patients_csv(self) -> Optional[str]:
+        return self.patient
 
 
 @node

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from simclr_med.data.arrow_files import ArrowFile, list_arrow_files, read_cells, read_images
+from simclr_med.data.arrow_files import ArrowFile, list_arrow_files, read_cells
+from simclr_med.data.arrow_images import read_images
 from simclr_med.data.decoding import RULES_VERSION
 from simclr_med.data.hashing import hash_file
 from simclr_med.data.image_cache import load_or_decode

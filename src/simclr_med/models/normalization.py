@@ -57,14 +57,14 @@ def check_moments(mean: Sequence[float], std: Sequence[float]) -> None:
 
 
 def spread_moments(values: Sequence[float], channels: int) -> Moments:
-    """Return a mean or standard deviation for each channel; equal numbers stand for any number of channels.
+    """Return a mean or standard deviation for each channel; equal numbers stand for any number of channels but 3.
 
     Raises:
         ValueError: the numbers differ, and are not as many as there are channels.
     """
     if len(values) == channels:
         return tuple(values)
-    if len(set(values)) == 1:
+    if channels != RGB and len(set(values)) == 1:
         return (values[0],) * channels
     raise ValueError(f"{list(values)}: expected {channels} numbers, one for each channel.")
 
