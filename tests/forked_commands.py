@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -37,6 +39,7 @@ class Forked:
     def __init__(self, words: Sequence[str], cwd: Path | None = None, environment: Mapping[str, str] | None = None):
         self.args = list(map(str, words))
         self._output = Path(tempfile.mkdtemp(prefix="forked-"))
+        weakref.finalize(self, shutil.rmtree, self._output, ignore_errors=True)
         variables = dict(os.environ if environment is None else environment)
         arguments = (self.args, str(cwd or Path.cwd()), variables, str(self._output))
         self._process = _SERVER.Process(target=_become, args=arguments)
@@ -58,8 +61,9 @@ class Forked:
         return self._process.exitcode
 
     def send_signal(self, number: int) -> None:
-        if self.poll() is None:
-            os.kill(self._process.pid or 0, number)
+        pid = self._process.pid
+        if pid is not None and self.poll() is None:
+            os.kill(pid, number)
 
     def wait(self, timeout: float = 300) -> int:
         self._process.join(timeout)
