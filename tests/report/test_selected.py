@@ -69,7 +69,7 @@ def read_answer(content: Content, text: str) -> str:
 def test_the_report_answers_which_images_to_label(runs_of_both: Path) -> None:
     content = build_content(collect_runs(runs_of_both))
     short = read_answer(content, "Which images to label first?")
-    assert short.startswith("Typiclust against a random draw (probe): it helps with 50 labels (+")
+    assert short.startswith("Typiclust against a random draw (probe): helps with 50 labels (+")
     assert "helps" not in read_answer(content, "Does pretraining help?"), "it is about the random draw"
     sentences = next(section for section in content.sections if section.key == "comparisons").sentences
     assert f"cells, “{CHOSEN}” against “{PROBE}”: better with n50." in sentences
