@@ -47,6 +47,12 @@ def test_licence_is_in_the_header_and_in_its_section(tmp_path: Path) -> None:
     assert section(text, "License") == "cc-by-nc-4.0"
 
 
+@pytest.mark.parametrize("license", ["own: see below", "two\nlines", "# none", "'"])
+def test_the_header_holds_any_licence(tmp_path: Path, license: str) -> None:
+    header = yaml.safe_load(card(write(tmp_path, "baseline"), license=license).split("---")[1])
+    assert header["license"] == license
+
+
 def test_scores_have_the_intervals_that_the_run_recorded(tmp_path: Path) -> None:
     folder = write(tmp_path, "baseline")
     metrics = {"test/auroc": 0.91264, "test/macro_f1": 0.5, "test/recall/0": 0.25, "val/auroc": 0.75}

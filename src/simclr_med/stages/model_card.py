@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from simclr_med.errors import CheckpointError
 from simclr_med.models.exports import Exported
 from simclr_med.runs.config_files import read_config
@@ -54,7 +56,7 @@ def model_card(saved: SavedRun, exported: Exported, formats: Sequence[str], lice
             f"{saved.folder}: its records are unreadable ({describe_error(error)}). {REPEAT}"
         ) from error
     parts = [
-        f"---\nlicense: {license}\ntags: [image-feature-extraction, medical, simclr]\n---",
+        f"---\n{_header(license)}---",
         f"# {encoder_name(saved.encoder)}, {saved.stage} on {saved.dataset}",
         _purpose(exported),
         "## Data\n" + _table({"data set": saved.dataset, "content hash": data_hash, "label budget": _budget(config)}),
@@ -68,6 +70,11 @@ def model_card(saved: SavedRun, exported: Exported, formats: Sequence[str], lice
         f"## License\n{license}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _header(license: str) -> str:
+    """Return the YAML header that the Hugging Face hub reads."""
+    return str(yaml.safe_dump({"license": license, "tags": ["image-feature-extraction", "medical", "simclr"]}))
 
 
 def _purpose(exported: Exported) -> str:
