@@ -8,7 +8,6 @@ from typing import Any
 from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Study
 from simclr_med.errors import RunError
-from simclr_med.models.timm_encoder import has_batch_norm
 from simclr_med.runs.init import timm
 from simclr_med.stages.study_steps import (
     PRETRAINING,
@@ -99,6 +98,8 @@ def _recipe(name: str, overrides: Sequence[str]) -> tuple[str, ...]:
     The default learning rate is that of networks with batch normalisation. It destroys the weights of others, such as
     vision transformers and ConvNeXts.
     """
-    if any(word.startswith(("optimizer=", "experiment=")) for word in overrides) or has_batch_norm(name):
+    if any(word.startswith(("optimizer=", "experiment=")) for word in overrides):
         return ()
-    return ("experiment=vit",)
+    from simclr_med.models.timm_encoder import has_batch_norm  # imports torch, which a dry run does not need
+
+    return () if has_batch_norm(name) else ("experiment=vit",)
