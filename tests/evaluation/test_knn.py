@@ -37,6 +37,7 @@ def test_accuracy_of_single_and_multi_label_targets() -> None:
 
 def test_features_come_in_order_and_the_mode_is_kept() -> None:
     encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3), torch.nn.BatchNorm1d(3))
+    encoder.mean = torch.zeros(1, 3, 1, 1)
     images = np.arange(7 * 12, dtype=np.uint8).reshape(7, 2, 2, 3)
 
     def to_float(batch: torch.Tensor) -> torch.Tensor:

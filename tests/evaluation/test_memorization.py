@@ -19,6 +19,7 @@ class Remembering(nn.Module):
     def __init__(self, known: LabelledGroup | None) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
+        self.mean = torch.zeros(1, 3, 1, 1)
         self.known: dict[bytes, int] = {}
         if known is not None:
             corners = crop_corner(to_float(torch.from_numpy(known.images)))

@@ -28,7 +28,7 @@ def test_an_encoder_and_a_classifier(staged, result) -> None:
     folder = staged("export", "dataset=synthetic", f"stage.run={probe}", "stage.size=28", "stage.license=cc-by-4.0")
     assert folder.name == probe.name
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert card.startswith("---\nlicense: cc-by-4.0\n")
+    assert card.startswith('---\nlicense: "cc-by-4.0"\n')
     assert "classes: 0, 1, 2." in card
     accuracy, (low, high) = (result(probe)[key]["test/accuracy"] for key in ("metrics", "intervals"))
     assert f"| accuracy | {accuracy:.3f} ({low:.3f} to {high:.3f}) |" in card

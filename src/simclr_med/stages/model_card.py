@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import yaml
 
 from simclr_med.errors import CheckpointError
 from simclr_med.models.exports import Exported
@@ -74,7 +73,7 @@ def model_card(saved: SavedRun, exported: Exported, formats: Sequence[str], lice
 
 def _header(license: str) -> str:
     """Return the YAML header that the Hugging Face hub reads."""
-    return str(yaml.safe_dump({"license": license, "tags": ["image-feature-extraction", "medical", "simclr"]}))
+    return f"license: {json.dumps(license)}\ntags: [image-feature-extraction, medical, simclr]\n"
 
 
 def _purpose(exported: Exported) -> str:
