@@ -166,6 +166,8 @@ BLOCKS: dict[str, tuple[str, str, Callable[[Report], str]]] = {
     "results_settings": ("results", "results", render_settings),
     "results_scores": ("results", "results", render_scores),
     "results_comparisons": ("results", "results", render_comparisons),
+    "thesis_scores": ("thesis", "results", render_scores),
+    "thesis_comparisons": ("thesis", "results", render_comparisons),
     "results_recipes": ("recipe", "recipes", render_recipes),
     "results_supervised": ("recipe", "supervised", render_supervised),
     "results_summary": ("results", "results", render_summary),
