@@ -25,6 +25,7 @@ SMALL = ("stage=pretrain", "encoder=tiny", "stage.batch_size=16", "trainer=cpu",
 OURS = (
     "Device: ",
     "stage=pretrain dataset=",
+    "3 epochs of 2 steps, ",
     "Pretraining on",
     "Run: ",
     "Picture: ",
@@ -162,7 +163,9 @@ def test_interrupted_run_is_a_failed_run_and_a_silent_server_is_abandoned(cells:
         process.send_signal(signal.SIGINT)
         printed, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    first = next(line for line in printed.splitlines() if not line.startswith(("Device: ", "stage=", "Run: ")))
+    lines = printed.splitlines()
+    assert lines[2].startswith("5,000 epochs of 2 steps, ")
+    first = next(line for line in lines[3:] if not line.startswith("Run: "))
     assert first == f"W&B:      logging offline: {address} did not respond within 5 s."
     (folder,) = runs.glob("pretrain/*/*")
     log = only_log(folder)
