@@ -164,7 +164,7 @@ def _list_lines(
     ]
     kept = [
         replace(line, round=old.round, cluster=old.cluster, score=old.score, label=old.label)
-        for line, old in zip(lines, given, strict=False)
+        for line, old in zip(lines[: len(given)], given, strict=True)
     ]
     return kept + lines[len(kept) :]
 
