@@ -38,7 +38,7 @@ PAPER := thesis_pretrain "further_pretrain augmentation=novel $(NOVEL)" "label_e
 paper: $(READY)  ## Every grid of the thesis's study, in order; make paper OVERRIDES="dry_run=true" lists the jobs
 	@failed=0; for grid in $(PAPER); do $(BIN)/simclr-med grid=$$grid $(OVERRIDES) || failed=1; done; exit $$failed
 
-test: $(READY)  ## Run the default tests: about 10 minutes on 2 cores, no network, no GPU
+test: $(READY)  ## Run the default tests: about 7 minutes on 2 cores, no network, no GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not process and not notebook and not slurm and not gpu"
 
 test-process: $(READY)  ## Run the tests that start real training processes
