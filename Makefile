@@ -29,10 +29,10 @@ demo: $(READY)  ## Install, then study the synthetic data set and write its repo
 		stage.supervised_min_steps=200 'stage.repeats=[0,1,2,3,4]' 'stage.curve=[50,250,full]' 'stage.supervised=[100]'
 
 # The thesis's study and its controls, pretraining first: 4,896 sweep jobs.
-NOVEL := init.augmentation=novel
-PAPER := thesis_pretrain "further_pretrain augmentation=novel $(NOVEL)" "label_efficiency $(NOVEL)" control \
+NOVEL := init.augmentation=novel encoder=resnet18
+PAPER := thesis_pretrain "further_pretrain augmentation=novel $(NOVEL)" "label_efficiency $(NOVEL)" "control encoder=resnet18" \
 	"supervised $(NOVEL)" "class_balance $(NOVEL)" \
-	"augmentation_ablation init.augmentation=natural,simple,novel,greyscale" \
+	"augmentation_ablation encoder=resnet18 init.augmentation=natural,simple,novel,greyscale" \
 	"transfer $(NOVEL)" "further_probe $(NOVEL)"
 
 paper: $(READY)  ## Every grid of the thesis's study, in order; make paper OVERRIDES="dry_run=true" lists the jobs

@@ -43,7 +43,17 @@ OPTIONS = [*sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "ti
 # The four models of timm differ in no more than the tests of one stage show: the transformer stands for them.
 CHAINED = sorted(
     set(OPTIONS)
-    - {"resnet18", "resnet18_half_stem", "resnet18_small_stem", "resnet34", "resnet50", TIMM[0], TIMM[1], TIMM[3]}
+    - {
+        "resnet14",
+        "resnet18",
+        "resnet18_half_stem",
+        "resnet18_small_stem",
+        "resnet34",
+        "resnet50",
+        TIMM[0],
+        TIMM[1],
+        TIMM[3],
+    }
 )
 QUICK = ("logger=none", "trainer=cpu", "trainer.threads=1", "dataset=npz")
 

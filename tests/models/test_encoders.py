@@ -44,6 +44,20 @@ def test_state_dict_is_torchvisions_without_fc(depth: int, width: int) -> None:
     assert encoder.width == width
 
 
+def test_resnet14_is_a_resnet18_without_its_last_stage() -> None:
+    whole, network = build_twins(18, torch.float32)
+    encoder = resnet(14, mean=MEAN, std=STD)
+    apply_speedups(encoder)
+    state = {name: tensor for name, tensor in whole.state_dict().items() if not name.startswith("layer4")}
+    encoder.load_state_dict(state)
+    network.layer4 = nn.Identity()
+    x = images(32, 28, torch.float32)
+    with torch.no_grad():
+        ours, theirs = encoder(x), network(normalised(x))
+    assert ours.shape == (32, encoder.width) == (32, 256)
+    assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+
+
 # Maps of a stock stem: 28 pixels give 14 7 4 2 1; 64 give 32 16 8 4 2; 8 give 4 2 1 1 1.
 @pytest.mark.parametrize(
     ("depth", "size", "batch", "training"),

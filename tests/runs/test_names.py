@@ -27,7 +27,7 @@ def name_of(composed: Compose, *overrides: str, init: Init = RANDOM) -> str:
     [
         ([], "microscopy-s0"),
         (["stage.temperature=0.1", "stage.epochs=60", "seed=1"], "microscopy-t0.1-e60-s1"),
-        (["stage.temperature=0.2", "stage.epochs=200", "dataset=bloodmnist"], "microscopy-s0"),
+        (["stage.temperature=0.07", "stage.epochs=200", "dataset=bloodmnist"], "microscopy-s0"),
         (["dataset=bloodmnist", "dataset.size=64", "encoder=tiny"], "microscopy-tiny-64px-s0"),
         (["dataset=folder", "dataset.path=images"], "microscopy-64px-s0"),
         (["optimizer=lars"], "microscopy-lars-s0"),
@@ -38,7 +38,7 @@ def name_of(composed: Compose, *overrides: str, init: Init = RANDOM) -> str:
         (["stage=baseline", "data_fraction=n100", "optimizer.lr=0.002"], "microscopy-n100-lr0.002-s0"),
         (["stage=baseline", "stage.epochs=100"], "microscopy-s0"),
         (["stage=baseline", "augmentation=none", "stage.epochs=9"], "none-e9-s0"),
-        (["experiment=thesis_bloodmnist"], "novel-t0.07-e2000-lr0.0005-s0"),
+        (["experiment=thesis_bloodmnist"], "novel-resnet18-e2000-s0"),
         (["trainer=debug"], "microscopy-2steps-s0"),
     ],
 )
@@ -61,7 +61,7 @@ def test_methods_do_not_depend_on_the_name_of_the_encoders_run(composed: Compose
     cfg = validate_config(composed("stage=finetune", "dataset=bloodmnist")).plain
     names = ("novel-resnet18-full-random-seed0-0123456789", "novel-t0.2-s3-0123456789")
     inits = [Init("pretrained", "x", run=Path("/runs/pretrain/bloodmnist") / name) for name in names]
-    expected = "bloodmnist 28 px, finetune, pretrained bloodmnist novel, microscopy, resnet18"
+    expected = "bloodmnist 28 px, finetune, pretrained bloodmnist novel, microscopy, resnet14"
     assert {method_name(cfg, init) for init in inits} == {expected}
 
 

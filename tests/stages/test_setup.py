@@ -19,7 +19,7 @@ from simclr_med.stages.setup import build_optimizer
         (["optimizer=lars", "optimizer.batch_size=null"], 0.3 * 64 / 256),
         (["experiment=simclr_v1_paper"], 0.3 * 64 / 256),
         (["experiment=simclr_v2_paper"], 0.1 * 8),
-        (["optimizer=adamw"], 2e-3),
+        (["optimizer=adamw"], 5e-4),
     ],
 )
 def test_rate_is_scaled_by_the_images_of_a_batch(composed: Callable[..., Any], words: list[str], rate: float) -> None:

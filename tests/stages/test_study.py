@@ -243,22 +243,23 @@ def test_pretrained_models_of_timm_are_probed_frozen_and_after_continued_pretrai
 
 
 @pytest.mark.parametrize(
-    ("model", "words", "rate"),
+    ("model", "words", "rate", "warmup"),
     [
-        ("convnext_atto.d2_in1k", [], 5e-4),
-        ("vit_tiny_patch16_224.augreg_in21k", ["optimizer.lr=1e-5"], 1e-5),
-        ("vit_tiny_patch16_224.augreg_in21k", ["optimizer=adamw"], 2e-3),
-        ("resnet10t.c3_in1k", [], 2e-3),
+        ("convnext_atto.d2_in1k", [], 5e-4, 5),
+        ("vit_tiny_patch16_224.augreg_in21k", ["optimizer.lr=1e-5"], 1e-5, 5),
+        ("vit_tiny_patch16_224.augreg_in21k", ["optimizer=adamw"], 5e-4, 0),
+        ("resnet10t.c3_in1k", [], 5e-4, 0),
     ],
 )
 def test_models_without_batch_norm_continue_with_the_optimizer_of_transformers(
-    composed: Callable[..., DictConfig], model: str, words: list[str], rate: float
+    composed: Callable[..., DictConfig], model: str, words: list[str], rate: float, warmup: int
 ) -> None:
     asked = ["stage.curve=[50]", "stage.supervised=[]", "stage.encoders=1", "stage.continue_pretraining=true"]
     study = ["stage=study", *words]
     cfg = validate_config(composed(*study, *asked, f"stage.foundation=[{model}]"))
     start = next(step for step in plan_steps(cfg, study, images=2000) if step.name.startswith("continue"))
-    assert validate_config(composed(*start.overrides), start.overrides).optimizer.lr == rate
+    found = validate_config(composed(*start.overrides), start.overrides)
+    assert (found.optimizer.lr, found.schedule.warmup_epochs) == (rate, warmup)
 
 
 def test_a_step_is_left_out_if_an_earlier_one_that_it_needs_has_failed(capsys: pytest.CaptureFixture[str]) -> None:

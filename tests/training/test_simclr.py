@@ -133,7 +133,7 @@ def test_learning_rate_follows_the_schedule_by_step(composed, tmp_path, cells) -
     seen = [float(row["train/learning_rate"]) for row in read_rows(run.folder / "metrics.csv")]
     # Recorded after each epoch's last step of two: the factor of the step that comes next.
     steps = torch.tensor([2.0, 4.0, 6.0, 8.0])
-    expected = 2e-3 * (0.02 + 0.98 * (1 + torch.cos(torch.pi * steps / 8)) / 2)
+    expected = 5e-4 * (0.02 + 0.98 * (1 + torch.cos(torch.pi * steps / 8)) / 2)
     np.testing.assert_allclose(seen, expected.numpy(), rtol=1e-6)
 
 

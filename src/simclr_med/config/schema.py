@@ -36,7 +36,7 @@ class Augmentation(Option):
 
 @node
 class ResNet(Option):
-    depth: int = one_of(18, 34, 50)
+    depth: int = one_of(14, 18, 34, 50)
     stem: str = one_of("stock", "small", "half")
     zero_init_residual: bool = MISSING
     mean: list[float] = MISSING

@@ -91,6 +91,7 @@ def get_option(encoder: Encoder) -> dict[str, Any] | None:
 
 Stem = Literal["stock", "small", "half"]
 _LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
+    14: (BasicBlock, [2, 2, 2]),
     18: (BasicBlock, [2, 2, 2, 2]),
     34: (BasicBlock, [3, 4, 6, 3]),
     50: (Bottleneck, [3, 4, 6, 3]),
@@ -102,10 +103,11 @@ _STEMS: dict[Stem, tuple[int, int]] = {"stock": (7, 2), "small": (3, 1), "half":
 class ResNetEncoder(ResNet):
     """A torchvision ResNet without its classifier: an `Encoder`.
 
-    Its state dict has torchvision's keys, without ``fc``.
+    Its state dict has torchvision's keys, without ``fc``. With three stages it has no ``layer4``.
 
     Attributes:
         width: D, the number of features.
+        stages: the names of its modules, from the input to the output.
         channels: of the first stage; 64 in torchvision.
         mean, std: float [1, C, 1, 1], C the channels of the images.
     """
@@ -127,9 +129,13 @@ class ResNetEncoder(ResNet):
     ) -> None:
         if stem not in _STEMS:
             raise ValueError(f"stem={stem!r}: expected one of {', '.join(_STEMS)}.")
-        super().__init__(block, list(layers), zero_init_residual=zero_init_residual)
+        super().__init__(block, [*layers, 1][:4], zero_init_residual=zero_init_residual)
         register_normalization(self, spread_moments(mean, in_channels), spread_moments(std, in_channels))
         self.width = self.inplanes
+        self.stages = ["layer1", "layer2", "layer3", "layer4"][: len(layers)]
+        if "layer4" not in self.stages:
+            self.layer4 = nn.Identity()  # type: ignore[assignment]
+            self.width //= 2
         self.fc = nn.Identity()  # type: ignore[assignment]
         if stem != "stock":
             self.maxpool = nn.Identity()  # type: ignore[assignment]
@@ -167,13 +173,12 @@ class ResNetEncoder(ResNet):
         return torch.flatten(self.avgpool(x), 1)
 
     def layer_groups(self) -> list[list[str]]:
-        """Return the parameters of the stem and of the four stages."""
-        stages = [("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)]
-        return [list_parameters(self, *names) for names in stages]
+        """Return the parameters of the stem and of each stage."""
+        return [list_parameters(self, "conv1", "bn1"), *(list_parameters(self, stage) for stage in self.stages)]
 
     def feature_map(self) -> list[str]:
-        """Return the four stages, the last first."""
-        return ["layer4", "layer3", "layer2", "layer1"]
+        """Return the stages, the last first."""
+        return self.stages[::-1]
 
 
 class TinyEncoder(ResNetEncoder):
@@ -183,7 +188,7 @@ class TinyEncoder(ResNetEncoder):
 
 
 def resnet(
-    depth: Literal[18, 34, 50],
+    depth: Literal[14, 18, 34, 50],
     stem: Stem = "stock",
     zero_init_residual: bool = False,
     mean: Sequence[float] = HALF,
@@ -193,7 +198,7 @@ def resnet(
     """Return a ResNet encoder (He et al., arXiv 1512.03385), initialised from torch's global generator.
 
     Args:
-        depth: 18 and 34 (D = 512), or 50 (D = 2048).
+        depth: 18 and 34 (D = 512), 50 (D = 2048), or 14, a ResNet-18 without its last stage (D = 256).
         stem: ``stock``, 7x7 at stride 2 with a max-pool; ``small``, 3x3 at stride 1 without (SimCLR, arXiv 2002.05709,
             appendix B.9, for images of 32 pixels or less), with maps 4 times as wide; or ``half``, 3x3 at stride 2
             without, with maps twice as wide as those of ``stock``.

@@ -17,6 +17,7 @@ from simclr_med.models.normalization import HALF, IMAGENET_MEAN, IMAGENET_STD, M
 State = Mapping[str, Tensor]
 
 _RESNETS: dict[tuple[str, tuple[int, ...]], str] = {
+    ("conv2", (2, 2, 2, 0)): "resnet14",
     ("conv2", (2, 2, 2, 2)): "resnet18",
     ("conv2", (3, 4, 6, 3)): "resnet34",
     ("conv3", (3, 4, 6, 3)): "resnet50",
