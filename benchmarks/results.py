@@ -59,7 +59,13 @@ def collect_results(tables: Path) -> dict[str, Any]:
         "comparisons": (pd.read_csv(tables / "comparisons.csv"), COMPARISON),
         "cost": (pd.read_csv(tables / "cost.csv"), COST),
     }
-    return {name: json.loads(table[columns].to_json(orient="records")) for name, (table, columns) in read.items()}
+    return {name: read_records(table, columns) for name, (table, columns) in read.items()}
+
+
+def read_records(table: pd.DataFrame, columns: list[str]) -> list[dict[str, Any]]:
+    """Return these columns as JSON has them: a dict for each row, None for a missing number."""
+    records: list[dict[str, Any]] = json.loads(table[columns].to_json(orient="records"))
+    return records
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -65,6 +66,11 @@ def page_tables() -> Iterator[ModuleType]:
 @pytest.fixture(scope="module")
 def results() -> Iterator[ModuleType]:
     yield from import_script("results")
+
+
+@pytest.fixture(scope="module")
+def compare_recipes() -> Iterator[ModuleType]:
+    yield from import_script("compare_recipes")
 
 
 @pytest.fixture(scope="module")
@@ -367,6 +373,16 @@ def test_results_are_those_of_the_reports_tables(results, page_tables, tmp_path)
     assert "| cells | untrained control | 80.0 |" in text
     assert "| cells | n50 | probe | untrained control | +10.0 (+2.0 to +18.0) | better | 3 encoders x 5 seeds |" in text
     assert "| cells | n50 | 80.0 | 80.0 (70.0 to 85.0) | +10.0 (+2.0 to +18.0), better |" in text
+
+
+def test_probes_of_two_encoders_stand_beside_one_control(compare_recipes):
+    kinds = ["probe", "control", "probe", "control", "baseline"]
+    encoders = ["resnet14", "resnet14", "resnet18", "resnet18", "resnet18"]
+    rows = pd.DataFrame({"method": kinds, "kind": kinds, "encoder": encoders})
+    joined = compare_recipes.join_encoders(rows, "resnet14")
+    assert list(joined["method"]) == ["probe, resnet14", "control, resnet14", "probe, resnet18"]
+    assert set(joined["encoder"]) == {"all"}
+    assert list(rows["method"]) == kinds
 
 
 @pytest.mark.parametrize("channels", [1, 3])
