@@ -1,10 +1,9 @@
-"""Compare recipes of pretraining that differ in the encoder too, and save the comparisons as JSON.
+"""Compare pretraining recipes with different encoders, and save the comparisons as JSON.
 
     python benchmarks/compare_recipes.py RUNS --json FILE [--encoder resnet14]
 
-The report compares methods within one encoder. Here the probes of every other encoder in the folder RUNS stand beside
-those of --encoder, whose untrained control is the only one. `page_tables.py` writes the tables of docs/results.md from
-the JSON.
+The report compares methods within one encoder. This script compares the probes of all encoders in the folder RUNS. The
+untrained control is that of --encoder. `page_tables.py` writes the tables of docs/results.md from the JSON.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from simclr_med.report.score_tables import build_label_efficiency_tables, select
 
 
 def join_encoders(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
-    """Return the runs of an encoder and the probes of the others as one group; their methods name the encoder.
+    """Return all runs of one encoder and the probes of the others as one group. Method names include the encoder.
 
     Args:
         rows: of `select_scored_runs`.

@@ -74,7 +74,7 @@ def _format_recipe(cell: Mapping[str, Any] | None) -> str:
 def render_summary(report: Report) -> str:
     """Return what the README shows: the gain of the probe over the untrained encoder, with few labels and with all."""
     compared = [row for row in report["results"]["comparisons"] if row["b"] == "untrained control"]
-    wanted = [row for row in compared if row["budget"] in ("n50", "n100", "full")]
+    wanted = [row for row in compared if row["budget"] in ("n100", "full")]
     scores = {(row["data"], row["method"], row["budget"]): row for row in report["results"]["methods"]}
     rows: Iterable[list[str]] = (
         [

@@ -354,14 +354,14 @@ def test_page_says_that_the_machine_was_busy(page_tables):
 
 
 def test_results_are_those_of_the_reports_tables(results, page_tables, tmp_path):
-    row = "cells,resnet18,{method},n50,50,15,0.8,{low},0.85,15,3 encoders x 5 seeds,\n"
+    row = "cells,resnet18,{method},n100,50,15,0.8,{low},0.85,15,3 encoders x 5 seeds,\n"
     head = "data,encoder,method,budget,images,runs," + ",".join(
         f"test/auroc {name}" for name in ("mean", "low", "high", "runs", "population", "values")
     )
     scores = row.format(method="probe", low=0.7) + row.format(method="untrained control", low="")
     (tmp_path / "label_efficiency_auroc.csv").write_text(f"{head}\n{scores}")
     columns = "data,encoder,budget,a,b,verdict,auroc_difference,low,high,level,runs"
-    pairs = "cells,resnet18,n50,probe,untrained control,better,0.1,0.02,0.18,0.99,3 encoders x 5 seeds\n"
+    pairs = "cells,resnet18,n100,probe,untrained control,better,0.1,0.02,0.18,0.99,3 encoders x 5 seeds\n"
     (tmp_path / "comparisons.csv").write_text(f"{columns}\n{pairs}")
     (tmp_path / "cost.csv").write_text("stage,data,encoder,runs,hours\npretrain,cells,resnet18,3,1.25\n")
     found = {"results": results.collect_results(tmp_path)}
@@ -371,8 +371,8 @@ def test_results_are_those_of_the_reports_tables(results, page_tables, tmp_path)
     text = page_tables.render_page(page, {"results": found})
     assert "| cells | probe | 80.0 (70.0 to 85.0) |" in text
     assert "| cells | untrained control | 80.0 |" in text
-    assert "| cells | n50 | probe | untrained control | +10.0 (+2.0 to +18.0) | better | 3 encoders x 5 seeds |" in text
-    assert "| cells | n50 | 80.0 | 80.0 (70.0 to 85.0) | +10.0 (+2.0 to +18.0), better |" in text
+    assert "| cells | n100 | probe | untrained control | +10.0 (+2.0 to +18.0) | better | 3 encoders x 5 seeds |" in text
+    assert "| cells | n100 | 80.0 | 80.0 (70.0 to 85.0) | +10.0 (+2.0 to +18.0), better |" in text
 
 
 def test_probes_of_two_encoders_stand_beside_one_control(compare_recipes):

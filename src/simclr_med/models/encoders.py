@@ -107,7 +107,7 @@ class ResNetEncoder(ResNet):
 
     Attributes:
         width: D, the number of features.
-        stages: the names of its modules, from the input to the output.
+        stages: names of the stages' modules, from input to output.
         channels: of the first stage; 64 in torchvision.
         mean, std: float [1, C, 1, 1], C the channels of the images.
     """
@@ -198,7 +198,7 @@ def resnet(
     """Return a ResNet encoder (He et al., arXiv 1512.03385), initialised from torch's global generator.
 
     Args:
-        depth: 18 and 34 (D = 512), 50 (D = 2048), or 14, a ResNet-18 without its last stage (D = 256).
+        depth: 18 or 34 (D = 512), 50 (D = 2048), or 14 (D = 256: a ResNet-18 without its last stage).
         stem: ``stock``, 7x7 at stride 2 with a max-pool; ``small``, 3x3 at stride 1 without (SimCLR, arXiv 2002.05709,
             appendix B.9, for images of 32 pixels or less), with maps 4 times as wide; or ``half``, 3x3 at stride 2
             without, with maps twice as wide as those of ``stock``.

@@ -1,7 +1,7 @@
 """Convolutions on maps of one or four pixels, computed as matrix products.
 
-At 28 pixels the last two stages of a ResNet with the stock stem work on 2x2 and 1x1 maps, at 64 pixels its last stage
-on 2x2. There most taps of a padded 3x3 kernel meet padding alone, and oneDNN's weight gradient falls back to one
+At 28 pixels the last two stages of a ResNet-18 with the stock stem work on 2x2 and 1x1 maps, at 64 pixels its last
+stage on 2x2. There most taps of a padded 3x3 kernel meet padding alone, and oneDNN's weight gradient falls back to one
 small product an image. On the CPU, two exact rewritings replace the convolution; weights and state dict stay:
 
 * each pixel of an output of one or four pixels is a linear layer of the taps that meet the image. On a 1x1 map

@@ -95,8 +95,8 @@ def foundation_steps(cfg: Config[Study], overrides: Sequence[str], curve: Sequen
 def _recipe(name: str, overrides: Sequence[str]) -> tuple[str, ...]:
     """Return the override that gives a model its optimizer, unless the command line chooses one.
 
-    The default learning rate is that of networks with batch normalisation. It destroys the weights of others, such as
-    vision transformers and ConvNeXts.
+    The default optimizer is for networks with batch normalisation. Others, such as vision transformers and ConvNeXts,
+    need a warm-up and gradient clipping.
     """
     if any(word.startswith(("optimizer=", "experiment=")) for word in overrides):
         return ()
