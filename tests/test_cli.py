@@ -87,7 +87,7 @@ def test_missing_encoder_is_reported_with_the_command_that_makes_it(command: Com
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("init=pretrained: no finished pretraining run under ")
     assert line.endswith(
-        "Make one: simclr-med stage=pretrain dataset=synthetic augmentation=microscopy encoder=resnet18 seed=0"
+        "Make one: simclr-med stage=pretrain dataset=synthetic augmentation=microscopy encoder=resnet14 seed=0"
     )
 
 

@@ -271,7 +271,7 @@ def find(folder: Path, **changed: object) -> Init:
     wanted = {
         "dataset": "synthetic",
         "augmentation": "microscopy",
-        "encoder": "resnet18",
+        "encoder": "resnet14",
         "size": 28,
         "seed": 0,
         "start": "random",
@@ -332,7 +332,7 @@ def test_missing_run_raises_the_wanted_fields_and_the_candidates(composed, tmp_p
     one = finished(composed, tmp_path)
     with pytest.raises(MissingEncoderError) as error:
         find(tmp_path, seed=7)
-    assert error.value.wanted == WantedEncoder("synthetic", "microscopy", "resnet18", 28, 7, "random")
+    assert error.value.wanted == WantedEncoder("synthetic", "microscopy", "resnet14", 28, 7, "random")
     assert error.value.candidates == (one,)
     assert str(one) in str(error.value)
     assert "simclr-med" not in str(error.value)  # the command is worded by cli
@@ -399,7 +399,7 @@ def test_pipes_do_not_block_the_search(composed, tmp_path: Path, name: str) -> N
 def test_config_has_attributes_and_can_be_changed(composed, tmp_path: Path) -> None:
     cfg = load_config(finished(composed, tmp_path))
     assert cfg is not None
-    assert (cfg.seed, cfg.encoder.name, cfg.dataset.get("size")) == (0, "resnet18", 28)
+    assert (cfg.seed, cfg.encoder.name, cfg.dataset.get("size")) == (0, "resnet14", 28)
     cfg.init.run = "other"
     assert cfg.init.pop("run") == "other"
 
