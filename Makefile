@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,slurm,optuna,export,dicom,parquet]'
 	@touch $@
 
-demo: $(READY)  ## Install, then study the synthetic data set and write its report (about 6 minutes, no download)
+demo: $(READY)  ## Install, then study the synthetic data set and write its report (about 5 minutes, no download)
 	$(BIN)/simclr-med stage=study dataset=synthetic logger=none optimizer.lr=1e-3 \
 		stage.encoders=1 stage.epochs=20 stage.batch_size=64 stage.temperature=0.2 stage.supervised_epochs=20 \
 		stage.supervised_min_steps=200 'stage.repeats=[0,1,2,3,4]' 'stage.curve=[50,250,full]' 'stage.supervised=[100]'
