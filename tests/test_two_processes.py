@@ -107,6 +107,7 @@ def test_parts_train_in_two_processes_without_banners_and_hints(command: Command
         *("stage=pretrain", "dataset=npz", f"dataset.path={cells}", f"paths.runs={tmp_path}", "encoder=tiny"),
         *("stage.epochs=1", "schedule.warmup_epochs=0", "stage.batch_size=16", "logger=none", "trainer=ddp_cpu"),
         *("stage.accumulate=4", "stage.exact_accumulate=true", "stage.head.batch_norm=true", "trainer.limit_steps=1"),
+        "stage.temperature=0.2",
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
