@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NoReturn
 
 from omegaconf import DictConfig
@@ -19,7 +20,7 @@ from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Study
 from simclr_med.config.validate import validate_config
 from simclr_med.errors import BusyError, ConfigError, MissingEncoderError, MissingTeacherError, RunError, UserError
-from simclr_med.runs.identity import Init, compute_config_hash
+from simclr_med.runs.identity import Init, budget_name, compute_config_hash
 from simclr_med.runs.job_cache import JobCache
 from simclr_med.runs.launch import check_nodes
 from simclr_med.runs.names import run_folder, shown_path
@@ -28,6 +29,8 @@ from simclr_med.runs.run import Run, open_run
 from simclr_med.runs.signals import exit_code, is_step
 from simclr_med.runs.states import run_state
 from simclr_med.runs.sweep import RunOutcome
+from simclr_med.safe_files import read_json
+from simclr_med.stages.summary import print_means
 
 INTERRUPTED = exit_code(signal.SIGINT)
 
@@ -59,8 +62,11 @@ class Job:
                 self._check_processes(config)
         except Exception as error:
             return [printer.report(error)]
-        cache = JobCache()
-        return [self._execute(config, cache, printer) for config in configs]
+        cache, several = JobCache(), len(configs) > 1
+        outcomes = [self._execute(config, cache, printer, several) for config in configs]
+        if several:
+            _print_several(configs, outcomes)
+        return outcomes
 
     def _check_processes(self, cfg: Config[Any]) -> None:
         """Raise ConfigError if the command was not started in as many processes as the run needs."""
@@ -74,7 +80,7 @@ class Job:
             )
         check_nodes(launch, cfg.trainer.nodes, cfg.trainer.devices)
 
-    def _execute(self, cfg: Config[Any], cache: JobCache, printer: ProblemPrinter) -> RunOutcome:
+    def _execute(self, cfg: Config[Any], cache: JobCache, printer: ProblemPrinter, several: bool) -> RunOutcome:
         """Find or make one run and call its stage."""
         started = time.monotonic()
         try:
@@ -83,7 +89,7 @@ class Job:
             if cfg.dry_run:
                 return _look_up(cfg, source, data_hash, init)
             with open_run(cfg, data_hash, init, self.wait, cache, self.processes) as run:
-                return _call_stage(run, source, started)
+                return _call_stage(replace(run, is_one_of_several=several), source, started)
         except BusyError as error:
             print(str(error), flush=True)
             return RunOutcome("busy", 1, str(error))
@@ -117,7 +123,8 @@ def _look_up(cfg: Config[Any], source: Any, data_hash: str, init: Init) -> RunOu
 def _call_stage(run: Run[Config[Any]], source: Any, started: float) -> RunOutcome:
     """Call the stage unless the run is finished."""
     if run.state == "finished":
-        print(f"Already finished, skipping: {shown_path(run.folder)} (overwrite=true runs it again)", flush=True)
+        if not run.is_one_of_several:
+            print(f"Already finished, skipping: {shown_path(run.folder)} (overwrite=true runs it again)", flush=True)
         return RunOutcome("skipped", folder=str(run.folder))
     try:
         with run.stop_signal.at_once():
@@ -133,6 +140,20 @@ def _call_stage(run: Run[Config[Any]], source: Any, started: float) -> RunOutcom
             raise
         raise RunError(f"{describe_unexpected(error)} (traceback in {run.folder / 'failure.json'})") from error
     return RunOutcome("done", folder=str(run.folder), seconds=round(time.monotonic() - started, 3))
+
+
+def _print_several(configs: Sequence[Config[Any]], outcomes: Sequence[RunOutcome]) -> None:
+    """Print how many runs of a job were finished before, and the mean scores of all that are finished now."""
+    skipped = sum(outcome.outcome == "skipped" for outcome in outcomes)
+    if skipped:
+        print(f"Already finished, skipped: {skipped} of {len(outcomes)} runs (overwrite=true runs them again)")
+    results = [
+        (budget_name(config.data_fraction), read_json(Path(outcome.folder) / "result.json")["metrics"])
+        for config, outcome in zip(configs, outcomes, strict=True)
+        if outcome.outcome in ("done", "skipped")
+    ]
+    if results:
+        print_means(Path(next(outcome.folder for outcome in outcomes if outcome.folder)).parent, results)
 
 
 def _with_remarks(run: Run[Config[Any]], source: Any) -> Run[Config[Any]]:

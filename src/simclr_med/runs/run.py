@@ -72,6 +72,7 @@ class Run(Generic[C_co]):
         lock: of the folder; None for a finished run, in which nothing is written.
         processes: hands trainings to the other processes of the command; None if this process was started alone.
         remarks: sentences about how the files of the data set are read, for the record.
+        is_one_of_several: whether the job has more runs, so that this one prints less.
     """
 
     folder: Path
@@ -85,6 +86,7 @@ class Run(Generic[C_co]):
     lock: HeldLock | None = None
     processes: FirstProcess | None = None
     remarks: Sequence[str] = ()
+    is_one_of_several: bool = False
 
     @property
     def plain(self) -> DictConfig:

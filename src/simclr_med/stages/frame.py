@@ -21,7 +21,7 @@ from simclr_med.runs.identity import budget_name
 from simclr_med.runs.names import method_name, shown_path
 from simclr_med.runs.provenance import git_commit, package_versions
 from simclr_med.runs.run import Run
-from simclr_med.stages.summary import print_summary
+from simclr_med.stages.summary import print_line, print_summary
 from simclr_med.tracking.energy import start_energy_meter
 from simclr_med.tracking.loggers import close_loggers, log_pictures, log_predictions
 from simclr_med.training import devices
@@ -126,6 +126,9 @@ class StageFrame:
     def print_summary(self) -> None:
         """Print the outcome, if the stage finished."""
         if self._outcome is None:
+            return
+        if self.run.is_one_of_several:
+            print_line(self.run.folder, self._outcome.rows, self._wall_s)
             return
         title = f"{self._outcome.title}: done in {self._wall_s:.{0 if self._wall_s >= 100 else 1}f} s"
         print_summary(title, self._outcome.rows, self.run.folder, self._outcome.pictures)

@@ -132,7 +132,8 @@ def feature_reader(run: Run[Config[Any]], source: Source) -> Callable[[Split], T
     """Return a function from a split to its features by the run's frozen encoder, cached for all runs."""
     check_channels(run.cfg, source)
     encoder, weights = _start(run)
-    print(f"Encoder: {weights}", flush=True)
+    if not run.is_one_of_several:
+        print(f"Encoder: {weights}", flush=True)
     return reader_of(encoder, run, source)
 
 
