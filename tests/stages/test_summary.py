@@ -21,7 +21,7 @@ def test_the_summary_prints_names_as_they_are_and_paths_whole(capsys: pytest.Cap
 def test_a_run_of_several_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     rows = {"test accuracy": "0.250  [0.200, 0.300]", "test AUROC": "0.600", "test macro F1": "0.1"}
     print_line(Path("runs/probe/cells/n50-random-s0-0123456789"), rows, 1.26)
-    line = "n50-random-s0-0123456789: test accuracy 0.250  [0.200, 0.300], test AUROC 0.600; 1.3 s\n"
+    line = "n50-random-s0-0123456789: test accuracy 0.250, test AUROC 0.600; 1.3 s\n"
     assert capsys.readouterr().out == line
 
 
@@ -36,3 +36,10 @@ def test_several_runs_end_with_the_means_of_each_budget(capsys: pytest.CaptureFi
         ["full", "1", "0.400", "0.900"],
     ]
     assert lines[-1] == "Runs:     runs/probe/cells"
+
+
+def test_offline_logs_of_several_runs_are_uploaded_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "n50-random-s0-0123456789" / "wandb" / "offline-run-1").mkdir(parents=True)
+    print_means(tmp_path, [("n50", {"test/accuracy": 0.2, "test/auroc": 0.5})])
+    line = f"W&B:      offline logs; upload them with: wandb sync {tmp_path}/*/wandb/offline-run-*"
+    assert capsys.readouterr().out.splitlines()[-1] == line

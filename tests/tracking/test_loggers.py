@@ -189,6 +189,16 @@ def test_resumed_offline_run_has_each_epoch_once(tmp_path: Path, capsys: pytest.
     assert [row["_step"] for row in logged.history if "val/loss" in row] == [1, 3]
 
 
+def test_the_path_to_upload_is_relative_to_the_working_directory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = start_logger(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    close_loggers([logger], failed=False)
+    (place,) = Path("wandb").glob("*run-*")
+    assert capsys.readouterr().out.endswith(f" wandb sync {place}\n")
+
+
 def test_folder_with_spaces_is_quoted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "my runs"
     folder.mkdir()

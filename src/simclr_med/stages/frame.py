@@ -166,7 +166,7 @@ def open_stage(run: Run[Config[Any]], uses_device: bool = True) -> Iterator[Stag
             frame.wait_for_loggers(ENDING_S)
         close_loggers(frame.loggers, failed=True)
         raise
-    close_loggers(frame.loggers, failed=False)
+    close_loggers(frame.loggers, failed=False, announce=not run.is_one_of_several)
     frame.print_summary()
 
 

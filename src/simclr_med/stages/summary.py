@@ -11,6 +11,8 @@ from rich.table import Table
 
 from simclr_med.runs.names import shown_path
 
+OFFLINE_LOGS = "*/wandb/offline-run-*"  # of W&B, in the folders of runs
+
 
 def print_summary(title: str, rows: Mapping[str, str], folder: Path, pictures: Sequence[Path]) -> None:
     """Print a short table, then the paths of the run's folder and of its pictures."""
@@ -27,8 +29,14 @@ def print_summary(title: str, rows: Mapping[str, str], folder: Path, pictures: S
 
 
 def print_line(folder: Path, rows: Mapping[str, str], seconds: float) -> None:
-    """Print the summary of a run that is one of several as a line: its folder's name and its first two scores."""
-    scores = ", ".join(f"{name} {value}" for name, value in list(rows.items())[:2])
+    """Print the summary of a run that is one of several as a line: its folder's name and its first two scores.
+
+    Args:
+        folder: of the run.
+        rows: of the summary; an interval after two spaces is left out.
+        seconds: wall time.
+    """
+    scores = ", ".join(f"{name} {value.partition('  ')[0]}" for name, value in list(rows.items())[:2])
     print(f"{folder.name}: {scores}; {seconds:.1f} s", flush=True)
 
 
@@ -47,6 +55,8 @@ def print_means(folder: Path, results: Sequence[tuple[str, Mapping[str, float]]]
     print("Mean of the runs, and lowest to highest score")
     Console(markup=False, emoji=False).print(table)
     print(f"Runs:     {shown_path(folder)}", flush=True)
+    if any(folder.glob(OFFLINE_LOGS)):
+        print(f"W&B:      offline logs; upload them with: wandb sync {shown_path(folder)}/{OFFLINE_LOGS}", flush=True)
 
 
 def _format_mean(values: Sequence[float]) -> str:

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import Logger
 from simclr_med.atomic import write_text
 from simclr_med.errors import RunError
 from simclr_med.evaluation.predictions import Predictions
+from simclr_med.runs.names import shown_path
 from simclr_med.tracking.history import TensorBoardHistory, WandbHistory
 from simclr_med.tracking.mlflow_history import MlflowHistory, open_history
 
@@ -181,27 +182,33 @@ def log_predictions(
                 print(f"W&B:      cannot write the table of predictions ({error.strerror or error}).", flush=True)
 
 
-def close_loggers(loggers: Iterable[Logger], failed: bool) -> None:
-    """Close the loggers, so that the next run of this process gets its own; print how to upload an offline run."""
+def close_loggers(loggers: Iterable[Logger], failed: bool, announce: bool = True) -> None:
+    """Close the loggers, so that the next run of this process gets its own.
+
+    Args:
+        loggers: of the run.
+        failed: whether the run failed.
+        announce: print how to upload an offline run.
+    """
     for logger in loggers:
         if isinstance(logger, WandbHistory):
-            _close_wandb(logger, failed)
+            _close_wandb(logger, failed, announce)
         logger.finalize("failed" if failed else "success")
 
 
-def _close_wandb(logger: WandbHistory, failed: bool) -> None:
+def _close_wandb(logger: WandbHistory, failed: bool, announce: bool) -> None:
     import wandb
 
     run = logger.experiment
     logger.log_missing_epochs()
     is_offline, folder = run.offline, Path(run.dir).parent
-    path = shlex.quote(str(folder))
+    path = shlex.quote(shown_path(folder))
     try:
         wandb.finish(exit_code=int(failed))
     except TimeoutError:
         print(f"W&B:      upload incomplete; finish it with: wandb sync --include-online {path}", flush=True)
     except OSError as error:  # the run's own files are complete, so the run must not fail
-        print(f"W&B:      cannot write the log ({error.strerror}): {folder}", flush=True)
+        print(f"W&B:      cannot write the log ({error.strerror}): {shown_path(folder)}", flush=True)
         return
     if not is_offline:
         return
@@ -209,7 +216,8 @@ def _close_wandb(logger: WandbHistory, failed: bool) -> None:
     for other in folder.parent.glob(f"offline-run-*-{run.id}"):
         if other != folder:
             shutil.rmtree(other)
-    print(f"W&B:      offline; upload it with: wandb sync {path}", flush=True)
+    if announce:
+        print(f"W&B:      offline; upload it with: wandb sync {path}", flush=True)
 
 
 def _load_run_id(path: Path, name: str) -> tuple[str, bool]:
