@@ -16,7 +16,7 @@ from simclr_med.report.cells import NONE
 from simclr_med.report.collect import collect_runs
 from simclr_med.report.confidence import measure_confidence
 from simclr_med.report.confidence_tables import build_confidence_tables, describe_miscalibration, plot_risk_coverage
-from simclr_med.report.doubts import doubt_class_shares
+from simclr_med.report.doubts import doubt_class_shares, doubt_data
 from simclr_med.report.prediction_files import read_validated
 from simclr_med.report.score_tables import select_scored_runs
 from simclr_med.runs.file_hashes import hash_files
@@ -106,3 +106,15 @@ def test_other_class_shares_in_validation_are_a_doubt(add: Add, runs: Path) -> N
     (doubt,) = doubt_class_shares(select_scored_runs(collect_runs(runs).table))
     share = (labels == 0).mean()
     assert f"{100 * share:.0f} % of the validation images" in doubt.sentence
+
+
+def test_runs_of_different_files_are_a_doubt(add: Add, runs: Path) -> None:
+    add("probe", seed=0)
+    folder = add("baseline", seed=0)
+    assert doubt_data(select_scored_runs(collect_runs(runs).table)) == []
+    content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    content["provenance"]["data_hash"] = "sha256:123456"
+    (folder / "result.json").write_text(json.dumps(content), encoding="utf-8")
+    (doubt,) = doubt_data(select_scored_runs(collect_runs(runs).table))
+    assert "2 versions of this data set" in doubt.sentence
+    assert "1 run of …123456" in doubt.sentence

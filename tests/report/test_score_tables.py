@@ -284,7 +284,7 @@ def test_runs_with_different_settings_are_not_averaged(add: Add, runs: Path) -> 
     """Encoders that were pretrained on two data sets are not averaged with encoders pretrained on one."""
 
     def longer(content: dict) -> None:
-        content["stage"]["resamples"] = 7
+        content["stage"]["solvers"]["logistic"]["points"] = 7
 
     for augmentation in ("novel", "simple"):
         for seed in (0, 1):
@@ -294,17 +294,28 @@ def test_runs_with_different_settings_are_not_averaged(add: Add, runs: Path) -> 
         add("probe", init=pretrained("cells", augmentation), change=longer, quality=9.0)
         add("probe", init=pretrained("skin", augmentation), change=longer, quality=9.0)
     rows = select_scored_runs(collect_runs(runs).table)
-    suffixes = ("(stage.resamples=1000)", "(stage.resamples=7)")
+    suffixes = ("(stage.solvers.logistic.points=12)", "(stage.solvers.logistic.points=7)")
     assert set(build_ablation_tables(rows)[0].shown["method"]) == {
         f"probe, own {augmentation} {suffix}" for augmentation in ("novel", "simple") for suffix in suffixes
     }
     seen = build_transfer_tables(rows)[0].shown["pretrained on"]
     assert len(seen) == len(set(seen)) == 10
-    assert {"skin then cells novel", "skin simple (stage.resamples=7)"} <= set(seen)
+    assert {"skin then cells novel", "skin simple (stage.solvers.logistic.points=7)"} <= set(seen)
     (bars,) = plot_ablation(rows)
     heights = [patch.get_height() for patch in bars.figure.axes[0].patches]
-    own = rows[rows["method"].str.startswith("probe, own") & rows["variant"].str.endswith("1000")]
+    own = rows[rows["method"].str.startswith("probe, own") & rows["variant"].str.endswith("=12")]
     assert heights == pytest.approx(list(own.groupby("sequence")["test/auroc"].mean()))
+
+
+def test_runs_that_differ_in_their_intervals_alone_are_one_method(add: Add, runs: Path) -> None:
+    def fewer(content: dict) -> None:
+        content["stage"]["resamples"] = 7
+
+    add("probe", seed=0)
+    add("probe", seed=1, change=fewer)
+    rows = select_scored_runs(collect_runs(runs).table)
+    assert len(rows) == 2
+    assert set(rows["variant"]) == {""}
 
 
 def test_saved_classifiers_of_stage_test_have_a_table(add: Add, runs: Path) -> None:

@@ -39,6 +39,21 @@ OTHER_SOURCES = Doubt(
 )
 
 
+def doubt_data(rows: pd.DataFrame) -> list[Doubt]:
+    """Return the doubt about runs of one data set that used files with other contents."""
+    counts = rows["data_hash"].value_counts()
+    if len(counts) < 2:
+        return []
+    shown = ", ".join(f"{number} run{'s' * (number > 1)} of …{str(of)[-6:]}" for of, number in counts.items())
+    return [
+        Doubt(
+            "the runs used different files",
+            f"Different files: the runs used {len(counts)} versions of this data set, by the hash of its contents "
+            f"({shown}). Images or labels may differ between them, and so the scores.",
+        )
+    ]
+
+
 def doubt_encoders(rows: pd.DataFrame) -> list[Doubt]:
     """Return the doubt about methods of one data set whose runs all start from one pretraining run."""
     pretrained = rows[rows["source"] != ""]

@@ -20,7 +20,14 @@ from simclr_med.report.confidence import measure_confidence
 from simclr_med.report.confidence_tables import build_confidence_tables, describe_miscalibration, plot_risk_coverage
 from simclr_med.report.corrupted_images import build_corrupted_image_tables, plot_corrupted_images
 from simclr_med.report.curves import load_curves
-from simclr_med.report.doubts import OTHER_SOURCES, doubt_class_shares, doubt_encoders, doubt_pretraining, doubt_seeds
+from simclr_med.report.doubts import (
+    OTHER_SOURCES,
+    doubt_class_shares,
+    doubt_data,
+    doubt_encoders,
+    doubt_pretraining,
+    doubt_seeds,
+)
 from simclr_med.report.foreign_images import build_foreign_image_table
 from simclr_med.report.methods import KINDS, find_main_method
 from simclr_med.report.prediction_files import read_predictions
@@ -93,6 +100,7 @@ def build_content(collection: Collection, margin: float = MARGIN) -> Content:
     doubts = {
         str(data): [
             *([known_twins[str(data)]] if data in known_twins else []),
+            *doubt_data(group),
             *doubt_encoders(group),
             *doubt_seeds([comparison for comparison in comparisons if comparison.data == data]),
             *doubt_pretraining(table[table["data"] == data]),

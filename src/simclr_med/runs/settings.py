@@ -23,6 +23,8 @@ _OWN_COLUMNS = (
     "data_fraction.per_class",
     "data_fraction.selection_hash",
 )
+# Keys that change what a run says of its results, but neither a weight nor a score.
+_WITHOUT_EFFECT = ("stage.resamples", "stage.monitor_every")
 MOST_SETTINGS = 2_000  # keys of a config; the largest has 150
 LONGEST_SETTING = 300  # characters of a value
 MOST_IMAGES = 10**12
@@ -55,7 +57,7 @@ def read_budget(fraction: Fields) -> tuple[str, str]:
 
 
 def flatten_settings(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return every key that affects a result and has no column of its own; values as JSON.
+    """Return every key that affects a score and has no column of its own; values as JSON.
 
     A run that was recorded before a key of `ADDED` existed has the value that it had then.
 
@@ -71,7 +73,7 @@ def flatten_settings(config: Mapping[str, Any]) -> dict[str, str]:
     def walk(prefix: str, node: Mapping[Any, Any]) -> None:
         for key, value in node.items():
             full = f"{prefix}.{key}" if prefix else str(key)
-            if key in OPERATIONAL.get(prefix, ()) or full in _OWN_COLUMNS or key == "_target_":
+            if key in OPERATIONAL.get(prefix, ()) or full in (*_OWN_COLUMNS, *_WITHOUT_EFFECT) or key == "_target_":
                 continue
             if isinstance(value, dict):
                 walk(full, value)
