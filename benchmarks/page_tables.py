@@ -19,11 +19,16 @@ from machine import MAX_OTHER_CORES
 from markdown_table import format_table
 from result_tables import (
     render_comparisons,
+    render_lengths,
+    render_long,
+    render_published,
     render_recipes,
     render_scores,
     render_settings,
+    render_stems,
     render_summary,
     render_supervised,
+    render_twins,
 )
 from spread import format_spread, spread
 
@@ -166,9 +171,19 @@ BLOCKS: dict[str, tuple[str, str, Callable[[Report], str]]] = {
     "results_settings": ("results", "results", render_settings),
     "results_scores": ("results", "results", render_scores),
     "results_comparisons": ("results", "results", render_comparisons),
+    "results_twins": ("results", "results", render_twins),
+    "results_published": ("results", "results", render_published),
+    "short_settings": ("short", "results", render_settings),
+    "short_scores": ("short", "results", render_scores),
+    "short_comparisons": ("short", "results", render_comparisons),
+    "thesis_long_scores": ("thesis_long", "results", render_scores),
+    "thesis_long_comparisons": ("thesis_long", "results", render_comparisons),
     "thesis_scores": ("thesis", "results", render_scores),
     "thesis_comparisons": ("thesis", "results", render_comparisons),
     "results_recipes": ("recipe", "recipes", render_recipes),
+    "results_long": ("recipe", "long", render_long),
+    "results_stems": ("recipe", "stems", render_stems),
+    "results_lengths": ("recipe", "lengths", render_lengths),
     "results_supervised": ("recipe", "supervised", render_supervised),
     "results_summary": ("results", "results", render_summary),
 }

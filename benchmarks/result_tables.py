@@ -14,9 +14,10 @@ def render_settings(report: Report) -> str:
     """Return the lines about hardware, versions and settings."""
     machine, versions, given = report["machine"], report["versions"], report["settings"]
     hours = sum(row["hours"] for row in report["results"]["cost"])
+    gpu = [machine["gpu"]] if machine["gpu"] != "none" else []
     lines = [
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['instructions']}, python {versions['python']}, "
-        f"torch {versions['torch']}, lightning {versions['lightning']}",
+        ", ".join([*gpu, machine["cpu"], f"{machine['cores']} cores", machine["instructions"]])
+        + f", python {versions['python']}, torch {versions['torch']}, lightning {versions['lightning']}",
         f"{hours:.1f} hours for all runs",
         f"`{' '.join(given['study'] + given['overrides'])}`",
     ]
@@ -43,6 +44,42 @@ def render_comparisons(report: Report) -> str:
     return format_table(columns, rows)
 
 
+def render_twins(report: Report) -> str:
+    """Return the test AUROC of the probe and the other methods with and without the test images that have twins."""
+    rows = (
+        [
+            row["data"],
+            row["method"],
+            row["budget"],
+            *(_format_score(_images(row, images)) for images in ("all", "kept")),
+        ]
+        for row in report["results"].get("without_twins", ())
+    )
+    return format_table(("data set", "method", "labels", "all test images", "without twins"), rows)
+
+
+def _images(row: Mapping[str, Any], images: str) -> dict[str, Any]:
+    return {value: row[f"test/auroc {value} {images}"] for value in ("mean", "low", "high")}
+
+
+def render_published(report: Report) -> str:
+    """Return the published test AUROC, beside that of the method of ours that it is compared with."""
+    rows = (
+        [row["data"], row["source"], row["what"], row["budget"], _format_percent(row["auroc"]), row["our method"] or ""]
+        + [_format_percent(row[key]) for key in ("our AUROC", "our AUROC without twins")]
+        for row in report["results"].get("published", ())
+        if row["auroc"] is not None
+    )
+    return format_table(
+        ("data set", "source", "published method", "labels", "published AUROC", "our method", "ours", "without twins"),
+        rows,
+    )
+
+
+def _format_percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
+
+
 def render_recipes(report: Report) -> str:
     """Return the validation AUROC of each recipe of pretraining, with epochs and minutes."""
     recipes = report["recipes"]
@@ -67,25 +104,62 @@ def render_supervised(report: Report) -> str:
     return format_table(("stage", "augmentation", "other options", *sets), rows)
 
 
+def render_long(report: Report) -> str:
+    """Return the validation AUROC of each recipe of pretraining after 200 epochs, for each image size."""
+    rows = report["long"]
+    sets = list(dict.fromkeys(name for row in rows for name in row["sets"]))
+    keys = ("size", "augmentation", "lr", "temperature", "encoder", "epochs")
+    shown = (
+        [*(str(row[key]) for key in keys), *(_format_percent(row["sets"].get(name)) for name in sets)] for row in rows
+    )
+    return format_table(("px", "augmentation", "learning rate", "temperature", "encoder", "epochs", *sets), shown)
+
+
+def render_stems(report: Report) -> str:
+    """Return the validation AUROC of each encoder and stem after the same time on a CPU."""
+    rows = report["stems"]
+    sets = list(dict.fromkeys(name for row in rows for name in row["sets"]))
+    shown = (
+        [str(row["size"]), row["encoder"], f"{row['images_per_s']:.0f}", str(row["epochs"])]
+        + [_format_percent(row["sets"].get(name)) for name in sets]
+        for row in rows
+    )
+    return format_table(("px", "encoder", "images/s", "epochs", *sets), shown)
+
+
+def render_lengths(report: Report) -> str:
+    """Return the test AUROC of the baseline by its options, and that of more steps without early stopping."""
+    rows = report["lengths"]
+    kinds = list(dict.fromkeys(kind for row in rows for kind in row["auroc"]))
+    shown = ([row["data"], row["budget"], *(_format_seeds(row["auroc"].get(kind)) for kind in kinds)] for row in rows)
+    return format_table(("data set", "labels", *kinds), shown)
+
+
+def _format_seeds(values: list[float] | None) -> str:
+    if not values:
+        return ""
+    shown = ", ".join(_format_percent(value) for value in values)
+    return f"{_format_percent(sum(values) / len(values))} ({shown})"
+
+
 def _format_recipe(cell: Mapping[str, Any] | None) -> str:
     return "" if cell is None else f"{100 * cell['auroc']:.1f} ({cell['epochs']} epochs, {cell['minutes']:.1f} min)"
 
 
 def render_summary(report: Report) -> str:
-    """Return what the README shows: the gain of the probe over the untrained encoder, with few labels and with all."""
+    """Return what the README shows: the gain of the probe over the untrained encoder with 100 labels."""
     compared = [row for row in report["results"]["comparisons"] if row["b"] == "untrained control"]
-    wanted = [row for row in compared if row["budget"] in ("n100", "full")]
+    wanted = [row for row in compared if row["budget"] == "n100"]
     scores = {(row["data"], row["method"], row["budget"]): row for row in report["results"]["methods"]}
     rows: Iterable[list[str]] = (
         [
             row["data"],
-            row["budget"],
             *(_format_score(scores.get((row["data"], row[side], row["budget"]))) for side in ("b", "a")),
             f"{_format_difference(row)}, {row['verdict'] or 'no verdict'}",
         ]
         for row in wanted
     )
-    return format_table(("data set", "labels", "untrained encoder", "pretrained encoder", "difference, points"), rows)
+    return format_table(("data set", "untrained encoder", "pretrained encoder", "difference, points"), rows)
 
 
 def _format_score(row: Mapping[str, Any] | None) -> str:

@@ -30,9 +30,17 @@ STUDY = (
     "stage.repeats=[0,1,2]",
     "logger=none",
 )
+BOUNDS = ("mean", "low", "high")
 METHOD = ["data", "encoder", "method", "budget", "mean", "low", "high", "population"]
 COMPARISON = ["data", "encoder", "budget", "a", "b", "verdict", "auroc_difference", "low", "high", "level", "runs"]
 COST = ["stage", "data", "encoder", "runs", "hours"]
+TWINS = [
+    "data",
+    "method",
+    "budget",
+    *(f"test/auroc {value} {images}" for images in ("all", "kept") for value in BOUNDS),
+]
+PUBLISHED = ["data", "source", "what", "budget", "auroc", "our method", "our AUROC", "our AUROC without twins"]
 
 
 def name_data(text: str) -> list[str]:
@@ -51,7 +59,10 @@ def run_command(*overrides: str) -> None:
 
 
 def collect_results(tables: Path) -> dict[str, Any]:
-    """Return what the report's CSV tables say: scores of the methods, comparisons and cost."""
+    """Return what the report's CSV tables say: scores of the methods, comparisons and cost.
+
+    Also the scores without twins and beside published results, where the report has these tables.
+    """
     scores = pd.read_csv(tables / "label_efficiency_auroc.csv")
     scores.columns = [name.removeprefix("test/auroc ") for name in scores.columns]
     read = {
@@ -59,6 +70,9 @@ def collect_results(tables: Path) -> dict[str, Any]:
         "comparisons": (pd.read_csv(tables / "comparisons.csv"), COMPARISON),
         "cost": (pd.read_csv(tables / "cost.csv"), COST),
     }
+    for name, columns in (("without_twins", TWINS), ("published", PUBLISHED)):
+        if (tables / f"{name}.csv").exists():
+            read[name] = pd.read_csv(tables / f"{name}.csv"), columns
     return {name: read_records(table, columns) for name, (table, columns) in read.items()}
 
 

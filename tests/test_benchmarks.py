@@ -373,7 +373,67 @@ def test_results_are_those_of_the_reports_tables(results, page_tables, tmp_path)
     assert "| cells | untrained control | 80.0 |" in text
     compared = "| cells | n100 | probe | untrained control | +10.0 (+2.0 to +18.0) | better | 3 encoders x 5 seeds |"
     assert compared in text
-    assert "| cells | n100 | 80.0 | 80.0 (70.0 to 85.0) | +10.0 (+2.0 to +18.0), better |" in text
+    assert "| cells | 80.0 | 80.0 (70.0 to 85.0) | +10.0 (+2.0 to +18.0), better |" in text
+
+
+def test_twins_and_published_results_are_those_of_the_report(results, page_tables, tmp_path):
+    for name, columns in (
+        (
+            "label_efficiency_auroc",
+            [f"test/auroc {key}" if key in ("mean", "low", "high", "population") else key for key in results.METHOD],
+        ),
+        ("comparisons", results.COMPARISON),
+        ("cost", results.COST),
+    ):
+        (tmp_path / f"{name}.csv").write_text(",".join(columns) + "\n")
+    (tmp_path / "without_twins.csv").write_text(
+        ",".join(results.TWINS) + "\ncells,probe,n50,0.8,0.7,0.9,0.75,0.6,0.85\n"
+    )
+    (tmp_path / "published.csv").write_text(
+        ",".join(results.PUBLISHED) + "\ncells,A 2023,ResNet-18,full,0.901,probe,0.89,0.88\ncells,B 2024,kNN,full,,,,\n"
+    )
+    found = {"results": {"results": results.collect_results(tmp_path)}}
+    page = "<!-- table: results_{} -->\n<!-- /table -->\n"
+    twins = page_tables.render_page(page.format("twins"), found)
+    assert "| cells | probe | n50 | 80.0 (70.0 to 90.0) | 75.0 (60.0 to 85.0) |" in twins
+    published = page_tables.render_page(page.format("published"), found)
+    assert "| cells | A 2023 | ResNet-18 | full | 90.1 | probe | 89.0 | 88.0 |" in published
+    assert "B 2024" not in published
+
+
+def test_stems_lengths_and_long_recipes_are_tables(page_tables):
+    stem = {
+        "size": 28,
+        "encoder": "resnet14",
+        "images_per_s": 597.4,
+        "epochs": 36,
+        "sets": {"cells": 0.8, "scans": 0.75},
+    }
+    length = {"data": "cells", "budget": "n50", "auroc": {"default": [0.7, 0.8], "400 epochs": [0.9]}}
+    recipe = {
+        "size": 64,
+        "augmentation": "novel",
+        "lr": "5e-4",
+        "temperature": 0.07,
+        "encoder": "resnet18",
+        "epochs": 200,
+    }
+    found = {"recipe": {"stems": [stem], "lengths": [length], "long": [recipe | {"sets": {"cells": 0.812}}]}}
+    page = "".join(f"<!-- table: results_{name} -->\n<!-- /table -->\n" for name in ("stems", "lengths", "long"))
+    text = page_tables.render_page(page, found)
+    assert "| 28 | resnet14 | 597 | 36 | 80.0 | 75.0 |" in text
+    assert "| cells | n50 | 75.0 (70.0, 80.0) | 90.0 (90.0) |" in text
+    assert "| 64 | novel | 5e-4 | 0.07 | resnet18 | 200 | 81.2 |" in text
+
+
+def test_settings_name_the_gpu(page_tables):
+    machine = {"cpu": "a", "cores": 16, "instructions": "b", "gpu": "c"}
+    report = {"machine": machine, "versions": dict.fromkeys(("python", "torch", "lightning"), "1")}
+    report |= {"settings": {"study": ["x"], "overrides": []}, "results": {"cost": [{"hours": 1.25}]}}
+    page = "<!-- table: results_settings -->\n<!-- /table -->\n"
+    assert "- c, a, 16 cores, b, python 1" in page_tables.render_page(page, {"results": report})
+    report["machine"] = machine | {"gpu": "none"}
+    assert "- a, 16 cores, b, python 1" in page_tables.render_page(page, {"results": report})
 
 
 def test_probes_of_two_encoders_stand_beside_one_control(compare_recipes):
