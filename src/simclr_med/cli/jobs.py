@@ -157,7 +157,7 @@ def _print_several(configs: Sequence[Config[Any]], outcomes: Sequence[RunOutcome
 
 
 def _with_remarks(run: Run[Config[Any]], source: Any) -> Run[Config[Any]]:
-    """Print what the user should know about how the files of the data set are read, and return the run with it."""
+    """Print what the user should know about how the files of the data set are read; return the run with these lines."""
     lines = () if "dataset" in run.cfg.stage.unread else source.remarks().lines
     for line in () if is_step() else lines:  # the study has printed them
         print(line, flush=True)

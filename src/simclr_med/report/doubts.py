@@ -49,7 +49,8 @@ def doubt_data(rows: pd.DataFrame) -> list[Doubt]:
         Doubt(
             "the runs used different files",
             f"Different files: the runs used {len(counts)} versions of this data set, by the hash of its contents "
-            f"({shown}). Images or labels may differ between them, and so the scores.",
+            f"({shown}). Images or labels may differ between them, so scores may not be comparable. Use one version "
+            "for all runs.",
         )
     ]
 

@@ -23,7 +23,7 @@ _OWN_COLUMNS = (
     "data_fraction.per_class",
     "data_fraction.selection_hash",
 )
-# Keys that change what a run says of its results, but neither a weight nor a score.
+# Keys that change no weight and no score; intervals may change.
 _WITHOUT_EFFECT = ("stage.resamples", "stage.monitor_every")
 MOST_SETTINGS = 2_000  # keys of a config; the largest has 150
 LONGEST_SETTING = 300  # characters of a value

@@ -52,7 +52,7 @@ def print_means(folder: Path, results: Sequence[tuple[str, Mapping[str, float]]]
     for budget in dict.fromkeys(budget for budget, _ in results):
         runs = [metrics for name, metrics in results if name == budget]
         table.add_row(budget, str(len(runs)), *(_format_mean([run[key] for run in runs]) for key in scores))
-    print("Mean of the runs, and lowest to highest score")
+    print("Mean (lowest to highest) of the finished runs")
     Console(markup=False, emoji=False).print(table)
     print(f"Runs:     {shown_path(folder)}", flush=True)
     if any(folder.glob(OFFLINE_LOGS)):
