@@ -64,9 +64,15 @@ def _images(row: Mapping[str, Any], images: str) -> dict[str, Any]:
 
 def render_published(report: Report) -> str:
     """Return the published test AUROC, beside that of the method of ours that it is compared with."""
+    ours = {(row["data"], row["method"], row["budget"]): row for row in report["results"]["methods"]}
     rows = (
-        [row["data"], row["source"], row["what"], row["budget"], _format_percent(row["auroc"]), row["our method"] or ""]
-        + [_format_percent(row[key]) for key in ("our AUROC", "our AUROC without twins")]
+        [
+            *(row[key] for key in ("data", "source", "what", "budget")),
+            _format_percent(row["auroc"]),
+            row["our method"] or "",
+            _format_score(ours.get((row["data"], row["our method"], row["budget"]))),
+            _format_percent(row["our AUROC without twins"]),
+        ]
         for row in report["results"].get("published", ())
         if row["auroc"] is not None
     )

@@ -40,7 +40,7 @@ TWINS = [
     "budget",
     *(f"test/auroc {value} {images}" for images in ("all", "kept") for value in BOUNDS),
 ]
-PUBLISHED = ["data", "source", "what", "budget", "auroc", "our method", "our AUROC", "our AUROC without twins"]
+PUBLISHED = ["data", "source", "what", "budget", "auroc", "our method", "our AUROC without twins"]
 
 
 def name_data(text: str) -> list[str]:

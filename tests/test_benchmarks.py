@@ -377,27 +377,29 @@ def test_results_are_those_of_the_reports_tables(results, page_tables, tmp_path)
 
 
 def test_twins_and_published_results_are_those_of_the_report(results, page_tables, tmp_path):
-    for name, columns in (
-        (
-            "label_efficiency_auroc",
-            [f"test/auroc {key}" if key in ("mean", "low", "high", "population") else key for key in results.METHOD],
-        ),
-        ("comparisons", results.COMPARISON),
-        ("cost", results.COST),
-    ):
-        (tmp_path / f"{name}.csv").write_text(",".join(columns) + "\n")
-    (tmp_path / "without_twins.csv").write_text(
-        ",".join(results.TWINS) + "\ncells,probe,n50,0.8,0.7,0.9,0.75,0.6,0.85\n"
-    )
-    (tmp_path / "published.csv").write_text(
-        ",".join(results.PUBLISHED) + "\ncells,A 2023,ResNet-18,full,0.901,probe,0.89,0.88\ncells,B 2024,kNN,full,,,,\n"
-    )
+    scores = ["data,encoder,method,budget,test/auroc mean,test/auroc low,test/auroc high,test/auroc population"]
+    scores += ["cells,resnet14,probe,full,0.89,0.8,0.95,3 seeds"]
+    tables = {
+        "label_efficiency_auroc": scores,
+        "comparisons": [",".join(results.COMPARISON)],
+        "cost": [",".join(results.COST)],
+        "without_twins": [",".join(results.TWINS), "cells,probe,n50,0.8,0.7,0.9,0.75,0.6,0.85"],
+        "published": [
+            ",".join(results.PUBLISHED),
+            "cells,A 2023,ResNet-18,full,0.901,probe,0.88",
+            "cells,A 2023,ResNet-50,full,0.8,,",
+            "cells,B 2024,kNN,full,,,",
+        ],
+    }
+    for name, lines in tables.items():
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
     found = {"results": {"results": results.collect_results(tmp_path)}}
     page = "<!-- table: results_{} -->\n<!-- /table -->\n"
     twins = page_tables.render_page(page.format("twins"), found)
     assert "| cells | probe | n50 | 80.0 (70.0 to 90.0) | 75.0 (60.0 to 85.0) |" in twins
     published = page_tables.render_page(page.format("published"), found)
-    assert "| cells | A 2023 | ResNet-18 | full | 90.1 | probe | 89.0 | 88.0 |" in published
+    assert "| cells | A 2023 | ResNet-18 | full | 90.1 | probe | 89.0 (80.0 to 95.0) | 88.0 |" in published
+    assert "| cells | A 2023 | ResNet-50 | full | 80.0 |  |  |  |" in published
     assert "B 2024" not in published
 
 
