@@ -1,7 +1,7 @@
 """Write the measurements of benchmarks/results/ into README.md, docs/speed.md and docs/results.md (make bench-tables).
 
 For each table, a page has a block from ``<!-- table: NAME -->`` to ``<!-- /table -->``. The script replaces its
-content, so that nobody types a figure. ``make bench JSON=...``, ``make bench-growth JSON=...`` and ``make results``
+content, so that no table is typed. ``make bench JSON=...``, ``make bench-growth JSON=...`` and ``make results``
 measure.
 """
 

@@ -8,6 +8,7 @@ from typing import Any
 from markdown_table import format_table
 
 Report = Mapping[str, Any]
+CHANGE = 0.005  # of AUROC, from which a set is in the table of twins
 
 
 def render_settings(report: Report) -> str:
@@ -45,7 +46,9 @@ def render_comparisons(report: Report) -> str:
 
 
 def render_twins(report: Report) -> str:
-    """Return the test AUROC of the probe and the other methods with and without the test images that have twins."""
+    """Return the test AUROC with and without the test images that have twins, for the sets where it changes."""
+    scored = report["results"].get("without_twins", ())
+    changed = {row["data"] for row in scored if abs(row["test/auroc mean all"] - row["test/auroc mean kept"]) >= CHANGE}
     rows = (
         [
             row["data"],
@@ -53,7 +56,8 @@ def render_twins(report: Report) -> str:
             row["budget"],
             *(_format_score(_images(row, images)) for images in ("all", "kept")),
         ]
-        for row in report["results"].get("without_twins", ())
+        for row in scored
+        if row["data"] in changed
     )
     return format_table(("data set", "method", "labels", "all test images", "without twins"), rows)
 
@@ -178,5 +182,11 @@ def _format_score(row: Mapping[str, Any] | None) -> str:
 def _format_difference(row: Mapping[str, Any]) -> str:
     if row["auroc_difference"] is None:
         return ""
-    interval = "" if row["low"] is None else f" ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})"
-    return f"{100 * row['auroc_difference']:+.1f}{interval}"
+    interval = "" if row["low"] is None else f" ({_format_points(row['low'])} to {_format_points(row['high'])})"
+    return f"{_format_points(row['auroc_difference'])}{interval}"
+
+
+def _format_points(difference: float) -> str:
+    """Return a difference in points, with a second digit where the first is 0, so that the sign is true."""
+    points = 100 * difference
+    return f"{points:+.2f}" if abs(points) < 0.05 else f"{points:+.1f}"
