@@ -20,7 +20,7 @@ from simclr_med.config.budgets import parse_budget
 from simclr_med.config.registry import register
 from simclr_med.metrics import classification, intervals
 from simclr_med.runs.file_hashes import hash_files
-from simclr_med.runs.identity import validation_of_budget
+from simclr_med.runs.identity import epoch_of_validation, validation_of_budget
 from simclr_med.types import Task
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -92,6 +92,8 @@ def write(
     content["dataset"] |= {"name": dataset}
     amounts = {key: value for key, value in (parse_budget(budget) or {}).items() if key != "name"}
     content["data_fraction"] |= {**amounts, "name": budget, "seed": seed, "validation": validation_of_budget(**amounts)}
+    if "select_by" in content["stage"]:
+        content["stage"]["select_by"] = epoch_of_validation(content["data_fraction"]["validation"])
     content["seed"] = seed
     if init is not None:
         content["init"] = init

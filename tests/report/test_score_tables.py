@@ -307,6 +307,20 @@ def test_runs_with_different_settings_are_not_averaged(add: Add, runs: Path) -> 
     assert heights == pytest.approx(list(own.groupby("sequence")["test/auroc"].mean()))
 
 
+def test_budgets_with_other_defaults_are_one_method(add: Add, runs: Path) -> None:
+    """A budget of labels keeps the last epoch, the full split the best one."""
+
+    def by_loss(content: dict) -> None:
+        content["stage"]["select_by"] = "loss"
+
+    add("baseline", budget="n50")
+    add("baseline", budget="full")
+    assert set(select_scored_runs(collect_runs(runs).table)["method"]) == {"baseline"}
+    add("baseline", budget="n50", change=by_loss)
+    named = select_scored_runs(collect_runs(runs).table)["method"]
+    assert sorted(named) == ["baseline", "baseline", "baseline (stage.select_by=loss)"]
+
+
 def test_runs_that_differ_in_their_intervals_alone_are_one_method(add: Add, runs: Path) -> None:
     def fewer(content: dict) -> None:
         content["stage"]["resamples"] = 7

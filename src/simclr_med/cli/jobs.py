@@ -23,6 +23,7 @@ from simclr_med.errors import BusyError, ConfigError, MissingEncoderError, Missi
 from simclr_med.runs.identity import Init, budget_name, compute_config_hash
 from simclr_med.runs.job_cache import JobCache
 from simclr_med.runs.launch import check_nodes
+from simclr_med.runs.mean_scores import print_means
 from simclr_med.runs.names import run_folder, shown_path
 from simclr_med.runs.processes import FirstProcess
 from simclr_med.runs.run import Run, open_run
@@ -30,7 +31,6 @@ from simclr_med.runs.signals import exit_code, is_step
 from simclr_med.runs.states import run_state
 from simclr_med.runs.sweep import RunOutcome
 from simclr_med.safe_files import read_json
-from simclr_med.stages.summary import print_means
 
 INTERRUPTED = exit_code(signal.SIGINT)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from simclr_med.report.results import DEFAULT_VALIDATION, EncoderInit, Result
+from simclr_med.report.results import OF_BUDGET, EncoderInit, Result
 
 CONTROL = "untrained control"
 # The stages that train a classifier and score it, in the order of the tables.
@@ -211,7 +211,7 @@ def _list_differing_settings(settings: list[dict[str, str]]) -> list[str]:
         ", ".join(
             f"{key.removesuffix('.name')}={run_settings[key].strip(chr(34))}"
             for key in differing
-            if key in run_settings and run_settings[key] != DEFAULT_VALIDATION
+            if key in run_settings and run_settings[key] != OF_BUDGET
         )
         for run_settings in settings
     ]
