@@ -321,6 +321,19 @@ def test_budgets_with_other_defaults_are_one_method(add: Add, runs: Path) -> Non
     assert sorted(named) == ["baseline", "baseline", "baseline (stage.select_by=loss)"]
 
 
+def test_early_stopping_counts_only_where_it_can_happen(add: Add, runs: Path) -> None:
+    def patient(content: dict) -> None:
+        content["stage"]["patience"] = 7
+
+    add("baseline", budget="n50")
+    add("baseline", budget="n50", seed=1, change=patient)  # keeps the last epoch
+    add("baseline", budget="full", change=patient)
+    assert set(select_scored_runs(collect_runs(runs).table)["method"]) == {"baseline"}
+    add("baseline", budget="full", seed=1)
+    named = list(select_scored_runs(collect_runs(runs).table)["method"])
+    assert named.count("baseline (stage.patience=7)") == named.count("baseline (stage.patience=20)") == 1
+
+
 def test_runs_that_differ_in_their_intervals_alone_are_one_method(add: Add, runs: Path) -> None:
     def fewer(content: dict) -> None:
         content["stage"]["resamples"] = 7

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from simclr_med.report.results import OF_BUDGET, EncoderInit, Result
+from simclr_med.report.results import EncoderInit, Result
+from simclr_med.runs.settings import OF_BUDGET
 
 CONTROL = "untrained control"
 # The stages that train a classifier and score it, in the order of the tables.

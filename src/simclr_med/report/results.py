@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from os.path import lexists
@@ -13,14 +12,9 @@ from simclr_med.report.recorded_metrics import parse_intervals, parse_metrics
 from simclr_med.report.result_tables import ResultTables, parse_tables
 from simclr_med.runs.config_files import read_config
 from simclr_med.runs.fields import LONGEST_TEXT, Fields, describe_error, make_printable
-from simclr_med.runs.identity import encoder_name, epoch_of_validation
-from simclr_med.runs.settings import flatten_settings, read_budget
+from simclr_med.runs.identity import encoder_name
+from simclr_med.runs.settings import OF_BUDGET, flatten_settings, read_budget
 from simclr_med.safe_files import read_json
-
-# The settings data_fraction.validation and stage.select_by of a run with the defaults of its budget: a curve of budgets
-# ends with the full split, whose defaults are others.
-OF_BUDGET = "default"
-SELECT_BY = "stage.select_by"
 
 State = Literal["finished", "unfinished", "failed"]
 
@@ -153,8 +147,6 @@ def _parse_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     budget, other_validation = read_budget(fraction)
     settings = flatten_settings(config)
     settings["data_fraction.validation"] = other_validation or OF_BUDGET
-    if settings.get(SELECT_BY) == json.dumps(epoch_of_validation(fraction.text_or_none("validation") or "split")):
-        settings[SELECT_BY] = OF_BUDGET
     settings.pop("data_fraction.selected_by", None)
     selected_by = fraction.text_or_none("selected_by") or ""
     if selected_by:

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from simclr_med.runs.fields import LONGEST_NAME, Fields, make_printable
-from simclr_med.runs.identity import ADDED, OPERATIONAL, budget_name, validation_of_budget
+from simclr_med.runs.identity import ADDED, OPERATIONAL, budget_name, epoch_of_validation, validation_of_budget
 
 # Stages that have the keys of `ADDED`.
 _TRAINED = ("pretrain", "finetune", "baseline")
@@ -25,6 +25,11 @@ _OWN_COLUMNS = (
 )
 # Keys that change no weight and no score; intervals may change.
 _WITHOUT_EFFECT = ("stage.resamples", "stage.monitor_every")
+_EARLY_STOPPING = ("stage.patience", "stage.patience_steps")  # without effect where the last epoch is kept
+# The settings data_fraction.validation and stage.select_by of a run with the defaults of its budget: a curve of budgets
+# ends with the full split, whose defaults are others.
+OF_BUDGET = "default"
+_SELECT_BY = "stage.select_by"
 MOST_SETTINGS = 2_000  # keys of a config; the largest has 150
 LONGEST_SETTING = 300  # characters of a value
 MOST_IMAGES = 10**12
@@ -57,7 +62,7 @@ def read_budget(fraction: Fields) -> tuple[str, str]:
 
 
 def flatten_settings(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return every key that affects a score and has no column of its own; values as JSON.
+    """Return every key that affects a score and has no column of its own; values as JSON, or OF_BUDGET.
 
     A run that was recorded before a key of `ADDED` existed has the value that it had then.
 
@@ -66,6 +71,9 @@ def flatten_settings(config: Mapping[str, Any]) -> dict[str, str]:
     """
     stage = config.get("stage")
     settings = {}
+    left_out = [*_OWN_COLUMNS, *_WITHOUT_EFFECT]
+    if isinstance(stage, Mapping) and stage.get("select_by") == "last":
+        left_out += _EARLY_STOPPING
     if isinstance(stage, Mapping) and stage.get("name") in _TRAINED:
         added = {f"{group}.{key}": value for group, keys in ADDED.items() for key, value in keys.items()}
         settings = {key: json.dumps(value) for key, value in added.items() if key not in _OWN_COLUMNS}
@@ -73,7 +81,7 @@ def flatten_settings(config: Mapping[str, Any]) -> dict[str, str]:
     def walk(prefix: str, node: Mapping[Any, Any]) -> None:
         for key, value in node.items():
             full = f"{prefix}.{key}" if prefix else str(key)
-            if key in OPERATIONAL.get(prefix, ()) or full in (*_OWN_COLUMNS, *_WITHOUT_EFFECT) or key == "_target_":
+            if key in OPERATIONAL.get(prefix, ()) or full in left_out or key == "_target_":
                 continue
             if isinstance(value, dict):
                 walk(full, value)
@@ -81,6 +89,10 @@ def flatten_settings(config: Mapping[str, Any]) -> dict[str, str]:
                 settings[make_printable(full)[:LONGEST_NAME]] = _format_setting(full, value)
 
     walk("", config)
+    fraction = config.get("data_fraction")
+    validation = fraction.get("validation") if isinstance(fraction, Mapping) else None
+    if settings.get(_SELECT_BY) == json.dumps(epoch_of_validation(str(validation or "split"))):
+        settings[_SELECT_BY] = OF_BUDGET
     if len(settings) > MOST_SETTINGS:
         raise ValueError(f"{len(settings)} keys: expected at most {MOST_SETTINGS}")
     return settings
