@@ -30,7 +30,6 @@ from simclr_med.runs.run import Run, open_run
 from simclr_med.runs.signals import exit_code, is_step
 from simclr_med.runs.states import run_state
 from simclr_med.runs.sweep import RunOutcome
-from simclr_med.safe_files import read_json
 
 INTERRUPTED = exit_code(signal.SIGINT)
 
@@ -147,13 +146,13 @@ def _print_several(configs: Sequence[Config[Any]], outcomes: Sequence[RunOutcome
     skipped = sum(outcome.outcome == "skipped" for outcome in outcomes)
     if skipped:
         print(f"Already finished, skipped: {skipped} of {len(outcomes)} runs (overwrite=true runs them again)")
-    results = [
-        (budget_name(config.data_fraction), read_json(Path(outcome.folder) / "result.json")["metrics"])
+    finished = [
+        (budget_name(config.data_fraction), Path(outcome.folder))
         for config, outcome in zip(configs, outcomes, strict=True)
         if outcome.outcome in ("done", "skipped")
     ]
-    if results:
-        print_means(Path(next(outcome.folder for outcome in outcomes if outcome.folder)).parent, results)
+    if finished:
+        print_means(finished)
 
 
 def _with_remarks(run: Run[Config[Any]], source: Any) -> Run[Config[Any]]:
