@@ -101,6 +101,14 @@ def test_the_recipe_of_the_thesis_is_an_experiment(composed) -> None:
     assert cfg.stage.head.to_dict() == {"hidden": None, "out": 128, "layers": 2, "batch_norm": False}
 
 
+@pytest.mark.parametrize("stage", ["probe", "finetune"])
+def test_the_thesis_starts_from_its_own_pretraining(composed, stage: str) -> None:
+    cfg = composed(f"experiment=thesis_{stage}", "dataset=bloodmnist")
+    pretraining = composed("experiment=thesis_pretrain", "dataset=bloodmnist")
+    assert (cfg.init.encoder, cfg.init.augmentation) == (pretraining.encoder.name, pretraining.augmentation.name)
+    assert composed(f"experiment=thesis_{stage}", "dataset=bloodmnist", "init=random").init.name == "random"
+
+
 @pytest.mark.parametrize(("flag", "epochs"), [("pathmnist", 201), ("retinamnist", 10000), ("bloodmnist", 2000)])
 def test_thesis_experiments_have_its_epochs(composed, flag: str, epochs: int) -> None:
     cfg = composed(f"experiment=thesis_{flag}")

@@ -50,6 +50,13 @@ def test_how_files_are_read_is_in_the_hash_of_the_data_alone(composed) -> None:
     assert dataset["intensity"] == "full"  # as in runs from before the key had other values
 
 
+def test_a_column_of_a_csv_names_the_patients_of_a_folder(composed) -> None:
+    words = (*FOLDER, "stage.positives=patient", "dataset.csv.path=a.csv")
+    (found,) = find_problems(composed(*words, "dataset.csv.label=x"))
+    assert "dataset=scans does not name the patient of each image" in found
+    assert not find_problems(composed(*words, "dataset.csv.patient=who"))
+
+
 def test_rules_of_parquet_files(composed) -> None:
     words = ("dataset=parquet", "dataset.path=cells")
     (found,) = find_problems(composed(*words, "dataset.val_fraction=0.5", "dataset.test_fraction=0.5"))

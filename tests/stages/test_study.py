@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import DictConfig
 
-from simclr_med.config.validate import validate_config
+from simclr_med.config.validate import find_problems, validate_config
 from simclr_med.errors import ConfigError, DataError, RunError
 from simclr_med.stages import study as study_module
 from simclr_med.stages import study_states
@@ -37,6 +37,13 @@ TYPED = [
 def test_the_words_of_the_stage_stay_with_the_study() -> None:
     assert shared_overrides(TYPED) == ["dataset=synthetic", "augmentation=simclr", "+seed=3", "encoder=tiny"]
     assert shared_overrides(TYPED, without=("augmentation", "seed")) == ["dataset=synthetic", "encoder=tiny"]
+
+
+@pytest.mark.parametrize("word", ["init=imagenet", "overwrite=true"])
+def test_words_without_an_effect_on_its_steps_are_errors(composed: Callable[..., DictConfig], word: str) -> None:
+    more = ["encoder=resnet18"]
+    (problem,) = find_problems(composed("stage=study", "dataset=synthetic", *more, word), [*more, word])
+    assert problem.startswith(f"{word}: not used by stage=study (")
 
 
 def test_every_step_composes_and_looks_for_the_encoder_that_was_made(composed: Callable[..., DictConfig]) -> None:

@@ -14,7 +14,7 @@ First commands
   simclr-med stage=study dataset=npz dataset.path=cells.npz       the same for your own file (or dataset=folder)
   simclr-med stage=pretrain dataset=bloodmnist                    pretrain an encoder; downloads MedMNIST once
   simclr-med stage=probe dataset=bloodmnist data_fraction=n100    linear probe of this encoder with 100 labels
-  simclr-med grid=label_efficiency dataset=bloodmnist             a sweep over label budgets, methods and seeds
+  simclr-med grid=label_efficiency dataset=bloodmnist             probes of many encoders, label budgets and seeds
 
 Your runs (see simclr-med runs --help)
   simclr-med runs                                                 list all runs; runs show, compare, rm

@@ -104,7 +104,7 @@ class Folder(Dataset):
 
     @property
     def patients_csv(self) -> Optional[str]:
-        return self.groups_csv
+        return self.groups_csv or self.csv.patient
 
 
 @node
