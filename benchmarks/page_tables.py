@@ -21,6 +21,7 @@ from result_tables import (
     render_comparisons,
     render_lengths,
     render_long,
+    render_options,
     render_published,
     render_recipes,
     render_scores,
@@ -184,6 +185,7 @@ BLOCKS: dict[str, tuple[str, str, Callable[[Report], str]]] = {
     "results_long": ("recipe", "long", render_long),
     "results_stems": ("recipe", "stems", render_stems),
     "results_lengths": ("recipe", "lengths", render_lengths),
+    "results_options": ("recipe", "options", render_options),
     "results_supervised": ("recipe", "supervised", render_supervised),
     "results_summary": ("results", "results", render_summary),
 }

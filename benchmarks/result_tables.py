@@ -145,6 +145,17 @@ def render_lengths(report: Report) -> str:
     return format_table(("data set", "labels", *kinds), shown)
 
 
+def render_options(report: Report) -> str:
+    """Return the validation AUROC of the methods with other options, for each label budget."""
+    rows = report["options"]
+    sets = list(dict.fromkeys(name for row in rows for name in row["sets"]))
+    shown = (
+        [row["budget"], row["method"], row["options"], *(_format_seeds(row["sets"].get(name)) for name in sets)]
+        for row in rows
+    )
+    return format_table(("labels", "method", "options", *sets), shown)
+
+
 def _format_seeds(values: list[float] | None) -> str:
     if not values:
         return ""

@@ -408,7 +408,7 @@ def test_twins_and_published_results_are_those_of_the_report(results, page_table
     assert "B 2024" not in published
 
 
-def test_stems_lengths_and_long_recipes_are_tables(page_tables):
+def test_stems_lengths_options_and_long_recipes_are_tables(page_tables):
     stem = {
         "size": 28,
         "encoder": "resnet14",
@@ -426,10 +426,16 @@ def test_stems_lengths_and_long_recipes_are_tables(page_tables):
         "epochs": 200,
     }
     found = {"recipe": {"stems": [stem], "lengths": [length], "long": [recipe | {"sets": {"cells": 0.812}}]}}
-    page = "".join(f"<!-- table: results_{name} -->\n<!-- /table -->\n" for name in ("stems", "lengths", "long"))
+    option = {"budget": "n100", "method": "finetune", "options": "a=1", "sets": {"scans": [0.7, 0.8], "cells": [0.6]}}
+    other = {"budget": "n250", "method": "probe", "options": "", "sets": {"cells": [0.5]}}
+    found["recipe"] |= {"options": [option, other]}
+    names = ("stems", "lengths", "options", "long")
+    page = "".join(f"<!-- table: results_{name} -->\n<!-- /table -->\n" for name in names)
     text = page_tables.render_page(page, found)
     assert "| 28 | resnet14 | 597 | 36 | 80.0 | 75.0 |" in text
     assert "| cells | n50 | 75.0 (70.0, 80.0) | 90.0 (90.0) |" in text
+    assert "| n100 | finetune | a=1 | 75.0 (70.0, 80.0) | 60.0 (60.0) |" in text
+    assert "| n250 | probe |  |  | 50.0 (50.0) |" in text
     assert "| 64 | novel | 5e-4 | 0.07 | resnet18 | 200 | 81.2 |" in text
 
 
