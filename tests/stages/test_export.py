@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from simclr_med.config.validate import find_problems
 from simclr_med.errors import ConfigError, RunError
 
 ONE = ("stage.epochs=1", "stage.batch_size=8", "trainer.limit_steps=1", "schedule.warmup_epochs=0")
@@ -80,3 +81,30 @@ def test_mistakes_are_one_line(staged, tmp_path: Path) -> None:
         staged("export", "dataset=synthetic", f"stage.run={tmp_path}", "stage.push_to_hub=me/it")
     with pytest.raises(ConfigError, match=r"stage\.push_to_hub=it: expected <user>/<name>"):
         staged("export", "dataset=synthetic", f"stage.run={tmp_path}", "stage.push_to_hub=it")
+
+
+def test_the_folder_has_the_name_of_the_run_however_it_is_given(composed, tmp_path: Path, monkeypatch) -> None:
+    run = tmp_path / "n50-s0-0123456789"
+    (run / "figures").mkdir(parents=True)
+    (tmp_path / "newest").symlink_to(run)
+    monkeypatch.chdir(run)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given in (".", "figures/..", str(run), f"{run}/", f"{run}/.", "../newest", f"~/{run.name}"):
+        cfg = composed("stage=export", f"stage.run='{given}'")
+        assert find_problems(cfg) == []
+        assert cfg.stage.folder == run.name
+    assert composed("stage=export", "stage.run=a/b").stage.folder == "b"
+    (problem,) = find_problems(composed("stage=export", "stage.run=/"))
+    assert problem.startswith("stage.folder=: expected the name of one folder")
+
+
+@pytest.mark.parametrize("word", ["init=random", "init=pretrained", "init=model", "init.run=b"])
+def test_no_other_model_is_exported(composed, word: str) -> None:
+    problems = find_problems(composed("stage=export", "stage.run=a", word))
+    assert problems == [f"{word}: not used by stage=export, which exports the model of stage.run. Remove it."]
+
+
+def test_a_run_without_an_encoder_is_named_by_the_key_that_was_typed(staged, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(RunError, match=r"^stage\.run=.*: not the folder of a finished pretraining run\."):
+        staged("export", "dataset=synthetic", f"stage.run={tmp_path}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
@@ -86,9 +87,14 @@ def _register_fixed() -> None:
     OmegaConf.register_new_resolver("home", lambda name: str(Path.home() / name), replace=True)
     OmegaConf.register_new_resolver("joined", lambda names: "+".join(sorted(map(str, names))) or "all", replace=True)
     OmegaConf.register_new_resolver("stem", dataset_name, replace=True)
-    OmegaConf.register_new_resolver("last_part", lambda path: PurePath(str(path)).name, replace=True)
+    OmegaConf.register_new_resolver("last_part", _last_part, replace=True)
     OmegaConf.register_new_resolver("validation_of_budget", validation_of_budget, replace=True)
     OmegaConf.register_new_resolver("selected_by", selected_by, replace=True)
     OmegaConf.register_new_resolver("selection_hash", selection_hash, replace=True)
     OmegaConf.register_new_resolver("labels_hash", labels_hash, replace=True)
     OmegaConf.register_new_resolver("epoch_of_validation", epoch_of_validation, replace=True)
+
+
+def _last_part(path: object) -> str:
+    """Return the name of the folder at a path, also where the path ends with dots or leads through a link."""
+    return os.path.basename(os.path.realpath(os.path.expanduser(str(path))))

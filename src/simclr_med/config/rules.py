@@ -13,7 +13,7 @@ from simclr_med.config.channel_rules import broken_channel_rules
 from simclr_med.config.corruptions import broken_families
 from simclr_med.config.data_rules import broken_data_rules
 from simclr_med.config.logger_rules import broken_logger_rules
-from simclr_med.config.schema import Config, Multistep, WarmupCosine
+from simclr_med.config.schema import Config, InitSaved, Multistep, WarmupCosine
 from simclr_med.config.selection_keys import broken_selection_rules
 from simclr_med.config.stage_kinds import Stage
 from simclr_med.config.stage_nodes import Analyse, Export, Predict, Preview, Probe, Report, Test
@@ -101,7 +101,7 @@ def _names(cfg: Config[Any]) -> Iterator[str]:
 
 
 def _folder(stage: Stage) -> Iterator[str]:
-    if stage.folder is not None and (PurePath(stage.folder).name != stage.folder or stage.folder == ".."):
+    if stage.folder is not None and (PurePath(stage.folder).name != stage.folder or stage.folder in ("", "..")):
         yield f"stage.folder={stage.folder}: expected the name of one folder, without a path. Rename it."
 
 
@@ -145,6 +145,7 @@ def _stage(cfg: Config[Any], stage: Stage) -> Iterator[str]:
     if isinstance(stage, Report):
         yield from _report(cfg, stage)
     if isinstance(stage, Export):
+        yield from _exported_run(cfg, stage)
         yield from _formats(stage)
     if isinstance(stage, Preview):
         yield from _sequences(stage)
@@ -174,6 +175,15 @@ def _strengths(stage: Probe) -> Iterator[str]:
             f"stage.solvers.logistic.lowest={logistic.lowest}: expected at most highest={logistic.highest}. Exchange "
             "the two."
         )
+
+
+def _exported_run(cfg: Config[Any], stage: Export) -> Iterator[str]:
+    """The folder of an export is named after stage.run, so that no other model may be written there."""
+    init = cfg.init
+    if not isinstance(init, InitSaved):
+        yield f"init={init.name}: not used by stage=export, which exports the model of stage.run. Remove it."
+    elif init.run != stage.run:
+        yield f"init.run={init.run}: not used by stage=export, which exports the model of stage.run. Remove it."
 
 
 def _formats(stage: Export) -> Iterator[str]:

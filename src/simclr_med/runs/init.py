@@ -136,7 +136,7 @@ def saved(run: str) -> Init:
     folder = Path(os.path.expanduser(run)).absolute()
     if not (folder / "result.json").is_file():
         raise RunError(f"stage.run={run}: not the folder of a finished run. Check the path, or finish the run.")
-    return model(run) if (folder / "head.safetensors").is_file() else saved_by(folder)
+    return model(run) if (folder / "head.safetensors").is_file() else saved_by(folder, "stage.run")
 
 
 def imagenet(encoder: str, folder: str, files: dict[str, str], url: str) -> Init:
@@ -199,8 +199,12 @@ def _fits(cfg: Any, wanted: WantedEncoder) -> bool:
     return all(fields[key] == value for key, value in recorded.items())
 
 
-def saved_by(folder: Path) -> Init:
+def saved_by(folder: Path, key: str = "init.run") -> Init:
     """The encoder of the finished pretraining run in a folder.
+
+    Args:
+        folder: of the run.
+        key: that names the run, for the message.
 
     Raises:
         RunError: the folder holds none.
@@ -211,8 +215,8 @@ def saved_by(folder: Path) -> Init:
         digest = result.fields("provenance").text("encoder_hash")
     except (OSError, ValueError) as error:
         raise RunError(
-            f"init.run={folder}: not the folder of a finished pretraining run. Check the path, or finish the run."
+            f"{key}={folder}: not the folder of a finished pretraining run. Check the path, or finish the run."
         ) from error
     if not path.is_file():
-        raise RunError(f"init.run={folder}: encoder.safetensors is missing. Repeat that run with overwrite=true.")
+        raise RunError(f"{key}={folder}: encoder.safetensors is missing. Repeat that run with overwrite=true.")
     return Init(kind="pretrained", hash=digest, path=path, run=folder)
