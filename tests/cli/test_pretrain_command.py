@@ -51,6 +51,21 @@ def test_command_names_the_initial_weights(message: Message) -> None:
     assert message("dataset=synthetic", "init.start=imagenet").endswith("seed=0 init=imagenet")
 
 
+def test_command_names_the_file_of_the_initial_weights(
+    message: Message, composed: Callable[..., Any], tmp_path: Path
+) -> None:
+    wanted = ("dataset=synthetic", "init.start=checkpoint", "init.seed=7")
+    assert message(*wanted).endswith("seed=7 init=checkpoint init.path='<file>'")
+    pretrain(composed, tmp_path, "dataset=synthetic", "init=checkpoint", "init.path='/w/my weights.pt'")
+    assert message(*wanted).endswith("seed=7 init=checkpoint init.path='/w/my weights.pt'")
+
+
+@pytest.mark.parametrize("option", ["parquet", "folder"])
+def test_command_names_the_option_of_the_own_data_set(message: Message, option: str) -> None:
+    line = message(f"dataset={option}", "dataset.path=/d/cells", listed=())
+    assert f"stage=pretrain dataset={option} dataset.path=/d/cells augmentation=microscopy" in line
+
+
 def test_command_quotes_overrides_of_the_own_data_set(message: Message) -> None:
     overrides = ("dataset=npz", "dataset.path=/d/my cells.npz")
     line = message(*overrides, listed=overrides)

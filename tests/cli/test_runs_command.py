@@ -120,7 +120,12 @@ def test_removal_asks_and_keeps_what_others_use(
         (["show"], 2, "simclr-med runs show: no run given. Name one, or give <key>=<value>."),
         (["show", "none"], 1, "none: no such run. List them with simclr-med runs."),
         (["compare", "stage=pretrain"], 2, "simclr-med runs compare: expected two runs or more."),
-        (["best", "stage=pretrain"], 1, "simclr-med runs best: no finished run has a validation score."),
+        (
+            ["best", "stage=pretrain"],
+            1,
+            "simclr-med runs best: no finished run has a validation score. Run stage=probe, or stage=finetune with "
+            "data_fraction.validation=split.",
+        ),
         (["paths.runs=nowhere"], 1, "paths.runs="),
         (["stge=probe"], 2, "stge=probe: no run has this key. Did you mean stage?"),
     ],

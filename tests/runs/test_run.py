@@ -314,6 +314,16 @@ def test_further_pretraining_is_found_by_its_initial_weights(composed, tmp_path:
     assert error.value.wanted.start == "bloodmnist"
 
 
+def test_initial_weights_of_a_named_run_are_of_the_data_set_of_that_run(composed, cells: Path, tmp_path: Path) -> None:
+    source = finished(composed, tmp_path, "dataset=npz", f"dataset.path={cells}")
+    further = finished(composed, tmp_path, "init=pretrained", f"init.run={source}")
+    assert find(tmp_path, start="cells").run == further
+    with pytest.raises(MissingEncoderError):
+        find(tmp_path, start="synthetic")
+    shutil.rmtree(source)
+    assert find(tmp_path, start="synthetic").run == further, "nothing else is known of a deleted run"
+
+
 def test_a_missing_size_fits_any_size(composed, cells: Path, tmp_path: Path) -> None:
     own = finished(composed, tmp_path, "dataset=npz", f"dataset.path={cells}")  # the size is that of the file
     drawn = finished(composed, tmp_path)

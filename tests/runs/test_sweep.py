@@ -84,6 +84,13 @@ def test_outcomes_are_read_in_the_order_of_the_jobs(tmp_path: Path) -> None:
     assert sweep.exit_status([RunOutcome("done"), RunOutcome("skipped")]) == 0
 
 
+def test_a_job_of_several_runs_is_one_job(tmp_path: Path) -> None:
+    for number in range(2):
+        runs = [RunOutcome("done", folder=f"{number}-{budget}") for budget in range(3)]
+        sweep.record_outcomes(SweepJob(tmp_path, number, (f"init.seed={number}",)), runs)
+    assert sweep.sweep_summary(sweep.read_outcomes(tmp_path), tmp_path).startswith("Sweep of 2 jobs, 6 runs\n")
+
+
 def test_unwritable_record_does_not_end_the_sweep(tmp_path: Path, capsys) -> None:
     (tmp_path / "jobs").write_text("")
     sweep.record_outcomes(SweepJob(tmp_path, 0, ()), [RunOutcome("done")])

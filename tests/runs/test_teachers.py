@@ -13,6 +13,7 @@ from simclr_med.config.validate import validate_config
 from simclr_med.errors import MissingTeacherError, RunError
 from simclr_med.runs.identity import Init
 from simclr_med.runs.run import open_run
+from simclr_med.selection_csv import SelectedImage, format_selection
 
 Make = Callable[..., Path]
 
@@ -90,6 +91,28 @@ def test_other_labels_than_the_teachers_are_refused(make: Make, found: Callable[
     with pytest.raises(RunError, match=message):
         found(f"stage.teacher={folder}")
     found(f"stage.teacher={folder}", "data_fraction=n50", "data_fraction.seed=1")
+
+
+def test_a_random_budget_is_not_that_of_a_selection_of_the_same_size(
+    make: Make, found: Callable[..., Init], tmp_path: Path
+) -> None:
+    file = tmp_path / "selection.csv"
+    lines = [SelectedImage(row, f"{row:032x}", "typiclust") for row in range(50)]
+    file.write_text(format_selection(lines), encoding="utf-8")
+    selected = ("data_fraction=n50", f"data_fraction.file={file}")
+    folder = make(*selected)
+    with pytest.raises(MissingTeacherError):
+        found("data_fraction=n50")
+    message = (
+        rf"^data_fraction\.file=null: the teacher learned from other labels \(.*\. Add data_fraction\.file={file}\.$"
+    )
+    with pytest.raises(RunError, match=message):
+        found("data_fraction=n50", f"stage.teacher={folder}")
+    assert found(*selected).run == found(*selected, f"stage.teacher={folder}").run == folder
+    drawn = make("data_fraction=n50")
+    assert found("data_fraction=n50").run == drawn
+    with pytest.raises(RunError, match=r"Add data_fraction\.file=null\.$"):
+        found(*selected, f"stage.teacher={drawn}")
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,8 @@ def _best(query: RunsQuery, records: Sequence[RunRecord]) -> int:
     if not winners:
         kind = "run" if "stage" in query.filters else "classifier"
         raise RunError(
-            f"simclr-med runs best: no finished {kind} has a validation score. Run stage=probe or stage=finetune."
+            f"simclr-med runs best: no finished {kind} has a validation score. Run stage=probe, or stage=finetune with "
+            "data_fraction.validation=split."
         )
     if "--json" in query.flags:
         print_json(winners)

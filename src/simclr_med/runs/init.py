@@ -10,7 +10,7 @@ from typing import Any
 from simclr_med.atomic import sha256
 from simclr_med.errors import MissingEncoderError, RunError, WantedEncoder
 from simclr_med.runs.fields import Fields
-from simclr_med.runs.finished_runs import find_finished_runs
+from simclr_med.runs.finished_runs import find_finished_runs, load_config
 from simclr_med.runs.hub import find_weights
 from simclr_med.runs.identity import Init
 from simclr_med.safe_files import check_regular, read_json
@@ -187,7 +187,7 @@ def _fits(cfg: Any, wanted: WantedEncoder) -> bool:
         "encoder": cfg.encoder.name,
         "size": cfg.dataset.get("size"),
         "seed": cfg.seed,
-        "start": cfg.init.get("dataset") if cfg.init.name == "pretrained" else cfg.init.name,
+        "start": _start(cfg.init),
         "model": cfg.encoder.get("model"),
         "head_layers": (cfg.stage.get("head") or {}).get("layers"),
     }
@@ -197,6 +197,16 @@ def _fits(cfg: Any, wanted: WantedEncoder) -> bool:
     if None in (recorded["size"], fields["size"]):
         del recorded["size"]
     return all(fields[key] == value for key, value in recorded.items())
+
+
+def _start(init: Any) -> Any:
+    """Return the initial weights of a pretraining run as `init.start` names them, from the node init of its config."""
+    if init.name != "pretrained":
+        return init.name
+    named = init.get("run")
+    # A named run may be of another data set than init.dataset, which was then ignored.
+    source = load_config(Path(os.path.expanduser(named)).absolute()) if isinstance(named, str) else None
+    return init.get("dataset") if source is None else source.dataset.name
 
 
 def saved_by(folder: Path, key: str = "init.run") -> Init:

@@ -135,13 +135,16 @@ def read_outcomes(folder: Path) -> list[tuple[str, RunOutcome]]:
     A record that cannot be read is left out, with one line.
     """
     found = []
-    paths = [path for path in (folder / "jobs").glob("*.json") if path.stem.isdecimal()]
-    for path in sorted(paths, key=lambda path: int(path.stem)):
+    for path in sorted(_record_paths(folder), key=lambda path: int(path.stem)):
         try:
             found += _read_record(path)
         except (OSError, ValueError) as error:
             print(f"{path}: unreadable and left out of the summary ({describe_error(error)}).", file=sys.stderr)
     return found
+
+
+def _record_paths(folder: Path) -> list[Path]:
+    return [path for path in (folder / "jobs").glob("*.json") if path.stem.isdecimal()]
 
 
 def _read_record(path: Path) -> list[tuple[str, RunOutcome]]:
@@ -211,7 +214,7 @@ def sweep_summary(outcomes: Sequence[tuple[str, RunOutcome]], folder: Path) -> s
     with console.capture() as captured:
         console.print(table)
     runs = {outcome.folder for _, outcome in outcomes if outcome.folder}
-    lines = [f"Sweep of {len(outcomes)} jobs, {len(runs)} runs", captured.get().rstrip()]
+    lines = [f"Sweep of {len(_record_paths(folder))} jobs, {len(runs)} runs", captured.get().rstrip()]
     # Plain lines, because rich would wrap long ones.
     jobs_by_reason: dict[str, list[str]] = {}
     for overrides, run in outcomes:

@@ -17,7 +17,7 @@ from simclr_med.runs.names import shown_path
 from simclr_med.runs.run_folders import find_run_folders
 
 # What decides which images' labels a run learns from.
-_BUDGET = ("samples", "percent", "per_class", "strategy", "imbalance_factor", "seed", "validation")
+_BUDGET = ("samples", "percent", "per_class", "strategy", "imbalance_factor", "seed", "validation", "selection_hash")
 
 
 def find_teacher(cfg: Any) -> Init:
@@ -90,6 +90,7 @@ def _describe(config: Any) -> dict[str, Any]:
         "encoder.model": encoder.get("model"),
         "dataset.size": config.dataset.get("size"),
         "budget": budget_name(config.data_fraction),
+        "data_fraction.selection_hash": config.data_fraction.get("selection_hash"),
         "seed": config.seed,
         "init.seed": init.get("seed"),
         "init.augmentation": init.get("augmentation"),
@@ -109,11 +110,13 @@ def _check_budget(own: Mapping[str, Any], folder: Path) -> None:
     recorded = load_config(folder)
     if recorded is None:
         raise RunError(f"{folder / 'config.yaml'}: missing or unreadable. Repeat this run with overwrite=true.")
-    fraction = recorded.data_fraction
+    fraction = {"selection_hash": None, **recorded.data_fraction}  # early runs have no such key
     differing = [key for key in _BUDGET if key in fraction and fraction[key] != own.get(key)]
     if differing:
-        given = " ".join(f"data_fraction.{key}={_text(own.get(key))}" for key in differing)
-        needed = " ".join(f"data_fraction.{key}={_text(fraction[key])}" for key in differing)
+        typed = [key.replace("selection_hash", "file") for key in differing]
+        given, needed = (
+            " ".join(f"data_fraction.{key}={_text(node.get(key))}" for key in typed) for node in (own, fraction)
+        )
         raise RunError(
             f"{given}: the teacher learned from other labels ({shown_path(folder)}), which count as this run's. Add "
             f"{needed}."
