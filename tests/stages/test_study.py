@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from omegaconf import DictConfig
 
 from simclr_med.config.validate import find_problems, validate_config
 from simclr_med.errors import ConfigError, DataError, RunError
+from simclr_med.runs.identity import Init
+from simclr_med.runs.run import open_run
 from simclr_med.stages import study as study_module
 from simclr_med.stages import study_states
 from simclr_med.stages.study_foundation import check_weights
@@ -149,6 +152,74 @@ def test_wrong_words_of_a_step_are_told_before_the_first_begins() -> None:
         read_states(steps)
     assert any(problem.startswith("stage.epochs=0: expected an integer >= 1") for problem in caught.value.problems)
     assert len(set(caught.value.problems)) == len(caught.value.problems)
+
+
+@pytest.fixture
+def pretrained(composed: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., Path]:
+    """Write a finished pretraining run and return its folder."""
+
+    def write(*words: str) -> Path:
+        cfg = validate_config(composed("stage=pretrain", "encoder=tiny", f"paths.runs={tmp_path}", *words))
+        with open_run(cfg, "d", Init("random", "random")) as run:
+            run.finish({}, {}, {})
+        return run.folder
+
+    return write
+
+
+def test_other_encoders_with_the_fields_of_the_studys_own_end_it_before_the_first_step(
+    composed: Callable[..., DictConfig],
+    pretrained: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own, other = pretrained("stage.epochs=5", "seed=1"), pretrained("stage.epochs=7", "seed=1")
+    for word in ("seed=5", "augmentation=light", "encoder=resnet14", "dataset.size=64", "dataset.exclude=twins.csv"):
+        pretrained("stage.epochs=7", word)
+    words = ["stage=study", "encoder=tiny", f"paths.runs={tmp_path}"]
+    steps = plan_steps(validate_config(composed(*words)), words, images=2000)
+    trained = {step.name: set(step.similar) for step in steps if step.similar}
+    assert trained == {"pretrain, seed 1": {own, other}}
+    (step,) = (step for step in steps if step.similar)
+    listed = f"finished    {own}"
+    monkeypatch.setattr(
+        study_states, "capture_command", lambda argv: subprocess.CompletedProcess(argv, 0, listed, "not said")
+    )
+    with pytest.raises(RunError, match=r"Choose another paths\.runs, or delete them with simclr-med runs rm:") as error:
+        read_states([step])
+    assert error.value.problems[1:] == (f"  {other}",)
+    shutil.rmtree(other)
+    (step,) = (step for step in plan_steps(validate_config(composed(*words)), words, images=2000) if step.similar)
+    assert read_states([step]) == [["finished"]]
+
+
+def test_continued_encoders_are_found_by_their_model(
+    composed: Callable[..., DictConfig], pretrained: Callable[..., Path], tmp_path: Path
+) -> None:
+    timm = ("encoder=timm", "init=timm", "stage.epochs=7")
+    other, _ = (pretrained(*timm, f"encoder.model={name}") for name in ("resnet10t.c3_in1k", "resnet18.a1_in1k"))
+    words = ["stage=study", f"paths.runs={tmp_path}", "stage.encoders=1"]
+    asked = ["stage.foundation=[resnet10t.c3_in1k]", "stage.continue_pretraining=true"]
+    steps = plan_steps(validate_config(composed(*words, *asked)), words, images=2000)
+    assert {step.name: step.similar for step in steps if step.similar} == {
+        "continue resnet10t.c3_in1k, seed 0": (other,)
+    }
+
+
+def test_a_step_that_would_fail_is_told_before_the_first_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = subprocess.CompletedProcess((), 1, "", "init.run=a: encoder.safetensors is missing.\n")
+    monkeypatch.setattr(study_states, "capture_command", lambda argv: done)
+    with pytest.raises(RunError) as error:
+        read_states([Step("one", ("a",)), Step("two", ("b",))])
+    assert error.value.problems == ("init.run=a: encoder.safetensors is missing.",)
+
+
+@pytest.mark.parametrize("more", [["experiment=vit"], ["schedule.warmup_epochs=5"], ["schedule=constant"], []])
+def test_the_command_that_is_timed_has_no_warmup(composed: Callable[..., DictConfig], more: list[str]) -> None:
+    words = ["stage=study", "encoder=tiny", *more]
+    timed = study_module.timing_overrides(validate_config(composed(*words)), words)
+    cfg = validate_config(composed(*timed), timed)
+    assert (cfg.stage.name, cfg.stage.epochs, cfg.trainer.limit_steps) == ("pretrain", 1, 6)
 
 
 def test_what_is_finished_is_no_time_to_come(

@@ -78,11 +78,12 @@ def pretrained(
     if run is not None:
         return saved_by(Path(os.path.expanduser(run)).absolute())
     wanted = WantedEncoder(dataset, augmentation, encoder, size, seed, start, model, head_layers)
-    top = Path(runs).absolute()
-    finished = list(find_finished_runs(top, "pretrain", dataset))
-    found = {folder: cfg.dataset.get("exclude") for folder, cfg, _ in finished if _fits(cfg, wanted)}
+    found = find_encoders(runs, wanted)
     if not found:
-        raise MissingEncoderError(wanted, top, [folder for folder, _, _ in finished])
+        top = Path(runs).absolute()
+        raise MissingEncoderError(
+            wanted, top, [folder for folder, _, _ in find_finished_runs(top, "pretrain", dataset)]
+        )
     fitting = [folder for folder, recorded in found.items() if recorded == exclude] or list(found)
     if len(fitting) > 1:
         raise RunError(
@@ -90,6 +91,17 @@ def pretrained(
             *(f"  {folder}" for folder in fitting),
         )
     return saved_by(fitting[0])
+
+
+def find_encoders(runs: str, wanted: WantedEncoder) -> dict[Path, str | None]:
+    """Return the folder of each finished pretraining run that has the wanted fields, with its dataset.exclude.
+
+    Args:
+        runs: folder of all runs.
+        wanted: the fields.
+    """
+    finished = find_finished_runs(Path(runs).absolute(), "pretrain", wanted.dataset)
+    return {folder: cfg.dataset.get("exclude") for folder, cfg, _ in finished if _fits(cfg, wanted)}
 
 
 def model(run: str | None) -> Init:

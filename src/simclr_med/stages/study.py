@@ -11,7 +11,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 
 from simclr_med.cli.command_process import call_command
-from simclr_med.config.schema import Config
+from simclr_med.config.schema import Config, WarmupCosine
 from simclr_med.config.stage_nodes import Study
 from simclr_med.data.source import Source
 from simclr_med.errors import RunError
@@ -32,7 +32,7 @@ def study(run: Run[Config[Study]], source: Source) -> None:
     Raises:
         DataError: there are no labels to evaluate the encoder with.
         ConfigError: the command of a step is wrong; raised before the first step.
-        RunError: the weights of a foundation model are missing, before the first step; or steps failed; names them.
+        RunError: before the first step as `list_steps`; or steps failed; names them.
     """
     cfg = run.cfg
     images = count_images(source)
@@ -43,9 +43,7 @@ def study(run: Run[Config[Study]], source: Source) -> None:
     check_weights(cfg.stage)
     states = read_states(steps, flags)
     left = any(share_left(found) for step, found in zip(steps, states, strict=True) if not step.always)
-    timed = cfg.stage.timed_steps
-    pretraining = [*flags, *shared_overrides(overrides), *pretraining_overrides(cfg.stage)]
-    rate = _rate(pretraining, timed) if timed and left else None
+    rate = _rate([*flags, *timing_overrides(cfg, overrides)]) if cfg.stage.timed_steps and left else None
     print_plan(steps, states, rate)
     for line in describe_design(cfg.stage, steps, rate):
         print(line, flush=True)
@@ -75,17 +73,28 @@ def call_steps(steps: Sequence[Step], flags: Sequence[str], call: Callable[[list
     return failed
 
 
-def _rate(pretraining: Sequence[str], steps: int) -> float | None:
-    """Return the images per second of a few steps of pretraining on this machine; None if they fail.
+def timing_overrides(cfg: Config[Study], overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of a pretraining that ends after `stage.timed_steps` steps.
 
     Args:
-        pretraining: flags and overrides of the pretraining steps.
-        steps: number of training steps to time.
+        cfg: of the study.
+        overrides: of its command line.
+    """
+    few = ("stage.epochs=1", f"trainer.limit_steps={cfg.stage.timed_steps}", "logger=none")
+    # A warm-up must be shorter than the training.
+    without_warmup = ("schedule.warmup_epochs=0",) if isinstance(cfg.schedule, WarmupCosine) else ()
+    return [*shared_overrides(overrides), *pretraining_overrides(cfg.stage), *few, *without_warmup]
+
+
+def _rate(pretraining: Sequence[str]) -> float | None:
+    """Return the images per second of a short pretraining on this machine; None if it fails.
+
+    Args:
+        pretraining: its flags and overrides.
     """
     with tempfile.TemporaryDirectory() as folder:
-        own = ("stage.epochs=1", f"trainer.limit_steps={steps}", "logger=none")
         with open(os.devnull, "wb") as null:
-            call_command((*pretraining, *own, f"paths.runs={folder}"), (null, null))
+            call_command((*pretraining, f"paths.runs={folder}"), (null, null))
         for path in Path(folder).glob("pretrain/*/*/result.json"):
             return Fields.from_record(read_json(path)).fields("timing").number_or_none("images_per_s", 1e-9)
     return None

@@ -13,6 +13,7 @@ from simclr_med.stages.study_steps import (
     PRETRAINING,
     VALIDATION,
     Step,
+    find_similar,
     join_list,
     pretraining_overrides,
     shared_overrides,
@@ -82,7 +83,15 @@ def foundation_steps(cfg: Config[Study], overrides: Sequence[str], curve: Sequen
         steps.append(Step(f"probe of frozen {name}", (*probe, *encoder, "init=timm"), images=None))
         if node.continue_pretraining:
             start = (*pretraining, *_recipe(name, overrides), *encoder, "init=timm")
-            trained = [Step(f"continue {name}, seed {seed}", (*start, f"seed={seed}"), images=None) for seed in seeds]
+            trained = [
+                Step(
+                    f"continue {name}, seed {seed}",
+                    (*start, f"seed={seed}"),
+                    images=None,
+                    similar=find_similar(cfg, seed, name),
+                )
+                for seed in seeds
+            ]
             needs = tuple(step.name for step in trained)
             probed = (*probe, *encoder, *continued)
             steps += trained

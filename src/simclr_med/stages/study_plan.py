@@ -15,6 +15,7 @@ from simclr_med.stages.study_steps import (
     PRETRAINING,
     VALIDATION,
     Step,
+    find_similar,
     join_list,
     pretraining_overrides,
     shared_overrides,
@@ -88,7 +89,13 @@ def plan_steps(cfg: Config[Study], overrides: Sequence[str], images: int) -> lis
     return [
         Step("audit of the data", audit, images * AUDIT),
         *(
-            Step(f"pretrain, seed {seed}", (*pretraining, f"seed={seed}"), images * node.epochs, is_required=True)
+            Step(
+                f"pretrain, seed {seed}",
+                (*pretraining, f"seed={seed}"),
+                images * node.epochs,
+                is_required=True,
+                similar=find_similar(cfg, seed),
+            )
             for seed in encoders
         ),
         *(probes if curve else []),

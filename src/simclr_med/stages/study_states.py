@@ -12,7 +12,8 @@ from simclr_med.cli.command_process import capture_command
 from simclr_med.config.schema import Config
 from simclr_med.config.stage_nodes import Study
 from simclr_med.data.source import Source
-from simclr_med.errors import ConfigError, DataError
+from simclr_med.errors import ConfigError, DataError, RunError
+from simclr_med.runs.names import shown_path
 from simclr_med.stages.study_foundation import check_weights
 from simclr_med.stages.study_plan import START_S, describe_design, format_span, plan_steps
 from simclr_med.stages.study_steps import Step
@@ -24,7 +25,7 @@ def list_steps(cfg: Config[Study], source: Source) -> None:
     Raises:
         DataError: there are no labels to evaluate the encoder with.
         ConfigError: the command of a step is wrong.
-        RunError: the weights of a foundation model are missing.
+        RunError: the weights of a foundation model are missing, or as `read_states`.
     """
     steps = plan_steps(cfg, list(HydraConfig.get().overrides.task), count_images(source))
     check_weights(cfg.stage)
@@ -65,16 +66,30 @@ def read_states(steps: Sequence[Step], flags: Sequence[str] = ()) -> list[list[s
 
     Raises:
         ConfigError: the command of a step is wrong.
+        RunError: a step would fail, or later steps could not tell the study's encoders from those of other runs.
     """
-    states, problems = [], []
+    states, mistakes, failures, others = [], [], [], []
     for step in steps:
         done = capture_command((*flags, *step.overrides, "dry_run=true"))
-        problems += done.stderr.splitlines() if done.returncode == ConfigError.exit_code else []
-        states.append(
-            ["pending" if line.startswith("no encoder") else line.split()[0] for line in done.stdout.splitlines()]
+        lines = done.stdout.splitlines()
+        if done.returncode == ConfigError.exit_code:
+            mistakes += done.stderr.splitlines()
+        elif done.returncode:
+            failures += done.stderr.splitlines()
+        else:
+            others += [run for run in step.similar if not any(line.endswith(run.name) for line in lines)]
+        states.append(["pending" if line.startswith("no encoder") else line.split()[0] for line in lines])
+    if mistakes:
+        raise ConfigError(*dict.fromkeys(mistakes))
+    if others:
+        raise RunError(
+            "stage=study: finished pretraining runs with other settings have the data set, augmentation, encoder, size "
+            "and seed of the study's own, and its steps find encoders by these fields. Choose another paths.runs, or "
+            "delete them with simclr-med runs rm:",
+            *(f"  {shown_path(run)}" for run in others),
         )
-    if problems:
-        raise ConfigError(*dict.fromkeys(problems))
+    if failures:
+        raise RunError(*dict.fromkeys(failures))
     return states
 
 
