@@ -236,6 +236,10 @@ MISTAKES = [
     (["stage=report", "stage.datasets=[[a]]"], "stage.datasets=[['a']]: expected a list of names."),
     (["stage=report", "stage.datasets=[..]"], "stage.datasets=..: expected the name of a folder of runs."),
     (["stage=analyse", "stage.perplexities=[nan]"], "stage.perplexities=[nan]: expected a list of finite numbers."),
+    (
+        ["experiment=thesis_finetune", "init=imagenet"],
+        "experiment/thesis_finetune.yaml: unknown key augmentation. Remove it, or leave out init=imagenet.",
+    ),
     (["init=pretrained", "init.path=x"], "init.path=x: unknown key. It needs init=checkpoint."),
     (["hydra.run.dir=/proc/none/x"], "No such file"),
 ]
