@@ -75,7 +75,8 @@ class WantedEncoder:
     Attributes:
         dataset, augmentation, encoder, seed: of the run.
         size: of its images in pixels; None fits any.
-        start: initial weights of the run: ``random``, ``imagenet``, or the data set of its own encoder.
+        start: initial weights of the run: ``random``, ``imagenet``, ``timm``, ``checkpoint``, or the name of the
+            data set that its encoder had been pretrained on before.
         model: of ``encoder=timm``; None for another encoder.
         head_layers: of the run's projection head; None fits any.
     """

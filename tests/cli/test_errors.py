@@ -191,7 +191,10 @@ MISTAKES = [
     (["--config-dir", "nowhere"], "--config-dir nowhere: there is no such folder"),
     (["trainer.devices=0"], "trainer.devices=0: expected an integer >= 1."),
     (["stage.batch_size=1"], "stage.batch_size=1: expected an integer >= 2."),
-    (["dataset.name=../../x"], "dataset.name=../../x: expected letters, digits, dots and dashes."),
+    (
+        ["dataset.name=../../x"],
+        "dataset.name=../../x: expected at most 60 letters, digits, underscores, dots and dashes",
+    ),
     (["dataset=npz", "dataset.path="], "dataset.path=: expected a value, not an empty text."),
     (["dataset=npz", "dataset.path=null"], "dataset.path=null: null is not allowed."),
     (["dataset=npz", "dataset.path=${x}.npz"], "dataset.path=${x}.npz: the config has no such key."),
@@ -221,7 +224,7 @@ MISTAKES = [
     (["stage=probe", "stage.seeds=[null]"], "stage.seeds=[null]: null is not allowed."),
     (["stage.knn=3"], "stage.knn=3: expected a mapping. Set one of its keys: stage.knn.k, stage.knn.temperature,"),
     (["stage.knn={a:1}"], "stage.knn={a:1}: unknown key stage.knn.a. Known keys: stage.knn.k, stage.knn.temperature,"),
-    (["stage.name=../x"], "stage.name=../x: expected letters, digits, dots and dashes."),
+    (["stage.name=../x"], "stage.name=../x: expected at most 60 letters, digits, underscores, dots and dashes"),
     (["seed=${"], "seed='${': not a valid interpolation. Correct the text after the dollar sign."),
     (
         ["dataset=npz", "dataset.path=a", "dataset.class_names={a:1}"],
@@ -233,6 +236,10 @@ MISTAKES = [
     (["stage=report", "stage.datasets=[[a]]"], "stage.datasets=[['a']]: expected a list of names."),
     (["stage=report", "stage.datasets=[..]"], "stage.datasets=..: expected the name of a folder of runs."),
     (["stage=analyse", "stage.perplexities=[nan]"], "stage.perplexities=[nan]: expected a list of finite numbers."),
+    (
+        ["experiment=thesis_finetune", "init=imagenet"],
+        "experiment/thesis_finetune.yaml: unknown key augmentation. Remove it, or leave out init=imagenet.",
+    ),
     (["init=pretrained", "init.path=x"], "init.path=x: unknown key. It needs init=checkpoint."),
     (["hydra.run.dir=/proc/none/x"], "No such file"),
 ]
@@ -265,6 +272,24 @@ def test_mistake_in_the_users_yaml_is_one_line(typed, tmp_path: Path, text: str)
     assert done.status == 2
     assert len(done.lines) == 1
     assert YAML[text] in done.lines[0]
+    assert nothing_left(tmp_path)
+
+
+WITHOUT_TARGET = {
+    "optimizer/mine.yaml": "name: mine\nlr: 0.1\n",
+    "schedule/mine.yaml": "name: mine\n_target_: null\n",
+    "stage/mine.yaml": "# @package _global_\nstage: {name: mine, epochs: 1}\n",
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_TARGET)
+def test_own_yaml_without_target_is_one_line(typed, tmp_path: Path, name: str) -> None:
+    written(name, WITHOUT_TARGET[name].encode())(tmp_path / "conf")
+    group = name.split("/")[0]
+    words = ("--config-dir", tmp_path / "conf", f"{group}=mine", "dataset=synthetic", "dry_run=true", "allow_code=true")
+    done = typed(*words)
+    assert (done.status, len(done.lines)) == (2, 1)
+    assert f"{group}: expected a mapping with " in done.lines[0]
     assert nothing_left(tmp_path)
 
 

@@ -60,10 +60,64 @@ def test_keys_that_exclude_each_other(composed, overrides: tuple[str, ...], mess
     assert find_problems(composed(*BASE, overrides[0])) == []
 
 
-@pytest.mark.parametrize("values", ["[0.5,0.2]", "[-1]", "[2]"])
-def test_milestones_are_increasing_fractions(composed, values: str) -> None:
-    (problem,) = find_problems(composed(*BASE, "schedule=multistep", f"schedule.milestones={values}"))
-    assert "expected fractions of the run in (0, 1), in increasing order" in problem
+@pytest.mark.parametrize("values", ["[0.5,0.2]", "[-1]", "[2]", "[5,-1]"])
+@pytest.mark.parametrize(
+    ("key", "base"),
+    [
+        ("schedule.milestones", (*BASE, "schedule=multistep")),
+        ("stage.solvers.sgd.milestones", ("stage=probe", "init=random")),
+    ],
+)
+def test_milestones_are_increasing_fractions(composed, key: str, base: tuple[str, ...], values: str) -> None:
+    (problem,) = find_problems(composed(*base, f"{key}={values}"))
+    assert problem.startswith(f"{key}=")
+    assert "expected fractions of the training in (0, 1), in increasing order" in problem
+
+
+@pytest.mark.parametrize(
+    ("stage", "key"),
+    [
+        ("probe", "stage.solvers.logistic"),
+        ("audit", "stage.classifier"),
+        ("select", "stage.methods_with_labels.probe"),
+    ],
+)
+def test_lowest_strength_is_below_the_highest(composed, stage: str, key: str) -> None:
+    words = (f"stage={stage}", "init=random", f"{key}.lowest=10", f"{key}.highest=2")
+    (problem,) = find_problems(composed(*words))
+    assert problem == f"{key}.lowest=10.0: expected at most highest=2.0. Exchange the two."
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (("stage=probe", "stage.seeds=[0,-1]"), f"a list of integers >= 0 and <= {2**63 - 1}"),
+        (("stage=study", "stage.repeats=[-1]"), f"a list of integers >= 0 and <= {2**63 - 1}"),
+        (("stage=select", "stage.rounds=[-1,50]"), "increasing numbers of images >= 2, such as [50,100,250]"),
+        (("stage=select", f"stage.rounds=[50,{HUGE}]"), "a list of integers <= 2147483647"),
+    ],
+)
+def test_lists_of_integers_name_their_own_limits(composed, overrides: tuple[str, ...], expected: str) -> None:
+    (problem,) = find_problems(composed(*overrides))
+    assert f": expected {expected}. " in problem
+
+
+@pytest.mark.parametrize("name", ["n" * 61, "mine-", "a b"])
+def test_names_in_paths_have_the_characters_that_the_message_names(composed, name: str) -> None:
+    (problem,) = find_problems(composed(*BASE, f"dataset.name='{name}'"))
+    assert problem.startswith(f"dataset.name={name}: expected at most 60 letters, digits, underscores, dots and dashes")
+    assert find_problems(composed(*BASE, "dataset.name=my_set-2.0")) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "switch"),
+    [("stage.family=blood", "stage.corruptions=true"), ("stage.ood_neighbours=10", "stage.ood=[synthetic]")],
+)
+def test_keys_of_a_check_need_the_check(composed, key: str, switch: str) -> None:
+    words = ("stage=test", "stage.run=x")
+    (problem,) = find_problems(composed(*words, key), [key])
+    assert problem == f"{key}: not used by stage=test (it needs {switch.partition('=[')[0]}). Remove it."
+    assert find_problems(composed(*words, key, switch), [key, switch]) == []
 
 
 @pytest.mark.parametrize("override", ["seed=18446744073709551", "optimizer.weight_decay=0", "stage.epochs=1000000"])

@@ -82,6 +82,11 @@ def test_an_encoder_without_a_seed_has_no_list_of_them(composed) -> None:
         expand_budgets(composed("stage=probe", "init=imagenet", "encoder=resnet18", "stage.init_seeds=[0,1]"))
 
 
+def test_a_named_encoder_has_no_list_of_seeds(composed) -> None:
+    with pytest.raises(ConfigError, match=r"stage.init_seeds=\[0, 1\]: not used with init.run=x. Remove one of them."):
+        expand_budgets(composed("stage=probe", "init=pretrained", "init.run=x", "stage.init_seeds=[0,1]"))
+
+
 def test_random_weights_follow_the_seed_unless_they_have_their_own(composed) -> None:
     runs = [
         *expand_budgets(composed("stage=probe", "init=random", "stage.seeds=[0,1]")),

@@ -131,7 +131,7 @@ def test_content_hash_depends_on_the_csv_and_its_columns(write_images, tmp_path:
         (("c.png,1,9", "c.png,1,"), "no label for c.png"),
         (("test", "later"), "dataset.csv.split=Satz: expected train, val or test, found later for d.png"),
         (("d.png,3", "d.png,1"), "the patient 1 is in train and test"),
-        (("9", "10"), "dataset.csv.label: expected at least two classes, found only 10"),
+        (("9", "10"), "dataset.csv.label=Befund: expected at least two classes, found only 10"),
         (("d.png,3,10,test", "d.png,3,11,test"), "the class 11 is not in train/"),
     ],
 )

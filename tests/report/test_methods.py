@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+from omegaconf import DictConfig
 from run_folders import pretrained
 
 from simclr_med.report.collect import collect_runs
-from simclr_med.report.methods import find_main_method, sort_budgets
+from simclr_med.report.methods import MAIN_AUGMENTATION, find_main_method, sort_budgets
 
 Add = Callable[..., Path]
 
@@ -79,3 +80,14 @@ def test_main_method_has_the_data_sets_own_encoder_and_most_runs() -> None:
     assert find_main_method(rows, "probe") == "probe, own simple"
     assert find_main_method(rows.drop(index=range(5, 10)), "probe") == "probe, skin novel"
     assert find_main_method(rows, "baseline") is None
+
+
+def test_main_method_of_equally_many_runs_has_the_default_augmentation(composed: Callable[..., DictConfig]) -> None:
+    assert composed("stage=pretrain").augmentation.name == MAIN_AUGMENTATION
+    assert composed("stage=probe").init.augmentation == MAIN_AUGMENTATION
+    names = ["novel", "microscopy", "simple"]
+    rows = pd.DataFrame([("probe", f"probe, own {name}", f"own {name}") for name in names for _ in range(2)])
+    rows.columns = ["kind", "method", "origin"]
+    assert find_main_method(rows, "probe") == "probe, own microscopy"
+    others = rows[~rows["method"].str.contains("microscopy")]
+    assert find_main_method(others, "probe") == "probe, own novel", "the shorter name"

@@ -376,7 +376,8 @@ def test_missing_weights_of_models_are_told_before_the_first_step(
     with pytest.raises(RunError) as caught:
         check_weights(stage)
     assert [problem.split(" is not in ")[0] for problem in caught.value.problems] == [
-        f"init=timm: model.safetensors of timm/{name}" for name in ("resnet10t.c3_in1k", "resnet18.a1_in1k")
+        f"stage.foundation={name}: model.safetensors of timm/{name}"
+        for name in ("resnet10t.c3_in1k", "resnet18.a1_in1k")
     ]
 
 

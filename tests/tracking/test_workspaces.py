@@ -60,6 +60,13 @@ def test_every_view_is_read_back_unchanged() -> None:
     assert len(set(names)) == len(names)
 
 
+def test_means_are_of_one_method() -> None:
+    """The untrained controls have ``init.augmentation`` as well, so this key cannot tell them from pretrained ones."""
+    grouped = [panel for view in build_views() for part in view.sections.values() for panel in part]
+    keys = {panel.groupby.name for panel in grouped if getattr(panel, "groupby", None) is not None}
+    assert keys == {"method"}
+
+
 def test_changed_view_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = workspaces.build_workspaces("lab", "cells")[0]
     monkeypatch.setattr(type(workspace), "_from_model", lambda model: workspaces.build_workspaces("lab", "cells")[1])

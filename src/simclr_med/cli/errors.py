@@ -92,7 +92,7 @@ def _compose_problem(override: str, added: list[str], conf: Path) -> str | None:
             _config_error(causes)
             or _yaml_error(causes)
             or _grammar_error(override, causes)
-            or _error_in_file(error, causes)
+            or _error_in_file(override, error, causes)
             or _wrong_container(override, added, conf)
             or _wrong_type(override, causes)
             or _wrong_key(override, error, added, conf)
@@ -119,7 +119,7 @@ def _grammar_error(override: str, causes: list[BaseException]) -> str | None:
     return None
 
 
-def _error_in_file(error: Exception, causes: list[BaseException]) -> str | None:
+def _error_in_file(override: str, error: Exception, causes: list[BaseException]) -> str | None:
     """Return what is wrong in a YAML file, usually one of the user's own."""
     place = re.match(r"In '([^']+)': ", str(error))
     if place is None or place[1] in ("config", "hydra/config"):  # these include the command line
@@ -131,7 +131,7 @@ def _error_in_file(error: Exception, causes: list[BaseException]) -> str | None:
         return f"{file}: unknown option {missing} in defaults. {remedy}"
     unknown = re.search(r"Key '([^']+)' not in", str(error))
     if unknown:
-        return f"{file}: unknown key {unknown[1]}. Remove it."
+        return f"{file}: unknown key {unknown[1]}. Remove it, or leave out {override}."
     for cause in causes:
         key = re.search(r"full_key: (\S+)", str(cause))
         if isinstance(cause, (ValidationError, UnsupportedValueType)) and key:

@@ -28,6 +28,11 @@ def seed() -> Any:
     return bounded(0, LARGEST_SEED)
 
 
+def seeds() -> Any:
+    """A required field whose value is a list of seeds."""
+    return seed()
+
+
 def one_of(*choices: Any) -> Any:
     """A required field whose value is one of the choices."""
     return field(default=MISSING, metadata={"choices": choices})
@@ -45,7 +50,7 @@ def expected_value(value: Any, item: Field[Any]) -> str | None:
     if isinstance(value, str) and not value:
         return "a value, not an empty text"
     if isinstance(value, ListConfig):
-        return _expected_items(value, str(item.type))
+        return _expected_items(value, item)
     choices = item.metadata.get("choices")
     if choices is not None and value not in choices:
         return f"one of {', '.join(map(_quoted, choices))}"
@@ -58,17 +63,18 @@ def _bounds_of(item: Field[Any]) -> dict[str, Any]:
     return {key: item.metadata.get(key) for key in ("low", "high", "open_low")}
 
 
-def _expected_items(values: Iterable[Any], kind: str) -> str | None:
+def _expected_items(values: Iterable[Any], item: Field[Any]) -> str | None:
     """Return what the items of a list are, in words, when one of them is something else."""
-    items = list(values)
+    items, kind = list(values), str(item.type)
     if "list[float]" in kind:
-        is_right = all(isinstance(item, (int, float)) and _expected_number(item) is None for item in items)
+        is_right = all(isinstance(value, (int, float)) and _expected_number(value) is None for value in items)
         return None if is_right else "a list of finite numbers"
-    if "list[int]" in kind:  # all of them are lists of seeds
-        is_right = all(isinstance(item, int) and 0 <= item <= LARGEST_SEED for item in items)
-        return None if is_right else f"a list of integers >= 0 and <= {LARGEST_SEED}"
+    if "list[int]" in kind:
+        limits = _bounds_of(item)
+        is_right = all(isinstance(value, int) and _is_within(value, **limits) for value in items)
+        return None if is_right else f"a list of integers {_describe_limits(**limits)}"
     if "list[str]" in kind:
-        return None if all(isinstance(item, str) and item for item in items) else "a list of names"
+        return None if all(isinstance(value, str) and value for value in items) else "a list of names"
     return None
 
 
@@ -83,16 +89,19 @@ def _expected_number(value: float) -> str | None:
 def _expected_range(value: float, low: float | None, high: float | None, open_low: float | None) -> str | None:
     if high is None and isinstance(value, int):
         high = LARGEST_INTEGER if value > LARGEST_INTEGER else None  # said only where it is broken
-    broken = (
-        (low is not None and value < low)
-        or (high is not None and value > high)
-        or (open_low is not None and value <= open_low)
-    )
-    if not broken:
+    if _is_within(value, low, high, open_low):
         return None
-    limits = [f">= {low}"] * (low is not None) + [f"> {open_low}"] * (open_low is not None)
     kind = "an integer" if isinstance(value, int) else "a number"
-    return f"{kind} {' and '.join(limits + [f'<= {high}'] * (high is not None))}"
+    return f"{kind} {_describe_limits(low, high, open_low)}"
+
+
+def _is_within(value: float, low: float | None, high: float | None, open_low: float | None) -> bool:
+    return (low is None or value >= low) and (high is None or value <= high) and (open_low is None or value > open_low)
+
+
+def _describe_limits(low: float | None, high: float | None, open_low: float | None) -> str:
+    limits = {">=": low, ">": open_low, "<=": high}
+    return " and ".join(f"{sign} {limit}" for sign, limit in limits.items() if limit is not None)
 
 
 def _quoted(choice: object) -> str:

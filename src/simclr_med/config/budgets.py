@@ -31,7 +31,7 @@ def expand_budgets(cfg: DictConfig) -> list[DictConfig]:
         the config itself where the stage lists none of them.
 
     Raises:
-        ConfigError: a value that is no label budget, or seeds of an encoder that has none.
+        ConfigError: a value that is no label budget, or seeds of encoders where ``init`` has no seed or names one run.
     """
     kind = OmegaConf.get_type(cfg.stage)
     if kind is None or not issubclass(kind, CurveStage):
@@ -45,6 +45,8 @@ def expand_budgets(cfg: DictConfig) -> list[DictConfig]:
             problems.append(f"stage.{item.name}={cfg.stage[item.name]}: expected {expected}. Correct it.")
     if init_seeds and "seed" not in cfg.init:
         problems.append(f"stage.init_seeds={init_seeds}: init={cfg.init.name} has no seed. Remove it.")
+    elif init_seeds and cfg.init.get("run") is not None:
+        problems.append(f"stage.init_seeds={init_seeds}: not used with init.run={cfg.init.run}. Remove one of them.")
     if problems:
         raise ConfigError(*problems)
     runs = itertools.product(init_seeds or [None], budgets or [None], seeds or [None])

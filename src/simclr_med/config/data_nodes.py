@@ -21,7 +21,7 @@ class Dataset(Option):
     """What every data set states.
 
     Attributes:
-        mirror_p: probability of a horizontal flip in augmentations that respect handedness.
+        mirror_p: probability of flips and right-angle turns in augmentations that respect handedness.
         metadata_csv: file with further columns about the images, by which the report forms subgroups.
         exclude: CSV of the images that are left out; None keeps all.
     """

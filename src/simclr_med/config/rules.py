@@ -14,12 +14,13 @@ from simclr_med.config.corruptions import broken_families
 from simclr_med.config.data_rules import broken_data_rules
 from simclr_med.config.logger_rules import broken_logger_rules
 from simclr_med.config.schema import Config, InitSaved, Multistep, WarmupCosine
+from simclr_med.config.select_nodes import Select
 from simclr_med.config.selection_keys import broken_selection_rules
 from simclr_med.config.stage_kinds import Stage
-from simclr_med.config.stage_nodes import Analyse, Export, Predict, Preview, Probe, Report, Test
+from simclr_med.config.stage_nodes import Analyse, Audit, Export, Logistic, Predict, Preview, Probe, Report, Test
 from simclr_med.config.training_nodes import Distill, Pretrain, Supervised
 from simclr_med.config.training_rules import broken_training_rules
-from simclr_med.runs.identity import slug
+from simclr_med.runs.identity import LONGEST_SLUG, slug
 from simclr_med.types import MULTI_LABEL
 
 # Groups whose option's name becomes a part of a path.
@@ -95,8 +96,8 @@ def _names(cfg: Config[Any]) -> Iterator[str]:
     for group, option in options.items():
         if option.name and option.name != slug(option.name):
             yield (
-                f"{group}.name={option.name}: expected letters, digits, dots and dashes. Rename it, for example to "
-                f"{slug(option.name)}."
+                f"{group}.name={option.name}: expected at most {LONGEST_SLUG} letters, digits, underscores, dots and "
+                f"dashes, without a dot or dash at the ends. Rename it, for example to {slug(option.name)}."
             )
 
 
@@ -106,13 +107,17 @@ def _folder(stage: Stage) -> Iterator[str]:
 
 
 def _milestones(cfg: Config[Any]) -> Iterator[str]:
-    schedule = cfg.schedule
-    if isinstance(schedule, Multistep) and all(map(is_finite, schedule.milestones)):
-        values = list(schedule.milestones)
+    lists = {}
+    if isinstance(cfg.schedule, Multistep):
+        lists["schedule.milestones"] = list(cfg.schedule.milestones)
+    if isinstance(cfg.stage, Probe):
+        lists["stage.solvers.sgd.milestones"] = list(cfg.stage.solvers.sgd.milestones)
+    for key, values in lists.items():
+        if not all(map(is_finite, values)):
+            continue  # reported with the bounds
         if values != sorted(set(values)) or not all(0 < value < 1 for value in values):
             yield (
-                f"schedule.milestones={values}: expected fractions of the run in (0, 1), in increasing order. "
-                f"{use_default('schedule.milestones')}"
+                f"{key}={values}: expected fractions of the training in (0, 1), in increasing order. {use_default(key)}"
             )
 
 
@@ -138,8 +143,7 @@ def _stage(cfg: Config[Any], stage: Stage) -> Iterator[str]:
     if isinstance(stage, Pretrain):
         yield from micro_batches(stage, cfg.trainer)
         yield from same_patient(stage, cfg.dataset)
-    if isinstance(stage, Probe):
-        yield from _strengths(stage)
+    yield from _strengths(stage)
     if isinstance(stage, Supervised) and 0 < stage.head_epochs >= stage.epochs:
         yield f"stage.head_epochs={stage.head_epochs}: expected less than stage.epochs={stage.epochs}. Lower it."
     if isinstance(stage, Report):
@@ -168,13 +172,17 @@ def _teacher(stage: Stage) -> Iterator[str]:
         )
 
 
-def _strengths(stage: Probe) -> Iterator[str]:
-    logistic = stage.solvers.logistic
-    if logistic.lowest > logistic.highest:
-        yield (
-            f"stage.solvers.logistic.lowest={logistic.lowest}: expected at most highest={logistic.highest}. Exchange "
-            "the two."
-        )
+def _strengths(stage: Stage) -> Iterator[str]:
+    nodes: dict[str, Logistic] = {}
+    if isinstance(stage, Probe):
+        nodes["stage.solvers.logistic"] = stage.solvers.logistic
+    if isinstance(stage, Audit):
+        nodes["stage.classifier"] = stage.classifier
+    if isinstance(stage, Select):
+        nodes["stage.methods_with_labels.probe"] = stage.methods_with_labels.probe
+    for key, node in nodes.items():
+        if node.lowest > node.highest:
+            yield f"{key}.lowest={node.lowest}: expected at most highest={node.highest}. Exchange the two."
 
 
 def _exported_run(cfg: Config[Any], stage: Export) -> Iterator[str]:

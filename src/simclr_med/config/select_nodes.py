@@ -7,7 +7,7 @@ from typing import Optional
 
 from omegaconf import MISSING
 
-from simclr_med.config.bounds import bounded, one_of
+from simclr_med.config.bounds import LARGEST_INTEGER, bounded, one_of
 from simclr_med.config.nodes import Part, node
 from simclr_med.config.stage_kinds import Stage
 from simclr_med.config.stage_nodes import Logistic
@@ -86,7 +86,7 @@ class Select(Stage):
     method: str = one_of("typiclust", "coverage", "random", *LEARNING)
     methods: Methods = field(default_factory=Methods)
     methods_with_labels: MethodsWithLabels = field(default_factory=MethodsWithLabels)
-    rounds: list[int] = MISSING
+    rounds: list[int] = bounded(high=LARGEST_INTEGER)  # the smallest is a matter of `selection_keys`
     pictures: int = bounded(1, 200)
 
     @property

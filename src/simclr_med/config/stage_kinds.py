@@ -7,6 +7,7 @@ from typing import Any, Optional
 
 from omegaconf import MISSING
 
+from simclr_med.config import bounds
 from simclr_med.config.bounds import bounded
 from simclr_med.config.nodes import Option, Untyped, node
 from simclr_med.types import ValidationImages
@@ -128,8 +129,8 @@ class CurveStage(Stage):
     """A stage that one command runs for several label budgets, seeds and encoders."""
 
     budgets: list[Any] = MISSING
-    seeds: list[int] = MISSING
-    init_seeds: list[int] = MISSING
+    seeds: list[int] = bounds.seeds()
+    init_seeds: list[int] = bounds.seeds()
 
 
 @node

@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from omegaconf import MISSING
 
-from simclr_med.config.bounds import bounded, one_of
+from simclr_med.config.bounds import bounded, one_of, seeds
 from simclr_med.config.nodes import Part, node
 from simclr_med.config.stage_kinds import CurveStage, RepeatedStage, Stage
 
@@ -73,6 +73,13 @@ class Test(Stage):
     ood: list[str] = MISSING
     ood_neighbours: int = bounded(1)
 
+    def reason_unread(self, key: str) -> Optional[str]:
+        if key == "stage.family" and not self.corruptions:
+            return "it needs stage.corruptions=true"
+        if key == "stage.ood_neighbours" and not self.ood:
+            return "it needs stage.ood"
+        return super().reason_unread(key)
+
 
 @node
 class Predict(Stage):
@@ -99,8 +106,8 @@ class Study(RepeatedStage):
     curve: list[Any] = MISSING
     supervised: list[Any] = MISSING
     encoders: int = bounded(1)
-    probe_repeats: list[int] = MISSING
-    repeats: list[int] = MISSING
+    probe_repeats: list[int] = seeds()
+    repeats: list[int] = seeds()
     foundation: list[str] = MISSING
     foundation_size: Optional[int] = bounded(1, 4096)
     continue_pretraining: bool = MISSING

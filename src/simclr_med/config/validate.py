@@ -20,6 +20,11 @@ from simclr_med.config.targets import unlisted_targets
 from simclr_med.errors import ConfigError
 
 UNTYPED: dict[str, type[Untyped]] = {"dataset": UntypedDataset, "stage": UntypedStage}
+# What an option without a type has to state. The names of the others are used nowhere.
+NEEDED = {
+    **dict.fromkeys(("stage", *PATH_GROUPS), ("name", "_target_")),
+    **dict.fromkeys(("optimizer", "schedule"), ("_target_",)),
+}
 
 
 def find_problems(cfg: DictConfig, overrides: Sequence[str] = ()) -> list[str]:
@@ -110,11 +115,13 @@ def _unknown(cfg: DictConfig) -> Iterator[str]:
 
 
 def _without_target(cfg: DictConfig) -> Iterator[str]:
-    """Options of the user's own YAML that lack a key which every option needs."""
-    for group in PATH_GROUPS:
+    """Options of the user's own YAML that lack a key which every option of their group needs."""
+    for group, needed in NEEDED.items():
         node = cfg[group]
-        if not isinstance(node, DictConfig) or not {"name", "_target_"} <= set(node):
-            yield f"{group}: expected a mapping with name and _target_. Start its YAML from the defaults of an option."
+        content: Any = OmegaConf.to_container(node) if isinstance(node, DictConfig) else {}
+        if any(content.get(key) is None for key in needed):
+            expected = " and ".join(needed)
+            yield f"{group}: expected a mapping with {expected}. Start its YAML from the defaults of an option."
 
 
 def _without_value(cfg: DictConfig) -> Iterator[str]:

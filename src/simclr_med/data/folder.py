@@ -89,9 +89,10 @@ class Folder:
         found = sorted({entry.label for entry in entries if entry.label and entry.split in (None, "train")})
         if all(label.isdecimal() for label in found):
             found.sort(key=int)
-        if len(found) == 1 and self._files.has_listed_labels:
+        if len(found) == 1 and self._files.label_column is not None:
             raise DataError(
-                f"dataset.csv.label: expected at least two classes, found only {found[0]}. Correct the CSV."
+                f"dataset.csv.label={self._files.label_column}: expected at least two classes, found only {found[0]}. "
+                "Correct the CSV."
             )
         if len(found) == 1:
             raise DataError(

@@ -91,9 +91,9 @@ class FolderFiles:
         return frozenset(framed.name for entry in self._whole if entry.name in deep for framed in self._expand(entry))
 
     @property
-    def has_listed_labels(self) -> bool:
-        """Whether the CSV states the classes."""
-        return "label" in self._cells
+    def label_column(self) -> str | None:
+        """The column of the CSV that states the classes; None without."""
+        return None if self.csv is None else self.csv.columns.get("label")
 
     @property
     def patient_key(self) -> str:

@@ -13,6 +13,7 @@ from simclr_med.report.results import EncoderInit, Result
 from simclr_med.runs.settings import OF_BUDGET
 
 CONTROL = "untrained control"
+MAIN_AUGMENTATION = "microscopy"  # the default of the pretraining
 # The stages that train a classifier and score it, in the order of the tables.
 SCORED = ("probe", "finetune", "baseline", "distill")
 KINDS = (CONTROL, *SCORED)
@@ -75,7 +76,8 @@ def find_main_method(table: pd.DataFrame, kind: str) -> str | None:
     """Return the method that represents its kind in figures and comparisons; None without runs of the kind.
 
     Methods whose images were drawn at random come first, then those whose encoder was pretrained on the data set
-    itself, then the method with the most runs.
+    itself, then the method with the most runs. Of several with the same number, one with `MAIN_AUGMENTATION` comes
+    first, then the one with the shorter name, then the first in the alphabet.
     """
     rows = table[table["kind"] == kind]
     if rows.empty:
@@ -84,7 +86,7 @@ def find_main_method(table: pd.DataFrame, kind: str) -> str | None:
     if (is_own := rows["origin"].str.startswith("own")).any():
         rows = rows[is_own]
     counts = rows["method"].value_counts()
-    return sorted(counts.index, key=lambda name: (-counts[name], "novel" not in name, len(name), name))[0]
+    return sorted(counts.index, key=lambda name: (-counts[name], MAIN_AUGMENTATION not in name, len(name), name))[0]
 
 
 def drop_selected(rows: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 # Raised when a change of the code changes results although the config is the same.
 PROTOCOL_VERSION = 2
 
+LONGEST_SLUG = 60  # characters of an option's name in a path
+
 # Keys that set where and how a run executes. They do not affect its result and are not hashed.
 OPERATIONAL = {
     "": ("paths", "logger", "init", "overwrite", "dry_run", "allow_code", "objective", "keep", "experiment", "grid"),
@@ -197,10 +199,10 @@ def encoder_name(encoder: Mapping[str, Any]) -> str:
     return f"{encoder['name']} {model}" if isinstance(model, str) else str(encoder["name"])
 
 
-def slug(text: str, limit: int = 60) -> str:
-    """Return text reduced to letters (of any script), digits, dots and dashes.
+def slug(text: str, limit: int = LONGEST_SLUG) -> str:
+    """Return text reduced to letters (of any script), digits, underscores, dots and dashes.
 
-    At most limit characters, never empty, no leading dot.
+    At most limit characters, never empty, without a dot or dash at the ends.
     """
     return re.sub(r"[^\w.-]+", "-", text).strip("-.")[:limit].strip("-.") or "unnamed"
 

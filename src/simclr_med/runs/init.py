@@ -65,7 +65,8 @@ def pretrained(
         runs: folder of all runs.
         dataset, augmentation, encoder, seed: as the run recorded them.
         size: as well; None fits any size, and so does a run whose size is that of its data file.
-        start: initial weights of that run: ``random``, ``imagenet``, or the data set of its own encoder.
+        start: initial weights of that run: ``random``, ``imagenet``, ``timm``, ``checkpoint``, or the name of the
+            data set that its encoder had been pretrained on before.
         exclude: dataset.exclude of that run; it decides if several runs have the other fields.
         run: folder of a run. When it is given, the other fields are ignored.
         model: of ``encoder=timm``, as the run recorded it; None for another encoder.

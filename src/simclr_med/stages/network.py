@@ -37,7 +37,6 @@ def build_network(
         node: the option's keys.
         seed: of the weights.
         recorded: values of a saved run, used instead of the option's own (`simclr_med.config.options`).
-
         speedups: whether to apply them (`simclr_med.models.speed`).
 
     Raises:

@@ -33,7 +33,7 @@ class SavedRun:
         folder: of the run.
         encoder, init: these groups as recorded; both have a name. Every other value of them is unchecked.
         seed: of the run.
-        stage, dataset: names, reduced to letters, digits, dots and dashes.
+        stage, dataset: names, reduced to letters, digits, underscores, dots and dashes.
     """
 
     folder: Path

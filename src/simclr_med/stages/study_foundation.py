@@ -49,7 +49,8 @@ def check_weights(node: Study) -> None:
         try:
             timm(name)
         except RunError as error:
-            problems += error.problems
+            # The study sets the keys that these sentences begin with: encoder.model and init.
+            problems += (f"stage.foundation={name}: {problem.partition(': ')[2]}" for problem in error.problems)
     if problems:
         raise RunError(*problems)
 
