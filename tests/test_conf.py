@@ -128,7 +128,7 @@ def test_thesis_experiments_have_its_epochs(composed, flag: str, epochs: int) ->
             ["dataset=synthetic", "stage.positives=patient"],
             "dataset=synthetic does not name the patient of each image.",
         ),
-        (["dataset=bloodmnist", "stage.mask_same_patient=true"], "Set dataset.groups_csv (dataset=npz or folder), or"),
+        (["dataset=bloodmnist", "stage.mask_same_patient=true"], "Set dataset.groups_csv (npz, folder), dataset.csv"),
         (
             ["dataset=npz", "dataset.path=a.npz", "stage.positives=patient"],
             "stage.positives=patient: dataset=a does not",

@@ -106,6 +106,13 @@ def test_a_difference_that_chance_explains_is_none() -> None:
     assert list(find_class_shift(many, ("a", "b"))) == [], "significant, but too small to matter"
 
 
+def test_a_split_without_any_label_has_no_shares() -> None:
+    counts = {"train": np.array([900, 100]), "val": np.array([0, 0]), "test": np.array([100, 900])}
+    (one,) = find_class_shift(counts, ("a", "b"))
+    assert "90.0% of train, 10.0% of test" in one.detail
+    assert list(find_class_shift({"train": np.array([9, 1]), "test": np.array([0, 0])}, ("a", "b"))) == []
+
+
 def test_rare_classes() -> None:
     counts = {"train": np.array([200, 21, 20, 0])}
     found = list(find_rare_classes(counts, ("a", "b", "c", "d")))

@@ -50,11 +50,12 @@ def test_how_files_are_read_is_in_the_hash_of_the_data_alone(composed) -> None:
     assert dataset["intensity"] == "full"  # as in runs from before the key had other values
 
 
-def test_a_column_of_a_csv_names_the_patients_of_a_folder(composed) -> None:
-    words = (*FOLDER, "stage.positives=patient", "dataset.csv.path=a.csv")
-    (found,) = find_problems(composed(*words, "dataset.csv.label=x"))
-    assert "dataset=scans does not name the patient of each image" in found
-    assert not find_problems(composed(*words, "dataset.csv.patient=who"))
+@pytest.mark.parametrize(
+    "words", [(), ("dataset.csv.path=a.csv", "dataset.csv.patient=who"), ("dataset.groups_csv=a.csv",)]
+)
+def test_files_of_a_folder_may_name_the_patients(composed, words: tuple[str, ...]) -> None:
+    for key in ("stage.positives=patient", "stage.mask_same_patient=true"):
+        assert not find_problems(composed(*FOLDER, key, *words))
 
 
 def test_rules_of_parquet_files(composed) -> None:

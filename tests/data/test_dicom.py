@@ -19,6 +19,7 @@ from simclr_med.data import dicom, folder_files
 from simclr_med.data.decoding import decode_image
 from simclr_med.data.folder import Folder
 from simclr_med.data.intensity import FULL, Scale
+from simclr_med.data.same_patient import find_same_patient
 from simclr_med.errors import DataError
 
 pydicom = pytest.importorskip("pydicom")
@@ -123,6 +124,12 @@ def test_images_of_a_patient_stay_in_one_split(tmp_path: Path) -> None:
     members = [{int(name[-8:].strip("IM.dcm")) % 8 for name in mine.names(split)} for split in ("train", "val", "test")]
     assert sum(map(len, members)) == len(set().union(*members)) == 8
     assert "24 DICOM files: 8 patients by PatientID, each in one split; 0 with a window (VOI)." in mine.remarks().facts
+
+
+def test_patients_of_the_files_can_be_paired(tmp_path: Path) -> None:
+    mine = folder_of_patients(tmp_path / "scans")
+    images = len(mine.names("train"))
+    assert find_same_patient(mine, np.arange(images)).images_with_partner == images >= 6
 
 
 def test_patient_in_two_split_folders_is_an_error_without_the_id(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from folder_sources import build_folder
+from PIL import Image
 
 from simclr_med.data.npz import Npz
 from simclr_med.data.same_patient import SamePatient, find_same_patient
@@ -69,8 +71,31 @@ def test_patients_of_the_selected_images_decide(tmp_path: Path) -> None:
 
 
 def test_a_data_set_without_patients_is_refused(tmp_path: Path) -> None:
+    write_pngs(tmp_path / "folder")
+    for source in (build_npz(tmp_path, None), build_folder(tmp_path / "folder")):
+        with pytest.raises(DataError, match="need the patient of each image") as raised:
+            find_same_patient(source, np.arange(6))
+        assert "dataset.csv.patient (folder) or dataset.patient (parquet), or remove both." in str(raised.value)
+
+
+def write_pngs(folder: Path) -> Path:
+    """Ten images, and a CSV with their classes and five patients."""
+    folder.mkdir()
+    for number in range(10):
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(folder / f"{number}.png")
+    rows = [f"{number}.png,{'ab'[number % 2]},p{number // 2}" for number in range(10)]
+    (folder.parent / "about.csv").write_text("\n".join(["file,class,who", *rows]))
+    return folder
+
+
+def test_a_column_of_a_csv_names_the_patients_of_a_folder(tmp_path: Path) -> None:
+    folder = write_pngs(tmp_path / "folder")
+    columns = {"path": str(tmp_path / "about.csv"), "file": "file", "patient": None, "label": "class", "split": None}
     with pytest.raises(DataError, match="need the patient of each image"):
-        find_same_patient(build_npz(tmp_path, None), np.arange(6))
+        find_same_patient(build_folder(folder, csv=columns), np.arange(5))
+    source = build_folder(folder, csv=columns | {"patient": "who"})
+    images = len(source.names("train"))
+    assert find_same_patient(source, np.arange(images)).images_with_partner == images >= 2
 
 
 @pytest.mark.parametrize(

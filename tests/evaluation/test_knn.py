@@ -71,6 +71,8 @@ def test_effective_rank() -> None:
     p = p / p.sum()
     assert effective_rank(rows).item() == pytest.approx(math.exp(-(p * p.log()).sum()), rel=1e-6)
     assert effective_rank(rows.T).item() == pytest.approx(effective_rank(rows).item(), rel=1e-6)
+    for value in (math.nan, math.inf):
+        assert math.isnan(effective_rank(torch.tensor([[1.0, value], [0.0, 1.0]])))
 
 
 def test_feature_std() -> None:

@@ -56,6 +56,7 @@ def test_tsne_keeps_clusters_apart_and_is_reproducible(clusters) -> None:
     one = tsne(rows, 10, seed=0)
     assert one.shape == (60, 2)
     assert np.array_equal(one, tsne(rows, 10, seed=0))
+    assert np.array_equal(one, tsne(rows, 10, seed=2**32)), "scikit-learn takes 32 bits"
     assert silhouette(one, groups, "euclidean") > 0.5
 
 
@@ -65,6 +66,7 @@ def test_umap_keeps_clusters_apart_and_is_reproducible(clusters) -> None:
     rows, groups = clusters
     one = umap(rows, seed=0)
     assert np.array_equal(one, umap(rows, seed=0))
+    assert np.array_equal(one, umap(rows, seed=2**32))
     assert silhouette(one, groups, "euclidean") > 0.5
 
 

@@ -100,7 +100,7 @@ def test_a_set_with_training_images_alone_and_perplexities_too_large(
 ) -> None:
     data = {name: array for name, array in arrays().items() if not name.startswith("test")}
     np.savez(tmp_path / "set.npz", **data)
-    words = ("stage.points=24", "stage.perplexities=[3,30,50]")
+    words = ("stage.points=24", "stage.perplexities=[30,50,3]")
     folder = staged("analyse", "init=random", *QUICK, *words, path=tmp_path / "set.npz")
     assert drawn(folder) == {"pca", "tsne"}
     assert not [name for name in result(folder)["metrics"] if name.startswith("test/")]

@@ -172,6 +172,20 @@ def test_data_without_labels_and_with_several_labels(audited, content: Content, 
     assert found(folder, "opposite_labels") == [("test", "4", "train", "11")]
 
 
+def test_labels_of_one_image_a_class_are_not_checked(audited, content: Content, capsys) -> None:
+    few = {"train_images": content["train_images"][:3], "train_labels": np.arange(3, dtype=np.uint8)[:, None]}
+    folder = audited(few, name="few")
+    assert "Labels are not checked: that needs two images of a class." in capsys.readouterr().out
+    assert found(folder, "label_error") == []
+
+
+def test_a_split_without_any_of_the_labels(audited, content: Content) -> None:
+    for split in ("train", "val", "test"):
+        labels = content[f"{split}_labels"]
+        content[f"{split}_labels"] = np.concatenate([labels, 1 - labels], axis=1) * (split != "test")
+    assert found(audited(content, name="several"), "class_shift") == []
+
+
 def test_features_of_an_encoder_check_the_labels(audited, result, content: Content, staged, tmp_path: Path) -> None:
     plant(content)
     np.savez(tmp_path / "scans.npz", **content)

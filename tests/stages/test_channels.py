@@ -43,10 +43,27 @@ def test_every_channel_is_used(staged, result, stained: Path) -> None:
     assert result(tested)["metrics"]["test/auroc"] == result(tuned)["metrics"]["test/auroc"]
 
 
-def test_a_model_of_other_channels_is_one_line(staged, stained: Path) -> None:
+def test_a_model_of_other_channels_is_one_line(staged, arrays, stained: Path, tmp_path: Path) -> None:
     probe = staged("probe", FOUR, "init=random", path=stained)
-    with pytest.raises(DataError, match="images of 3 channels: the encoder takes 4"):
-        staged("test", f"stage.run={probe}")
+    for name, channels in {"rgb": 3, "grey": 1}.items():
+        np.savez(tmp_path / f"{name}.npz", **arrays(channels=channels))
+        for words in (
+            ("test", f"stage.run={probe}"),
+            ("predict", f"stage.run={probe}"),
+            ("analyse", f"stage.run={probe}", "init=model"),
+            ("distill", f"stage.teacher={probe}", *FAST),
+        ):
+            with pytest.raises(DataError) as error:
+                staged(*words, path=tmp_path / f"{name}.npz")
+            assert error.value.problems == (
+                f"dataset={name}: the encoder takes images of 4 channels, found {channels}. Use images like those of "
+                "its training.",
+            )
+
+
+def test_analyse_compares_the_key_with_the_images(staged, stained: Path) -> None:
+    with pytest.raises(ConfigError, match=r"encoder.in_channels=3: dataset=stained has images with 4 channels"):
+        staged("analyse", "init=random", "augmentation=channels", path=stained)
 
 
 @pytest.mark.parametrize(

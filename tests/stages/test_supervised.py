@@ -169,6 +169,7 @@ def test_the_epoch_that_validation_likes_best_is_kept(staged, result, select_by:
     found = result(folder)["metrics"]
     assert found["train/best_epoch"] == best + 1
     assert found["train/epochs"] == len(values)
+    assert result(folder)["provenance"]["protocol"].endswith("the epoch with the best validation score is kept")
     for name in ("val/loss", "val/accuracy", "val/auroc"):
         assert found[name] == float(table[best][name])
     saved = load_checkpoint(folder / "checkpoints" / "best.ckpt")
@@ -191,7 +192,10 @@ def test_a_score_that_validation_leaves_undefined_keeps_the_last_epoch_and_says_
     data["val_labels"][:] = 0
     np.savez(tmp_path / "one.npz", **data)
     folder = staged("baseline", *QUICK, "stage.epochs=2", path=tmp_path / "one.npz")
-    assert "val/auroc is not defined on the validation images: the last epoch is kept." in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "val/auroc is not defined on the validation images: the last epoch is kept." in printed
+    assert "kept epoch" in printed
+    assert result(folder)["provenance"]["protocol"].endswith("together; the last epoch is kept")
     found = result(folder)["metrics"]
     assert found["train/best_epoch"] == 2
     assert "val/auroc" not in found

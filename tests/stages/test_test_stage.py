@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from simclr_med.config.corruptions import VALUES
 from simclr_med.config.validate import find_problems
@@ -99,6 +101,7 @@ def test_foreign_images_are_told_by_three_scores(
     ("override", "error", "message"),
     [
         ("stage.ood=[dermamnits]", DataError, "stage.ood=dermamnits: no such data set, file or folder. Give a path"),
+        ("stage.ood=[parquet]", DataError, "stage.ood=parquet: no such data set, file or folder. Give a path"),
         ("stage.ood=[../nowhere.npz]", DataError, r"stage.ood=../nowhere.npz: no such data set"),
     ],
 )
@@ -107,6 +110,21 @@ def test_other_data_that_is_missing_is_one_line(
 ) -> None:
     with pytest.raises(error, match=message):
         staged("test", f"stage.run={probe}", override)
+
+
+def test_other_data_may_be_parquet(staged, probe: Path, result, arrays, tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    cells = []
+    for pixels in arrays()["test_images"]:
+        target = io.BytesIO()
+        Image.fromarray(pixels).save(target, "PNG")
+        cells.append(target.getvalue())
+    (tmp_path / "saved").mkdir()
+    for path in (tmp_path / "other.parquet", tmp_path / "saved" / "test-0.parquet"):
+        pq.write_table(pa.table({"image": cells}), path)  # labels are not needed
+    others = f"stage.ood=[{tmp_path / 'other.parquet'},{tmp_path / 'saved'}]"
+    record = result(staged("test", f"stage.run={probe}", "stage.resamples=0", others, "stage.ood_neighbours=1"))
+    assert set(record["provenance"]["ood"]) == {"other.parquet", "saved"}
 
 
 def test_colours_of_grey_images_are_refused(

@@ -183,3 +183,14 @@ def test_each_metric_stands_under_its_own_name(composed, tmp_path, cells) -> Non
     assert float(retrieval["train/top5"]) == pytest.approx(float((ranks < 5).float().mean()))
     assert float(retrieval["train/mean_rank"]) == pytest.approx(float(ranks.float().mean()))
     assert features.shape == (32, 64)
+
+
+def test_a_precision_that_the_cpu_lacks_is_said_once(composed, tmp_path, cells, capsys, recwarn) -> None:
+    opening, source = opening_of(composed, tmp_path, cells, "trainer.precision=16-mixed", "stage.epochs=1")
+    with opening as run:
+        pretrain(run, source)
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "Device: cpu, precision bf16-mixed",
+        "trainer.precision=16-mixed is not available on this device; using bf16-mixed.",
+    ]
+    assert not [warning for warning in recwarn if "fp16" in str(warning.message)]

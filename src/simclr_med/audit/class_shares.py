@@ -32,6 +32,7 @@ def count_classes(pool: Pool, classes: int) -> dict[str, np.ndarray]:
 
 def find_class_shift(counts: dict[str, np.ndarray], names: Sequence[str]) -> Iterator[Finding]:
     """Yield a finding if the shares of classes differ between splits by more than chance and by enough to matter."""
+    counts = {split: count for split, count in counts.items() if count.sum()}  # images may have no label at all
     table = np.array(list(counts.values()))
     if len(table) < 2:
         return

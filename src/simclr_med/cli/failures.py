@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
@@ -58,14 +60,32 @@ def as_line(problem: str) -> str:
     return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
 
 
-def describe_unexpected(error: Exception) -> str:
-    """Return one line for an error that is not a UserError."""
+def describe_unexpected(error: Exception, config: Mapping[str, Any] | None = None) -> str:
+    """Return one line for an error that is not a UserError.
+
+    Args:
+        error: of a library, or a bug.
+        config: of the run, as plain values, whose keys may be a part of the remedy; None names the keys of pretraining.
+    """
     if isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # the target's own error says more than Hydra's
     first = first_line(error)
     if isinstance(error, MemoryError) or "out of memory" in first or "can't allocate memory" in first:
-        return f"Out of memory ({first}). Lower stage.batch_size or dataset.size, or raise stage.accumulate."
+        return f"Out of memory ({first}). {_save_memory(config)}"
     return f"{type(error).__name__}: {first}"
+
+
+def _save_memory(config: Mapping[str, Any] | None) -> str:
+    """Return what needs less memory, by the keys that the run has."""
+
+    def is_used(key: str) -> bool:
+        group, _, name = key.partition(".")
+        return config is None or name in config[group]
+
+    lower = " or ".join(filter(is_used, ("stage.batch_size", "dataset.size")))
+    if not lower:
+        return "Use a machine with more."
+    return f"Lower {lower}{', or raise stage.accumulate' * is_used('stage.accumulate')}."
 
 
 def first_line(error: object) -> str:

@@ -137,7 +137,8 @@ def _call_stage(run: Run[Config[Any]], source: Any, started: float) -> RunOutcom
         run.fail(error)
         if isinstance(error, UserError):
             raise
-        raise RunError(f"{describe_unexpected(error)} (traceback in {run.folder / 'failure.json'})") from error
+        found = describe_unexpected(error, run.plain)
+        raise RunError(f"{found} (traceback in {run.folder / 'failure.json'})") from error
     return RunOutcome("done", folder=str(run.folder), seconds=round(time.monotonic() - started, 3))
 
 

@@ -46,8 +46,8 @@ def micro_batches(stage: Pretrain, trainer: Trainer) -> Iterator[str]:
 
 
 def same_patient(stage: Pretrain, dataset: Dataset) -> Iterator[str]:
-    """Yield a sentence for each key that needs the patients, if the data set does not name them."""
-    if dataset.patients_csv is not None:
+    """Yield a sentence for each key that needs the patients, if the data set cannot name them."""
+    if dataset.may_name_patients:
         return
     wanted = {
         "stage.positives=patient": stage.pairs_patients,
@@ -57,7 +57,8 @@ def same_patient(stage: Pretrain, dataset: Dataset) -> Iterator[str]:
         if is_wanted:
             yield (
                 f"{override}: dataset={dataset.name} does not name the patient of each image. Set dataset.groups_csv "
-                f"(dataset=npz or folder), or remove {override.partition('=')[0]}."
+                "(npz, folder), dataset.csv.patient (folder) or dataset.patient (parquet), or remove "
+                f"{override.partition('=')[0]}."
             )
 
 

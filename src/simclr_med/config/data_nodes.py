@@ -36,17 +36,17 @@ class Dataset(Option):
         return None
 
     @property
-    def patients_csv(self) -> Optional[str]:
-        """What names the patient of each image, a CSV or a column; None if nothing does."""
-        return None
+    def may_name_patients(self) -> bool:
+        """Whether something may name the patient of each image: a CSV, a column, or the files."""
+        return False
 
 
 class UntypedDataset(Untyped, Dataset):
     """A data set of the user's own YAML."""
 
     @property
-    def patients_csv(self) -> Optional[str]:
-        return vars(self).get("groups_csv")
+    def may_name_patients(self) -> bool:
+        return vars(self).get("groups_csv") is not None
 
 
 @node
@@ -73,8 +73,8 @@ class Npz(Dataset):
         return self.task
 
     @property
-    def patients_csv(self) -> Optional[str]:
-        return self.groups_csv
+    def may_name_patients(self) -> bool:
+        return self.groups_csv is not None
 
 
 @node
@@ -103,8 +103,8 @@ class Folder(Dataset):
     broken: str = one_of("refuse", "skip")
 
     @property
-    def patients_csv(self) -> Optional[str]:
-        return self.groups_csv or self.csv.patient
+    def may_name_patients(self) -> bool:
+        return True  # DICOM files have a PatientID
 
 
 @node
@@ -121,8 +121,8 @@ class Parquet(Dataset):
     test_fraction: float = bounded(0, 0.9)
 
     @property
-    def patients_csv(self) -> Optional[str]:
-        return self.patient
+    def may_name_patients(self) -> bool:
+        return self.patient is not None
 
 
 @node

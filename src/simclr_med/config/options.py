@@ -26,7 +26,7 @@ _KINDS = {bool: "true or false", int: "an integer", float: "a finite number", st
 
 
 @cache
-def load_option(folders: tuple[Path, ...], group: str, name: str, **values: str | int) -> DictConfig:
+def load_option(folders: tuple[Path, ...], group: str, name: str, **values: str | int | None) -> DictConfig:
     """Compose one option of a group, with the defaults of its YAML.
 
     Args:
@@ -46,7 +46,8 @@ def load_option(folders: tuple[Path, ...], group: str, name: str, **values: str 
     register(every)
     places = ",".join(_quote(f"file://{folder.absolute()}") for folder in folders)
     with _without_running_hydra(), initialize_config_dir(str(CONF), version_base="1.3"):
-        typed = [f"{group}.{key}={_quote(value) if isinstance(value, str) else value}" for key, value in values.items()]
+        texts = {key: _quote(value) if isinstance(value, str) else value for key, value in values.items()}
+        typed = [f"{group}.{key}={'null' if text is None else text}" for key, text in texts.items()]
         node = compose("config", [f"hydra.searchpath=[{places}]", f"{group}={name}", *typed])[group]
     assert isinstance(node, DictConfig), "every option of a group is a mapping"
     return node

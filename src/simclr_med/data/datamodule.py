@@ -145,7 +145,9 @@ class ImageDataModule(LightningDataModule):
             each = "" if least == 2 else " (2 in each micro-batch of each process)"
             held_out = len(self.val) if self.validation == "held_out" else 0
             kept = f" and holds {held_out} of them out for validation" if held_out else ""
-            lower = "" if least == 2 else ", or lower stage.accumulate or trainer.devices"
+            factors = {"stage.accumulate": self.accumulate * self.parts, "trainer.devices": self.processes}
+            keys = " or ".join(key for key, factor in factors.items() if factor > 1)
+            lower = f", or lower {keys}" if keys else ""
             raise DataError(
                 f"dataset={self.source.name}: expected at least {least} training images{each}; data_fraction selects "
                 f"{found + held_out} of {len(self.train)}{kept}. Increase data_fraction{lower}."

@@ -83,7 +83,8 @@ def find_same_patient(source: Source, indices: np.ndarray) -> SamePatient:
     if patients is None:
         raise DataError(
             f"dataset={source.name}: stage.positives=patient and stage.mask_same_patient=true need the patient of each "
-            "image. Set dataset.groups_csv, or remove both."
+            "image. Set dataset.groups_csv (npz, folder), dataset.csv.patient (folder) or dataset.patient (parquet), "
+            "or remove both."
         )
     found = SamePatient([patients[row] for row in indices])
     if not found.images_with_partner:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from simclr_med.errors import DataError
 from simclr_med.models.encoders import Encoder
+from simclr_med.models.normalization import RGB
 from simclr_med.transfer import to_device
 
 
@@ -36,11 +37,7 @@ def extract_features(
     Raises:
         DataError: the encoder takes images with another number of channels.
     """
-    channels, expected = images_NHWC.shape[3], encoder.mean.shape[1]
-    if channels not in (1, expected):
-        raise DataError(
-            f"images of {channels} channels: the encoder takes {expected}. Use images like those of its training."
-        )
+    check_channels_of(encoder, images_NHWC.shape[3], "images")
     training = encoder.training
     encoder.eval()
     dtype = next(encoder.parameters()).dtype
@@ -53,3 +50,22 @@ def extract_features(
     finally:
         encoder.train(training)
     return torch.cat(parts) if dtype == torch.float64 else torch.cat(parts).float()
+
+
+def check_channels_of(encoder: Encoder, channels: int, name: str) -> None:
+    """Check that an encoder takes images of this many channels; one of RGB images takes grey images too.
+
+    Args:
+        encoder: of the images.
+        channels: of each image.
+        name: of the images in the message, such as ``dataset=bloodmnist``.
+
+    Raises:
+        DataError: it takes images with another number of channels.
+    """
+    expected = encoder.mean.shape[1]
+    if channels != expected and (channels, expected) != (1, RGB):
+        raise DataError(
+            f"{name}: the encoder takes images of {expected} channels, found {channels}. Use images like those of its "
+            "training."
+        )

@@ -13,6 +13,7 @@ from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
 FEWEST = 4  # images of a map: t-SNE needs two, the spectral start of umap-learn needs four
+SEEDS = 2**32  # that scikit-learn takes; a run's seed may be larger
 UMAP_NEIGHBOURS = 15  # McInnes et al. 2018: the default of their umap-learn
 
 
@@ -63,7 +64,7 @@ def tsne(coordinates_NC: np.ndarray, perplexity: float, seed: int) -> np.ndarray
         perplexity: at least 1, less than N.
         seed: of the random numbers.
     """
-    method = TSNE(2, perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed)
+    method = TSNE(2, perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed % SEEDS)
     # One thread: the map is reproducible, and ten times as fast as with two beside other processes, which spin.
     with threadpool_limits(1):
         return np.asarray(method.fit_transform(coordinates_NC), dtype=np.float32)
@@ -78,7 +79,7 @@ def umap(coordinates_NC: np.ndarray, seed: int) -> np.ndarray:
     """Return the UMAP map float32 [N, 2] (McInnes et al. 2018), with umap-learn's defaults."""
     from umap import UMAP
 
-    method = UMAP(n_neighbors=min(UMAP_NEIGHBOURS, len(coordinates_NC) - 1), random_state=seed, n_jobs=1)
+    method = UMAP(n_neighbors=min(UMAP_NEIGHBOURS, len(coordinates_NC) - 1), random_state=seed % SEEDS, n_jobs=1)
     return np.asarray(method.fit_transform(coordinates_NC), dtype=np.float32)
 
 

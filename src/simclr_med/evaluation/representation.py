@@ -26,7 +26,12 @@ def uniformity(rows_NP: Tensor) -> Tensor:
 
 
 def effective_rank(rows_ND: Tensor) -> Tensor:
-    """Return exp of the entropy of the singular values (RankMe: Garrido et al. 2023, equation 1), in [1, min(N, D)]."""
+    """Return exp of the entropy of the singular values (RankMe: Garrido et al. 2023, equation 1), in [1, min(N, D)].
+
+    It is NaN if a value of the rows is not finite.
+    """
+    if not torch.isfinite(rows_ND).all():  # torch would raise an error
+        return torch.tensor(float("nan"))
     # From the smaller Gram matrix: cheaper than a singular value decomposition, and exact enough in float64.
     rows = rows_ND.double()
     gram = rows @ rows.T if rows.shape[0] < rows.shape[1] else rows.T @ rows

@@ -66,7 +66,7 @@ def list_candidates(
 
 
 def _folds(labels_NL: np.ndarray, task: Task) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the rows of each fold: to fit, and held out. None where no class has two images.
+    """Return the rows of each fold: to fit, and held out; no fold where no class has two images.
 
     Images with several labels are stratified by their combination of labels where one is frequent enough.
     """

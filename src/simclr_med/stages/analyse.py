@@ -18,7 +18,7 @@ from simclr_med.data.subsets import select_subset
 from simclr_med.errors import DataError, RunError
 from simclr_med.evaluation import projections
 from simclr_med.evaluation.embedding_files import Embedded, write_npz, write_parquet
-from simclr_med.evaluation.features import extract_features
+from simclr_med.evaluation.features import check_channels_of, extract_features
 from simclr_med.evaluation.knn import knn_scores
 from simclr_med.evaluation.representation import alignment, effective_rank, feature_std, uniformity
 from simclr_med.metrics import classification
@@ -27,7 +27,7 @@ from simclr_med.runs.names import shown_path
 from simclr_med.runs.run import Run
 from simclr_med.stages.analyse_figures import AnalysedSplit, cam_sheet, maps_pictures, neighbours_sheet, pca_picture
 from simclr_med.stages.frame import Outcome, open_stage
-from simclr_med.stages.network import build_encoder, build_sequence
+from simclr_med.stages.network import build_encoder, build_sequence, check_channels
 from simclr_med.stages.probe import reader_of
 from simclr_med.stages.sampling import groups, points
 from simclr_med.stages.saved_model import SavedModel, check_classes, load_model_of
@@ -75,10 +75,12 @@ def analyse(run: Run[Config[Analyse]], source: Source) -> None:
 def _encoder(run: Run[Config[Analyse]], source: Source) -> tuple[Encoder, SavedModel | None]:
     """The encoder to analyse, and its classifier if there is one."""
     if run.init.kind != "model" or run.init.run is None:
+        check_channels(run.cfg, source)
         encoder, weights = build_encoder(run)
         print(f"Encoder: {weights}", flush=True)
         return encoder, None
     model = load_model_of(run)
+    check_channels_of(model.encoder, source.channels, f"dataset={source.name}")
     print(f"Encoder: from the {model.stage} run {shown_path(run.init.run)}", flush=True)
     if source.task is None:
         print("Grad-CAM: left out: it compares predictions with labels, and there are none.", flush=True)

@@ -76,7 +76,8 @@ def maps_pictures(
     fewest = min(len(analysed.rows_N) for analysed in splits.values())
     values = projections.usable_perplexities(cfg.stage.perplexities, fewest)
     for value in sorted(set(map(float, cfg.stage.perplexities)) - set(values)):
-        print(f"stage.perplexities={value:g} is too large for {fewest} images: using {values[-1]:g}.")
+        (used,) = projections.usable_perplexities([value], fewest)
+        print(f"stage.perplexities={value:g} is too large for {fewest} images: using {used:g}.")
     for value in values:
         for split, analysed in splits.items():
             print(f"t-SNE:    {len(analysed.rows_N):,} {split} images, perplexity {value:g}", flush=True)

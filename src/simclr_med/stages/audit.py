@@ -101,7 +101,10 @@ def _inspect(run: Run[Config[stage_nodes.Audit]], source: Source, pool: Pool) ->
             classes=len(names),
             seed=run.cfg.seed,
         )
-        findings += check_labels(pool, fitted.probabilities_MK, nearest, findings, names)
+        if fitted.probabilities_MK is None:
+            print("Labels are not checked: that needs two images of a class.", flush=True)
+        else:
+            findings += check_labels(pool, fitted.probabilities_MK, nearest, findings, names)
     elif source.task is not None:
         print("Labels are not checked: that needs one class for each image of every split.", flush=True)
     return sort_findings(findings)

@@ -37,6 +37,7 @@ PANELS = (
     ("validation", ("val/auroc", "val/accuracy", "val/balanced_accuracy")),
     ("gradient norm", ("train/gradient_norm",)),
 )
+BEST = "best.ckpt"  # there is none where the last epoch is kept
 BEST_EPOCH, LAST_EPOCH = "the epoch with the best validation score is kept", "the last epoch is kept"
 
 
@@ -77,7 +78,7 @@ def save_and_score(
     run, data, source = setup.run, setup.data, setup.source
     cfg, task = run.cfg, require_task(source, run.cfg.stage.name)
     table = read_rows(setup.metrics_csv)
-    best, epoch = _best_weights(run, module, table)
+    best, epoch = _kept_weights(run, module, table)
     module.to(setup.device)
     encoder, head = module.kept()
     save_encoder(run.folder / "encoder.safetensors", encoder, {"config_hash": run.config_hash})
@@ -112,7 +113,7 @@ def save_and_score(
     plot_training_curves(setup.metrics_csv, picture, PANELS)
     images_per_s = round(statistics.median(float(row["train/images_per_s"]) for row in table), 1)
     steps = f"step {table[epoch - 1]['step']} of {table[-1]['step']}"
-    rows = {"best epoch": f"{epoch} of {len(table)} ({steps})", "speed": f"{images_per_s:.0f} images/s"}
+    rows = {"kept epoch": f"{epoch} of {len(table)} ({steps})", "speed": f"{images_per_s:.0f} images/s"}
     return Outcome(
         title=f"{cfg.stage.name.capitalize()} on {cfg.dataset.name}",
         rows=summary_rows(scored) | rows,
@@ -121,20 +122,20 @@ def save_and_score(
         tables=scored.tables,
         timing={"wall_s": float(table[-1]["wall_s"]), "images_per_s": images_per_s},
         facts={
-            "protocol": protocol + (LAST_EPOCH if cfg.stage.watched is None else BEST_EPOCH),
+            "protocol": protocol + (BEST_EPOCH if (run.checkpoints / BEST).exists() else LAST_EPOCH),
             "encoder_hash": digest,
         },
         pictures=[picture],
         predictions=scored.predictions,
         images=lambda: source.split("test").images,
-        # The validation scores of the best epoch are in the history already.
+        # The validation scores of the kept epoch are in the history already.
         logged={name: value for name, value in scored.metrics.items() if name not in best},
     )
 
 
-def _best_weights(run: Run[Config[S]], module: Classifier, table: list[dict[str, str]]) -> tuple[dict[str, float], int]:
-    """Load the best epoch's weights into the module; return its validation scores and its number, from 1."""
-    path = run.checkpoints / "best.ckpt"
+def _kept_weights(run: Run[Config[S]], module: Classifier, table: list[dict[str, str]]) -> tuple[dict[str, float], int]:
+    """Load the kept epoch's weights into the module; return its validation scores and its number, from 1."""
+    path = run.checkpoints / BEST
     epoch = len(table)
     if path.exists():
         content = load_checkpoint(path)

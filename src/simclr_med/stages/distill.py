@@ -16,6 +16,7 @@ from simclr_med.data.datamodule import ImageDataModule
 from simclr_med.data.source import Source
 from simclr_med.data.subsets import select_subset
 from simclr_med.errors import CheckpointError
+from simclr_med.evaluation.features import check_channels_of
 from simclr_med.models.heads import linear_head
 from simclr_med.models.sync_batchnorm import convert_sync_batchnorm
 from simclr_med.runs.fields import Fields
@@ -54,6 +55,7 @@ def distill(run: Run[Config[Distill]], source: Source) -> None:
         task = require_task(source, run.cfg.stage.name)
         for note in check_classes(teacher, source.classes, task, source.name):
             print(note, flush=True)
+        check_channels_of(teacher.encoder, source.channels, f"dataset={source.name}")
         setup = build_training_setup(run, source)
         labelled_N = _select_labelled(run.cfg, setup.data)
         is_alone = run.cfg.stage.alpha == 1

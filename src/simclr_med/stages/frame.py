@@ -154,6 +154,8 @@ def open_stage(run: Run[Config[Any]], uses_device: bool = True) -> Iterator[Stag
     precision = devices.name_precision(trainer.precision, trainer.accelerator) if trains else "32-true"
     if trains or device.type != "cpu":
         print(f"Device: {devices.describe_device(device)}, precision {precision}", flush=True)
+    if trains and trainer.precision not in ("auto", precision):
+        print(f"trainer.precision={trainer.precision} is not available on this device; using {precision}.", flush=True)
     frame = StageFrame(run)
     if trainer.energy is not None:
         frame.measure_energy = start_energy_meter(trainer.energy)

@@ -15,17 +15,18 @@ from simclr_med.config.options import load_option
 from simclr_med.config.schema import Config
 from simclr_med.config.stage_kinds import Stage
 from simclr_med.config.targets import is_listed
+from simclr_med.data.arrow_files import ENDINGS
 from simclr_med.data.source import ImageSet, Source
 from simclr_med.errors import ConfigError, DataError
 
-_NEED_PATH = ("npz", "folder")  # options of the group dataset
+_NEED_PATH = ("npz", "folder", "parquet")  # options of the group dataset
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as in PIL
 _SIDES = (28, 64, 128, 224)  # of MedMNIST's files
 _CHUNK = 1024  # images that are resized at once; affects memory only
 
 
 def open_other(name: str, cfg: Config[Stage], size: int) -> Source:
-    """Return a data set: an option of the group dataset, an .npz file or a folder of images.
+    """Return a data set: an option of the group dataset, an .npz file, a folder of images, or Parquet files.
 
     Args:
         name: of the option, or path.
@@ -49,6 +50,8 @@ def open_other(name: str, cfg: Config[Stage], size: int) -> Source:
                 f"stage.ood={name}: its _target_={node.get('_target_')} is not a target of the group dataset. Add "
                 "allow_code=true to run code of your own."
             )
+    elif path.exists() and _is_parquet(path):
+        node = load_option((), "dataset", "parquet", path=str(path), size=size, label=None)
     elif path.is_dir():
         node = load_option((), "dataset", "folder", path=str(path), size=size)
     elif path.is_file():
@@ -94,6 +97,11 @@ def match_shape(images_NHWC: np.ndarray, height: int, width: int, channels: int)
         for start in range(0, len(images_NHWC), _CHUNK)
     ]
     return np.concatenate(parts) if parts else np.empty((0, height, width, channels), np.uint8)
+
+
+def _is_parquet(path: Path) -> bool:
+    """Return whether a path is a Parquet or Arrow file, or a folder that holds one at any depth."""
+    return any(file.suffix in ENDINGS for file in (path.rglob("*") if path.is_dir() else (path,)))
 
 
 def _match(images_BHWC: np.ndarray, height: int, width: int, channels: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from simclr_med.config.schema import Config
 from simclr_med.csv_cells import escape_cell
 from simclr_med.data.progress import show_progress
 from simclr_med.data.source import Source
+from simclr_med.evaluation.features import check_channels_of
 from simclr_med.evaluation.predict import predict_proba
 from simclr_med.evaluation.predictions import Predictions
 from simclr_med.metrics import classification
@@ -34,6 +35,7 @@ def predict(run: Run[Config[stage_nodes.Predict]], source: Source) -> None:
     """
     with open_stage(run) as frame:
         model = load_model_of(run)
+        check_channels_of(model.encoder, source.channels, f"dataset={source.name}")
         target = run.folder / "predictions.csv"
         counts = dict.fromkeys(model.head.classes, 0)
         names: list[str] = []

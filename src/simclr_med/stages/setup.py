@@ -203,11 +203,12 @@ def scored_splits(cfg: Config[Any]) -> tuple[Split, ...]:
 
 
 def build_strategy(run: Run[Config[Any]]) -> Any:
-    """Lightning's strategy: a flag as it is, or the object that the config names; one device needs no processes."""
+    """Lightning's strategy; one device needs no processes, and every flag starts them in one way."""
     strategy = run.cfg.trainer.strategy
     if run.cfg.trainer.processes == 1:
         return "auto"
-    return strategy if isinstance(strategy, str) else build.instantiate_node(strategy)
+    # Lightning's own start for auto and ddp repeats the command, which then waits for the lock of this run.
+    return devices.spawn_ddp() if isinstance(strategy, str) else build.instantiate_node(strategy)
 
 
 def build_optimizer(node: Option, named_parameters: Any, batch_size: int) -> torch.optim.Optimizer:

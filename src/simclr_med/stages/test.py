@@ -9,6 +9,7 @@ from simclr_med.config import stage_nodes
 from simclr_med.config.corruptions import find_family
 from simclr_med.config.schema import Config
 from simclr_med.data.source import Source
+from simclr_med.evaluation.features import check_channels_of
 from simclr_med.evaluation.predict import predict_proba
 from simclr_med.runs.run import Run
 from simclr_med.stages.corruptions import check_corruptions, score_corruptions
@@ -31,6 +32,7 @@ def test(run: Run[Config[stage_nodes.Test]], source: Source) -> None:
         model = load_model_of(run)
         task = require_task(source, "test")
         notes = check_classes(model, source.classes, task, source.name)
+        check_channels_of(model.encoder, source.channels, f"dataset={source.name}")
         check_subgroups(run)
         check_corruptions(cfg, source)
         others = open_foreign(cfg, source)

@@ -83,13 +83,20 @@ def describe_device(device: torch.device) -> str:
 
 def name_precision(requested: str, accelerator: str) -> str:
     """Return the precision that a run computes in, as a user would ask for it."""
-    return resolve_precision(requested, accelerator) if requested == "auto" else requested
+    if requested == "tf32" and resolve_device(accelerator).type == "cuda":
+        return requested
+    return resolve_precision(requested, accelerator)
 
 
 def resolve_precision(requested: str, accelerator: str) -> str:
-    """Return Lightning's precision flag: ``auto`` is bf16-mixed where the device computes bfloat16, else float32."""
+    """Return Lightning's precision flag: ``auto`` is bf16-mixed where the device computes bfloat16, else float32.
+
+    On a CPU, Lightning computes ``16-mixed`` in bfloat16.
+    """
     if requested == "tf32":
         return "32-true"
+    if requested == "16-mixed" and resolve_device(accelerator).type == "cpu":
+        return "bf16-mixed"
     if requested != "auto":
         return requested
     return "bf16-mixed" if _has_bf16(resolve_device(accelerator)) else "32-true"

@@ -54,6 +54,22 @@ def test_each_sign_of_collapse_stops_the_run(name: str, value: float, message: s
         end_epoch(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("effective_rank", 1.01, "lower stage.collapse.effective_rank=1.5"),
+        ("feature_std", 1e-5, "lower stage.collapse.feature_std=0.02"),
+        ("uniformity", -1e-5, "raise stage.collapse.uniformity=-0.01"),
+        ("gradient_norm", 1e-4, "lower stage.collapse.gradient_norm=0.005"),
+    ],
+)
+def test_message_names_the_limit_that_was_reached(name: str, value: float, remedy: str) -> None:
+    with pytest.raises(RunError, match=rf"differ\. If this is no collapse, {remedy}\.$"):
+        end_epoch(**{name: value})
+    with pytest.raises(RunError, match=r"differ\.$"):
+        end_epoch(**{name: math.nan})
+
+
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_loss_that_is_not_finite_stops_the_run_at_once(loss: float) -> None:
     trainer: Any = SimpleNamespace(current_epoch=0)
@@ -77,6 +93,13 @@ def test_huge_learning_rate_stops_within_two_epochs(composed, tmp_path, cells) -
     with pytest.raises(RunError, match=r"Collapse in epoch [12]:"):
         start(composed, tmp_path, cells, "optimizer.lr=100")
     assert not list(tmp_path.glob("pretrain/*/*/result.json"))
+
+
+def test_features_that_are_not_finite_stop_the_run(composed, tmp_path, cells, monkeypatch) -> None:
+    # A GPU's loss is read every 50 steps, so that an epoch can end before.
+    monkeypatch.setattr(CollapseGuard, "on_train_batch_end", lambda *_: None)
+    with pytest.raises(RunError, match="Collapse in epoch 1: the loss is nan"):
+        start(composed, tmp_path, cells, "optimizer.lr=1e30")
 
 
 def test_constant_images_are_refused_before_training(composed, tmp_path) -> None:

@@ -47,21 +47,40 @@ class CollapseGuard(Callback):
             raise collapse_error(trainer.current_epoch, f"the loss on validation is {metrics['val/loss']}")
         rank = metrics["train/effective_rank"]
         spread = metrics["train/feature_std"] * math.sqrt(self.width)
-        if not rank > self.effective_rank:
-            raise collapse_error(trainer.current_epoch, f"the features' effective rank is {rank:.2f}")
-        if not spread > self.feature_std:
-            raise collapse_error(trainer.current_epoch, f"the features' spread is {spread:.1e} of an even one")
-        if not metrics["train/uniformity"] < self.uniformity:
-            raise collapse_error(trainer.current_epoch, "all projections are equal")
-        if not metrics["train/gradient_norm"] > self.gradient_norm:
-            raise collapse_error(
-                trainer.current_epoch, f"the gradient has vanished ({metrics['train/gradient_norm']:.1e})"
-            )
+        uniformity, norm = metrics["train/uniformity"], metrics["train/gradient_norm"]
+        # By the key of the limit: the value, whether it is healthy, the sign in words, and how to move the limit.
+        signs = {
+            "effective_rank": (
+                rank,
+                rank > self.effective_rank,
+                f"the features' effective rank is {rank:.2f}",
+                "lower",
+            ),
+            "feature_std": (
+                spread,
+                spread > self.feature_std,
+                f"the features' spread is {spread:.1e} of an even one",
+                "lower",
+            ),
+            "uniformity": (uniformity, uniformity < self.uniformity, "all projections are equal", "raise"),
+            "gradient_norm": (norm, norm > self.gradient_norm, f"the gradient has vanished ({norm:.1e})", "lower"),
+        }
+        for limit, (value, is_healthy, why, verb) in signs.items():
+            if not is_healthy:
+                remedy = None if math.isnan(value) else f"{verb} stage.collapse.{limit}={getattr(self, limit)}"
+                raise collapse_error(trainer.current_epoch, why, remedy)
 
 
-def collapse_error(epoch: int, why: str) -> RunError:
-    """Return the error of a collapse."""
+def collapse_error(epoch: int, why: str, remedy: str | None = None) -> RunError:
+    """Return the error of a collapse.
+
+    Args:
+        epoch: from 0.
+        why: the sign of it, in words.
+        remedy: what to change if the run is healthy; None for a value that is not finite.
+    """
+    change = "" if remedy is None else f" If this is no collapse, {remedy}."
     return RunError(
         f"Collapse in epoch {epoch + 1}: {why}. Training stopped; the last good checkpoint stays. "
-        "Lower optimizer.lr, or check that the images differ."
+        f"Lower optimizer.lr, or check that the images differ.{change}"
     )

@@ -12,32 +12,33 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 BAR_EVERY_S = 0.5  # seconds between two losses of the bar; reading a loss waits for the device
-FIRST_ESTIMATE = 10  # steps before the first estimate of the time left
-WINDOW_S = 30.0  # seconds of the last steps that the rate is measured over, as that of rich's bar
+FIRST_ESTIMATE = 10  # batches before the first estimate of the time left
+WINDOW_S = 30.0  # seconds of the last batches that the rate is measured over, as that of rich's bar
 
 
 class ProgressLine(Callback):
     """Shows a bar on a terminal, and a line now and then elsewhere (in a file or in SLURM's log).
 
-    The time left is first shown after ten steps. It follows from the rate of the last steps.
+    The time left is first shown after ten batches. It follows from the rate of the last batches. Steps are those of the
+    optimizer, each of one batch or of several.
 
     Args:
-        images_per_step: images of the global batch.
+        images_per_batch: images of a global batch.
         every_s: seconds between two lines without a terminal.
     """
 
-    def __init__(self, images_per_step: int, every_s: float = 30.0) -> None:
-        self.images_per_step, self.every_s = images_per_step, every_s
+    def __init__(self, images_per_batch: int, every_s: float = 30.0) -> None:
+        self.images_per_batch, self.every_s = images_per_batch, every_s
         self._seen = 0
-        self._steps = 0
-        self._steps_done: deque[tuple[float, int]] = deque()  # (time, steps) of the last steps
+        self._batches = 0
+        self._batches_seen: deque[tuple[float, int]] = deque()  # (time, batches) of the last batches
         self._printed_at = 0.0
         self._bar: Progress | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._steps = int(trainer.num_training_batches) * int(trainer.max_epochs or 1)
+        self._batches = int(trainer.num_training_batches) * int(trainer.max_epochs or 1)
         self._printed_at = time.monotonic()
-        self._steps_done = deque([(self._printed_at, 0)])
+        self._batches_seen = deque([(self._printed_at, 0)])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -45,17 +46,19 @@ class ProgressLine(Callback):
         if not trainer.is_global_zero:
             return
         self._seen += 1
-        if self._seen == 1:  # not earlier: the loggers print until the first step is done
+        if self._seen == 1:  # not earlier: the loggers print until the first batch is done
             self._start_bar(trainer)
         now = time.monotonic()
         rate = self._rate(now)
         done = self._done(trainer, batch_idx + 1)
-        speed = f"{rate * self.images_per_step:.0f} images/s"
-        if self._seen == FIRST_ESTIMATE and done < self._steps:
-            left = timedelta(seconds=round((self._steps - done) / rate))
-            self._print(f"{speed}; about {left} left for {self._steps - done} of {self._steps} steps")
+        speed = f"{rate * self.images_per_batch:.0f} images/s"
+        if self._seen == FIRST_ESTIMATE and done < self._batches:
+            left = timedelta(seconds=round((self._batches - done) / rate))
+            steps = self._batches // trainer.accumulate_grad_batches
+            remaining = steps - done // trainer.accumulate_grad_batches
+            self._print(f"{speed}; about {left} left for {remaining} of {steps} steps")
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done)
+            self._bar.update(self._bar.task_ids[0], completed=done // trainer.accumulate_grad_batches)
         if now - self._printed_at < (self.every_s if self._bar is None else BAR_EVERY_S):
             return
         text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {float(outputs['loss']):.3f}  {speed}"
@@ -63,7 +66,7 @@ class ProgressLine(Callback):
             self._bar.update(self._bar.task_ids[0], description=text)
             self._printed_at = now
         else:
-            left = timedelta(seconds=round((self._steps - done) / rate))
+            left = timedelta(seconds=round((self._batches - done) / rate))
             self._print(f"{text}  {left} left")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -88,11 +91,13 @@ class ProgressLine(Callback):
                 redirect_stderr=False,
             )
             self._bar.start()
-            self._bar.add_task("pretraining", total=self._steps, completed=self._done(trainer, 0))
+            per_step = trainer.accumulate_grad_batches
+            done = self._done(trainer, 0) // per_step
+            self._bar.add_task("training", total=self._batches // per_step, completed=done)
 
     def _rate(self, now: float) -> float:
-        """Return the steps per second of the last `WINDOW_S` seconds, without the first step, which is slow."""
-        marks = self._steps_done
+        """Return the batches per second of the last `WINDOW_S` seconds, without the first batch, which is slow."""
+        marks = self._batches_seen
         marks.append((now, self._seen))
         while len(marks) > 2 and (marks[0][1] == 0 or marks[1][0] < now - WINDOW_S):
             marks.popleft()
@@ -100,6 +105,7 @@ class ProgressLine(Callback):
         return (last - first) / max(end - start, 1e-9)
 
     def _done(self, trainer: Trainer, batches: int) -> int:
+        """Return the batches of all epochs so far, with these of the current one."""
         return trainer.current_epoch * int(trainer.num_training_batches) + batches
 
     def _print(self, text: str) -> None:
