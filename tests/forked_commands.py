@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
+from unittest.mock import patch
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
@@ -25,6 +26,9 @@ _SERVER.set_forkserver_preload(
         *("simclr_med.plots.training", "simclr_med.stages.classifier", "simclr_med.stages.scoring"),
     ]
 )
+# A fork has none of its parent's other threads. The folders of the first test may be gone when the next one forks: the
+# server must not know them.
+_OF_SERVER = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 class Forked:
@@ -43,14 +47,8 @@ class Forked:
         variables = dict(os.environ if environment is None else environment)
         arguments = (self.args, str(cwd or Path.cwd()), variables, str(self._output))
         self._process = _SERVER.Process(target=_become, args=arguments)
-        before = os.environ.get("OMP_NUM_THREADS")
-        os.environ["OMP_NUM_THREADS"] = "1"  # of the server: a fork has none of its parent's other threads
-        try:
+        with patch.dict(os.environ, _OF_SERVER, clear=True):
             self._process.start()
-        finally:
-            os.environ.pop("OMP_NUM_THREADS")
-            if before is not None:
-                os.environ["OMP_NUM_THREADS"] = before
 
     @property
     def returncode(self) -> int | None:
